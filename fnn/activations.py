@@ -1,0 +1,356 @@
+"""Activations: callables that know their derivative. `fnn.sigmoid(x)` is the function; the same object is a layer.
+
+Each is written so that the value AND the derivative are right where the obvious form overflows or cancels, and so
+that autodiff of the value is right there too. Function, then derivative, then the object made of both.
+
+At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) = alpha, elu'(0) = alpha.
+Sources: documents D2 (logistic, softmax) and D3 (all ten); the papers named below for the others.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import erfc
+
+from fnn.factory import factory
+from fnn.types import Array, Key, Layer, Shape
+
+
+class _Fields(NamedTuple):
+    spec: Any
+    value: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+    backward: Callable[[Array, Array], Array]
+
+
+class Activation(_Fields):
+    """A function of an array that knows its derivative, and stands in `serial` as a layer.
+
+    - calling it: the function, for `x` of any shape (integers become floats); `value` is the same without checks.
+    - `derivative(x)`: elementwise, of the shape of `x`; for softmax the Jacobian, `(..., K, K)`.
+    - `backward(x, dy)`: the derivative of a scalar by `x`, given its derivative `dy` by the outputs.
+    """
+
+    def __call__(self, x: Any) -> Array:
+        x = jnp.asarray(x)
+        if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
+            x = x.astype(jnp.result_type(float))
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(f"{self}: expected real numbers, got {x.dtype}. Do convert them to a floating dtype.")
+        return self.value(x)
+
+    def __repr__(self) -> str:
+        return str(self.spec)
+
+
+def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
+    """An activation that works on each element by itself: `y = f(x)`, `dx = dy f'(x)`.
+
+    Args:
+        name: what it is called in summaries and errors.
+        value: `f`, from an array to an array of the same shape and dtype.
+        derivative: `f'`, likewise.
+
+    >>> import fnn
+    >>> square = fnn.elementwise("square", lambda x: x * x, lambda x: 2 * x)
+    >>> print(square(3.0), square.derivative(3.0))
+    9.0 6.0
+    >>> fnn.serial(fnn.dense(4), square, fnn.dense(1))
+    serial(dense(4), square, dense(1))
+    """
+    activation = Activation(name, value, derivative, lambda x, dy: dy * derivative(x))
+    activation.__doc__ = value.__doc__
+    return activation
+
+
+# ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
+
+
+def _abs(x: Array) -> Array:
+    return jnp.where(x > 0, x, -x)  # with relu's side at 0, so that autodiff of the sums below is right there too
+
+
+def _sigmoid(x: Array) -> Array:
+    """The logistic function: `σ(x) = 1/(1 + e^-x)`; `σ'(x) = σ(x) σ(-x)`. Values in [0, 1].
+
+    The derivative is right at any x; the usual `p (1-p)` is 4 % off at 36 and 0 from 37 on (float64). D2, D3.
+
+    >>> import fnn
+    >>> print(fnn.sigmoid([1, 2, 3]))
+    [0.7310586  0.880797   0.95257413]
+    """
+    e = jnp.exp(-_abs(x))
+    return jnp.where(x >= 0, 1.0, e) / (1.0 + e)
+
+
+def _sigmoid_derivative(x: Array) -> Array:
+    e = jnp.exp(-_abs(x))
+    return e / jnp.square(1.0 + e)
+
+
+def _tanh(x: Array) -> Array:
+    """`tanh(x) = (e^x - e^-x)/(e^x + e^-x)`; `tanh'(x) = 1/cosh²(x)`. Values in [-1, 1], also at ±inf. D3.
+
+    >>> import fnn
+    >>> print(fnn.tanh(float("inf")), fnn.tanh.derivative(0.0))
+    1.0 1.0
+    """
+    return jnp.tanh(x)
+
+
+def _tanh_derivative(x: Array) -> Array:
+    e = jnp.exp(-2.0 * _abs(x))
+    return 4.0 * e / jnp.square(1.0 + e)
+
+
+def _softplus(x: Array) -> Array:
+    """`log(1 + e^x)`; derivative `σ(x)`. A smooth relu, values in (0, inf). D3.
+
+    >>> import fnn
+    >>> print(fnn.softplus(1000.0), fnn.softplus.derivative(0.0))
+    1000.0 0.5
+    """
+    return _relu(x) + jnp.log1p(jnp.exp(-_abs(x)))
+
+
+def _silu(x: Array) -> Array:
+    """`x σ(x)`, also called swish; derivative `σ(x) (1 + x σ(-x))`. Elfwing et al. 2017, arXiv:1702.03118.
+
+    >>> import fnn
+    >>> print(fnn.silu(0.0), fnn.silu.derivative(0.0))
+    0.0 0.5
+    """
+    return x * _sigmoid(x)
+
+
+def _silu_derivative(x: Array) -> Array:
+    return _sigmoid(x) * (1.0 + x * _sigmoid(-x))
+
+
+sigmoid = elementwise("sigmoid", _sigmoid, _sigmoid_derivative)
+tanh = elementwise("tanh", _tanh, _tanh_derivative)
+softplus = elementwise("softplus", _softplus, _sigmoid)
+silu = elementwise("silu", _silu, _silu_derivative)
+
+
+# ---- piecewise: the derivative at the kink is that of the left side
+
+
+def _relu(x: Array) -> Array:
+    """`max(0, x)`; derivative 1 for x > 0, else 0 (so 0 at the kink). D3.
+
+    >>> import fnn
+    >>> print(fnn.relu([-2.0, 0.0, 3.0]))
+    [0. 0. 3.]
+    """
+    return jnp.where(x > 0, x, jnp.zeros_like(x))
+
+
+def _relu_derivative(x: Array) -> Array:
+    return (x > 0).astype(x.dtype)
+
+
+def _softsign(x: Array) -> Array:
+    """`x/(1 + |x|)`; derivative `1/(1 + |x|)²`. Values in (-1, 1), smooth at 0. D3.
+
+    >>> import fnn
+    >>> print(fnn.softsign(1.0), fnn.softsign.derivative(1.0))
+    0.5 0.25
+    """
+    return x / (1.0 + _abs(x))
+
+
+def _softsign_derivative(x: Array) -> Array:
+    return 1.0 / jnp.square(1.0 + _abs(x))
+
+
+relu = elementwise("relu", _relu, _relu_derivative)
+softsign = elementwise("softsign", _softsign, _softsign_derivative)
+
+
+@factory
+def leaky_relu(alpha: float = 0.2) -> Activation:
+    """`x` for x > 0, else `alpha x`; derivative 1 for x > 0, else `alpha` (so `alpha` at the kink).
+
+    For `alpha` in [0, 1] that is `max(alpha x, x)`. The default is that of document D3; others use 0.01 or 0.3.
+
+    >>> import fnn
+    >>> print(fnn.leaky_relu(0.2)([-2.0, 0.0, 3.0]))
+    [-0.4  0.   3. ]
+    """
+
+    def value(x: Array) -> Array:
+        return jnp.where(x > 0, x, alpha * x)
+
+    def derivative(x: Array) -> Array:
+        return jnp.where(x > 0, jnp.ones_like(x), jnp.full_like(x, alpha))
+
+    return elementwise(None, value, derivative)
+
+
+@factory
+def elu(alpha: float = 1.0) -> Activation:
+    """`x` for x > 0, else `alpha (e^x - 1)`; derivative 1 for x > 0, else `alpha e^x` (so `alpha` at the kink).
+
+    D3; Clevert et al. 2015, arXiv:1511.07289.
+
+    >>> import fnn
+    >>> print(fnn.elu(1.0)([-1000.0, 2.0]))
+    [-1.  2.]
+    """
+
+    def value(x: Array) -> Array:
+        # exp sees no large positive number, so that autodiff meets no inf * 0
+        return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0.0, x)))
+
+    def derivative(x: Array) -> Array:
+        return jnp.where(x > 0, jnp.ones_like(x), alpha * jnp.exp(jnp.where(x > 0, 0.0, x)))
+
+    return elementwise(None, value, derivative)
+
+
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _selu(x: Array) -> Array:
+    """`scale · elu(alpha)(x)`, scale 1.0507…, alpha 1.6733…; derivative `scale · elu(alpha)'(x)`.
+
+    Keeps mean 0 and variance 1 from layer to layer. Klambauer et al. 2017, arXiv:1706.02515.
+
+    >>> import fnn
+    >>> print(fnn.selu(1.0))
+    1.050701
+    """
+    return _SELU_SCALE * elu(_SELU_ALPHA).value(x)
+
+
+def _selu_derivative(x: Array) -> Array:
+    return _SELU_SCALE * elu(_SELU_ALPHA).derivative(x)
+
+
+def _gelu(x: Array) -> Array:
+    """`x Φ(x)` with Φ the normal distribution function, exact (not the tanh form); derivative `Φ(x) + x φ(x)`.
+
+    Hendrycks & Gimpel 2016, arXiv:1606.08415.
+
+    >>> import fnn
+    >>> print(fnn.gelu(1.0), fnn.gelu.derivative(0.0))
+    0.8413447 0.5
+    """
+    return x * _normal_distribution(x)
+
+
+def _gelu_derivative(x: Array) -> Array:
+    return _normal_distribution(x) + x * jnp.exp(-0.5 * jnp.square(x)) / math.sqrt(2.0 * math.pi)
+
+
+def _normal_distribution(x: Array) -> Array:
+    return 0.5 * erfc(-x / math.sqrt(2.0))  # erfc keeps the left tail, where 1 + erf would cancel
+
+
+selu = elementwise("selu", _selu, _selu_derivative)
+gelu = elementwise("gelu", _gelu, _gelu_derivative)
+
+
+# ---- softmax mixes the elements of a row
+
+
+def _softmax(x: Array) -> Array:
+    """`e^x_j / Σ_k e^x_k` over the last axis; values in [0, 1], rows sum to 1. -inf gives exactly 0.
+
+    Derivative `∂y_j/∂x_i = y_j (δ_ij - y_i)`, so `dx = y (dy - Σ_k y_k dy_k)`. D2, D3.
+    To train a classifier end the network with logits and use `losses.softmax_cross_entropy`.
+
+    >>> import fnn
+    >>> print(fnn.softmax([4, 5, 1]))
+    [0.26538792 0.7213992  0.01321289]
+    """
+    e = jnp.exp(x - jax.lax.stop_gradient(x.max(-1, keepdims=True)))
+    return e / e.sum(-1, keepdims=True)
+
+
+def _softmax_jacobian(x: Array) -> Array:
+    y = _softmax(x)
+    return y[..., None] * jnp.eye(x.shape[-1], dtype=x.dtype) - y[..., None] * y[..., None, :]
+
+
+def _softmax_backward(x: Array, dy: Array) -> Array:
+    y = _softmax(x)
+    return y * (dy - (y * dy).sum(-1, keepdims=True))
+
+
+softmax = Activation("softmax", _softmax, _softmax_jacobian, _softmax_backward)
+softmax.__doc__ = _softmax.__doc__
+
+
+# ---- rectifiers that are layers, since they have a parameter or draw numbers
+
+
+@factory
+def prelu(initial: float = 0.25) -> Layer:
+    """Parametric ReLU: `x` for x > 0, else `a x`, with one learned slope `a` a channel (the last axis).
+
+    Backward: `da = Σ dy min(x, 0)` over all axes but the last; `dx = dy` for x > 0, else `a dy`.
+    D3; He et al. 2015, arXiv:1502.01852.
+
+    Args:
+        initial: the slopes at the start.
+
+    >>> import fnn, jax
+    >>> params, state, out_shape = fnn.prelu().init(jax.random.key(0), (3,))
+    >>> print(params["a"], out_shape)
+    [0.25 0.25 0.25] (3,)
+    """
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return {"a": jnp.full(in_shape[-1:], initial, jnp.result_type(float))}, (), in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        return jnp.where(x > 0, x, params["a"] * x), state, x
+
+    def backward(params: Any, x: Array, dy: Array) -> Any:
+        left = x <= 0
+        rows = tuple(range(x.ndim - 1))
+        return {"a": jnp.where(left, dy * x, 0.0).sum(rows)}, jnp.where(left, params["a"] * dy, dy)
+
+    return Layer(None, init, forward, backward)
+
+
+@factory
+def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
+    """Randomised leaky ReLU: `x` for x > 0, else `a x`; in training `a` is drawn from [lower, upper) for every
+    element, in prediction it is their mean.
+
+    Backward: `dx = dy` for x > 0, else `a dy`, with the very slopes of the forward pass.
+    D3; Xu et al. 2015, arXiv:1505.00853. Raises a ValueError when it trains without a key.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> layer = fnn.rrelu(0.1, 0.3)
+    >>> y, state, cache = layer.forward((), (), jnp.array([[-1.0, 2.0]]), None, False)
+    >>> print(y)
+    [[-0.2  2. ]]
+    """
+    if isinstance(lower, (int, float)) and isinstance(upper, (int, float)) and not 0 <= lower <= upper:
+        raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {lower} and {upper}. Do swap or raise them.")
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return (), (), in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        if not train:
+            slope = jnp.full_like(x, (lower + upper) / 2)
+        elif key is None:
+            raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+        else:
+            slope = jax.random.uniform(key, x.shape, x.dtype, lower, upper)
+        return jnp.where(x > 0, x, slope * x), state, (x, slope)
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        x, slope = cache
+        return (), jnp.where(x > 0, dy, slope * dy)
+
+    return Layer(None, init, forward, backward)

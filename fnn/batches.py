@@ -1,0 +1,77 @@
+"""How a table of rows becomes batches inside a compiled program: every row exactly once, the last batch masked.
+
+Where the rows do not divide, the last batch is filled up with row 0, whose weight there is 0. So no row is dropped,
+every batch has one shape, and sums over batches are sums over the true rows.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.types import Array, Part, Rows, ShapeError
+
+
+class Batch(NamedTuple):
+    """Rows as a gradient wants them. `weight` None: all count 1. `train`: True, or `Rows(mask)` if some are filling."""
+
+    x: Array
+    t: Array
+    weight: Array | None
+    train: Any
+
+
+def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
+    """(rows a batch, batches an epoch); a batch is never larger than the table."""
+    size = min(batch_size or rows, rows)
+    return size, -(-rows // size)
+
+
+def whole(part: Part) -> Batch:
+    """All rows as one batch, in the given order."""
+    return Batch(part.x, part.t, part.weight, True)
+
+
+def nth(part: Part, order: Array, j: Array, size: int) -> Batch:
+    """Batch `j` of the rows in `order`, `(batches * size,)`."""
+    rows = part.x.shape[0]
+    at = lax.dynamic_slice_in_dim(order, j * size, size)
+    x, t, weight = (None if a is None else a.at[at].get(mode="promise_in_bounds") for a in part)
+    if order.shape[0] == rows:
+        return Batch(x, t, weight, True)
+    mask = j * size + jnp.arange(size) < rows
+    weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, 0.0)
+    return Batch(x, t, weight, Rows(mask))
+
+
+def filled(order: Array, batches: int, size: int) -> Array:
+    """The order, filled up with row 0 to whole batches."""
+    return jnp.zeros(batches * size, jnp.int32).at[: order.shape[0]].set(order)
+
+
+def weighted_sum(values: Array, weight: Array | None) -> tuple[Array, Array]:
+    """(Σ weight × value, Σ weight). Rows of weight 0 do not count, whatever their value, NaN included."""
+    if weight is None:
+        return values.sum(), jnp.asarray(values.shape[0], values.dtype)
+    weight = weight.astype(values.dtype)
+    return jnp.where(weight > 0, values * weight, 0.0).sum(), weight.sum()
+
+
+def row_values(name: str, function: Callable[[Any, Any], Array], outputs: Array, t: Array) -> Array:
+    """One number a row from a loss or a metric; anything else is the user's mistake and raises."""
+    values = function(outputs, t)
+    if jnp.shape(values) != (t.shape[0],):
+        raise ShapeError(
+            f"{name}: expected one number a row, shape ({t.shape[0]},), got {jnp.shape(values)}. "
+            "Do reduce over the outputs of a row, and not over the rows."
+        )
+    return values
+
+
+def metric_sums(metrics: Mapping[str, Any], outputs: Array, t: Array, weight: Array | None) -> dict[str, Array]:
+    """Σ weight × metric for each metric."""
+    return {
+        name: weighted_sum(row_values(f"metric {name}", metric, outputs, t), weight)[0]
+        for name, metric in metrics.items()
+    }

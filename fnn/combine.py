@@ -1,0 +1,211 @@
+"""Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.activations import Activation
+from fnn.factory import factory
+from fnn.types import Array, Key, Layer, Shape, ShapeError
+
+
+def as_layer(thing: Any) -> Layer:
+    """What may stand where a layer is wanted: a layer, an activation, or any function of an array (`jnp.sin`).
+
+    >>> import fnn, jax.numpy as jnp
+    >>> fnn.as_layer(fnn.sigmoid), fnn.as_layer(jnp.sin)
+    (sigmoid, from_function(sin))
+    """
+    if isinstance(thing, Layer):
+        return thing
+    if isinstance(thing, Activation):
+        return _activation_layer(thing)
+    if getattr(thing, "is_factory", False):
+        raise TypeError(
+            f"{thing.__name__}: expected a layer, got the factory that makes it. Do call it: {thing.__name__}(...)."
+        )
+    if callable(thing):
+        return from_function(thing)
+    raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. Do write dense(10).")
+
+
+@functools.lru_cache(maxsize=1024)
+def _activation_layer(activation: Activation) -> Layer:
+    """An activation as a layer without parameters; `forward` keeps `x` for `backward`."""
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return (), (), in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        return activation.value(x), state, x
+
+    def backward(params: Any, x: Array, dy: Array) -> Any:
+        return (), activation.backward(x, dy)
+
+    return Layer(activation.spec, init, forward, backward)
+
+
+@factory
+def from_function(function: Callable[[Array], Array]) -> Layer:
+    """A layer from any function of a batch of inputs; its backward comes from `jax.vjp`.
+
+    `function` works on the whole batch, `(batch, ...) -> (batch, ...)`, and must not mix rows.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> fnn.serial(fnn.dense(8), jnp.sin, fnn.dense(1))
+    serial(dense(8), sin, dense(1))
+    """
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        one = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
+        return (), (), jax.eval_shape(function, one).shape[1:]
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        return function(x), state, x
+
+    def backward(params: Any, x: Array, dy: Array) -> Any:
+        return (), jax.vjp(function, x)[1](dy)[0]
+
+    return Layer(None, init, forward, backward)
+
+
+@factory
+def serial(*layers: Any) -> Layer:
+    """Layers one after another: `y = fₙ(… f₂(f₁(x)))`; backward the chain rule, from the last layer to the first.
+
+    Args:
+        layers: layers, activations, or plain functions, in the order in which the inputs pass through them.
+
+    Returns:
+        A layer whose params and state are tuples, one entry a layer.
+
+    Raises:
+        ShapeError: at init, when layers do not fit; it names the layer, and the shapes up to it.
+
+    >>> import fnn, jax
+    >>> net = fnn.serial(fnn.dense(3), fnn.sigmoid, fnn.dense(2))
+    >>> params, state, out_shape = net.init(jax.random.key(0), (4,))
+    >>> print(out_shape, [p["w"].shape for p in params if p])
+    (2,) [(4, 3), (3, 2)]
+    """
+    children = [as_layer(layer) for layer in layers]
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        params, states, shapes = [], [], [in_shape]
+        for i, child in enumerate(children):
+            try:
+                p, s, out_shape = child.init(jax.random.fold_in(key, i), shapes[-1])
+            except ShapeError as error:
+                chain = " -> ".join(map(str, shapes))
+                raise ShapeError(f"layer {i}, {error} (shapes up to here: {chain})") from None
+            params.append(p)
+            states.append(s)
+            shapes.append(out_shape)
+        return tuple(params), tuple(states), shapes[-1]
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        states, caches = [], []
+        for i, child in enumerate(children):
+            child_key = None if key is None else jax.random.fold_in(key, i)
+            x, s, cache = child.forward(params[i], state[i], x, child_key, train)
+            states.append(s)
+            caches.append(cache)
+        return x, tuple(states), tuple(caches)
+
+    def backward(params: Any, caches: Any, dy: Array) -> Any:
+        dparams = []
+        for child, p, cache in zip(reversed(children), reversed(params), reversed(caches), strict=True):
+            dp, dy = child.backward(p, cache, dy)
+            dparams.append(dp)
+        return tuple(reversed(dparams)), dy
+
+    return Layer(None, init, forward, backward)
+
+
+@factory
+def repeat(layer: Any, times: int) -> Layer:
+    """The same structure `times` times, each with parameters of its own: `y = f(…f(f(x)))`.
+
+    Compiled as a loop, so that compile time does not grow with depth. Params and state have a leading axis `times`.
+    Backward: the chain rule, from the last round to the first.
+
+    Raises:
+        ShapeError: at init, when the layer changes the shape.
+
+    >>> import fnn, jax
+    >>> deep = fnn.repeat(fnn.serial(fnn.dense(8), fnn.tanh), times=10)
+    >>> params, state, out_shape = deep.init(jax.random.key(0), (8,))
+    >>> print(params[0]["w"].shape)
+    (10, 8, 8)
+    """
+    child = as_layer(layer)
+    if not isinstance(times, int) or times < 1:
+        raise ValueError(f"repeat: expected times to be a whole number, at least 1, got {times!r}. Do write times=2.")
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        out_shape = child.init(key, in_shape)[2]
+        if out_shape != in_shape:
+            raise ShapeError(
+                f"repeat: expected a layer that keeps the shape, got {in_shape} -> {out_shape} from {child}. "
+                f"Do put a layer to {out_shape} before it."
+            )
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(times))
+        params, state = jax.vmap(lambda k: child.init(k, in_shape)[:2])(keys)
+        return params, state, in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        def once(x: Array, part: Any) -> Any:
+            i, p, s = part
+            y, s, cache = child.forward(p, s, x, None if key is None else jax.random.fold_in(key, i), train)
+            return y, (s, cache)
+
+        y, (state, caches) = lax.scan(once, x, (jnp.arange(times), params, state))
+        return y, state, caches
+
+    def backward(params: Any, caches: Any, dy: Array) -> Any:
+        def once(dy: Array, part: Any) -> Any:
+            dp, dx = child.backward(*part, dy)
+            return dx, dp
+
+        dx, dparams = lax.scan(once, dy, (params, caches), reverse=True)
+        return dparams, dx
+
+    return Layer(None, init, forward, backward)
+
+
+@factory
+def residual(*layers: Any) -> Layer:
+    """Layers with a shortcut around them: `y = x + f(x)`; backward `dx = dy + fᵀ(dy)`. He et al. 2015, arXiv:1512.03385.
+
+    Raises:
+        ShapeError: at init, when the layers change the shape.
+
+    >>> import fnn, jax
+    >>> block = fnn.residual(fnn.dense(8), fnn.relu, fnn.dense(8))
+    >>> block.init(jax.random.key(0), (8,))[2]
+    (8,)
+    """
+    inner = serial(*layers)
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        params, state, out_shape = inner.init(key, in_shape)
+        if out_shape != in_shape:
+            raise ShapeError(
+                f"residual: expected layers that keep the shape, got {in_shape} -> {out_shape}. "
+                f"Do end them with as many features as come in."
+            )
+        return params, state, out_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        y, state, cache = inner.forward(params, state, x, key, train)
+        return x + y, state, cache
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        dparams, dx = inner.backward(params, cache, dy)
+        return dparams, dy + dx
+
+    return Layer(None, init, forward, backward)

@@ -1,0 +1,98 @@
+"""Data on the host, before training: standardised inputs, rows held out."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fnn import checks
+
+
+class Standardiser(NamedTuple):
+    """What `standardiser` found in the training rows; calling it applies it to any rows."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def __call__(self, x: Any) -> np.ndarray:
+        return (np.asarray(checks.rows("x", x)) - self.mean) / self.deviation
+
+
+def standardiser(x: Any) -> Standardiser:
+    """Fit `(x - mean)/deviation` to the training rows, column by column; document D3's advice.
+
+    The deviation is `sqrt(Σ (x - mean)²/n)`. A column that never changes becomes 0. Fit on the training rows only and
+    apply to the others: their values must not leak into the training.
+
+    Args:
+        x: `(rows, features)`.
+
+    >>> import fnn
+    >>> scale = fnn.standardiser([[1.0, 7.0], [3.0, 7.0]])
+    >>> print(scale([[1.0, 7.0], [3.0, 7.0], [5.0, 7.0]]))
+    [[-1.  0.]
+     [ 1.  0.]
+     [ 3.  0.]]
+    """
+    x = np.asarray(checks.rows("x", x))
+    x = x if x.dtype.kind == "f" else x.astype(np.float64)
+    mean, deviation = x.mean(0), x.std(0)
+    constant = (x == x[0]).all(0)  # rounding can leave such a column a deviation that is not quite 0
+    mean = np.where(constant, x[0], mean)
+    return Standardiser(mean.astype(x.dtype), np.where(constant | (deviation == 0), 1.0, deviation).astype(x.dtype))
+
+
+def standardise(train: Any, *others: Any) -> Any:
+    """The training rows, and any others, standardised by the training rows: `x, x_test = standardise(x, x_test)`.
+
+    Mean 0 and standard deviation 1 in every column of `train`; a column that never changes becomes 0.
+
+    >>> import fnn
+    >>> x, x_test = fnn.standardise([[1.0], [3.0]], [[5.0]])
+    >>> print(x.ravel(), x_test.ravel())
+    [-1.  1.] [3.]
+    """
+    apply = standardiser(train)
+    return tuple(apply(x) for x in (train, *others)) if others else apply(train)
+
+
+def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: Any = None) -> Any:
+    """Split rows at random: `(x_train, t_train), (x_held, t_held) = hold_out(x, t)`.
+
+    Args:
+        x, t: as many rows each.
+        fraction: of the rows to hold out, between 0 and 1; rounded up to whole rows.
+        key: the seed of the split.
+        stratify: class numbers, one a row: each class is held out in the same proportion, to within one row.
+
+    >>> import fnn, numpy as np
+    >>> (x, t), (x_held, t_held) = fnn.hold_out(np.arange(8), np.arange(8), 0.25)
+    >>> print(len(x), len(x_held), sorted([*x, *x_held]) == list(range(8)))
+    6 2 True
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction: expected a number between 0 and 1, got {fraction}. Do write fraction=0.25.")
+    x, t = checks.rows("x", x), checks.rows("t", t)
+    checks.same_rows("hold_out", x, t)
+    rng = np.random.default_rng(key)
+    order = rng.permutation(len(x))
+    held_count = int(np.ceil(fraction * len(x)))
+    if stratify is None:
+        held = order[:held_count]
+    else:
+        held = order[np.argsort(_rank_in_class(np.asarray(stratify)[order], rng), kind="stable")][:held_count]
+    train = np.setdiff1d(np.arange(len(x)), held)
+    if not len(train):
+        raise ValueError(
+            f"fraction: expected rows to be left to train on, got {fraction} of {len(x)} rows. Do lower it."
+        )
+    held = np.sort(held)
+    return (x[train], t[train]), (x[held], t[held])
+
+
+def _rank_in_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Where each row stands within its class, from 0 to 1: the first rows by it are a stratified sample."""
+    rank = np.empty(len(labels))
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        rank[places] = (np.arange(len(places)) + rng.random()) / len(places)
+    return rank

@@ -1,0 +1,102 @@
+"""Two makers of one function, the derivative of a batch's cost: by autodiff, and by the hand-derived rules.
+
+The cost of a batch is `(1/Σw) Σ_i w_i loss_i + penalty(params)`; with `reduction="sum"` it is `Σ_i w_i loss_i + …`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.batches import row_values, weighted_sum
+from fnn.losses import as_loss
+from fnn.types import Array, Gradients, Key, Layer, Loss, Params, Penalty, State
+
+GradientFunction = Callable[..., Gradients]
+
+
+def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: str = "mean") -> GradientFunction:
+    """The derivative of a batch's cost by `jax.grad`.
+
+    Args:
+        net: the network.
+        loss: one of `fnn.losses`, or any callable `(outputs, targets) -> (batch,)`.
+        penalty: added to the cost once a batch; its value is not part of `total`.
+        reduction: "mean" over the rows, or "sum".
+
+    Returns:
+        `gradient(params, state, x, t, weight=None, key=None, train=True) -> Gradients(total, weight, grads, state,
+        outputs)`, where `total` is `Σ_i w_i loss_i` and `weight` is `Σ_i w_i`. Rows of weight 0 do not count.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> net = fnn.serial(fnn.dense(1, weight_init=0.0))
+    >>> params, state, _ = net.init(jax.random.key(0), (1,))
+    >>> gradient = fnn.autodiff(net, fnn.losses.squared_error)
+    >>> x, t = jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [4.0]])
+    >>> print(gradient(params, state, x, t).grads[0]["w"])
+    [[-10.]]
+    """
+    scale, loss = _scale(reduction), as_loss(loss)
+
+    def gradient(
+        params: Params, state: State, x: Array, t: Array, weight: Any = None, key: Key = None, train: Any = True
+    ) -> Gradients:
+        def cost(params: Params) -> Any:
+            y, new_state, _ = net.forward(params, state, x, key, train)
+            total, count = weighted_sum(row_values("loss", loss, y, t), weight)
+            return total * scale(count), (total, count, new_state, y)
+
+        grads, (total, count, new_state, y) = jax.grad(cost, has_aux=True)(params)
+        if penalty is not None:
+            grads = jax.tree.map(jnp.add, grads, jax.grad(penalty.value)(params))
+        return Gradients(total, count, grads, new_state, y)
+
+    return gradient
+
+
+def backprop(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: str = "mean") -> GradientFunction:
+    """The derivative of a batch's cost by the hand-derived rules alone: `loss.grad`, then `net.backward`.
+
+    The same signature, and the same function, as `autodiff`. One forward pass serves both.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> net = fnn.serial(fnn.dense(1, weight_init=0.0))
+    >>> params, state, _ = net.init(jax.random.key(0), (1,))
+    >>> gradient = fnn.backprop(net, fnn.losses.squared_error)
+    >>> x, t = jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [4.0]])
+    >>> print(gradient(params, state, x, t).grads[0]["w"])
+    [[-10.]]
+    """
+    scale, loss = _scale(reduction), as_loss(loss)
+
+    def gradient(
+        params: Params, state: State, x: Array, t: Array, weight: Any = None, key: Key = None, train: Any = True
+    ) -> Gradients:
+        y, new_state, cache = net.forward(params, state, x, key, train)
+        total, count = weighted_sum(row_values("loss", loss, y, t), weight)
+        dy = _by_outputs(loss, y, t, weight, scale(count))
+        grads, _ = net.backward(params, cache, dy)
+        if penalty is not None:
+            grads = jax.tree.map(jnp.add, grads, penalty.grad(params))
+        return Gradients(total, count, grads, new_state, y)
+
+    return gradient
+
+
+def _by_outputs(loss: Loss, y: Array, t: Array, weight: Any, scale: Array) -> Array:
+    """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
+    dy = loss.grad(y, t)
+    if weight is None:
+        return dy * scale
+    weight = weight.astype(y.dtype).reshape(-1, *[1] * (y.ndim - 1))
+    return jnp.where(weight > 0, dy * (weight * scale), 0.0)
+
+
+def _scale(reduction: str) -> Callable[[Array], Array]:
+    """By what the sum over the rows is multiplied, as a function of the sum of the weights."""
+    if reduction == "mean":
+        return lambda count: 1.0 / jnp.maximum(count, jnp.finfo(count.dtype).tiny)
+    if reduction == "sum":
+        return lambda count: jnp.ones_like(count)
+    raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}. Do choose one of them.")

@@ -1,0 +1,83 @@
+"""The linear layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn import products
+from fnn.factory import factory
+from fnn.types import Array, Key, Layer, Shape, ShapeError
+
+
+@factory
+def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_init: Any = 0.0) -> Layer:
+    """A fully connected layer, `y = x w + b`.
+
+    Backward: `dw = xᵀ dy`, `db = Σ_rows dy`, `dx = dy wᵀ`. Document D2's table.
+
+    Args:
+        features: number of outputs, at least 1. `x` is `(batch, fan_in)`, `y` is `(batch, features)`.
+        bias: whether there is a `b`.
+        weight_init: the weights' initial values: None draws them from a normal distribution (not truncated) with
+            mean 0 and standard deviation `sqrt(1/fan_in)`, document D3's advice; a number is the standard deviation
+            to use instead; anything else is a `jax.nn.initializers` function `(key, shape, dtype) -> array`.
+        bias_init: likewise; the default 0.0 starts them at zero.
+
+    Returns:
+        A layer with params `{"w": (fan_in, features), "b": (features,)}`. Integer inputs are converted.
+
+    Raises:
+        ShapeError: one example is not a vector, or another length than the weights are made for.
+
+    >>> import fnn, jax
+    >>> params, state, out_shape = fnn.dense(2).init(jax.random.key(0), (3,))
+    >>> print(params["w"].shape, params["b"], out_shape)
+    (3, 2) [0. 0.] (2,)
+    """
+    if not isinstance(features, int) or features < 1:
+        raise ValueError(
+            f"dense: expected a whole number of features, at least 1, got {features!r}. Do write dense(10)."
+        )
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        if len(in_shape) != 1:
+            raise ShapeError(
+                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. Do put flatten() before it."
+            )
+        shape = (in_shape[0], features)
+        deviation = shape[0] ** -0.5 if weight_init is None else weight_init
+        params = {"w": _draw(deviation, jax.random.fold_in(key, 0), shape)}
+        if bias:
+            params["b"] = _draw(bias_init, jax.random.fold_in(key, 1), (features,))
+        return params, (), (features,)
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        w = params["w"]
+        if x.ndim != 2 or x.shape[1] != w.shape[0]:
+            raise ShapeError(
+                f"dense({features}): expected x of shape (batch, {w.shape[0]}), got {x.shape}. "
+                "Do use the inputs that these parameters were made for."
+            )
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            x = x.astype(w.dtype)
+        y = products.outputs(x, w)
+        return (y + params["b"] if bias else y), state, x
+
+    def backward(params: Any, x: Array, dy: Array) -> Any:
+        dparams = {"w": products.by_weights(x, dy)}
+        if bias:
+            dparams["b"] = dy.sum(0)
+        return dparams, products.by_inputs(dy, params["w"])
+
+    return Layer(None, init, forward, backward)
+
+
+def _draw(initial: Any, key: Key, shape: Shape) -> Array:
+    """Initial values: a number is the standard deviation of a normal distribution, a callable is an initializer."""
+    dtype = jnp.result_type(float)
+    if callable(initial):
+        return jnp.asarray(initial(key, shape, dtype))
+    if isinstance(initial, (int, float)) and initial == 0:
+        return jnp.zeros(shape, dtype)
+    return jax.random.normal(key, shape, dtype) * jnp.asarray(initial, dtype)

@@ -1,0 +1,189 @@
+"""The abstractions, all of them: a layer, a loss, a penalty, a training run, and the data and states they pass around.
+
+Each is a named tuple of pure functions, as an optax optimizer is. Who has understood one has understood all.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
+State = Any  # a pytree of arrays that only `forward` changes; `()` if there is none
+Cache = Any  # what `forward` keeps for `backward`
+Key = Any  # a jax.random key, or None
+Shape = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """What was joined does not fit: a layer on inputs of the wrong shape, outputs on targets of another shape."""
+
+
+class TrainingDiverged(UserWarning):
+    """A cost or a parameter became non-finite; the run stopped at the last finite parameters."""
+
+
+class Rows(NamedTuple):
+    """Training mode in which some rows of the batch are padding. Truthy, so `if train:` works everywhere.
+
+    `mask` is `(batch,)`, True where the row is real. Layers that mix rows (batch_norm) leave the others out.
+    """
+
+    mask: Array
+
+
+class Layer(NamedTuple):
+    """A layer, and so a whole network: three pure functions and how it was made.
+
+    - `init(key, in_shape) -> (params, state, out_shape)`: shapes of ONE example, without the batch axis.
+    - `forward(params, state, x, key, train) -> (y, new_state, cache)`: `x` has a leading batch axis; `train` is
+      False, True or `Rows(mask)`; `key` may be None when nothing random happens.
+    - `backward(params, cache, dy) -> (dparams, dx)`: the derivative of the scalar loss by the parameters and by `x`,
+      given its derivative `dy` by the outputs; derived by hand.
+    - `spec`: how it was made; a `Spec` for those of fnn's factories, any name for your own.
+
+    Example: a layer of one's own that multiplies each feature by a learned number, `y = a x`, `da = Σ_rows x dy`,
+    `dx = a dy`.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> def init(key, in_shape):
+    ...     return {"a": jnp.ones(in_shape)}, (), in_shape
+    >>> def forward(params, state, x, key, train):
+    ...     return params["a"] * x, state, x
+    >>> def backward(params, x, dy):
+    ...     return {"a": (x * dy).sum(0)}, params["a"] * dy
+    >>> scale = fnn.Layer("scale", init, forward, backward)
+    >>> fnn.serial(fnn.dense(3), scale)
+    serial(dense(3), scale)
+    """
+
+    spec: Any
+    init: Callable[..., Any]
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+    def __repr__(self) -> str:
+        return str(self.spec)
+
+
+class _LossFields(NamedTuple):
+    name: str
+    value: Callable[[Any, Any], Array]
+    grad: Callable[[Any, Any], Array]
+    check: Callable[[Any, Any], None] | None = None
+
+
+class Loss(_LossFields):
+    """A loss: one number a row, never reduced, and its derivative by hand. Itself callable.
+
+    - `value(outputs, targets) -> (batch,)`
+    - `grad(outputs, targets)`: the derivative of row i's value by row i's outputs, of the shape of `outputs`.
+    - `check(outputs, targets)`: optional; raises for targets whose VALUES are wrong (labels out of range). It is run
+      on the host, on NumPy targets, before anything compiles; `outputs` is only a shape and a dtype.
+    """
+
+    def __call__(self, outputs: Any, targets: Any) -> Array:
+        return self.value(outputs, targets)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Penalty(NamedTuple):
+    """A number added to the cost for the size of the parameters, and its derivative by hand. Itself callable.
+
+    - `value(params) -> scalar`
+    - `grad(params)`: a pytree like `params`.
+    """
+
+    spec: Any
+    value: Callable[[Params], Array]
+    grad: Callable[[Params], Params]
+
+    def __call__(self, params: Params) -> Array:
+        return self.value(params)
+
+    def __repr__(self) -> str:
+        return str(self.spec)
+
+
+class Gradients(NamedTuple):
+    """What one batch gives: weighted sum of the losses (penalty apart), sum of the weights, derivatives, new state."""
+
+    total: Array
+    weight: Array
+    grads: Params
+    state: State
+    outputs: Array
+
+
+class Part(NamedTuple):
+    """Rows to train on or to evaluate on: inputs, targets, and a weight a row (None: all rows count 1)."""
+
+    x: Array
+    t: Array
+    weight: Array | None = None
+
+
+class Data(NamedTuple):
+    """What a training run is given: rows to train on, rows to validate on (or None)."""
+
+    train: Part
+    validation: Part | None = None
+
+
+class Sums(NamedTuple):
+    """Running weighted sums over rows, from which true means come: the loss, the weights, each metric."""
+
+    loss: Array
+    weight: Array
+    metrics: dict[str, Array]
+
+
+class TrainState(NamedTuple):
+    """Everything a training run is made of, in one pytree: save it, go on later, and the bits are the same."""
+
+    params: Params
+    state: State
+    optimizer: Any  # the optax state
+    key: Array  # raw key data, which any file can hold
+    settings: dict[str, Array]  # numbers that may differ from run to run without compiling again
+    epoch: Array  # epochs begun by this member and ended, by their end or by divergence
+    step: Array  # steps done of the epoch under way
+    sums: Sums  # of the epoch under way
+    best: Any  # (params, state) with the lowest validation loss; () without validation
+    best_value: Array
+    best_epoch: Array  # counted from 0; -1: none yet
+    wait: Array  # epochs since the best
+    active: Array  # False: stopped early, or diverged; frozen from then on
+    diverged: Array  # (epoch, step) of the first non-finite value, counted from 0; (-1, -1): none
+
+
+class History(NamedTuple):
+    """One value an epoch: `loss` is the mean over the epoch's rows as they were trained on, penalty apart."""
+
+    loss: Array
+    metrics: dict[str, Array]
+    validation_loss: Array | None
+    validation_metrics: dict[str, Array]
+
+
+class Trainer(NamedTuple):
+    """A training run, pure and un-jitted: `jit` fuses it into one program, `vmap` makes many runs of it.
+
+    - `init(key, data, settings) -> train_state`
+    - `run(train_state, data, epochs) -> (train_state, history)`
+    """
+
+    init: Callable[..., TrainState]
+    run: Callable[..., tuple[TrainState, History]]
+
+
+class Run(NamedTuple):
+    """What `fit` returns: the best parameters and their layer state, the history, and the state to go on from."""
+
+    params: Params
+    state: State
+    history: History
+    train_state: TrainState
