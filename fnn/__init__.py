@@ -3,47 +3,58 @@ compiled JAX program, and every derivative is derived by hand beside its formula
 
 from importlib.metadata import version as _version
 
-from fnn import activations, losses, penalties
+from fnn import activations as activations, losses as losses, penalties as penalties
 from fnn.activations import (
-    Activation,
-    elementwise,
-    elu,
-    gelu,
-    leaky_relu,
-    prelu,
-    relu,
-    rrelu,
-    selu,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    softsign,
-    tanh,
+    Activation as Activation,
+    elementwise as elementwise,
+    elu as elu,
+    gelu as gelu,
+    leaky_relu as leaky_relu,
+    prelu as prelu,
+    relu as relu,
+    rrelu as rrelu,
+    selu as selu,
+    sigmoid as sigmoid,
+    silu as silu,
+    softmax as softmax,
+    softplus as softplus,
+    softsign as softsign,
+    tanh as tanh,
 )
-from fnn.combine import as_layer, from_function, repeat, residual, serial
-from fnn.complexity import complexity, summary
-from fnn.data import hold_out, standardise, standardiser
-from fnn.evaluation import accuracy, binary_accuracy, evaluate, predict
-from fnn.factory import factory
-from fnn.fitting import fit
-from fnn.gradient_check import check_gradients, numerical_gradient
-from fnn.gradients import autodiff, backprop
-from fnn.linear import dense
-from fnn.train import trainer
+from fnn.combine import (
+    as_layer as as_layer,
+    from_function as from_function,
+    repeat as repeat,
+    residual as residual,
+    serial as serial,
+)
+from fnn.complexity import complexity as complexity, summary as summary
+from fnn.data import hold_out as hold_out, standardise as standardise, standardiser as standardiser
+from fnn.evaluation import (
+    accuracy as accuracy,
+    binary_accuracy as binary_accuracy,
+    evaluate as evaluate,
+    predict as predict,
+)
+from fnn.factory import factory as factory
+from fnn.fitting import fit as fit
+from fnn.gradient_check import check_gradients as check_gradients, numerical_gradient as numerical_gradient
+from fnn.gradients import autodiff as autodiff, backprop as backprop
+from fnn.linear import dense as dense
+from fnn.train import trainer as trainer
 from fnn.types import (
-    Data,
-    History,
-    Layer,
-    Loss,
-    Part,
-    Penalty,
-    Rows,
-    Run,
-    ShapeError,
-    Trainer,
-    TrainingDiverged,
-    TrainState,
+    Data as Data,
+    History as History,
+    Layer as Layer,
+    Loss as Loss,
+    Part as Part,
+    Penalty as Penalty,
+    Rows as Rows,
+    Run as Run,
+    ShapeError as ShapeError,
+    Trainer as Trainer,
+    TrainingDiverged as TrainingDiverged,
+    TrainState as TrainState,
 )
 
 __version__ = _version("fnn")

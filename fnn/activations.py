@@ -35,6 +35,7 @@ class Activation(_Fields):
     """
 
     def __call__(self, x: Any) -> Array:
+        """`value(x)`, after a look at the dtype."""
         x = jnp.asarray(x)
         if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
             x = x.astype(jnp.result_type(float))

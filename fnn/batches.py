@@ -40,7 +40,7 @@ def nth(part: Part, order: Array, j: Array, size: int) -> Batch:
     x, t, weight = (None if a is None else a.at[at].get(mode="promise_in_bounds") for a in part)
     if order.shape[0] == rows:
         return Batch(x, t, weight, True)
-    mask = j * size + jnp.arange(size) < rows
+    mask = j * size + jnp.arange(size, dtype=jnp.int32) < rows
     weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, 0.0)
     return Batch(x, t, weight, Rows(mask))
 

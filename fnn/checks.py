@@ -1,4 +1,4 @@
-"""What a user hands over, checked on the host before anything compiles. Every message: name, expected, got, the mend."""
+"""What a user hands over, checked on the host before anything compiles: name, expected, got, the mend."""
 
 import math
 import warnings
@@ -31,8 +31,10 @@ def _array(name: str, value: Any) -> Any:
         raise TypeError(f"{name}: expected an array, got None. Do pass data=(x, t).")
     try:
         array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected a rectangular array, got rows of different lengths ({error}).") from None
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a rectangular array, got rows of different lengths. Do pad or drop them."
+        ) from None
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
 
@@ -75,8 +77,8 @@ def _cast(name: str, array: Any, dtype: Any, given: Any) -> jax.Array:
     chosen = hasattr(given, "dtype") or hasattr(given, "dtypes")
     if array.dtype == np.float64 and jnp.dtype(dtype).itemsize < 8 and chosen:
         warnings.warn(
-            f"{name}: float64 data are cut to {jnp.dtype(dtype).name}. Do set jax.config.update('jax_enable_x64', True) "
-            "to keep the digits, or pass float32 to say that you do not need them.",
+            f"{name}: float64 data are cut to {jnp.dtype(dtype).name}. Do set "
+            "jax.config.update('jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
             stacklevel=4,
         )
     return jnp.asarray(array).astype(dtype) if isinstance(array, jax.Array) else jnp.asarray(np.asarray(array, dtype))
@@ -146,7 +148,7 @@ def settings(value: Any, reserved: tuple[str, ...]) -> dict[str, float]:
             raise ValueError(
                 f"settings: expected your own names, got {name!r}, which is an argument. Do pass {name}=…."
             )
-        if not np.isscalar(number) and getattr(number, "ndim", None) != 0 or isinstance(number, str):
+        if isinstance(number, str) or not (np.isscalar(number) or getattr(number, "ndim", None) == 0):
             raise TypeError(f"settings[{name!r}]: expected one number, got {type(number).__name__}. Do pass a float.")
         if not math.isfinite(float(number)):
             raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Do choose another.")

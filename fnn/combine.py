@@ -1,6 +1,5 @@
 """Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +32,6 @@ def as_layer(thing: Any) -> Layer:
     raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. Do write dense(10).")
 
 
-@functools.lru_cache(maxsize=1024)
 def _activation_layer(activation: Activation) -> Layer:
     """An activation as a layer without parameters; `forward` keeps `x` for `backward`."""
 
@@ -179,7 +177,9 @@ def repeat(layer: Any, times: int) -> Layer:
 
 @factory
 def residual(*layers: Any) -> Layer:
-    """Layers with a shortcut around them: `y = x + f(x)`; backward `dx = dy + fᵀ(dy)`. He et al. 2015, arXiv:1512.03385.
+    """Layers with a shortcut around them: `y = x + f(x)`; backward `dx = dy +` what `f` passes back.
+
+    He et al. 2015, arXiv:1512.03385.
 
     Raises:
         ShapeError: at init, when the layers change the shape.

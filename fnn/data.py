@@ -14,6 +14,7 @@ class Standardiser(NamedTuple):
     deviation: np.ndarray
 
     def __call__(self, x: Any) -> np.ndarray:
+        """`(x - mean)/deviation`, column by column."""
         return (np.asarray(checks.rows("x", x)) - self.mean) / self.deviation
 
 
@@ -74,25 +75,22 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
     x, t = checks.rows("x", x), checks.rows("t", t)
     checks.same_rows("hold_out", x, t)
     rng = np.random.default_rng(key)
-    order = rng.permutation(len(x))
-    held_count = int(np.ceil(fraction * len(x)))
-    if stratify is None:
-        held = order[:held_count]
-    else:
-        held = order[np.argsort(_rank_in_class(np.asarray(stratify)[order], rng), kind="stable")][:held_count]
-    train = np.setdiff1d(np.arange(len(x)), held)
-    if not len(train):
+    count = int(np.ceil(fraction * len(x)))
+    if count == len(x):
         raise ValueError(
             f"fraction: expected rows to be left to train on, got {fraction} of {len(x)} rows. Do lower it."
         )
-    held = np.sort(held)
+    classes = np.zeros(len(x), int) if stratify is None else np.asarray(checks.rows("stratify", stratify))
+    held = np.sort(_sample(classes, count, rng))
+    train = np.setdiff1d(np.arange(len(x)), held)
     return (x[train], t[train]), (x[held], t[held])
 
 
-def _rank_in_class(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Where each row stands within its class, from 0 to 1: the first rows by it are a stratified sample."""
-    rank = np.empty(len(labels))
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        rank[places] = (np.arange(len(places)) + rng.random()) / len(places)
-    return rank
+def _sample(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` rows at random, from every class its share, to within one row."""
+    members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+    shares = np.array([len(m) * count / len(classes) for m in members])
+    counts = np.floor(shares).astype(int)
+    largest_remainders = np.argsort(counts - shares, kind="stable")[: count - counts.sum()]
+    counts[largest_remainders] += 1
+    return np.concatenate([rng.permutation(m)[:c] for m, c in zip(members, counts, strict=True)])

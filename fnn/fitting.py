@@ -95,7 +95,10 @@ def fit(
     numbers |= {"patience": np.inf if patience is None else patience, "min_delta": min_delta}
     key = jax.random.key(checks.whole_number("key", key, 0)) if isinstance(key, (int, np.integer)) else key
     dtype = _dtype(params)
-    rows = Data(_part("data", data, weights, dtype), validation and _part("validation", validation, None, dtype))
+    rows = Data(
+        _part("data", data, weights, dtype),
+        None if validation is None else _part("validation", validation, None, dtype),
+    )
 
     optimizer = _shared(optimizer, numbers, net, rows.train.x, params)
     metric_items = tuple((metrics or {}).items())
@@ -126,12 +129,16 @@ def _part(name: str, value: Any, weights: Any, dtype: Any) -> Part:
 
 def _check_joints(program: Any, start: Callable[[], Any], rows: Data, net: Any, loss: Any, numbers: Any) -> None:
     """Trace, without compiling, so that what does not fit raises now; and look at the targets' values."""
-    made = jax.eval_shape(start)
-    jax.eval_shape(program.run, made, rows, 0, 0)
+    try:
+        made = jax.eval_shape(start)
+        jax.eval_shape(program.run, made, rows, 0, 0)
+    except (ValueError, TypeError) as error:
+        error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
+        raise
     check = given_loss(loss, numbers).check
     if check is None:
         return
-    forward = given(net, Layer, numbers).forward
+    forward = given("net", net, Layer, numbers).forward
     for part in rows:
         if part is not None:
             outputs = jax.eval_shape(lambda p, s, x: forward(p, s, x, None, False)[0], made.params, made.state, part.x)
@@ -183,9 +190,9 @@ def _shared(optimizer: Any, numbers: dict[str, float], net: Any, x: Any, params:
     text and the same constants are interchangeable.
     """
     if params is None:
-        make = lambda: given(net, Layer, numbers).init(jax.random.key(0), x.shape[1:])[0]  # noqa: E731
+        make = lambda: given("net", net, Layer, numbers).init(jax.random.key(0), x.shape[1:])[0]  # noqa: E731
         params = jax.eval_shape(make)
-    made = functools.partial(given, optimizer, optax.GradientTransformation)
+    made = functools.partial(given, "optimizer", optimizer, optax.GradientTransformation)
 
     def whole(settings: Any, grads: Any, params: Any) -> Any:
         with jax.numpy_dtype_promotion("standard"):
@@ -260,7 +267,7 @@ def _show(bar: Any, piece: History, epochs: int) -> None:
 
 
 def _warn_if_diverged(state: TrainState, numbers: dict[str, float]) -> None:
-    epoch, step = (int(i) for i in state.diverged)
+    epoch, step = np.asarray(state.diverged).tolist()
     if epoch >= 0:
         shown = {name: value for name, value in numbers.items() if name not in OWN_SETTINGS}
         warnings.warn(

@@ -44,7 +44,11 @@ def _sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     """Outputs as `(batch, classes)`, targets as `(batch,)` class numbers."""
     y, t = _outputs(name, outputs), jnp.asarray(targets)
     if y.shape[:-1] != t.shape or y.ndim > 2:
-        mend = "Do use the loss without 'sparse_' for one-hot targets." if y.shape == t.shape else _mend(y, t)
+        mend = "Do give one class number for every row."
+        if t.shape == (*y.shape[:-1], 1):
+            mend = "Do reshape the targets: targets[:, 0]."
+        elif t.shape == y.shape:
+            mend = "Do use the loss without 'sparse_' for one-hot targets."
         raise ShapeError(
             f"{name}: expected one class number a row, targets of shape {y.shape[:-1]}, got {t.shape}. {mend}"
         )

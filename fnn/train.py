@@ -97,9 +97,9 @@ def trainer(
     measures = dict(metrics or {})
 
     def parts(settings: dict[str, Array]) -> Parts:
-        n, p = given(net, Layer, settings), given(penalty, Penalty, settings)
+        n, p = given("net", net, Layer, settings), given("penalty", penalty, Penalty, settings)
         f = given_loss(loss, settings)
-        o = given(optimizer, optax.GradientTransformation, settings)
+        o = given("optimizer", optimizer, optax.GradientTransformation, settings)
         return Parts(n, f, o, gradient(n, f, p, reduction))
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
@@ -276,18 +276,16 @@ def _evaluate(made: Parts, s: TrainState, part: Part, metrics: dict[str, Any]) -
 # ---- small things
 
 
-def given(thing: Any, kind: type, settings: dict[str, Array]) -> Any:
+def given(name: str, thing: Any, kind: type, settings: dict[str, Array]) -> Any:
     """A part of the run, which may be given as a function of the settings."""
     if thing is None or isinstance(thing, kind):
         return thing
-    if not callable(thing):
-        raise TypeError(f"{kind.__name__}: expected one, or a function of the settings, got {type(thing).__name__}.")
-    made = thing(settings)
+    if getattr(thing, "is_factory", False):
+        raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Do call it.")
+    made = thing(settings) if callable(thing) else thing
     if not isinstance(made, kind):
-        raise TypeError(
-            f"{kind.__name__}: expected the function of the settings to make one, got {type(made).__name__}. "
-            "Do return it."
-        )
+        source = "a function of the settings that makes " if callable(thing) else ""
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {source}{type(made).__name__}. Do return one.")
     return made
 
 

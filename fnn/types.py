@@ -84,6 +84,7 @@ class Loss(_LossFields):
     """
 
     def __call__(self, outputs: Any, targets: Any) -> Array:
+        """`value(outputs, targets)`."""
         return self.value(outputs, targets)
 
     def __repr__(self) -> str:
@@ -102,6 +103,7 @@ class Penalty(NamedTuple):
     grad: Callable[[Params], Params]
 
     def __call__(self, params: Params) -> Array:
+        """`value(params)`."""
         return self.value(params)
 
     def __repr__(self) -> str:
