@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -70,7 +70,7 @@ def device() -> dict[str, str]:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
 

@@ -1,6 +1,6 @@
 """The fused loop: a whole training run as one pure function, to be compiled by `jit` and multiplied by `vmap`.
 
-Read from the bottom up: `run` loops over epochs, `_epoch` over batches, `_step` updates the weights.
+Read from the top down: `run` loops over epochs, `_epoch` over batches, `_step` updates the weights.
 
 What has stopped (diverged, out of patience, out of epochs) is frozen by `where`, so that under `vmap` each member
 stops by itself and the others keep their bits. Loop bounds are the same for all members, so `vmap` keeps them scalar.
@@ -22,7 +22,7 @@ from fnn.losses import as_loss
 from fnn.shuffle import epoch_order
 from fnn.types import Array, Data, History, Key, Layer, Loss, Params, Part, Penalty, State, Sums, Trainer, TrainState
 
-LONGEST_HISTORY = 16384
+LONGEST_HISTORY = 16_384  # epochs that a history has room for where their number is traced
 VALIDATION_ROWS = 4_096  # rows evaluated at once
 NO_LIMIT = 2**31 - 1  # of steps
 
@@ -34,6 +34,10 @@ class Parts(NamedTuple):
     loss: Loss
     optimizer: Any
     gradient: Callable[..., Any]
+    metrics: dict[str, Any]
+    batch_size: int | None
+    shuffle: bool
+    reduction: str
 
 
 class Progress(NamedTuple):
@@ -100,7 +104,7 @@ def trainer(
         n, p = given("net", net, Layer, settings), given("penalty", penalty, Penalty, settings)
         f = given_loss(loss, settings)
         o = given("optimizer", optimizer, optax.GradientTransformation, settings)
-        return Parts(n, f, o, gradient(n, f, p, reduction))
+        return Parts(n, f, o, gradient(n, f, p, reduction), measures, batch_size, shuffle, reduction)
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
@@ -141,7 +145,7 @@ def trainer(
         def body(carry: Any) -> Any:
             done, left, state, history = carry
             going = (done < epochs) & state.active
-            state, row, taken, ended = _epoch(made, state, data, going, left, batch_size, shuffle, measures, reduction)
+            state, row, taken, ended = _epoch(made, state, data, going, left)
             # an unfinished epoch, and what is beyond the room, go to the last place, which is cut off in the end
             place = jnp.where(ended, jnp.minimum(done, room), room)
             history = jax.tree.map(lambda h, value: lax.dynamic_update_index_in_dim(h, value, place, 0), history, row)
@@ -158,62 +162,51 @@ def trainer(
 # ---- one epoch, or as much of it as is left and allowed
 
 
-def _epoch(
-    made: Parts,
-    s: TrainState,
-    data: Data,
-    going: Array,
-    left: Array,
-    batch_size: int | None,
-    shuffle: bool,
-    metrics: dict[str, Any],
-    reduction: str,
-) -> tuple[TrainState, History, Array, Array]:
+def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
     part, rows = data.train, data.train.x.shape[0]
-    size, batches = sizes(rows, batch_size)
+    size, batches = sizes(rows, made.batch_size)
     key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
     now = Progress(s.params, s.state, s.optimizer, s.sums, going, jnp.int32(-1))
 
     if batches == 1:
-        now = _step(made, s.settings, now, whole(part), key, jnp.int32(0), metrics)
-        return *_end_epoch(made, _after(s, now, going), data.validation, going, metrics, reduction), 1, jnp.bool_(True)
+        s = _after(s, _step(made, now, whole(part), key, jnp.int32(0)), going, jnp.int32(1))
+        return *_end_epoch(made, s, data.validation, going), 1, jnp.asarray(True)
 
-    order = epoch_order(s.key, s.epoch, rows) if shuffle else jnp.arange(rows, dtype=jnp.int32)
+    order = epoch_order(s.key, s.epoch, rows) if made.shuffle else jnp.arange(rows, dtype=jnp.int32)
     order = filled(order, batches, size)
 
     def one(j: Array, now: Progress) -> Progress:
-        return _step(made, s.settings, now, nth(part, order, j, size), jax.random.fold_in(key, j), j, metrics)
+        return _step(made, now, nth(part, order, j, size), jax.random.fold_in(key, j), j)
 
-    start = _max(s.step)
-    taken = jnp.minimum(batches - start, left)
-    now = lax.fori_loop(start, start + taken, one, now)
-    ended = start + taken == batches
-    blank = jax.tree.map(lambda h: h[0], _blank_history(1, s.params, metrics, data.validation is not None))
+    start = _max(jnp.where(s.active, s.step, 0))
+    stop = start + jnp.minimum(batches - start, left)
+    now = lax.fori_loop(start, stop, one, now)
+    blank = jax.tree.map(lambda h: h[0], _blank_history(1, s.params, made.metrics, data.validation is not None))
     s, row = lax.cond(
-        ended,
-        lambda s: _end_epoch(made, s, data.validation, going, metrics, reduction),
+        stop == batches,
+        lambda s: _end_epoch(made, s, data.validation, going),
         lambda s: (s, blank),
-        _after(s, now, going)._replace(step=start + taken),
+        _after(s, now, going, stop),
     )
-    return s, row, taken, ended
+    return s, row, stop - start, stop == batches
 
 
-def _after(s: TrainState, now: Progress, going: Array) -> TrainState:
-    """The run's state after the steps."""
+def _after(s: TrainState, now: Progress, going: Array, step: Array) -> TrainState:
+    """The run's state after these steps; where it diverged, the epoch under way is given up."""
+    active = jnp.where(going, now.active, s.active)
     return s._replace(
         params=now.params,
         state=now.state,
         optimizer=now.optimizer,
-        sums=now.sums,
-        active=jnp.where(going, now.active, s.active),
+        sums=jax.tree.map(lambda total: jnp.where(active, total, 0), now.sums),
+        step=jnp.where(active, step, 0),
+        active=active,
         diverged=jnp.where(now.bad_step >= 0, jnp.stack([s.epoch, now.bad_step]), s.diverged),
     )
 
 
-def _step(
-    made: Parts, settings: Any, now: Progress, batch: Batch, key: Key, j: Array, metrics: dict[str, Any]
-) -> Progress:
+def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array) -> Progress:
     """One update of the weights; undone where its result is not finite, or where the run has stopped."""
     g = made.gradient(now.params, now.state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
@@ -225,26 +218,25 @@ def _step(
     if batch.weight is not None:
         go = go & (g.weight > 0)  # a batch whose rows all weigh nothing is no step: momentum must not move either
     kept = _where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
-    sums = Sums(g.total, g.weight, metric_sums(metrics, g.outputs, batch.t, batch.weight))
+    sums = Sums(g.total, g.weight, metric_sums(made.metrics, g.outputs, batch.t, batch.weight))
     sums = _where(now.active, jax.tree.map(jnp.add, now.sums, sums), now.sums)
     bad_step = jnp.where(now.active & ~finite, j, now.bad_step)
     return Progress(*kept, sums, now.active & finite, bad_step)
 
 
-def _end_epoch(
-    made: Parts, s: TrainState, validation: Part | None, going: Array, metrics: dict[str, Any], reduction: str
-) -> tuple[TrainState, History]:
+def _end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
     """Means over the epoch, validation, the best parameters so far, patience."""
-    loss, means = _means(s.sums, reduction)
+    whole_epoch = going & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
+    loss, means = _means(s.sums, made.reduction)
     row = History(loss, means, None, {})
     end = s._replace(
-        epoch=s.epoch + going.astype(jnp.int32), step=jnp.int32(0), sums=jax.tree.map(jnp.zeros_like, s.sums)
+        epoch=s.epoch + whole_epoch.astype(jnp.int32), step=jnp.int32(0), sums=jax.tree.map(jnp.zeros_like, s.sums)
     )
     if validation is not None:
-        value, means = _means(_evaluate(made, s, validation, metrics), reduction)
+        value, means = _means(_evaluate(made, s, validation), made.reduction)
         row = row._replace(validation_loss=value, validation_metrics=means)
-        better = going & s.active & (value < s.best_value - s.settings.get("min_delta", 0.0))
-        wait = jnp.where(going, jnp.where(better, 0, s.wait + 1), s.wait)
+        better = whole_epoch & (value < s.best_value - s.settings.get("min_delta", 0.0))
+        wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
         end = end._replace(
             best=_where(better, (s.params, s.state), s.best),
             best_value=jnp.where(better, value, s.best_value),
@@ -252,17 +244,17 @@ def _end_epoch(
             wait=wait,
             active=s.active & (wait.astype(value.dtype) < s.settings.get("patience", jnp.inf)),
         )
-    row = jax.tree.map(lambda value: jnp.where(going, value, jnp.nan), row)
+    row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
     return end, row
 
 
-def _evaluate(made: Parts, s: TrainState, part: Part, metrics: dict[str, Any]) -> Sums:
+def _evaluate(made: Parts, s: TrainState, part: Part) -> Sums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
 
     def measured(batch: Batch) -> Sums:
         y, _, _ = made.net.forward(s.params, s.state, batch.x, None, False)
         total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
-        return Sums(total, count, metric_sums(metrics, y, batch.t, batch.weight))
+        return Sums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
 
     rows = part.x.shape[0]
     size, batches = sizes(rows, VALIDATION_ROWS)

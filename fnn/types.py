@@ -151,7 +151,7 @@ class TrainState(NamedTuple):
     optimizer: Any  # the optax state
     key: Array  # raw key data, which any file can hold
     settings: dict[str, Array]  # numbers that may differ from run to run without compiling again
-    epoch: Array  # epochs begun by this member and ended, by their end or by divergence
+    epoch: Array  # whole epochs done
     step: Array  # steps done of the epoch under way
     sums: Sums  # of the epoch under way
     best: Any  # (params, state) with the lowest validation loss; () without validation

@@ -173,11 +173,27 @@ def test_the_run_stops_at_the_last_finite_parameters():
     end, history = jax.jit(training.run)(start, rows, 50)
     at = int(end.diverged[0])
     assert 0 < at < 49
-    assert int(end.epoch) == at + 1
+    assert int(end.epoch) == at
     before, _ = jax.jit(training.run)(start, rows, at)
     assert same_bits(before.params, end.params)
     assert np.isfinite(history.loss[:at]).all()
-    assert np.isnan(history.loss[at + 1 :]).all()
+    assert np.isnan(history.loss[at:]).all()
+    assert same_bits(jax.jit(training.run)(end, rows, 50)[0], end)
+
+
+def test_divergence_within_an_epoch_is_the_same_in_any_pieces():
+    x = np.ones((8, 1), np.float32)
+    rows = fnn.Data(fnn.Part(jnp.asarray(x), jnp.asarray(x)))
+    net = fnn.serial(fnn.dense(1, weight_init=0.5))
+    training = fnn.trainer(net, fnn.losses.squared_error, optax.sgd(1e6), batch_size=1)
+    start = training.init(jax.random.key(0), rows)
+    run = jax.jit(training.run)
+    whole, _ = run(start, rows, 9)
+    assert 0 < int(whole.diverged[1]) < 7
+    state = start
+    for _ in range(10):
+        state, _ = run(state, rows, 9, 1)
+    assert same_bits(state, whole)
 
 
 def test_best_parameters_are_the_ones_evaluated_at_the_best_epoch():

@@ -1,0 +1,258 @@
+"""Pictures of a training run and of what a network has learnt, by matplotlib, which is imported on use.
+
+Each function draws on the axes `ax` if it is given some, else on a new figure, and returns the figure, for `savefig`.
+Figures are made directly, not through pyplot: no display is needed, and no global list keeps them alive.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn.evaluation import predict
+from fnn.types import History, Layer
+
+CLASS_COLOURS = (
+    "#c0392b",
+    "#2467a6",
+    "#3f8f4f",
+    "#8e5ea2",
+    "#d68910",
+    "#5d6d7e",
+    "#16a085",
+    "#b5527d",
+)  # label 0 is red
+LINE_COLOURS = ("#1f3a4d", "#c8553d", "#7a8b3c", "#8a6bab", "#c99a2e", "#5a7d9a")
+INK = "#333333"
+
+
+def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: bool = False, ax: Any = None) -> Any:
+    """Cost against epoch: training solid, validation dashed, the best epoch marked if there is validation.
+
+    Args:
+        histories: a history, as `run.history`; or costs, one an epoch; or a dict from names to these.
+        xlabel: what is counted, from 0: "iteration" where an epoch is one full-batch step.
+        ylabel: the cost, with its unit if it has one.
+        log: a logarithmic axis for the cost.
+        ax: draw here.
+
+    Returns:
+        The matplotlib figure.
+
+    >>> from fnn import plots
+    >>> figure = plots.curves({"slow": [3.0, 2.0, 1.5], "fast": [3.0, 0.5, 0.1]})
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['slow', 'fast']
+    """
+    figure, ax = _axes(ax)
+    named = histories if isinstance(histories, Mapping) else {"": histories}
+    for i, (name, history) in enumerate(named.items()):
+        _curve(ax, history, name, LINE_COLOURS[i % len(LINE_COLOURS)])
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        ax.set_yscale("log")
+    return _finished(figure, ax)
+
+
+def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
+    """One history's lines."""
+    loss, validation = (history.loss, history.validation_loss) if isinstance(history, History) else (history, None)
+    before = f"{name}, " if name else ""
+    ax.plot(np.asarray(loss), color=colour, label=name if name and validation is None else f"{before}training")
+    if validation is None:
+        return
+    values = np.asarray(validation)
+    ax.plot(values, color=colour, linestyle="--", label=f"{before}validation")
+    if np.isfinite(values).any():
+        best = int(np.nanargmin(values))
+        label = f"{before}best: {values[best]:.3g} at {best}"
+        ax.plot(best, values[best], "o", color=colour, markersize=7, markerfacecolor="white", label=label)
+
+
+def classes(x: Any, t: Any, *, names: Sequence[str] | None = None, ax: Any = None) -> Any:
+    """The rows in the plane, coloured by class: red for label 0, blue for label 1.
+
+    Args:
+        x: `(rows, 2)`.
+        t: class numbers `(rows,)`, or one-hot rows `(rows, classes)`.
+        names: what the legend calls the classes.
+        ax: draw here.
+
+    Returns:
+        The matplotlib figure.
+
+    >>> from fnn import plots
+    >>> figure = plots.classes([[0.0, 1.0], [1.0, 0.0]], [0, 1], names=["outer", "inner"])
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['outer', 'inner']
+    """
+    figure, ax = _axes(ax)
+    _scatter(ax, _points("classes", x, 2), t, names)
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    return _finished(figure, ax)
+
+
+def decision_boundary(
+    net: Layer,
+    run: Any,
+    x: Any,
+    t: Any,
+    *,
+    span: tuple[float, float] = (-2.0, 2.0),
+    grid: int = 200,
+    names: Sequence[str] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Which class a network gives to each point of the plane, with the rows on top.
+
+    Args:
+        net: a network from two inputs to one output a class, probabilities or logits.
+        run: what `fit` returned, or anything with `params` and `state`.
+        x: `(rows, 2)`; `t`: class numbers or one-hot rows.
+        span: from where to where, in both directions.
+        grid: points in each direction.
+        names: what the legend calls the classes.
+        ax: draw here.
+
+    Returns:
+        The matplotlib figure.
+
+    >>> import fnn, jax
+    >>> from fnn import plots
+    >>> net = fnn.serial(fnn.dense(2))
+    >>> params, state, _ = net.init(jax.random.key(0), (2,))
+    >>> run = fnn.Run(params, state, None, None)
+    >>> figure = plots.decision_boundary(net, run, [[0.0, 1.0], [1.0, 0.0]], [0, 1], grid=20)
+    >>> print(figure.axes[0].get_xlim() == (-2, 2))
+    True
+    """
+    figure, ax = _axes(ax)
+    ticks = np.linspace(*span, grid)
+    leaves = jax.tree.leaves(run.params)
+    points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2).astype(leaves[0].dtype if leaves else np.float32)
+    y = predict(net, run, points)
+    if y.ndim != 2 or y.shape[1] < 2:
+        raise ValueError(
+            f"decision_boundary: expected one output a class, got outputs of shape {y.shape[1:]}. "
+            "Do end the network with dense(2)."
+        )
+    for k in range(y.shape[1]):
+        # how far class k is ahead of the best other one: 0 on its boundary
+        ahead = (y[:, k] - np.delete(y, k, axis=1).max(1)).reshape(grid, grid)
+        if ahead.max() > 0:
+            ax.contourf(ticks, ticks, ahead, levels=[0, ahead.max()], colors=[_class_colour(k)], alpha=0.16)
+        if ahead.min() < 0 < ahead.max():
+            ax.contour(ticks, ticks, ahead, levels=[0], colors=[INK], linewidths=1.2)
+    _scatter(ax, _points("decision_boundary", x, 2), t, names)
+    ax.plot([], [], color=INK, linewidth=1.2, label="boundary")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=span, ylim=span, aspect="equal")
+    return _finished(figure, ax)
+
+
+def hidden_space(
+    hidden: Any,
+    t: Any,
+    *,
+    plane: tuple[Any, float] | None = None,
+    elevation: float = 10,
+    azimuth: float = -40,
+    names: Sequence[str] | None = None,
+    ax: Any = None,
+) -> Any:
+    """The rows as a layer of three hidden units sees them, one axis a unit.
+
+    Args:
+        hidden: the layer's outputs, `(rows, 3)`.
+        t: class numbers `(rows,)`, or one-hot rows `(rows, classes)`.
+        plane: `(normal, offset)` of the plane `normal · h + offset = 0`, drawn where it crosses the unit cube.
+        elevation: the view's, in degrees.
+        azimuth: the view's, in degrees.
+        names: what the legend calls the classes.
+        ax: draw here; axes made with `projection="3d"`.
+
+    Returns:
+        The matplotlib figure.
+
+    >>> from fnn import plots
+    >>> figure = plots.hidden_space([[0.1, 0.2, 0.9], [0.8, 0.7, 0.1]], [0, 1], plane=([1, 1, -1], -0.5))
+    >>> print(figure.axes[0].elev, figure.axes[0].azim)
+    10 -40
+    """
+    figure, ax = _axes(ax, "3d")
+    if plane is not None:
+        _plane(ax, np.asarray(plane[0], float), float(plane[1]))
+    _scatter(ax, _points("hidden_space", hidden, 3), t, names)
+    ax.set(xlabel="hidden unit 1", ylabel="hidden unit 2", zlabel="hidden unit 3")
+    ax.view_init(elev=elevation, azim=azimuth)
+    return _finished(figure, ax)
+
+
+def _plane(ax: Any, normal: np.ndarray, offset: float) -> None:
+    """The part of a plane within the unit cube: cut the cube's twelve edges, join the cuts in order."""
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+    side = corners @ normal + offset
+    cuts = np.array(
+        [
+            (corners[a] * side[b] - corners[b] * side[a]) / (side[b] - side[a])
+            for a in range(8)
+            for b in range(a)
+            if np.abs(corners[a] - corners[b]).sum() == 1 and side[a] * side[b] < 0
+        ]
+    )
+    if len(cuts) < 3:
+        return
+    spokes = cuts - cuts.mean(0)
+    along = spokes[0] / np.linalg.norm(spokes[0])
+    across = np.cross(normal / np.linalg.norm(normal), along)
+    order = np.argsort(np.arctan2(spokes @ across, spokes @ along))
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+    sheet = Poly3DCollection([cuts[order]], facecolor=INK, edgecolor=INK, alpha=0.14, label="separating plane")
+    ax.add_collection3d(sheet)
+
+
+# ---- small things
+
+
+def _axes(ax: Any, projection: str | None = None) -> tuple[Any, Any]:
+    """The axes to draw on, and their figure."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('plots: matplotlib is not installed. Do run: pip install "fnn[plots]"') from None
+    if ax is not None:
+        return ax.figure, ax
+    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
+    return figure, figure.add_subplot(projection=projection)
+
+
+def _finished(figure: Any, ax: Any) -> Any:
+    """What every picture has: a legend, quiet axes."""
+    ax.legend(frameon=False, fontsize="small")
+    if ax.name != "3d":
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _scatter(ax: Any, points: np.ndarray, t: Any, names: Sequence[str] | None) -> None:
+    """The rows, one colour and one entry of the legend a class."""
+    t = np.asarray(t)
+    labels = t.argmax(1) if t.ndim == 2 else t.astype(int)
+    for k in np.unique(labels):
+        style = {"color": _class_colour(k), "edgecolor": "white", "linewidth": 0.6, "s": 34}
+        ax.scatter(*points[labels == k].T, label=names[k] if names else f"class {k}", **style)
+
+
+def _class_colour(k: int) -> str:
+    return CLASS_COLOURS[k % len(CLASS_COLOURS)]
+
+
+def _points(name: str, x: Any, dimensions: int) -> np.ndarray:
+    points = np.asarray(x)
+    if points.ndim != 2 or points.shape[1] != dimensions:
+        raise ValueError(
+            f"{name}: expected points of shape (rows, {dimensions}), got {points.shape}. "
+            f"Do pass {dimensions} numbers a row."
+        )
+    return points
