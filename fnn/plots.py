@@ -228,8 +228,10 @@ def _axes(ax: Any, projection: str | None = None) -> tuple[Any, Any]:
 
 
 def _finished(figure: Any, ax: Any) -> Any:
-    """What every picture has: a legend, quiet axes."""
-    ax.legend(frameon=False, fontsize="small")
+    """What every picture has: a legend, over the axes where rows could be beneath it, and quiet axes."""
+    over = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3} if ax.collections else {}
+    ax.legend(frameon=False, fontsize="small", **over)
+    ax.tick_params(labelsize="small")
     if ax.name != "3d":
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,0 +1,156 @@
+"""Losses for targets that are classes: one-hot rows or probabilities, or (sparse) class numbers. Documents D0 to D3.
+
+The name says what comes in: `softmax_cross_entropy` and `sigmoid_cross_entropy` take logits, `cross_entropy` and
+`binary_cross_entropy` take probabilities, clipped to [eps, 1 - eps], eps = 1e-7. Exactness at the extremes belongs to
+the losses on logits. Below, `y` are the outputs of one row, `z` its logits, `t` its targets.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from fnn.activations import sigmoid, softmax, softplus
+from fnn.targets import check_labels, check_probabilities, dense_rows, make_loss, sparse_rows
+from fnn.types import Array
+
+EPS = 1e-7
+
+
+# ---- classes, on probabilities: clipped to [eps, 1 - eps]; where the clip acts the derivative is 0
+
+
+def _bounds(p: Array) -> tuple[float, float]:
+    eps = max(EPS, float(jnp.finfo(p.dtype).eps) / 2 if p.dtype.itemsize < 4 else 0.0)
+    return eps, 1.0 - eps
+
+
+def _clipped(p: Array) -> Array:
+    low, high = _bounds(p)
+    return jnp.where(p < low, low, jnp.where(p > high, high, p))  # derivative 1 at the bounds, where jnp.clip has 1/2
+
+
+def _inside(p: Array) -> Array:
+    low, high = _bounds(p)
+    return (p >= low) & (p <= high)
+
+
+def _cross_entropy(y: Array, t: Array) -> Array:
+    """`-Σ_k t_k log y_k` a row, `y` probabilities; derivative `-t/y`. D1.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.cross_entropy(jnp.array([0.1, 0.05, 0.05, 0.8]), jnp.array([0, 1, 0, 0])))
+    [2.9957323]
+    """
+    return -(t * jnp.log(_clipped(y))).sum(-1)
+
+
+def _cross_entropy_grad(y: Array, t: Array) -> Array:
+    return jnp.where(_inside(y), -t / _clipped(y), 0.0)
+
+
+def _sparse_cross_entropy(y: Array, t: Array) -> Array:
+    """`-log y_t` a row, `y` probabilities, `t` the class number; derivative `-1/y_t` at the class, else 0. D1.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.sparse_cross_entropy(jnp.array([[0.1, 0.8, 0.1]]), jnp.array([1])))
+    [0.22314353]
+    """
+    return -jnp.log(_clipped(_pick(y, t)))
+
+
+def _sparse_cross_entropy_grad(y: Array, t: Array) -> Array:
+    return _cross_entropy_grad(y, _one_hot(y, t))
+
+
+def _binary_cross_entropy(y: Array, t: Array) -> Array:
+    """`-Σ_k (t_k log y_k + (1-t_k) log(1-y_k))` a row, `y` probabilities; derivative `(1-t)/(1-y) - t/y`. D0.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.binary_cross_entropy(jnp.array([[0.5]]), jnp.array([[1.0]])))
+    [0.6931472]
+    """
+    p = _clipped(y)
+    return -(t * jnp.log(p) + (1.0 - t) * jnp.log1p(-p)).sum(-1)
+
+
+def _binary_cross_entropy_grad(y: Array, t: Array) -> Array:
+    p = _clipped(y)
+    return jnp.where(_inside(y), (1.0 - t) / (1.0 - p) - t / p, 0.0)
+
+
+cross_entropy = make_loss("cross_entropy", dense_rows, _cross_entropy, _cross_entropy_grad, check_probabilities)
+sparse_cross_entropy = make_loss(
+    "sparse_cross_entropy", sparse_rows, _sparse_cross_entropy, _sparse_cross_entropy_grad, check_labels
+)
+binary_cross_entropy = make_loss(
+    "binary_cross_entropy", dense_rows, _binary_cross_entropy, _binary_cross_entropy_grad, check_probabilities
+)
+
+
+# ---- classes, on logits: exact at the extremes
+
+
+def _softmax_cross_entropy(z: Array, t: Array) -> Array:
+    """`-Σ_k t_k log softmax(z)_k` a row; derivative `softmax(z) Σ_k t_k - t`, which is `softmax(z) - t` where the
+    targets of a row sum to 1. A logit of -inf excludes a class whose target is 0. D2, D3.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([[1, 0, 0], [0, 1, 0]])))
+    [0.16984604 0.02474492]
+    """
+    return -jnp.where(t == 0, 0.0, t * jax.nn.log_softmax(z)).sum(-1)  # 0 * -inf counts as 0
+
+
+def _softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
+    return softmax.value(z) * t.sum(-1, keepdims=True) - t
+
+
+def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
+    """`-log softmax(z)_t` a row, `t` the class number; derivative `softmax(z)`, minus 1 at the class. D3.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.sparse_softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([0, 1])))
+    [0.16984604 0.02474492]
+    """
+    return -_pick(jax.nn.log_softmax(z), t)
+
+
+def _sparse_softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
+    return softmax.value(z) - _one_hot(z, t)
+
+
+def _sigmoid_cross_entropy(z: Array, t: Array) -> Array:
+    """`-Σ_k (t_k log σ(z_k) + (1-t_k) log σ(-z_k))` a row; derivative `(1-t) σ(z) - t σ(-z)`, which is `σ(z) - t`
+    without its cancellation. One output for two classes, or one an independent label. D0, D2.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.sigmoid_cross_entropy(jnp.array([[0.0], [1000.0]]), jnp.array([[1.0], [1.0]])))
+    [0.6931472 0.       ]
+    """
+    return (t * softplus.value(-z) + (1.0 - t) * softplus.value(z)).sum(-1)
+
+
+def _sigmoid_cross_entropy_grad(z: Array, t: Array) -> Array:
+    return (1.0 - t) * sigmoid.value(z) - t * sigmoid.value(-z)
+
+
+def _pick(y: Array, t: Array) -> Array:
+    return jnp.take_along_axis(y, t[:, None], axis=-1)[:, 0]
+
+
+def _one_hot(y: Array, t: Array) -> Array:
+    return (t[:, None] == jnp.arange(y.shape[-1], dtype=t.dtype)).astype(y.dtype)
+
+
+softmax_cross_entropy = make_loss(
+    "softmax_cross_entropy", dense_rows, _softmax_cross_entropy, _softmax_cross_entropy_grad, check_probabilities
+)
+sparse_softmax_cross_entropy = make_loss(
+    "sparse_softmax_cross_entropy",
+    sparse_rows,
+    _sparse_softmax_cross_entropy,
+    _sparse_softmax_cross_entropy_grad,
+    check_labels,
+)
+sigmoid_cross_entropy = make_loss(
+    "sigmoid_cross_entropy", dense_rows, _sigmoid_cross_entropy, _sigmoid_cross_entropy_grad, check_probabilities
+)

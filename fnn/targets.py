@@ -1,0 +1,117 @@
+"""Outputs and targets as rows: shapes, dtypes and values checked, nothing broadcasts; how a loss is put together.
+
+A single row (1-D) works as a batch of one. Targets are converted to the dtype of the outputs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.types import Array, Loss, ShapeError
+
+# ---- what goes in: shapes and dtypes, checked while tracing
+
+
+def dense_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Outputs and targets of one shape, as `(batch, k)`."""
+    y, t = _outputs(name, outputs), jnp.asarray(targets)
+    if y.shape != t.shape:
+        raise ShapeError(
+            f"{name}: expected targets of the shape of the outputs {y.shape}, got {t.shape}. {_mend(y, t)}"
+        )
+    if not (jnp.issubdtype(t.dtype, jnp.floating) or jnp.issubdtype(t.dtype, jnp.integer) or t.dtype == bool):
+        raise TypeError(f"{name}: expected real targets, got {t.dtype}. Do convert them to a floating dtype.")
+    rows = 1 if y.ndim == 1 else y.shape[0]
+    return y.reshape(rows, -1), t.astype(y.dtype).reshape(rows, -1)
+
+
+def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Outputs as `(batch, classes)`, targets as `(batch,)` class numbers."""
+    y, t = _outputs(name, outputs), jnp.asarray(targets)
+    if y.shape[:-1] != t.shape or y.ndim > 2:
+        mend = "Do give one class number for every row."
+        if t.shape == (*y.shape[:-1], 1):
+            mend = "Do reshape the targets: targets[:, 0]."
+        elif t.shape == y.shape:
+            mend = "Do use the loss without 'sparse_' for one-hot targets."
+        raise ShapeError(
+            f"{name}: expected one class number a row, targets of shape {y.shape[:-1]}, got {t.shape}. {mend}"
+        )
+    if not jnp.issubdtype(t.dtype, jnp.integer):
+        raise TypeError(
+            f"{name}: expected integer class numbers, got {t.dtype}. Do convert them: targets.astype('int32')."
+        )
+    return y.reshape(-1, y.shape[-1]), t.reshape(-1)
+
+
+def _outputs(name: str, outputs: Any) -> Array:
+    y = jnp.asarray(outputs)
+    if y.ndim == 0:
+        raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Do add a batch axis.")
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        raise TypeError(f"{name}: expected outputs of a floating dtype, got {y.dtype}. Do convert them.")
+    return y
+
+
+def _mend(y: Array, t: Array) -> str:
+    if y.ndim == t.ndim + 1 and y.shape[-1] == 1:
+        return "Do reshape the targets: targets[:, None]."
+    if t.ndim == y.ndim + 1 and t.shape[-1] == 1:
+        return "Do reshape the targets: targets[:, 0]."
+    if y.ndim == t.ndim + 1:
+        return "Do use one-hot targets, or a sparse_ loss for class numbers."
+    return "Do give one target for every output."
+
+
+# ---- what goes in: values, checked on the host before anything compiles
+
+
+def check_labels(name: str) -> Callable[[Any, Any], None]:
+    """A check that class numbers lie in 0 … K-1, for K outputs."""
+
+    def check(outputs: Any, targets: Any) -> None:
+        classes = outputs.shape[-1]
+        wrong = np.flatnonzero((targets < 0) | (targets >= classes))
+        if wrong.size:
+            raise ValueError(
+                f"{name}: expected class numbers from 0 to {classes - 1}, got {targets[wrong[0]]} in row {wrong[0]}. "
+                f"Do renumber the classes, or give the network more than {classes} outputs."
+            )
+
+    return check
+
+
+def check_probabilities(name: str) -> Callable[[Any, Any], None]:
+    """A check that targets lie in [0, 1]."""
+
+    def check(outputs: Any, targets: Any) -> None:
+        wrong = np.argwhere((targets < 0) | (targets > 1))
+        if wrong.size:
+            raise ValueError(
+                f"{name}: expected targets in [0, 1], got {targets[tuple(wrong[0])]} in row {wrong[0][0]}. "
+                "Do give probabilities, 0/1 labels or one-hot rows."
+            )
+
+    return check
+
+
+# ---- how a loss is put together
+
+_Rows = Callable[[str, Any, Any], tuple[Array, Array]]
+_Formula = Callable[[Array, Array], Array]
+
+
+def make_loss(name: str, rows: _Rows, value: _Formula, grad: _Formula, check: Any = None) -> Loss:
+    """`value` and `grad` see checked rows, `(batch, k)`; the derivative goes back in the shape of the outputs."""
+
+    def checked_value(outputs: Any, targets: Any) -> Array:
+        return value(*rows(name, outputs, targets))
+
+    def checked_grad(outputs: Any, targets: Any) -> Array:
+        return grad(*rows(name, outputs, targets)).reshape(jnp.shape(outputs))
+
+    loss = Loss(name, checked_value, checked_grad, None if check is None else check(name))
+    loss.__doc__ = value.__doc__
+    return loss
