@@ -1,0 +1,1 @@
+"""What the documents claim, tried: one file, one question. `python -m experiments --list` says what there is."""

@@ -1,0 +1,80 @@
+"""The runner: `python -m experiments` runs the experiments of the documents and writes one page about them."""
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+PAGE = Path(__file__).parent / "results" / "index.html"
+
+
+class Experiment(NamedTuple):
+    """A module of this package, and what `--list` says of it before anything is imported."""
+
+    name: str
+    about: str
+    seconds: int  # on two CPU cores, compiling included
+    long: bool = False  # only run by its name or with --all
+
+
+EXPERIMENTS = (
+    Experiment("circles", "back-propagation by hand, gradient checking, momentum (D2)", 12),
+    Experiment("digits", "a multi-layer network on real handwritten digits (D2's series, part 5)", 4),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what was asked for; 0 if every row holds, 1 if one does not, 2 if it could not be run."""
+    arguments = _parser().parse_args(argv)
+    if arguments.list:
+        print("\n".join(f"{e.name:<12}{e.seconds:>4} s{' (long)' if e.long else '':<8}{e.about}" for e in EXPERIMENTS))
+        return 0
+    known = {e.name: e for e in EXPERIMENTS}
+    unknown = [name for name in arguments.names if name not in known]
+    if unknown:
+        message = f"expected names among {', '.join(known)}, got {', '.join(unknown)}"
+        print(f"experiments: {message}. Do run: python -m experiments --list", file=sys.stderr)
+        return 2
+    chosen = [known[name] for name in arguments.names] or [e for e in EXPERIMENTS if arguments.all or not e.long]
+    try:
+        import matplotlib  # noqa: F401
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        print(f'experiments: {error.name} is not installed. Do run: pip install "fnn[experiments]"', file=sys.stderr)
+        return 2
+    return _run(chosen, arguments.page)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments", description="Try what the documents claim.")
+    parser.add_argument("names", nargs="*", metavar="name", help="run only these (default: those of the documents)")
+    parser.add_argument("--all", action="store_true", help="run the long ones too")
+    parser.add_argument("--list", action="store_true", help="list the experiments with their expected times")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where to write the page (default: %(default)s)")
+    return parser
+
+
+def _run(chosen: list[Experiment], page: Path) -> int:
+    from experiments import report
+
+    done = []
+    for i, experiment in enumerate(chosen, 1):
+        print(f"[{i}/{len(chosen)}] {experiment.name}: {experiment.about}, about {experiment.seconds} s", flush=True)
+        module = importlib.import_module(f"experiments.{experiment.name}")
+        begun = time.perf_counter()
+        result = module.main(module.Settings())
+        done.append(report.Done(experiment.name, module.__doc__ or "", result, time.perf_counter() - begun))
+        print(f"      took {done[-1].seconds:.1f} s", flush=True)
+    for one in done:
+        print(f"\n{one.name}: {one.result.title}\n{report.table(one.result.rows)}")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(report.page(done), encoding="utf-8")
+    wrong = [row for one in done for row in one.result.rows if not row.ok]
+    print(f"\n{report.verdict([row for one in done for row in one.result.rows])} Page: {page}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
