@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erfc
 
-from fnn.factory import factory
+from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 
 
@@ -63,7 +63,7 @@ def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable
     serial(dense(4), square, dense(1))
     """
     activation = Activation(name, value, derivative, lambda x, dy: dy * derivative(x))
-    activation.__doc__ = value.__doc__
+    activation.__doc__ = value.__doc__ or ""
     return activation
 
 
@@ -285,7 +285,7 @@ def _softmax_backward(x: Array, dy: Array) -> Array:
 
 
 softmax = Activation("softmax", _softmax, _softmax_jacobian, _softmax_backward)
-softmax.__doc__ = _softmax.__doc__
+softmax.__doc__ = _softmax.__doc__ or ""
 
 
 # ---- rectifiers that are layers, since they have a parameter or draw numbers

@@ -4,9 +4,10 @@ Where the rows do not divide, the last batch is filled up with row 0, whose weig
 every batch has one shape, and sums over batches are sums over the true rows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -37,7 +38,7 @@ def nth(part: Part, order: Array, j: Array, size: int) -> Batch:
     """Batch `j` of the rows in `order`, `(batches * size,)`."""
     rows = part.x.shape[0]
     at = lax.dynamic_slice_in_dim(order, j * size, size)
-    x, t, weight = (None if a is None else a.at[at].get(mode="promise_in_bounds") for a in part)
+    x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), part)
     if order.shape[0] == rows:
         return Batch(x, t, weight, True)
     mask = j * size + jnp.arange(size, dtype=jnp.int32) < rows
@@ -58,7 +59,7 @@ def weighted_sum(values: Array, weight: Array | None) -> tuple[Array, Array]:
     return jnp.where(weight > 0, values * weight, 0.0).sum(), weight.sum()
 
 
-def row_values(name: str, function: Callable[[Any, Any], Array], outputs: Array, t: Array) -> Array:
+def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:
     """One number a row from a loss or a metric; anything else is the user's mistake and raises."""
     values = function(outputs, t)
     if jnp.shape(values) != (t.shape[0],):

@@ -77,8 +77,8 @@ def _cast(name: str, array: Any, dtype: Any, given: Any) -> jax.Array:
     chosen = hasattr(given, "dtype") or hasattr(given, "dtypes")
     if array.dtype == np.float64 and jnp.dtype(dtype).itemsize < 8 and chosen:
         warnings.warn(
-            f"{name}: float64 data are cut to {jnp.dtype(dtype).name}. Do set "
-            "jax.config.update('jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
+            f"{name}: float64 data are cut to {jnp.dtype(dtype).name}. Do set jax.config.update("
+            "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
             stacklevel=4,
         )
     return jnp.asarray(array).astype(dtype) if isinstance(array, jax.Array) else jnp.asarray(np.asarray(array, dtype))

@@ -8,8 +8,8 @@ the losses on logits. Below, `y` are the outputs of one row, `z` its logits, `t`
 import jax
 import jax.numpy as jnp
 
-from fnn.activations import sigmoid, softmax, softplus
-from fnn.targets import check_labels, check_probabilities, dense_rows, make_loss, sparse_rows
+from fnn.activations import relu, sigmoid, softmax, softplus
+from fnn.targets import check_labels, check_probabilities, dense_rows, make_loss, one_hot, pick, sparse_rows
 from fnn.types import Array
 
 EPS = 1e-7
@@ -54,11 +54,11 @@ def _sparse_cross_entropy(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.sparse_cross_entropy(jnp.array([[0.1, 0.8, 0.1]]), jnp.array([1])))
     [0.22314353]
     """
-    return -jnp.log(_clipped(_pick(y, t)))
+    return -jnp.log(_clipped(pick(y, t)))
 
 
 def _sparse_cross_entropy_grad(y: Array, t: Array) -> Array:
-    return _cross_entropy_grad(y, _one_hot(y, t))
+    return _cross_entropy_grad(y, one_hot(y, t))
 
 
 def _binary_cross_entropy(y: Array, t: Array) -> Array:
@@ -77,12 +77,20 @@ def _binary_cross_entropy_grad(y: Array, t: Array) -> Array:
     return jnp.where(_inside(y), (1.0 - t) / (1.0 - p) - t / p, 0.0)
 
 
-cross_entropy = make_loss("cross_entropy", dense_rows, _cross_entropy, _cross_entropy_grad, check_probabilities)
+cross_entropy = make_loss(
+    "cross_entropy", dense_rows, _cross_entropy, _cross_entropy_grad, check_probabilities, "one-hot"
+)
 sparse_cross_entropy = make_loss(
-    "sparse_cross_entropy", sparse_rows, _sparse_cross_entropy, _sparse_cross_entropy_grad, check_labels
+    "sparse_cross_entropy",
+    sparse_rows,
+    _sparse_cross_entropy,
+    _sparse_cross_entropy_grad,
+    check_labels,
+    "labels",
+    cross_entropy,
 )
 binary_cross_entropy = make_loss(
-    "binary_cross_entropy", dense_rows, _binary_cross_entropy, _binary_cross_entropy_grad, check_probabilities
+    "binary_cross_entropy", dense_rows, _binary_cross_entropy, _binary_cross_entropy_grad, check_probabilities, "binary"
 )
 
 
@@ -111,11 +119,11 @@ def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
     >>> print(fnn.losses.sparse_softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([0, 1])))
     [0.16984604 0.02474492]
     """
-    return -_pick(jax.nn.log_softmax(z), t)
+    return -pick(jax.nn.log_softmax(z), t)
 
 
 def _sparse_softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
-    return softmax.value(z) - _one_hot(z, t)
+    return softmax.value(z) - one_hot(z, t)
 
 
 def _sigmoid_cross_entropy(z: Array, t: Array) -> Array:
@@ -126,23 +134,21 @@ def _sigmoid_cross_entropy(z: Array, t: Array) -> Array:
     >>> print(fnn.losses.sigmoid_cross_entropy(jnp.array([[0.0], [1000.0]]), jnp.array([[1.0], [1.0]])))
     [0.6931472 0.       ]
     """
-    return (t * softplus.value(-z) + (1.0 - t) * softplus.value(z)).sum(-1)
+    against_1 = jnp.where(t == 0, 0.0, t * softplus.value(-z))  # 0 * inf counts as 0
+    return (against_1 + jnp.where(t == 1, 0.0, (1.0 - t) * softplus.value(z))).sum(-1)
 
 
 def _sigmoid_cross_entropy_grad(z: Array, t: Array) -> Array:
     return (1.0 - t) * sigmoid.value(z) - t * sigmoid.value(-z)
 
 
-def _pick(y: Array, t: Array) -> Array:
-    return jnp.take_along_axis(y, t[:, None], axis=-1)[:, 0]
-
-
-def _one_hot(y: Array, t: Array) -> Array:
-    return (t[:, None] == jnp.arange(y.shape[-1], dtype=t.dtype)).astype(y.dtype)
-
-
 softmax_cross_entropy = make_loss(
-    "softmax_cross_entropy", dense_rows, _softmax_cross_entropy, _softmax_cross_entropy_grad, check_probabilities
+    "softmax_cross_entropy",
+    dense_rows,
+    _softmax_cross_entropy,
+    _softmax_cross_entropy_grad,
+    check_probabilities,
+    "one-hot",
 )
 sparse_softmax_cross_entropy = make_loss(
     "sparse_softmax_cross_entropy",
@@ -150,7 +156,97 @@ sparse_softmax_cross_entropy = make_loss(
     _sparse_softmax_cross_entropy,
     _sparse_softmax_cross_entropy_grad,
     check_labels,
+    "labels",
+    softmax_cross_entropy,
 )
 sigmoid_cross_entropy = make_loss(
-    "sigmoid_cross_entropy", dense_rows, _sigmoid_cross_entropy, _sigmoid_cross_entropy_grad, check_probabilities
+    "sigmoid_cross_entropy",
+    dense_rows,
+    _sigmoid_cross_entropy,
+    _sigmoid_cross_entropy_grad,
+    check_probabilities,
+    "binary",
+)
+
+
+# ---- margins: scores with the right sign, and by 1. At a kink the derivative is 0, that of the flat side
+
+
+def _hinge(y: Array, t: Array) -> Array:
+    """`Σ_k (t_k max(0, 1 - y_k) + (1-t_k) max(0, 1 + y_k))` a row; derivative `(1-t) [y > -1] - t [y < 1]`.
+
+    For targets 0 and 1, as `sigmoid_cross_entropy` has them; with `s = 2t - 1` in {-1, 1} it is `max(0, 1 - s y)`.
+    `y` are scores; the class is 1 where y > 0.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.hinge(jnp.array([[0.25], [2.0], [2.0]]), jnp.array([[1], [1], [0]])))
+    [0.75 0.   3.  ]
+    """
+    return (t * relu.value(1.0 - y) + (1.0 - t) * relu.value(1.0 + y)).sum(-1)
+
+
+def _hinge_grad(y: Array, t: Array) -> Array:
+    return jnp.where(y > -1.0, 1.0 - t, 0.0) - jnp.where(y < 1.0, t, 0.0)
+
+
+def _multiclass_hinge(y: Array, t: Array) -> Array:
+    """`Σ_k t_k max(0, 1 + max_{j≠k} y_j - y_k)` a row of scores, `t` one-hot: how much the class falls short of leading
+    all others by 1. Crammer & Singer 2001, jmlr.org/papers/v2/crammer01a.html.
+
+    Derivative: for each class k that falls short, `-t_k` at k and `+t_k` at its strongest rival, the first if several.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.multiclass_hinge(jnp.array([[3.0, 1, 0], [1, 1.5, 0]]), jnp.array([[1, 0, 0], [1, 0, 0]])))
+    [0.  1.5]
+    """
+    first, second = _leaders(y)
+    best, next_best = (jnp.where(place, y, 0.0).sum(-1, keepdims=True) for place in (first, second))
+    rival = jnp.where(first, next_best, best)
+    return jnp.where(second.any(-1), (t * relu.value(1.0 + rival - y)).sum(-1), 0.0)
+
+
+def _multiclass_hinge_grad(y: Array, t: Array) -> Array:
+    first, second = _leaders(y)
+    best, next_best = (jnp.where(place, y, 0.0).sum(-1, keepdims=True) for place in (first, second))
+    short = jnp.where(1.0 + jnp.where(first, next_best, best) - y > 0, t, 0.0)
+    against_first = jnp.where(first, 0.0, short).sum(-1, keepdims=True)
+    against_second = jnp.where(first, short, 0.0).sum(-1, keepdims=True)
+    grad = jnp.where(first, against_first, 0.0) + jnp.where(second, against_second, 0.0) - short
+    return jnp.where(second.any(-1, keepdims=True), grad, 0.0)  # one class alone has no rival
+
+
+def _leaders(y: Array) -> tuple[Array, Array]:
+    """Where the highest score of each row is, and where the highest of the others."""
+    places = jnp.arange(y.shape[-1])
+    first = places == y.argmax(-1, keepdims=True)
+    second = places == jnp.where(first, -jnp.inf, y).argmax(-1, keepdims=True)
+    return first, second & ~first
+
+
+def _sparse_multiclass_hinge(y: Array, t: Array) -> Array:
+    """`max(0, 1 + max_{j≠t} y_j - y_t)` a row of scores, `t` the class number; derivative as `multiclass_hinge`.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.sparse_multiclass_hinge(jnp.array([[3.0, 1.0, 0.0], [1.0, 1.5, 0.0]]), jnp.array([0, 0])))
+    [0.  1.5]
+    """
+    return _multiclass_hinge(y, one_hot(y, t))
+
+
+def _sparse_multiclass_hinge_grad(y: Array, t: Array) -> Array:
+    return _multiclass_hinge_grad(y, one_hot(y, t))
+
+
+hinge = make_loss("hinge", dense_rows, _hinge, _hinge_grad, check_probabilities, "binary")
+multiclass_hinge = make_loss(
+    "multiclass_hinge", dense_rows, _multiclass_hinge, _multiclass_hinge_grad, check_probabilities, "one-hot"
+)
+sparse_multiclass_hinge = make_loss(
+    "sparse_multiclass_hinge",
+    sparse_rows,
+    _sparse_multiclass_hinge,
+    _sparse_multiclass_hinge_grad,
+    check_labels,
+    "labels",
+    multiclass_hinge,
 )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.activations import Activation
-from fnn.factory import factory
+from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
 

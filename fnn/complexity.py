@@ -23,8 +23,8 @@ class Row(NamedTuple):
 class Complexity(NamedTuple):
     """The size of a network. Prints as the summary table.
 
-    `layers` counts those with weights: the hidden ones and the output, the input layer is left out (D3).
-    `parameters` are all w and b; `multiply_adds` are those of one example's forward pass through the weights;
+    `layers` are those with products in them: the hidden ones and the output, the input layer is left out (D3).
+    `parameters` are all w and b. `multiply_adds` are those of one example's forward pass; each is two FLOPs.
     `output_maps` is how many numbers the layers put out for one example.
     """
 
@@ -34,35 +34,45 @@ class Complexity(NamedTuple):
     multiply_adds: int
     output_maps: int
 
-    def __str__(self) -> str:
+    @property
+    def forward_flops(self) -> int:
+        """Of one example, the products alone: two a multiply-add."""
+        return 2 * self.multiply_adds
+
+    @property
+    def training_flops(self) -> int:
+        """Of one example: forward, by the weights, and by the inputs, which the first product does not need."""
+        first = next((row.multiply_adds for row in self.rows if row.multiply_adds), 0)
+        return 2 * (3 * self.multiply_adds - first)
+
+    def output_map_bytes(self, bytes_a_number: int = 4) -> int:
+        """Memory for every layer's output map of one example; 4 bytes a number in float32."""
+        return bytes_a_number * self.output_maps
+
+    def __repr__(self) -> str:
         head = ("layer", "output shape", "parameters", "multiply-adds")
-        body = [(row.name, str(row.out_shape), f"{row.parameters:,}", f"{row.multiply_adds:,}") for row in self.rows]
-        last = (
-            f"{self.layers} layers",
-            f"{self.output_maps:,} numbers",
-            f"{self.parameters:,}",
-            f"{self.multiply_adds:,}",
-        )
+        body = [(r.name, str(r.out_shape), f"{r.parameters:,}", f"{r.multiply_adds:,}") for r in self.rows]
+        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
+        last = (layers, f"{self.output_maps:,} numbers", f"{self.parameters:,}", f"{self.multiply_adds:,}")
         widths = [max(map(len, column)) for column in zip(head, *body, last, strict=True)]
         lines = [
-            "  ".join(
-                cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-            )
+            "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
             for line in (head, *body, last)
         ]
         rule = "-" * len(lines[0])
         return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def complexity(net: Any, in_shape: Shape) -> Complexity:
-    """Count a network for examples of shape `in_shape` (no batch axis).
+def summary(net: Any, in_shape: Shape) -> Complexity:
+    """Layers, shapes, parameters and multiply-adds of a network, for examples of shape `in_shape` (no batch axis).
 
     A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters; layers of your
     own are counted by the matrix products in their forward pass.
 
     >>> import fnn
     >>> net = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
-    >>> print(fnn.complexity(net, (3,)))
+    >>> size = fnn.summary(net, (3,))
+    >>> print(size)
     layer     output shape  parameters  multiply-adds
     -------------------------------------------------
     dense(4)  (4,)                  16             12
@@ -70,47 +80,35 @@ def complexity(net: Any, in_shape: Shape) -> Complexity:
     dense(2)  (2,)                  10              8
     -------------------------------------------------
     2 layers  10 numbers            26             20
+    >>> size.forward_flops, size.training_flops, size.output_map_bytes()
+    (40, 96, 40)
     """
     rows = tuple(_rows(as_layer(net), tuple(in_shape)))
     return Complexity(
         rows,
-        sum(row.parameters > 0 for row in rows),
+        sum(row.multiply_adds > 0 for row in rows),
         sum(row.parameters for row in rows),
         sum(row.multiply_adds for row in rows),
         sum(int(np.prod(row.out_shape)) for row in rows),
     )
 
 
-def summary(net: Any, in_shape: Shape) -> None:
-    """Print the table of `complexity(net, in_shape)`: layer, output shape, parameters, multiply-adds.
-
-    >>> import fnn
-    >>> fnn.summary(fnn.serial(fnn.dense(1)), (2,))
-    layer     output shape  parameters  multiply-adds
-    -------------------------------------------------
-    dense(1)  (1,)                   3              2
-    -------------------------------------------------
-    1 layers  1 numbers              3              2
-    """
-    print(complexity(net, in_shape))
-
-
-def _rows(layer: Layer, in_shape: Shape, prefix: str = "") -> list[Row]:
+def _rows(layer: Layer, in_shape: Shape) -> list[Row]:
     """A row for every layer that is not made of others, in the order of the forward pass."""
     made_by, arguments = getattr(layer.spec, "factory", None), dict(getattr(layer.spec, "arguments", ()))
     if made_by in (serial, residual):
         rows = []
         for child in map(as_layer, arguments["layers"]):
-            rows += _rows(child, in_shape, prefix)
+            rows += _rows(child, in_shape)
             in_shape = _out_shape(child, in_shape)
         return rows
     if made_by is repeat:
-        once = _rows(as_layer(arguments["layer"]), in_shape, prefix)
+        once = _rows(as_layer(arguments["layer"]), in_shape)
         return [row._replace(name=f"{i}: {row.name}") for i in range(arguments["times"]) for row in once]
     params, _, out_shape = _made(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
     products = params["w"].size if made_by is dense else _products(layer, in_shape)
-    return [Row(prefix + str(layer), out_shape, parameters, products)]
+    return [Row(str(layer), out_shape, parameters, products)]
 
 
 def _made(layer: Layer, in_shape: Shape) -> Any:

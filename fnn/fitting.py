@@ -199,8 +199,8 @@ def _shared(optimizer: Any, numbers: dict[str, float], net: Any, x: Any, params:
             return made(settings).update(grads, made(settings).init(params), params)
 
     settings = {name: jnp.zeros((), jnp.result_type(float)) for name in numbers}
-    traced = jax.make_jaxpr(whole)(settings, params, params)
-    text = str(traced)
+    traced, made_of = jax.make_jaxpr(whole, return_shape=True)(settings, params, params)
+    text = f"{traced} {jax.tree.structure(made_of)}"  # the types in the state too: they are part of what it is
     if " at 0x" in text:  # a function printed by its address: not a description of what it computes
         return optimizer
     digest = hashlib.sha256(f"{text} {jax.tree.structure(params)}".encode())

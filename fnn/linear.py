@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import products
-from fnn.factory import factory
+from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
 

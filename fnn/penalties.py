@@ -1,70 +1,120 @@
 """Penalties: a number added to the cost for the size of the weights, with its derivative by hand. Documents D0.
 
-Weights are penalised, biases are not: a leaf counts where its key is not "b" (nor another of `EXEMPT`).
+Weights are penalised, biases are not; another `mask` may be given. By convention the derivative of `|w|` at 0 is 0, by
+hand and by autodiff. A penalty makes weights small; exact zeros come from `proximal_l1` and `fista`.
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.factory import factory
+from fnn.proximal import (
+    check_proximal as check_proximal,
+    fista as fista,
+    fista_solution as fista_solution,
+    proximal_l1 as proximal_l1,
+    soft_threshold as soft_threshold,
+)
+from fnn.scalars import scalar
+from fnn.spec import factory
 from fnn.types import Array, Params, Penalty
-
-EXEMPT = ("b",)
+from fnn.weights import Mask, on_weights, penalised
 
 
 @factory
-def l2(coefficient: float) -> Penalty:
+def l2(coefficient: float, mask: Mask = None) -> Penalty:
     """`c Σ w²` over all weights; derivative `2 c w`. Ridge; weight decay by `λ` is `l2(λ/(2m))` for m rows.
 
     Args:
-        coefficient: `c`, at least 0.
+        coefficient: `c`, at least 0; may be traced.
+        mask: function of the parameters that says which are penalised, as `fnn.weights.penalised` has it; None takes
+            all but biases.
+
+    Raises:
+        ValueError, TypeError: the coefficient is negative, not finite, or not a number; the mask does not fit.
 
     >>> import fnn, jax.numpy as jnp
     >>> penalty = fnn.penalties.l2(0.5)
     >>> print(penalty({"w": jnp.array([1.0, -2.0]), "b": jnp.array([9.0])}))
     2.5
     """
-    _not_negative("l2", coefficient)
-    return _penalty(lambda w: coefficient * jnp.square(w).sum(), lambda w: 2.0 * coefficient * w)
+    c = _coefficient("l2", coefficient)
+    return _penalty(lambda w: _as(c, w) * jnp.square(w).sum(), lambda w: 2.0 * _as(c, w) * w, mask)
 
 
 @factory
-def l1(coefficient: float) -> Penalty:
+def l1(coefficient: float, mask: Mask = None) -> Penalty:
     """`c Σ |w|` over all weights; derivative `c sign(w)`, 0 at w = 0. Lasso.
 
+    Descent along this derivative steps to and fro over 0 and reaches it only by luck: for exact zeros leave the
+    penalty out and train with `proximal_l1` or `fista`.
+
     Args:
-        coefficient: `c`, at least 0.
+        coefficient: `c`, at least 0; may be traced.
+        mask: as in `l2`.
+
+    Raises:
+        ValueError, TypeError: as `l2`.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.penalties.l1(0.5).grad({"w": jnp.array([1.0, 0.0, -2.0])})["w"])
     [ 0.5  0.  -0.5]
     """
-    _not_negative("l1", coefficient)
-    return _penalty(lambda w: coefficient * jnp.abs(w).sum(), lambda w: coefficient * jnp.sign(w))
+    c = _coefficient("l1", coefficient)
+    return _penalty(lambda w: _as(c, w) * _absolute(w).sum(), lambda w: _as(c, w) * jnp.sign(w), mask)
 
 
-def _not_negative(name: str, coefficient: Any) -> None:
-    if isinstance(coefficient, (int, float)) and not coefficient >= 0:
-        raise ValueError(f"{name}: expected a coefficient of at least 0, got {coefficient}. Do pass 0 for no penalty.")
+@factory
+def elastic_net(l1: float, l2: float, mask: Mask = None) -> Penalty:
+    """`a Σ |w| + c Σ w²` over all weights; derivative `a sign(w) + 2 c w`, 0 at w = 0. Zou & Hastie (2005).
+
+    Both coefficients are those of `fnn.penalties.l1` and `l2`. scikit-learn's `ElasticNet(alpha, l1_ratio)` has
+    `a = alpha l1_ratio` and `c = alpha (1 - l1_ratio) / 2`. With exact zeros: penalty `l2(c)`, and `proximal_l1(a, …)`.
+
+    Args:
+        l1, l2: `a` and `c`, at least 0; may be traced.
+        mask: as in `l2`.
+
+    Raises:
+        ValueError, TypeError: as `l2`.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.penalties.elastic_net(l1=1.0, l2=0.5)({"w": jnp.array([1.0, -2.0]), "b": jnp.array([9.0])}))
+    5.5
+    """
+    a, c = _coefficient("elastic_net", l1), _coefficient("elastic_net", l2)
+    return _penalty(
+        lambda w: _as(a, w) * _absolute(w).sum() + _as(c, w) * jnp.square(w).sum(),
+        lambda w: _as(a, w) * jnp.sign(w) + 2.0 * _as(c, w) * w,
+        mask,
+    )
 
 
-def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Penalty:
+def _absolute(w: Array) -> Array:
+    """`|w|`, whose derivative at 0 is 0 to autodiff too (that of `jnp.abs` is 1 there)."""
+    return w * jnp.sign(w)
+
+
+def _coefficient(name: str, coefficient: Any) -> Any:
+    return scalar(name, "a coefficient", coefficient, "pass 0 for no penalty")
+
+
+def _as(number: Any, w: Array) -> Array:
+    return jnp.asarray(number, w.dtype)
+
+
+def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Array], mask: Mask) -> Penalty:
     """A sum over the weights of a pytree, from the formula of one weight array."""
 
     def whole_value(params: Params) -> Array:
-        weights = [leaf for path, leaf in jax.tree.leaves_with_path(params) if _counts(path)]
-        return sum((value(w) for w in weights), start=jnp.zeros(()))
+        counts = jax.tree.leaves(penalised(params, mask))
+        values = [value(w) for w, counted in zip(jax.tree.leaves(params), counts, strict=True) if counted]
+        return reduce(jnp.add, values) if values else jnp.zeros(())
 
     def whole_grad(params: Params) -> Params:
-        return jax.tree.map_with_path(
-            lambda path, leaf: derivative(leaf) if _counts(path) else jnp.zeros_like(leaf), params
-        )
+        return on_weights(params, mask, derivative, jnp.zeros_like)
 
     return Penalty(None, whole_value, whole_grad)
-
-
-def _counts(path: Any) -> bool:
-    return getattr(path[-1], "key", None) not in EXEMPT if path else True

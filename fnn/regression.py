@@ -1,9 +1,13 @@
 """Losses for targets that are numbers. Below, `y` are the outputs of one row, `t` its targets. Documents D0, D1, D3."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
+from fnn.scalars import scalar
+from fnn.spec import factory
 from fnn.targets import dense_rows, make_loss
-from fnn.types import Array
+from fnn.types import Array, Loss
 
 
 def _squared_error(y: Array, t: Array) -> Array:
@@ -51,3 +55,139 @@ def _mean_squared_error_grad(y: Array, t: Array) -> Array:
 squared_error = make_loss("squared_error", dense_rows, _squared_error, _squared_error_grad)
 half_squared_error = make_loss("half_squared_error", dense_rows, _half_squared_error, _half_squared_error_grad)
 mean_squared_error = make_loss("mean_squared_error", dense_rows, _mean_squared_error, _mean_squared_error_grad)
+
+
+# ---- absolute values: less drawn to rows far off than squares are
+
+
+def _absolute_error(y: Array, t: Array) -> Array:
+    """`Σ_k |y_k - t_k|` a row; derivative `sign(y - t)`, 0 where y = t. Its best constant guess is the median.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.absolute_error(jnp.array([[1.0, 3.0]]), jnp.array([[0.0, 5.0]])))
+    [3.]
+    """
+    return _abs(y - t).sum(-1)
+
+
+def _absolute_error_grad(y: Array, t: Array) -> Array:
+    return jnp.sign(y - t)
+
+
+def _abs(e: Array) -> Array:
+    return e * jnp.sign(e)  # derivative 0 at 0 to autodiff too, where jnp.abs has 1
+
+
+absolute_error = make_loss("absolute_error", dense_rows, _absolute_error, _absolute_error_grad)
+
+
+@factory
+def huber(delta: float = 1.0) -> Loss:
+    """`Σ_k h(y_k - t_k)` a row, `h(e) = ½ e²` for |e| <= δ, else `δ (|e| - ½ δ)`; derivative `clip(e, -δ, δ)`.
+
+    Squares near the target, absolute values far off; smooth everywhere. Huber 1964, doi:10.1214/aoms/1177703732.
+
+    Args:
+        delta: `δ`, where one turns into the other, above 0, in the unit of the targets; may be traced.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.huber(1.0)(jnp.array([[0.5], [3.0]]), jnp.array([[0.0], [0.0]])))
+    [0.125 2.5  ]
+    """
+    d = scalar("huber", "a delta", delta, "pass the error from which on it should count linearly", positive=True)
+
+    def value(y: Array, t: Array) -> Array:
+        e, delta = y - t, jnp.asarray(d, y.dtype)
+        far = _abs(e) > delta
+        near = jnp.where(far, 0.0, e)  # no square of a far error, which could overflow
+        return jnp.where(far, delta * (_abs(e) - 0.5 * delta), 0.5 * jnp.square(near)).sum(-1)
+
+    def grad(y: Array, t: Array) -> Array:
+        delta = jnp.asarray(d, y.dtype)
+        return jnp.clip(y - t, -delta, delta)
+
+    return make_loss("huber", dense_rows, value, grad)
+
+
+@factory
+def smooth_l1(beta: float = 1.0) -> Loss:
+    """`Σ_k s(y_k - t_k)` a row, `s(e) = ½ e²/β` for |e| <= β, else `|e| - ½ β`; derivative `clip(e/β, -1, 1)`.
+
+    It is `huber(β)/β`: far off its slope is 1 whatever β is, while huber's is δ. D3; Girshick 2015 (Fast R-CNN),
+    arXiv:1504.08083, which has β = 1.
+
+    Args:
+        beta: `β`, above 0, in the unit of the targets; may be traced.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.smooth_l1(0.5)(jnp.array([[0.25], [3.0]]), jnp.array([[0.0], [0.0]])))
+    [0.0625 2.75  ]
+    """
+    b = scalar("smooth_l1", "a beta", beta, "use absolute_error for a kink at 0", positive=True)
+
+    def value(y: Array, t: Array) -> Array:
+        e, beta = y - t, jnp.asarray(b, y.dtype)
+        far = _abs(e) > beta
+        near = jnp.where(far, 0.0, e)
+        return jnp.where(far, _abs(e) - 0.5 * beta, 0.5 * jnp.square(near) / beta).sum(-1)
+
+    def grad(y: Array, t: Array) -> Array:
+        return jnp.clip((y - t) / jnp.asarray(b, y.dtype), -1.0, 1.0)
+
+    return make_loss("smooth_l1", dense_rows, value, grad)
+
+
+# ---- too much and too little cost differently: at y = t the derivative is that of the left side, of too little
+
+
+@factory
+def asymmetric(over: float, under: float) -> Loss:
+    """`Σ_k (y_k > t_k ? over (y_k - t_k) : under (t_k - y_k))` a row; derivative `y > t ? over : -under`.
+
+    At y = t the formula takes its second branch, and so does the derivative: `-under`. D3's yoghurt: predicting too
+    much loses the COST of a unit, `over`; too little loses its PROFIT, `under`.
+
+    Args:
+        over: what a unit too much costs, at least 0; may be traced.
+        under: what a unit too little costs, likewise.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.asymmetric(over=1, under=99)(jnp.array([[3.0], [1.0]]), jnp.array([[2.0], [2.0]])))
+    [ 1. 99.]
+    """
+    mend = "pass what one unit costs"
+    return _two_sided(
+        "asymmetric", scalar("asymmetric", "a cost", over, mend), scalar("asymmetric", "a cost", under, mend)
+    )
+
+
+@factory
+def quantile(q: float) -> Loss:
+    """`Σ_k (y_k > t_k ? (1-q) (y_k - t_k) : q (t_k - y_k))` a row, the pinball loss; derivative `y > t ? 1-q : -q`.
+
+    At y = t the derivative is `-q`. The best constant guess is the q-quantile of the targets: q = 0.9 is
+    exceeded by one target in ten; q = 0.5 is half of `absolute_error`. Koenker & Bassett 1978, doi:10.2307/1913643.
+
+    Args:
+        q: which quantile, above 0 and below 1; may be traced.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.losses.quantile(0.75)(jnp.array([[3.0], [1.0]]), jnp.array([[2.0], [2.0]])))
+    [0.25 0.75]
+    """
+    q = scalar("quantile", "a q", q, "pass 0.5 for the median", positive=True)
+    if isinstance(q, (int, float)) and q >= 1:
+        raise ValueError(f"quantile: expected a q below 1, got {q}. Do pass 0.9 for the 90th percentile.")
+    return _two_sided("quantile", 1.0 - q, q)
+
+
+def _two_sided(name: str, over: Any, under: Any) -> Loss:
+    def value(y: Array, t: Array) -> Array:
+        a, b = jnp.asarray(over, y.dtype), jnp.asarray(under, y.dtype)
+        return jnp.where(y > t, a * (y - t), b * (t - y)).sum(-1)
+
+    def grad(y: Array, t: Array) -> Array:
+        a, b = jnp.asarray(over, y.dtype), jnp.asarray(under, y.dtype)
+        return jnp.where(y > t, a, -b)
+
+    return make_loss(name, dense_rows, value, grad)

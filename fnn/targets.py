@@ -6,9 +6,11 @@ A single row (1-D) works as a batch of one. Targets are converted to the dtype o
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.scalars import scalar
 from fnn.types import Array, Loss, ShapeError
 
 # ---- what goes in: shapes and dtypes, checked while tracing
@@ -65,6 +67,19 @@ def _mend(y: Array, t: Array) -> str:
     return "Do give one target for every output."
 
 
+# ---- class numbers among the outputs of their row
+
+
+def pick(y: Array, labels: Array) -> Array:
+    """The output of each row at its class, `(batch,)`."""
+    return jnp.take_along_axis(y, labels[:, None], axis=-1)[:, 0]
+
+
+def one_hot(y: Array, labels: Array) -> Array:
+    """Rows like `y` with 1 at the class and 0 elsewhere."""
+    return (labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype)).astype(y.dtype)
+
+
 # ---- what goes in: values, checked on the host before anything compiles
 
 
@@ -97,13 +112,48 @@ def check_probabilities(name: str) -> Callable[[Any, Any], None]:
     return check
 
 
+# ---- what a factory of losses is given: numbers, checked where they are known
+
+
+def at_most_one(name: str, what: str, value: Any, mend: str) -> Any:
+    """A number in [0, 1]; as it came where it is traced."""
+    number = scalar(name, what, value, mend)
+    if isinstance(number, (int, float)) and number > 1:
+        raise ValueError(f"{name}: expected {what} of at most 1, got {number}. Do {mend}.")
+    return number
+
+
+def class_weights(name: str, weights: Any) -> Any:
+    """One number of at least 0 a class, not all of them 0: a tuple; an array as it came where it is traced."""
+    mend = "Do give one number of at least 0 for every class, such as (1.0, 5.0)."
+    if isinstance(weights, jax.core.Tracer) and weights.ndim == 1:
+        return weights
+    known = not any(isinstance(w, jax.core.Tracer) for w in weights) if isinstance(weights, (tuple, list)) else True
+    if not known:
+        return jnp.stack([jnp.asarray(w, jnp.result_type(float)) for w in weights])
+    array = np.asarray(weights)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected a weight for every class, got {weights!r}. {mend}")
+    if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
+        raise ValueError(f"{name}: expected weights of at least 0, not all 0, got {tuple(array.tolist())}. {mend}")
+    return tuple(weights) if isinstance(weights, (tuple, list)) else tuple(array.tolist())
+
+
 # ---- how a loss is put together
 
 _Rows = Callable[[str, Any, Any], tuple[Array, Array]]
 _Formula = Callable[[Array, Array], Array]
 
 
-def make_loss(name: str, rows: _Rows, value: _Formula, grad: _Formula, check: Any = None) -> Loss:
+def make_loss(
+    name: str,
+    rows: _Rows,
+    value: _Formula,
+    grad: _Formula,
+    check: Any = None,
+    targets: str | None = None,
+    dense: Loss | None = None,
+) -> Loss:
     """`value` and `grad` see checked rows, `(batch, k)`; the derivative goes back in the shape of the outputs."""
 
     def checked_value(outputs: Any, targets: Any) -> Array:
@@ -112,6 +162,6 @@ def make_loss(name: str, rows: _Rows, value: _Formula, grad: _Formula, check: An
     def checked_grad(outputs: Any, targets: Any) -> Array:
         return grad(*rows(name, outputs, targets)).reshape(jnp.shape(outputs))
 
-    loss = Loss(name, checked_value, checked_grad, None if check is None else check(name))
-    loss.__doc__ = value.__doc__
+    loss = Loss(name, checked_value, checked_grad, None if check is None else check(name), targets, dense)
+    loss.__doc__ = value.__doc__ or ""
     return loss

@@ -19,6 +19,7 @@ from jax import lax
 from fnn.batches import Batch, filled, metric_sums, nth, row_values, sizes, weighted_sum, whole
 from fnn.gradients import autodiff
 from fnn.losses import as_loss
+from fnn.penalties import check_proximal
 from fnn.shuffle import epoch_order
 from fnn.types import Array, Data, History, Key, Layer, Loss, Params, Part, Penalty, State, Sums, Trainer, TrainState
 
@@ -119,7 +120,7 @@ def trainer(
         return TrainState(
             params=params,
             state=state,
-            optimizer=made.optimizer.init(params),
+            optimizer=check_proximal(made.optimizer.init(params)),
             key=jax.random.key_data(key_run),
             settings=settings,
             epoch=jnp.int32(0),
@@ -217,11 +218,11 @@ def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array) -> Progr
     go = now.active & finite
     if batch.weight is not None:
         go = go & (g.weight > 0)  # a batch whose rows all weigh nothing is no step: momentum must not move either
-    kept = _where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
+    params, state, optimizer = _where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
     sums = Sums(g.total, g.weight, metric_sums(made.metrics, g.outputs, batch.t, batch.weight))
     sums = _where(now.active, jax.tree.map(jnp.add, now.sums, sums), now.sums)
     bad_step = jnp.where(now.active & ~finite, j, now.bad_step)
-    return Progress(*kept, sums, now.active & finite, bad_step)
+    return Progress(params, state, optimizer, sums, now.active & finite, bad_step)
 
 
 def _end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
@@ -268,7 +269,7 @@ def _evaluate(made: Parts, s: TrainState, part: Part) -> Sums:
 # ---- small things
 
 
-def given(name: str, thing: Any, kind: type, settings: dict[str, Array]) -> Any:
+def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
     """A part of the run, which may be given as a function of the settings."""
     if thing is None or isinstance(thing, kind):
         return thing
@@ -281,9 +282,9 @@ def given(name: str, thing: Any, kind: type, settings: dict[str, Array]) -> Any:
     return made
 
 
-def given_loss(loss: Any, settings: dict[str, Array]) -> Loss:
+def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
-    if not isinstance(loss, Loss) and callable(loss):
+    if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
         required = [p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]
         loss = loss(settings) if len(required) == 1 else loss
     return as_loss(loss)

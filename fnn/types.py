@@ -72,6 +72,8 @@ class _LossFields(NamedTuple):
     value: Callable[[Any, Any], Array]
     grad: Callable[[Any, Any], Array]
     check: Callable[[Any, Any], None] | None = None
+    targets: str | None = None
+    dense: Any = None
 
 
 class Loss(_LossFields):
@@ -81,6 +83,9 @@ class Loss(_LossFields):
     - `grad(outputs, targets)`: the derivative of row i's value by row i's outputs, of the shape of `outputs`.
     - `check(outputs, targets)`: optional; raises for targets whose VALUES are wrong (labels out of range). It is run
       on the host, on NumPy targets, before anything compiles; `outputs` is only a shape and a dtype.
+    - `targets`: optional; what they are, where they are classes: "one-hot" rows (or distributions), "binary" (one
+      probability an output), or "labels" (class numbers). `smoothed` and `class_weighted` go by it.
+    - `dense`: optional; for "labels", the same loss on one-hot rows.
     """
 
     def __call__(self, outputs: Any, targets: Any) -> Array:

@@ -1,4 +1,4 @@
-"""One table of all activations, layers, losses and penalties: how each is made, on what it works, and what it must give.
+"""One table of all activations, layers, losses and penalties: how each is made, what it works on, what it must give.
 
 The references are independent of fnn: the textbook formula in 60-digit decimals, or NumPy and SciPy in float64.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal, localcontext
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
@@ -24,9 +25,20 @@ def close(got: Any, expected: Any, rtol: float = 1e-12, atol: float = 1e-300) ->
     np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=rtol, atol=atol)
 
 
+def printed(got: Any, published: str) -> None:
+    """Float32 numbers within 2e-7 relative of the published ones, or one unit of their last printed digit."""
+    got = np.asarray(got)
+    assert got.dtype == np.float32
+    for number, text in zip(got.ravel(), published.split(), strict=True):
+        unit = 10.0 ** Decimal(text).as_tuple().exponent if "." in text else 0.0
+        assert number == float(text) or abs(number - float(text)) <= max(2e-7 * abs(float(text)), unit), (
+            number,
+            text,
+        )
+
+
 def normwise(got: Any, expected: Any) -> float:
     """Largest difference over largest value, the worst leaf of a pytree."""
-    import jax
 
     def leaf(a: Any, b: Any) -> float:
         a, b = np.asarray(a), np.asarray(b)
@@ -103,14 +115,14 @@ ELEMENTWISE = [
     ActivationCase(
         "leaky_relu",
         fnn.leaky_relu(),
-        _pieces(lambda x: Decimal(0.2) * x, lambda x: x),
+        _pieces(lambda x: Decimal("0.2") * x, lambda x: x),
         _pieces(lambda x: 0.2, lambda x: 1),
         (-INF, INF),
     ),
     ActivationCase(
         "leaky_relu",
         fnn.leaky_relu(0.01),
-        _pieces(lambda x: Decimal(0.01) * x, lambda x: x),
+        _pieces(lambda x: Decimal("0.01") * x, lambda x: x),
         _pieces(lambda x: 0.01, lambda x: 1),
         (-INF, INF),
     ),
@@ -124,8 +136,8 @@ ELEMENTWISE = [
     ActivationCase(
         "elu",
         fnn.elu(0.7),
-        _pieces(lambda x: Decimal(0.7) * (x.exp() - 1), lambda x: x),
-        _pieces(lambda x: Decimal(0.7) * x.exp(), lambda x: 1),
+        _pieces(lambda x: Decimal("0.7") * (x.exp() - 1), lambda x: x),
+        _pieces(lambda x: Decimal("0.7") * x.exp(), lambda x: 1),
         (-0.7, INF),
     ),
     ActivationCase(
@@ -170,7 +182,7 @@ LAYERS = [
     LayerCase("rrelu", fnn.rrelu(0.1, 0.5), (2, 3)),
     LayerCase("serial", fnn.serial(), (3,)),
     LayerCase("serial", fnn.serial(fnn.dense(4), fnn.tanh, fnn.serial(fnn.dense(3), fnn.prelu()), fnn.dense(2)), (3,)),
-    LayerCase("repeat", fnn.repeat(fnn.serial(fnn.dense(3), fnn.tanh, fnn.rrelu()), 3), (3,)),
+    LayerCase("repeat", fnn.repeat(fnn.serial(fnn.dense(3), fnn.tanh, fnn.rrelu()), 3), (3,), integers=False),
     LayerCase("residual", fnn.residual(fnn.dense(5), fnn.sigmoid, fnn.dense(3)), (3,), integers=False),
     LayerCase("residual", fnn.repeat(fnn.residual(fnn.dense(3), fnn.elu()), 2), (3,), integers=False),
     LayerCase("from_function", fnn.from_function(_own), (2, 2), integers=False),
@@ -288,4 +300,117 @@ class PenaltyCase(NamedTuple):
 PENALTIES = [
     PenaltyCase("l2", fnn.penalties.l2(0.3), lambda w: 0.3 * np.sum(w * w), lambda w: 0.6 * w),
     PenaltyCase("l1", fnn.penalties.l1(0.3), lambda w: 0.3 * np.sum(np.abs(w)), lambda w: 0.3 * np.sign(w)),
+    PenaltyCase(
+        "elastic_net",
+        fnn.penalties.elastic_net(0.2, 0.7),
+        lambda w: 0.2 * np.sum(np.abs(w)) + 0.7 * np.sum(w * w),
+        lambda w: 0.2 * np.sign(w) + 1.4 * w,
+    ),
+]
+
+
+# ---- losses that came later, among them those made by a factory
+
+
+def _absolute(y: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return np.abs(y - t)
+
+
+def _huber(y: np.ndarray, t: np.ndarray, delta: float) -> np.ndarray:
+    e = _absolute(y, t)
+    return np.where(e <= delta, e * e / 2, delta * (e - delta / 2)).sum(1)
+
+
+def _two_sided(y: np.ndarray, t: np.ndarray, over: float, under: float) -> np.ndarray:
+    return (over * np.maximum(y - t, 0) + under * np.maximum(t - y, 0)).sum(1)
+
+
+def _focal(z: np.ndarray, gamma: float) -> np.ndarray:
+    return special.expit(-z) ** gamma * -special.log_expit(z)
+
+
+def _softmax_focal(z: np.ndarray, t: np.ndarray, gamma: float, alpha: Any = 1.0) -> np.ndarray:
+    p = special.softmax(z, axis=1)
+    return -(alpha * t * (1 - p) ** gamma * special.xlogy(1, p)).sum(1)
+
+
+def _one_hot(z: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return np.eye(z.shape[1])[t]
+
+
+def _crammer_singer(y: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """By loops over rows and classes."""
+    values = np.zeros(len(y))
+    for i, row in enumerate(y):
+        for k, score in enumerate(row):
+            rivals = np.delete(row, k)
+            values[i] += t[i, k] * max([0.0, *(1 + rivals - score)])
+    return values
+
+
+LOSSES += [
+    LossCase("absolute_error", fnn.losses.absolute_error, "reals", "reals", lambda y, t: _absolute(y, t).sum(1)),
+    LossCase("huber", fnn.losses.huber(), "reals", "reals", lambda y, t: _huber(y, t, 1.0)),
+    LossCase("huber", fnn.losses.huber(0.7), "reals", "reals", lambda y, t: _huber(y, t, 0.7)),
+    LossCase("smooth_l1", fnn.losses.smooth_l1(), "reals", "reals", lambda y, t: _huber(y, t, 1.0)),
+    LossCase("smooth_l1", fnn.losses.smooth_l1(0.7), "reals", "reals", lambda y, t: _huber(y, t, 0.7) / 0.7),
+    LossCase("asymmetric", fnn.losses.asymmetric(1, 99), "reals", "reals", lambda y, t: _two_sided(y, t, 1, 99)),
+    LossCase("quantile", fnn.losses.quantile(0.9), "reals", "reals", lambda y, t: _two_sided(y, t, 0.1, 0.9)),
+    LossCase(
+        "hinge",
+        fnn.losses.hinge,
+        "reals",
+        "probabilities",
+        lambda y, t: (t * np.maximum(0, 1 - y) + (1 - t) * np.maximum(0, 1 + y)).sum(1),
+    ),
+    LossCase("multiclass_hinge", fnn.losses.multiclass_hinge, "reals", "distributions", _crammer_singer),
+    LossCase(
+        "sparse_multiclass_hinge",
+        fnn.losses.sparse_multiclass_hinge,
+        "reals",
+        "labels",
+        lambda y, t: _crammer_singer(y, _one_hot(y, t)),
+    ),
+    LossCase(
+        "sigmoid_focal",
+        fnn.losses.sigmoid_focal(),
+        "logits",
+        "probabilities",
+        lambda z, t: (t * _focal(z, 2.0) + (1 - t) * _focal(-z, 2.0)).sum(1),
+    ),
+    LossCase(
+        "sigmoid_focal",
+        fnn.losses.sigmoid_focal(0.5, 0.25),
+        "logits",
+        "probabilities",
+        lambda z, t: (0.25 * t * _focal(z, 0.5) + 0.75 * (1 - t) * _focal(-z, 0.5)).sum(1),
+    ),
+    LossCase(
+        "softmax_focal",
+        fnn.losses.softmax_focal(),
+        "logits",
+        "distributions",
+        lambda z, t: _softmax_focal(z, t, 2.0),
+    ),
+    LossCase(
+        "softmax_focal",
+        fnn.losses.softmax_focal(0.5),
+        "logits",
+        "distributions",
+        lambda z, t: _softmax_focal(z, t, 0.5),
+    ),
+    LossCase(
+        "sparse_softmax_focal",
+        fnn.losses.sparse_softmax_focal(),
+        "logits",
+        "labels",
+        lambda z, t: _softmax_focal(z, _one_hot(z, t), 2.0),
+    ),
+]
+BOX_LOSSES = [
+    ("iou_loss", fnn.losses.iou_loss),
+    ("giou_loss", fnn.losses.giou_loss),
+    ("diou_loss", fnn.losses.diou_loss),
+    ("ciou_loss", fnn.losses.ciou_loss()),
+    ("ciou_loss", fnn.losses.ciou_loss(constant_tradeoff=False)),
 ]

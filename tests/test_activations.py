@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy import integrate, special
-from table import ACTIVATIONS, ELEMENTWISE, POINTS, close, normwise
+from table import ACTIVATIONS, ELEMENTWISE, POINTS, close, normwise, printed
 
 import fnn
 
@@ -67,12 +66,11 @@ def test_smaller_dtypes_are_kept_and_finite_at_the_extremes(case, dtype):
     np.testing.assert_allclose(np.asarray(y, np.float64), exact, rtol=precision, atol=precision)
 
 
-@pytest.mark.parametrize(
-    "activation, slope",
-    [(fnn.relu, 0.0), (fnn.leaky_relu(0.2), 0.2), (fnn.elu(0.7), 0.7), (fnn.sigmoid, 0.25), (fnn.tanh, 1.0)]
-    + [(fnn.softsign, 1.0), (fnn.softplus, 0.5), (fnn.silu, 0.5), (fnn.gelu, 0.5)],
-    ids=str,
-)
+AT_0 = {fnn.relu: 0.0, fnn.leaky_relu(0.2): 0.2, fnn.elu(0.7): 0.7, fnn.sigmoid: 0.25, fnn.tanh: 1.0}
+AT_0 |= {fnn.softsign: 1.0, fnn.softplus: 0.5, fnn.silu: 0.5, fnn.gelu: 0.5}
+
+
+@pytest.mark.parametrize("activation, slope", AT_0.items(), ids=str)
 def test_derivative_at_0_by_hand_and_by_autodiff(activation, slope):
     for zero in (0.0, -0.0):
         assert float(activation.derivative(jnp.asarray(zero))) == pytest.approx(slope, rel=1e-6)
@@ -101,22 +99,20 @@ def test_sigmoid_and_its_mirror_image_sum_to_1(x):
 @pytest.mark.parametrize(
     "activation, x, published",
     [
-        (fnn.sigmoid, [1.0, 2.0, 3.0], [0.7310586, 0.8807971, 0.95257413]),
+        (fnn.sigmoid, [1, 2, 3], "0.7310586 0.8807971 0.95257413"),
         (
             fnn.tanh,
             [-np.inf, -5, -0.5, 1, 1.2, 2, 3, np.inf],
-            [-1, -0.99990916, -0.46211717, 0.7615942, 0.8336547, 0.9640276, 0.9950547, 1],
+            "-1 -0.99990916 -0.46211717 0.7615942 0.8336547 0.9640276 0.9950547 1",
         ),
-        (fnn.relu, [-2.0, 0.0, -0.0, 3.0], [0, 0, 0, 3]),
-        (fnn.leaky_relu(0.2), [-2.0, 0.0, -0.0, 3.0], [-0.4, 0, 0, 3]),
-        (fnn.softmax, [4.0, 5.0, 1.0], [0.26538792, 0.7213992, 0.01321289]),
+        (fnn.relu, [-2, 0, -0.0, 3], "0 0 0 3"),
+        (fnn.leaky_relu(0.2), [-2, 0, -0.0, 3], "-0.4 0 0 3"),
+        (fnn.softmax, [4, 5, 1], "0.26538792 0.7213992 0.01321289"),
     ],
     ids=str,
 )
 def test_published_numbers_in_float32(activation, x, published):
-    y = activation(jnp.array(x, jnp.float32))
-    assert y.dtype == jnp.float32
-    np.testing.assert_allclose(y, np.float32(published), rtol=2e-7)
+    printed(activation(jnp.array(x, jnp.float32)), published)
 
 
 # ---- softmax
@@ -179,7 +175,7 @@ def test_derivative_takes_what_the_function_takes(activation):
 
 
 @every_activation
-@pytest.mark.parametrize("x", [1j, np.array([1.0 + 2.0j]), "a", ["a", "b"], np.array(["a"])], ids=repr)
+@pytest.mark.parametrize("x", [1j, np.array([1.0 + 2.0j]), "one", ["one", "two"], np.array(["one"])], ids=repr)
 def test_what_is_not_a_real_number_raises_with_the_mend(activation, x):
     with pytest.raises(TypeError) as caught:
         activation(x)

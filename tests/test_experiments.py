@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure as Picture
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # the experiments are run from the checkout, they are not installed
+from experiments import __main__ as runner, circles, digits, report
 
-from experiments import __main__ as runner  # noqa: E402
-from experiments import circles, digits, report  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -227,4 +225,4 @@ def test_list_and_unknown_names_on_the_command_line():
     assert re.search(r"circles +\d+ s", listed.stdout)
     unknown = command("circle")
     assert unknown.returncode == 2
-    assert "expected names among circles, digits" in unknown.stderr and "got circle." in unknown.stderr
+    assert "circles, digits" in unknown.stderr and "got circle." in unknown.stderr

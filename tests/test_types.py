@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import ACTIVATIONS, LAYERS, LOSSES, PENALTIES, normwise
+from table import ACTIVATIONS, BOX_LOSSES, LAYERS, LOSSES, PENALTIES, normwise
 
 import fnn
 from fnn import activations, combine, linear, losses, penalties
@@ -17,16 +17,22 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # ---- nothing is missing from the table
 
+PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
+LOSS_TRANSFORMS = {"from_function", "smoothed", "class_weighted", "weighted_sum"}  # in test_losses_of_losses
 
-def public(module, but=()):
-    """The public things that a module makes itself: its functions, activations, losses."""
+
+def public(module, but):
+    """What a module offers: its activations, losses and functions; also those it takes from its parts."""
     return {
         name
         for name, thing in vars(module).items()
         if not name.startswith("_")
         and name not in but
-        and (isinstance(thing, (fnn.Activation, fnn.Loss)) or isinstance(thing, types.FunctionType))
-        and getattr(thing, "__module__", module.__name__) in (module.__name__, "fnn.types")
+        and thing is not fnn.factory
+        and (
+            isinstance(thing, (fnn.Activation, fnn.Loss))
+            or (isinstance(thing, types.FunctionType) and thing.__module__.startswith("fnn."))
+        )
     }
 
 
@@ -36,8 +42,8 @@ def public(module, but=()):
         (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], {"elementwise"}),
         (linear, [case.name for case in LAYERS], set()),
         (combine, [case.name for case in LAYERS], {"as_layer"}),
-        (losses, [case.name for case in LOSSES], {"from_function", "as_loss"}),
-        (penalties, [case.name for case in PENALTIES], set()),
+        (losses, [case.name for case in LOSSES] + [name for name, _ in BOX_LOSSES], {*LOSS_TRANSFORMS, "as_loss"}),
+        (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "scalar", "penalised", "on_weights"}),
     ],
     ids=["activations", "linear", "combine", "losses", "penalties"],
 )
@@ -51,7 +57,9 @@ def test_the_names_in_the_table_are_those_of_the_things():
     for name, activation in ACTIVATIONS:
         assert str(activation).split("(")[0] == name
     for case in LOSSES:
-        assert str(case.loss) == case.name and getattr(losses, case.name) is case.loss
+        public_thing = getattr(losses, case.name)
+        assert public_thing is case.loss or public_thing.is_factory
+        assert str(case.loss).split("(")[0] == case.name
     for case in PENALTIES:
         assert str(case.penalty).split("(")[0] == case.name
 
@@ -61,22 +69,21 @@ def test_the_names_in_the_table_are_those_of_the_things():
 
 def point(case, rows=5):
     params, state, out_shape = case.layer.init(KEY, case.in_shape)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(rows, *case.in_shape)))
-    return params, state, out_shape, x.astype(jnp.result_type(float))
+    return params, state, out_shape, jnp.asarray(np.random.default_rng(0).normal(size=(rows, *case.in_shape)))
 
 
 @every_layer
-def test_layer_gives_the_shape_and_the_dtype_it_announces(case):
+def test_layer_gives_the_shapes_and_the_dtype_it_announces(case, x64):
     params, state, out_shape, x = point(case)
     assert jax.tree.all(jax.tree.map(lambda a: isinstance(a, jax.Array) and a.dtype == x.dtype, params))
     for rows in (5, 1):
-        y, new_state, _ = case.layer.forward(params, state, x[:rows], DRAW, True)
+        y, new_state, _ = jax.eval_shape(lambda x: case.layer.forward(params, state, x, DRAW, True), x[:rows])
         assert y.shape == (rows, *out_shape) and y.dtype == x.dtype
         assert jax.tree.structure(new_state) == jax.tree.structure(state)
 
 
 @every_layer
-def test_layer_is_pure_and_predicts_without_a_key(case):
+def test_layer_is_pure_and_predicts_without_a_key(case, x64):
     params, state, _, x = point(case)
     assert normwise(case.layer.init(KEY, case.in_shape)[0], params) == 0
     for key, train in ((None, False), (DRAW, True), (DRAW, fnn.Rows(jnp.ones(5, bool)))):
@@ -85,11 +92,11 @@ def test_layer_is_pure_and_predicts_without_a_key(case):
 
 
 @every_layer
-def test_layer_treats_each_row_by_itself(case, x64):
+def test_layer_does_not_mix_rows(case, x64):
     params, state, _, x = point(case)
-    y = case.layer.forward(params, state, x, None, False)[0]
-    one_by_one = [case.layer.forward(params, state, x[i : i + 1], None, False)[0][0] for i in range(5)]
-    assert normwise(y, jnp.stack(one_by_one)) < 1e-14
+    one, other = (case.layer.forward(params, state, x, None, False)[0] for x in (x, x.at[1:].multiply(-3.0)))
+    np.testing.assert_array_equal(one[0], other[0])
+    assert (one[1:] != other[1:]).any()
 
 
 @every_layer
@@ -104,7 +111,7 @@ def test_layer_goes_backward_as_autodiff_does(case, x64):
 
 @every_layer
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
-def test_layer_takes_integers_for_the_numbers_that_they_are(case, dtype):
+def test_layer_takes_integers_for_the_numbers_that_they_are(case, dtype, x64):
     if not case.integers:
         pytest.skip("adds its inputs to floats, or is the user's own")
     params, state, _, x = point(case)

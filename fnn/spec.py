@@ -9,6 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+
+from fnn.types import Loss
 
 
 class Spec(NamedTuple):
@@ -28,22 +31,23 @@ class Spec(NamedTuple):
                 shown += [_show(v) for v in value]
             elif parameter.default is parameter.empty:
                 shown.append(_show(value))
-            elif isinstance(value, jax.Array) or value != parameter.default:
+            elif isinstance(value, (jax.Array, np.ndarray)) or value != parameter.default:
                 shown.append(f"{name}={_show(value)}")
         return f"{self.factory.__name__}({', '.join(shown)})"
 
 
 def _show(value: Any) -> str:
-    if isinstance(value, jax.Array):
+    if isinstance(value, (jax.Array, np.ndarray)):
         return f"<{value.dtype}{list(value.shape)}>"
     return getattr(value, "__name__", None) or repr(value)
 
 
 def factory(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a function that makes a layer (or any named tuple with a `spec`) into a factory.
+    """Turn a function that makes a layer, a loss, or any named tuple with a `spec`, into a factory.
 
-    The result of equal arguments is one object, `spec` is filled in, and a factory that was handed on without being
-    called is recognised. Arguments that cannot be remembered (arrays, traced settings) make a new object each time.
+    The result of equal arguments is one object, its `spec` (a loss's `name`) is filled in, and a factory that was
+    handed on without being called is recognised. Arguments that cannot be remembered (arrays, traced settings) make a
+    new object each time.
 
     >>> import fnn
     >>> fnn.dense(3) is fnn.dense(features=3)
@@ -54,7 +58,8 @@ def factory(make: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(make)
 
     def finish(spec: Spec, bound: inspect.BoundArguments) -> Any:
-        return make(*bound.args, **bound.kwargs)._replace(spec=spec)
+        made = make(*bound.args, **bound.kwargs)
+        return made._replace(name=str(spec)) if isinstance(made, Loss) else made._replace(spec=spec)
 
     @functools.lru_cache(maxsize=1024)
     def remembered(identity: Any) -> list[Any]:

@@ -1,0 +1,215 @@
+"""Losses from functions, and functions of losses: smoothed, class-weighted, summed.
+
+What is made of losses is a loss again, with its derivative by hand made of theirs.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.scalars import scalar
+from fnn.spec import factory
+from fnn.targets import at_most_one, class_weights, dense_rows, one_hot, sparse_rows
+from fnn.types import Array, Loss, ShapeError
+
+
+@functools.lru_cache(maxsize=1024)
+def from_function(
+    value: Callable[[Any, Any], Array],
+    grad: Callable[[Any, Any], Array] | None = None,
+    name: str | None = None,
+    targets: str | None = None,
+) -> Loss:
+    """A loss from a function of one's own, `(outputs, targets) -> (batch,)`.
+
+    Args:
+        value: the loss of each row.
+        grad: its derivative by the outputs, of their shape; None takes it by autodiff.
+        name: what it is called; the function's name by default.
+        targets: where they are classes, what they are: "one-hot", "binary" or "labels"; for `smoothed` and
+            `class_weighted`.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> quartic = fnn.losses.from_function(lambda y, t: ((y - t) ** 4).sum(-1), name="quartic")
+    >>> outputs, targets = jnp.array([[2.0]]), jnp.array([[1.0]])
+    >>> print(quartic(outputs, targets), quartic.grad(outputs, targets))
+    [1.] [[4.]]
+    """
+
+    def autodiff_grad(outputs: Any, targets: Any) -> Array:
+        return jax.grad(lambda y: value(y, targets).sum())(outputs)
+
+    if targets not in (None, "one-hot", "binary", "labels"):
+        raise ValueError(
+            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Do leave them out else."
+        )
+    return Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
+
+
+def as_loss(thing: Any) -> Loss:
+    """What may stand where a loss is wanted: a loss, or any callable `(outputs, targets) -> (batch,)`."""
+    if isinstance(thing, Loss):
+        return thing
+    if getattr(thing, "is_factory", False):
+        name = thing.__name__
+        raise TypeError(f"loss: expected a loss, got the factory {name}. Do call it, with its arguments: {name}(…).")
+    if callable(thing):
+        return from_function(thing)
+    raise TypeError(f"loss: expected a loss, got {type(thing).__name__} {thing!r}. Do pass one of fnn.losses.")
+
+
+# ---- functions of losses
+
+
+@factory
+def smoothed(loss: Any, smoothing: float) -> Loss:
+    """Label smoothing: the loss for targets drawn towards all classes alike, so that no output need be extreme.
+
+    One-hot rows of K classes become `t (1-s) + s/K`, binary targets `t (1-s) + s/2`; class numbers become one-hot rows
+    first. The derivative is that of the loss at these targets. D3; Szegedy et al. 2015, arXiv:1512.00567.
+
+    Args:
+        loss: one whose targets are classes: a cross-entropy, a focal or a hinge loss.
+        smoothing: `s` in [0, 1]; 0 changes nothing, 1 forgets the targets. May be traced.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> loss = fnn.losses.smoothed(fnn.losses.sparse_softmax_cross_entropy, 0.1)
+    >>> print(loss, loss.grad(jnp.array([[0.0, 0.0]]), jnp.array([1])))
+    smoothed(sparse_softmax_cross_entropy, 0.1) [[ 0.45 -0.45]]
+    """
+    loss = as_loss(loss)
+    s = at_most_one("smoothed", "a smoothing", smoothing, "pass 0.1, or 0 for none")
+    inner = loss.dense if loss.targets == "labels" else loss
+    if loss.targets is None or inner is None:
+        raise TypeError(
+            f"smoothed: expected a loss whose targets are classes, got {loss}. "
+            "Do use a cross-entropy, focal or hinge loss, or from_function(…, targets='one-hot')."
+        )
+
+    def soft(outputs: Any, targets: Any) -> Array:
+        y, t = _class_rows(loss, outputs, targets)
+        kept = jnp.asarray(s, y.dtype)
+        classes = 2 if loss.targets == "binary" else y.shape[-1]
+        return (t * (1.0 - kept) + kept / classes).reshape(jnp.shape(outputs))
+
+    return Loss(
+        "smoothed",
+        lambda outputs, targets: inner.value(outputs, soft(outputs, targets)),
+        lambda outputs, targets: inner.grad(outputs, soft(outputs, targets)),
+        loss.check,
+        loss.targets,
+        None if inner is loss else smoothed(inner, smoothing),
+    )
+
+
+def class_weighted(loss: Any, weights: Any) -> Loss:
+    """Each row's loss times the weight of its class, `w_t loss`; likewise the derivative.
+
+    Of a row whose target is a distribution over the classes the weight is the mean `Σ_k w_k t_k`; of a binary target
+    it is `w_0 (1-t) + w_1 t`. `fit` goes on to divide by the number of rows, not by the sum of the weights. Smoothing
+    inside, `class_weighted(smoothed(loss, s), w)`, weighs each row by its true class; outside, by the smoothed one.
+
+    Args:
+        loss: one whose targets are classes; with binary targets, one output a row.
+        weights: one number of at least 0 for each class; (w_0, w_1) for binary targets. May be traced.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> loss = fnn.losses.class_weighted(fnn.losses.sparse_softmax_cross_entropy, (1, 10))
+    >>> print(loss, loss(jnp.zeros((2, 2)), jnp.array([0, 1])))
+    class_weighted(sparse_softmax_cross_entropy, (1, 10)) [0.6931472 6.931472 ]
+    """
+    return _class_weighted(loss, class_weights("class_weighted", weights))  # a tuple can be remembered, an array not
+
+
+def _weigh_classes(loss: Any, weights: Any) -> Loss:
+    loss = as_loss(loss)
+    if loss.targets is None:
+        raise TypeError(
+            f"class_weighted: expected a loss whose targets are classes, got {loss}. "
+            "Do use fit(..., weights=…) to weigh rows, or from_function(…, targets='one-hot')."
+        )
+
+    def weight(outputs: Any, targets: Any) -> Array:
+        y, t = _class_rows(loss, outputs, targets)
+        if loss.targets == "binary":
+            if y.shape[-1] != 1:
+                raise ShapeError(
+                    f"class_weighted: expected one output a row for binary targets, got {y.shape[-1]}. "
+                    "Do use fit(..., weights=…), or a loss over one-hot classes."
+                )
+            t = jnp.concatenate([1.0 - t, t], -1)
+        if len(weights) != t.shape[-1]:
+            raise ShapeError(
+                f"class_weighted: expected a weight a class, for {t.shape[-1]} classes, got {len(weights)}. "
+                "Do give one for every class."
+            )
+        return (t * jnp.asarray(weights, t.dtype)).sum(-1)
+
+    def grad(outputs: Any, targets: Any) -> Array:
+        each = weight(outputs, targets)
+        by_row = loss.grad(outputs, targets).reshape(len(each), -1)
+        return (each[:, None] * by_row).reshape(jnp.shape(outputs))
+
+    return Loss(
+        "class_weighted",
+        lambda outputs, targets: weight(outputs, targets) * loss.value(outputs, targets),
+        grad,
+        loss.check,
+        loss.targets,
+        None if loss.dense is None else class_weighted(loss.dense, weights),
+    )
+
+
+_weigh_classes.__name__ = "class_weighted"  # by which it prints
+_class_weighted = factory(_weigh_classes)
+
+
+@factory
+def weighted_sum(*terms: Any) -> Loss:
+    """`Σ_i c_i loss_i`, all on the same outputs and targets; likewise the derivative.
+
+    Args:
+        terms: pairs (coefficient, loss), at least one; coefficients are at least 0 and may be traced.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> loss = fnn.losses.weighted_sum((1.0, fnn.losses.squared_error), (0.5, fnn.losses.absolute_error))
+    >>> print(loss, loss(jnp.array([[2.0]]), jnp.array([[0.0]])))
+    weighted_sum((1.0, squared_error), (0.5, absolute_error)) [5.]
+    """
+    if not terms or not all(isinstance(term, tuple) and len(term) == 2 for term in terms):
+        raise TypeError(
+            f"weighted_sum: expected pairs (coefficient, loss), got {terms}. Do write weighted_sum((1.0, loss_a), …)."
+        )
+    pairs = [(scalar("weighted_sum", "a coefficient", c, "leave the loss out"), as_loss(loss)) for c, loss in terms]
+    kinds = {loss.targets for _, loss in pairs}
+
+    def check(outputs: Any, targets: Any) -> None:
+        for _, loss in pairs:
+            if loss.check is not None:
+                loss.check(outputs, targets)
+
+    def value(outputs: Any, targets: Any) -> Array:
+        return functools.reduce(jnp.add, [_scale(c, loss.value(outputs, targets)) for c, loss in pairs])
+
+    def grad(outputs: Any, targets: Any) -> Array:
+        return functools.reduce(jnp.add, [_scale(c, loss.grad(outputs, targets)) for c, loss in pairs])
+
+    common = kinds.pop() if len(kinds) == 1 else None
+    dense = [(c, loss.dense) for c, loss in pairs] if common == "labels" else []
+    whole = weighted_sum(*dense) if dense and all(loss is not None for _, loss in dense) else None
+    return Loss("weighted_sum", value, grad, check, common, whole)
+
+
+def _scale(coefficient: Any, values: Array) -> Array:
+    return jnp.asarray(coefficient, values.dtype) * values
+
+
+def _class_rows(loss: Loss, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Outputs and targets as rows `(batch, k)`, class numbers as one-hot rows."""
+    if loss.targets == "labels":
+        y, labels = sparse_rows(loss.name, outputs, targets)
+        return y, one_hot(y, labels)
+    return dense_rows(loss.name, outputs, targets)

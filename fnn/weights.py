@@ -1,0 +1,63 @@
+"""Which parameters are weights: those that a penalty makes small. Biases are left alone. Document D0."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from fnn.types import Params
+
+Mask = Callable[[Params], Any] | None
+EXEMPT = ("b",)
+
+
+def penalised(params: Params, mask: Mask = None) -> Any:
+    """A pytree of bools like `params`: True for what is a weight.
+
+    Args:
+        params: a pytree of arrays.
+        mask: None, and all count but those named "b" (the last key on their path, as in `{"w": …, "b": …}`); or a
+            function of `params` that returns such a pytree, as optax's masks are.
+
+    Raises:
+        TypeError, ValueError: the mask is no function, or returns something else.
+
+    >>> from fnn.weights import penalised
+    >>> params = ({"b": 2.0, "w": 1.0}, (), {"w": 3.0})
+    >>> penalised(params)
+    ({'b': False, 'w': True}, (), {'w': True})
+    >>> penalised(params, mask=lambda params: ({"b": True, "w": True}, (), {"w": False}))
+    ({'b': True, 'w': True}, (), {'w': False})
+    """
+    if mask is None:
+        return jax.tree.map_with_path(lambda path, leaf: not path or _name(path[-1]) not in EXEMPT, params)
+    if not callable(mask):
+        raise TypeError(
+            f"mask: expected a function of the parameters, got {type(mask).__name__}. Do write lambda params: …."
+        )
+    marks = mask(params)
+    wanted, got = _structure(params), _structure(marks)
+    if got != wanted:
+        raise ValueError(
+            f"mask: expected a pytree like the parameters, {wanted}, got {got}. "
+            "Do use jax.tree.map or jax.tree.map_with_path in it."
+        )
+    for mark in jax.tree.leaves(marks):
+        if not isinstance(mark, bool):
+            raise TypeError(f"mask: expected True or False for each array, got {mark!r}. Do return bools.")
+    return marks
+
+
+def on_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Any) -> Any:
+    """`f` of each weight, `otherwise` of each other array; and of their like in more pytrees."""
+    return jax.tree.map(
+        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays), penalised(params, mask), params, *more
+    )
+
+
+def _structure(tree: Any) -> Any:
+    return jax.tree.structure(tree)
+
+
+def _name(key: Any) -> Any:
+    return getattr(key, "key", getattr(key, "name", None))
