@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import erfc
 
 from fnn.spec import factory
@@ -35,16 +36,21 @@ class Activation(_Fields):
     """
 
     def __call__(self, x: Any) -> Array:
-        """`value(x)`, after a look at the dtype."""
-        x = jnp.asarray(x)
-        if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
-            x = x.astype(jnp.result_type(float))
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"{self}: expected real numbers, got {x.dtype}. Do convert them to a floating dtype.")
-        return self.value(x)
+        """`value(x)`, of what may be a list or integers."""
+        return self.value(as_floats(self, x))
 
     def __repr__(self) -> str:
         return str(self.spec)
+
+
+def as_floats(name: Any, x: Any) -> Array:
+    """`x` as a floating array; integers stand for the numbers that they are."""
+    dtype = x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
+    if jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_):
+        return jnp.asarray(x).astype(jnp.result_type(float))
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name}: expected real numbers, got {dtype}. Do convert them to a floating dtype.")
+    return jnp.asarray(x)
 
 
 def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
@@ -62,7 +68,7 @@ def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable
     >>> fnn.serial(fnn.dense(4), square, fnn.dense(1))
     serial(dense(4), square, dense(1))
     """
-    activation = Activation(name, value, derivative, lambda x, dy: dy * derivative(x))
+    activation = Activation(name, value, lambda x: derivative(as_floats(name, x)), lambda x, dy: dy * derivative(x))
     activation.__doc__ = value.__doc__ or ""
     return activation
 
@@ -84,7 +90,7 @@ def _sigmoid(x: Array) -> Array:
     [0.7310586  0.880797   0.95257413]
     """
     e = jnp.exp(-_abs(x))
-    return jnp.where(x >= 0, 1.0, e) / (1.0 + e)
+    return jnp.where(x > 0, 1.0, e) / (1.0 + e)  # the side at 0 is that of _abs
 
 
 def _sigmoid_derivative(x: Array) -> Array:
@@ -189,7 +195,7 @@ def leaky_relu(alpha: float = 0.2) -> Activation:
     def derivative(x: Array) -> Array:
         return jnp.where(x > 0, jnp.ones_like(x), jnp.full_like(x, alpha))
 
-    return elementwise(None, value, derivative)
+    return elementwise("leaky_relu", value, derivative)
 
 
 @factory
@@ -210,7 +216,7 @@ def elu(alpha: float = 1.0) -> Activation:
     def derivative(x: Array) -> Array:
         return jnp.where(x > 0, jnp.ones_like(x), alpha * jnp.exp(jnp.where(x > 0, 0.0, x)))
 
-    return elementwise(None, value, derivative)
+    return elementwise("elu", value, derivative)
 
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -284,7 +290,7 @@ def _softmax_backward(x: Array, dy: Array) -> Array:
     return y * (dy - (y * dy).sum(-1, keepdims=True))
 
 
-softmax = Activation("softmax", _softmax, _softmax_jacobian, _softmax_backward)
+softmax = Activation("softmax", _softmax, lambda x: _softmax_jacobian(as_floats("softmax", x)), _softmax_backward)
 softmax.__doc__ = _softmax.__doc__ or ""
 
 
@@ -311,6 +317,7 @@ def prelu(initial: float = 0.25) -> Layer:
         return {"a": jnp.full(in_shape[-1:], initial, jnp.result_type(float))}, (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats("prelu", x)
         return jnp.where(x > 0, x, params["a"] * x), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
@@ -342,6 +349,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
         return (), (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats("rrelu", x)
         if not train:
             slope = jnp.full_like(x, (lower + upper) / 2)
         elif key is None:

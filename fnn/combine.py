@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.activations import Activation
+from fnn.activations import Activation, as_floats
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -39,6 +39,7 @@ def _activation_layer(activation: Activation) -> Layer:
         return (), (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats(activation, x)
         return activation.value(x), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
@@ -161,7 +162,7 @@ def repeat(layer: Any, times: int) -> Layer:
             y, s, cache = child.forward(p, s, x, None if key is None else jax.random.fold_in(key, i), train)
             return y, (s, cache)
 
-        y, (state, caches) = lax.scan(once, x, (jnp.arange(times), params, state))
+        y, (state, caches) = lax.scan(once, as_floats("repeat", x), (jnp.arange(times), params, state))
         return y, state, caches
 
     def backward(params: Any, caches: Any, dy: Array) -> Any:
@@ -202,7 +203,7 @@ def residual(*layers: Any) -> Layer:
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         y, state, cache = inner.forward(params, state, x, key, train)
-        return x + y, state, cache
+        return as_floats("residual", x) + y, state, cache
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         dparams, dx = inner.backward(params, cache, dy)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.batches import row_values, weighted_sum
 from fnn.gradients import autodiff, backprop
+from fnn.losses import as_loss
 from fnn.types import Array, Key, Layer, Params, Penalty, State
 
 # central differences: offsets, weights, and the power of eps that balances truncation against rounding
@@ -94,23 +96,27 @@ def check_gradients(
         point = params
     penal = penalty if penalty is None or whole is net else _of_params(penalty)
 
-    def gradient(maker: Callable[..., Any]) -> Any:
-        function = maker(whole, loss, penal, reduction)
-        return jax.jit(lambda p: function(p, state, x, t, weight, key, train).grads)(point)
+    loss = as_loss(loss)
+    leaves = jax.tree.leaves_with_path(point)
+    directions = [_directions(leaf.shape, leaf.dtype) for _, leaf in leaves]
 
     def cost(p: Any) -> Array:
-        g = autodiff(whole, loss, penal, reduction)(p, state, x, t, weight, key, train)
-        value = g.total / g.weight if reduction == "mean" else g.total
+        y, _, _ = whole.forward(p, state, x, key, train)
+        total, count = weighted_sum(row_values("loss", loss, y, t), weight)
+        value = total / count if reduction == "mean" else total
         return value if penal is None else value + penal.value(p)
 
-    by_hand, by_autodiff = gradient(backprop), gradient(autodiff)
+    def three_ways(p: Any) -> Any:  # one program: compiling is what takes the time
+        grads = [
+            maker(whole, loss, penal, reduction)(p, state, x, t, weight, key, train).grads
+            for maker in (backprop, autodiff)
+        ]
+        return *map(jax.tree.leaves, grads), [_differences(cost, p, i, d, 6, None) for i, d in enumerate(directions)]
+
     checks = []
-    for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(point)):
-        hand, auto = (np.asarray(jax.tree.leaves(g)[i]) for g in (by_hand, by_autodiff))
-        directions = _directions(leaf.shape, leaf.dtype)
-        numerical = _differences(cost, point, i, directions, 6, None)
-        along = _project(hand, directions)
-        far, near = _normwise(hand - auto, auto), _normwise(along - np.asarray(numerical), numerical)
+    for (path, leaf), d, *three in zip(leaves, directions, *jax.jit(three_ways)(point), strict=True):
+        hand, auto, numerical = map(np.asarray, three)
+        far, near = _normwise(hand - auto, auto), _normwise(_project(hand, d) - numerical, numerical)
         limits = AGREE[leaf.dtype.itemsize]
         checks.append(LeafCheck(_name(path), leaf.shape, far, near, bool(far <= limits[0] and near <= limits[1])))
     result = GradientCheck(tuple(checks), all(c.ok for c in checks))
@@ -139,10 +145,9 @@ def numerical_gradient(
     if order not in _STENCILS:
         raise ValueError(f"order: expected 2 or 6, got {order}. Do choose one of them.")
     leaves, tree = jax.tree.flatten(params)
-    grads = [
-        _differences(function, params, i, jnp.eye(leaf.size, dtype=leaf.dtype).reshape(-1, *leaf.shape), order, step)
-        for i, leaf in enumerate(leaves)
-    ]
+    units = [jnp.eye(leaf.size, dtype=leaf.dtype).reshape(-1, *leaf.shape) for leaf in leaves]
+    each = jax.jit(lambda p: [_differences(function, p, i, d, order, step) for i, d in enumerate(units)])
+    grads = each(params)
     return jax.tree.unflatten(tree, [g.reshape(leaf.shape) for g, leaf in zip(grads, leaves, strict=True)])
 
 
@@ -169,7 +174,7 @@ def _differences(
         slopes = slopes / jnp.asarray(steps, values.dtype)
         return slopes[0] if len(steps) == 1 else slopes[1:][jnp.argmin(jnp.abs(jnp.diff(slopes)))]
 
-    return jax.jit(lambda d: jax.lax.map(along, d))(directions)
+    return jax.lax.map(along, directions)
 
 
 def _directions(shape: tuple[int, ...], dtype: Any) -> Array:

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import products
 from fnn.spec import factory
@@ -35,15 +36,16 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     >>> print(params["w"].shape, params["b"], out_shape)
     (3, 2) [0. 0.] (2,)
     """
-    if not isinstance(features, int) or features < 1:
+    if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
         raise ValueError(
             f"dense: expected a whole number of features, at least 1, got {features!r}. Do write dense(10)."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:
-        if len(in_shape) != 1:
+        if len(in_shape) != 1 or in_shape[0] < 1:
             raise ShapeError(
-                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. Do put flatten() before it."
+                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. "
+                "Do make vectors of them before it: lambda x: x.reshape(len(x), -1)."
             )
         shape = (in_shape[0], features)
         deviation = shape[0] ** -0.5 if weight_init is None else weight_init

@@ -39,9 +39,9 @@ def public(module, but):
 @pytest.mark.parametrize(
     "module, cases, but",
     [
-        (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], {"elementwise"}),
+        (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], {"elementwise", "as_floats"}),
         (linear, [case.name for case in LAYERS], set()),
-        (combine, [case.name for case in LAYERS], {"as_layer"}),
+        (combine, [case.name for case in LAYERS], {"as_layer", "as_floats"}),
         (losses, [case.name for case in LOSSES] + [name for name, _ in BOX_LOSSES], {*LOSS_TRANSFORMS, "as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "scalar", "penalised", "on_weights"}),
     ],
