@@ -215,6 +215,50 @@ def _plane(ax: Any, normal: np.ndarray, offset: float) -> None:
 # ---- small things
 
 
+def schedules(named: Mapping[str, Any], steps: int, *, ax: Any = None) -> Any:
+    """Learning rates against the step, one value a step.
+
+    Args:
+        named: name -> schedule, a function from a step to a learning rate (`fnn.schedules`, optax).
+        steps: how many, from 0.
+        ax: draw here.
+
+    >>> from fnn import plots, schedules
+    >>> figure = plots.schedules({"staircase": schedules.exponential_decay(0.5, 10, 0.9, staircase=True)}, 400)
+    >>> figure.axes[0].get_xlabel()
+    'step'
+    """
+    figure, ax = _axes(ax)
+    at = np.arange(steps, dtype=np.int32)
+    for i, (name, schedule) in enumerate(named.items()):
+        with jax.numpy_dtype_promotion("standard"):  # schedules of optax mix the integer step with floats
+            values = np.array(jax.vmap(schedule)(at))
+        ax.step(at, values, where="mid", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=name)
+    ax.set(xlabel="step", ylabel="learning rate")
+    return _finished(figure, ax)
+
+
+def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any = None) -> Any:
+    """An elementwise activation and its derivative.
+
+    Args:
+        function: such as `fnn.tanh`, or your own by `fnn.elementwise`.
+        low, high: the range of inputs.
+        ax: draw here.
+
+    >>> import fnn
+    >>> from fnn import plots
+    >>> [text.get_text() for text in plots.activation(fnn.tanh).axes[0].get_legend().get_texts()]
+    ['tanh', 'derivative']
+    """
+    figure, ax = _axes(ax)
+    x = np.linspace(low, high, 401, dtype=np.float32)
+    ax.plot(x, np.asarray(function(x)), color=LINE_COLOURS[0], label=str(function))
+    ax.plot(x, np.asarray(function.derivative(x)), color=LINE_COLOURS[1], linestyle="--", label="derivative")
+    ax.set(xlabel="input", ylabel="output")
+    return _finished(figure, ax)
+
+
 def _axes(ax: Any, projection: str | None = None) -> tuple[Any, Any]:
     """The axes to draw on, and their figure."""
     try:

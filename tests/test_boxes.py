@@ -71,12 +71,13 @@ def test_iou_equals_the_formula_box_by_box_and_is_symmetric(x64):
     close(boxes.iou(t, y), boxes.iou(y, t), rtol=1e-15)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.4, 5.0], ids=["meeting", "meeting partly", "apart"])
 @every_box_loss
-def test_derivative_by_hand_equals_autodiff(name, loss, shift, x64):
-    y, t = map(jnp.asarray, (random_boxes(40) + shift, random_boxes(40, seed=1)))
-    by_hand = loss.grad(y, t)
-    assert normwise(by_hand, jax.grad(lambda y: loss(y, t).sum())(y)) < 1e-12
+def test_derivative_by_hand_equals_autodiff(name, loss, x64):
+    shift = np.repeat([0.0, 0.4, 5.0], 20)[:, None]  # meeting, meeting less, apart
+    y, t = map(jnp.asarray, (random_boxes(60) + shift, random_boxes(60, seed=1)))
+    by_hand, by_autodiff = loss.grad(y, t), jax.grad(lambda y: loss(y, t).sum())(y)
+    for part in (slice(0, 20), slice(20, 40), slice(40, 60)):
+        assert normwise(by_hand[part], by_autodiff[part]) < 1e-12
     assert name == "iou_loss" or (np.abs(by_hand).max(1) > 0).all()
 
 
@@ -203,14 +204,13 @@ PAIRS = {
 
 
 @every_box_loss
-@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS.keys())
-def test_degenerate_boxes_have_finite_values_and_derivatives_as_autodiff_has_them(name, loss, pair):
-    y, t = (jnp.array([a], jnp.float32) for a in pair)
+def test_degenerate_boxes_have_finite_values_and_derivatives_as_autodiff_has_them(name, loss):
+    y, t = jnp.array(list(PAIRS.values()), jnp.float32).transpose(1, 0, 2)
     value, by_hand = loss(y, t), loss.grad(y, t)
-    assert np.isfinite(value).all() and np.isfinite(by_hand).all()
-    assert 0 <= value[0] <= 3
-    autodiff = np.asarray(jax.grad(lambda y: loss(y, t).sum())(y))
-    np.testing.assert_allclose(by_hand, autodiff, rtol=1e-5, atol=1e-6 * np.abs(autodiff).max())
+    by_autodiff = jax.grad(lambda y: loss(y, t).sum())(y)
+    for pair, v, hand, auto in zip(PAIRS, *map(np.asarray, (value, by_hand, by_autodiff)), strict=True):
+        assert np.isfinite(v) and np.isfinite(hand).all() and 0 <= v <= 3, pair
+        np.testing.assert_allclose(hand, auto, rtol=1e-5, atol=1e-6 * np.abs(auto).max(), err_msg=pair)
 
 
 @pytest.mark.parametrize(

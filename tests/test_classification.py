@@ -69,26 +69,26 @@ def exact_focal(gap, gamma):
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("gap", [0.0, 1.0, -1.0, 20.0, -20.0, 40.0, 100.0, -100.0, 200.0, 1000.0, -1000.0, -2000.0])
-def test_focal_losses_are_exact_at_any_logit(gap, gamma, x64):
-    value, slope = exact_focal(gap, gamma)
+def test_focal_losses_are_exact_at_any_logit(gamma, x64):
+    gaps = np.array([0.0, 1.0, -1.0, 20.0, -20.0, 40.0, 100.0, -100.0, 200.0, 1000.0, -1000.0, -2000.0])
+    value, slope = np.array([exact_focal(gap, gamma) for gap in gaps]).T
+    ones, zeros = np.ones(12), np.zeros(12)
+    rows = lambda *columns: jnp.asarray(np.stack(columns, -1))  # noqa: E731
     for loss, z, t, grad in [
-        (losses.sigmoid_focal(gamma), [[gap]], [[1.0]], [[slope]]),
-        (losses.sigmoid_focal(gamma), [[-gap]], [[0.0]], [[-slope]]),
-        (losses.softmax_focal(gamma), [[gap / 2, -gap / 2]], [[1.0, 0]], [[slope, -slope]]),
-        (losses.softmax_focal(gamma), [[0.0, gap]], [[0.0, 1]], [[-slope, slope]]),
-        (losses.sparse_softmax_focal(gamma), [[gap / 2, -gap / 2]], [0], [[slope, -slope]]),
+        (losses.sigmoid_focal(gamma), rows(gaps), rows(ones), rows(slope)),
+        (losses.sigmoid_focal(gamma), rows(-gaps), rows(zeros), rows(-slope)),
+        (losses.softmax_focal(gamma), rows(gaps / 2, -gaps / 2), rows(ones, zeros), rows(slope, -slope)),
+        (losses.softmax_focal(gamma), rows(zeros, gaps), rows(zeros, ones), rows(-slope, slope)),
+        (losses.sparse_softmax_focal(gamma), rows(gaps / 2, -gaps / 2), zeros.astype(int), rows(slope, -slope)),
     ]:
-        y, t = jnp.array(z), jnp.array(t)
-        close(loss(y, t), [value], rtol=1e-12, atol=1e-290)
-        close(loss.grad(y, t), grad, rtol=1e-12, atol=1e-290)
-        assert normwise(loss.grad(y, t), autodiff(loss, y, t)) < 1e-12 or abs(slope) < 1e-290
+        close(loss(z, t), value, rtol=1e-12, atol=1e-290)
+        close(loss.grad(z, t), grad, rtol=1e-12, atol=1e-290)
+        close(autodiff(loss, z, t), grad, rtol=1e-12, atol=1e-290)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_focal_losses_are_finite_in_smaller_dtypes(gamma, dtype):
-    z = jnp.array([[1000.0, -1000, 0], [100, -100, 0], [0, 0, 0], [-1000, -1000, -1000]], dtype)
+def test_focal_losses_are_finite_in_float32(gamma):
+    z = jnp.array([[1000.0, -1000, 0], [100, -100, 0], [0, 0, 0], [-1000, -1000, -1000]])
     z, t = jnp.repeat(z, 3, 0), jnp.tile(jnp.eye(3), (4, 1))
     for loss in (losses.softmax_focal(gamma), losses.sigmoid_focal(gamma, 0.25)):
         made = jax.jit(lambda z, loss=loss: (loss(z, t), loss.grad(z, t), autodiff(loss, z, t)))(z)

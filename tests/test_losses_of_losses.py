@@ -309,12 +309,15 @@ def test_smoothing_is_a_setting_that_compiles_once():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("name", ["smoothed", "class_weighted", "weighted_sum"])
-def test_the_dtype_of_the_outputs_is_kept(name, dtype):
-    make, (number, _) = TRACED[name]
+@pytest.mark.parametrize("make, numbers", TRACED.values(), ids=TRACED.keys())
+def test_the_dtype_of_the_outputs_is_kept(make, numbers, dtype):
     y = jnp.asarray(LOGITS, dtype)
-    assert make(number)(y, LABELS).dtype == make(number).grad(y, LABELS).dtype == y.dtype
-    assert jax.jit(lambda s: make(s)(y, LABELS))(number).dtype == y.dtype
+    for number in (numbers[0], jax.ShapeDtypeStruct((), jnp.float32)):
+        if isinstance(number, float):
+            made = jax.eval_shape(lambda y, s=number: (make(s)(y, LABELS), make(s).grad(y, LABELS)), y)
+        else:
+            made = jax.eval_shape(lambda y, s: (make(s)(y, LABELS), make(s).grad(y, LABELS)), y, number)
+        assert all(a.dtype == y.dtype for a in made)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

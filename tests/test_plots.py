@@ -138,3 +138,19 @@ def test_matplotlib_is_imported_on_use_and_pyplot_never():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.startswith(b"\x89PNG")
+
+
+def test_schedules_are_drawn_one_value_a_step():
+    figure = plots.schedules({"a": lambda step: 0.1 * step, "b": lambda step: 1.0 + 0.0 * step}, 5)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    np.testing.assert_allclose(lines["a"].get_ydata(), [0.0, 0.1, 0.2, 0.3, 0.4], rtol=1e-6)
+    assert set(lines["b"].get_ydata()) == {1.0}
+    assert figure.axes[0].get_ylabel() == "learning rate"
+
+
+def test_an_activation_is_drawn_with_its_derivative():
+    ax = plots.activation(fnn.relu, -1.0, 1.0).axes[0]
+    function, derivative = ax.lines
+    assert function.get_ydata()[[0, -1]].tolist() == [0.0, 1.0]
+    assert derivative.get_ydata()[[0, -1]].tolist() == [0.0, 1.0]
+    assert derivative.get_ydata()[100] == 0.0
