@@ -20,19 +20,19 @@ class Experiment(NamedTuple):
 
 
 EXPERIMENTS = (
-    Experiment("two_layer", "the two-layer network from scratch (D0)", 6),
-    Experiment("linear_regression", "one weight, against the closed form (D2's series, part 1)", 2),
-    Experiment("logistic_regression", "one neuron, against the highest likelihood (D2's series, parts 1b and 2)", 6),
-    Experiment("hidden_layer", "what one neuron cannot separate; softmax (D2's series, parts 3 and 3b)", 7),
+    Experiment("two_layer", "the two-layer network from scratch (D0)", 3),
+    Experiment("linear_regression", "one weight, against the closed form (D2's series, part 1)", 1),
+    Experiment("logistic_regression", "one neuron, against the highest likelihood (D2's series, parts 1b and 2)", 4),
+    Experiment("hidden_layer", "what one neuron cannot separate; softmax (D2's series, parts 3 and 3b)", 8),
     Experiment("circles", "back-propagation by hand, gradient checking, momentum (D2)", 12),
     Experiment("digits", "a multi-layer network on real handwritten digits (D2's series, part 5)", 4),
-    Experiment("losses", "every number that the documents print for a loss (D1, D3)", 4),
+    Experiment("losses", "every number that the documents print for a loss (D1, D3)", 5),
     Experiment("activations", "ten activations and their derivatives (D3)", 4),
     Experiment("learning_rates", "exponential, piecewise constant and linear decay (D3, D2)", 1),
-    Experiment("yoghurt", "a loss of one's own, to the last digit (D3)", 4),
-    Experiment("regularisation", "L1 and L2: contours, shrinking, paths on real data (D0)", 9),
+    Experiment("yoghurt", "a loss of one's own, to the last digit (D3)", 3),
+    Experiment("regularisation", "L1 and L2: contours, shrinking, paths on real data (D0)", 7),
     Experiment("complexity", "layers, parameters, multiply-adds (D3)", 1),
-    Experiment("gradient_check", "numerical differences, their step, planted mistakes (D2)", 9),
+    Experiment("gradient_check", "numerical differences, their step, planted mistakes (D2)", 10),
 )
 
 

@@ -87,12 +87,13 @@ def check_derivatives(x: Any, t: Any) -> tuple[float, int, int]:
     with jax.enable_x64(True):  # a difference of 1e-4 has no digits left in float32
         x, t = jnp.asarray(x, jnp.float64), jnp.asarray(t, jnp.float64)
         net, loss = network(1.0), fnn.losses.softmax_cross_entropy
-        params, state, _ = net.init(jax.random.key(SHOWN), (2,))
+        params, state = jax.jit(lambda key: net.init(key, (2,))[:2])(jax.random.key(SHOWN))
+        gradient = fnn.backprop(net, loss, reduction="sum")
 
         def cost(params: Any) -> jax.Array:
             return loss(net.forward(params, state, x, None, False)[0], t).sum()
 
-        by_backprop = fnn.backprop(net, loss, reduction="sum")(params, state, x, t).grads
+        by_backprop = jax.jit(lambda params: gradient(params, state, x, t).grads)(params)
         by_differences = fnn.numerical_gradient(cost, params, order=2, step=1e-4)
         by_table = table_of_d2(np.asarray(x), np.asarray(t), jax.tree.map(np.asarray, params))
 

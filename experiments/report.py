@@ -172,7 +172,7 @@ def _row(row: Row) -> str:
 def _figure(figure: Figure) -> str:
     """A picture within the page itself."""
     buffer = io.BytesIO()
-    figure.picture.savefig(buffer, format="png", dpi=150)
+    figure.picture.savefig(buffer, format="png", dpi=120)
     wide = figure.picture.get_figwidth() > 7
     return (
         f"<figure{' class=wide-figure' if wide else ''}>"
