@@ -91,6 +91,13 @@ def fit(
     patience = None if patience is None else checks.whole_number("patience", patience, 1)
     if patience is not None and validation is None:
         raise ValueError("patience: expected validation data to judge by, got none. Do pass validation=(x, t).")
+    if not callable(gradient):
+        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {gradient!r}. Do pass the function.")
+    if metrics is not None and not isinstance(metrics, dict):
+        got = type(metrics).__name__
+        raise TypeError(
+            f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
+        )
     numbers = checks.settings(settings, OWN_SETTINGS)
     numbers |= {"patience": np.inf if patience is None else patience, "min_delta": min_delta}
     key = jax.random.key(checks.whole_number("key", key, 0)) if isinstance(key, (int, np.integer)) else key

@@ -273,20 +273,34 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
     """A part of the run, which may be given as a function of the settings."""
     if thing is None or isinstance(thing, kind):
         return thing
-    if getattr(thing, "is_factory", False):
+    if getattr(thing, "is_factory", False) or str(getattr(thing, "__module__", "")).startswith("optax."):
         raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Do call it.")
-    made = thing(settings) if callable(thing) else thing
+    if not callable(thing):
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Do pass one.")
+    made = made_of(thing, settings)
     if not isinstance(made, kind):
-        source = "a function of the settings that makes " if callable(thing) else ""
-        raise TypeError(f"{name}: expected a {kind.__name__}, got {source}{type(made).__name__}. Do return one.")
+        raise TypeError(
+            f"{name}: expected a {kind.__name__}, got a function of the settings that makes {type(made).__name__}. "
+            "Do return one."
+        )
     return made
+
+
+def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    """What a function of the settings makes; a setting that it misses is named."""
+    try:
+        return function(settings)
+    except KeyError as missing:
+        raise ValueError(
+            f"settings: expected a number named {missing}, got {sorted(settings)}. Do pass settings={{{missing}: …}}."
+        ) from None
 
 
 def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
     if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
         required = [p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]
-        loss = loss(settings) if len(required) == 1 else loss
+        loss = made_of(loss, settings) if len(required) == 1 else loss
     return as_loss(loss)
 
 

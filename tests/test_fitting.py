@@ -280,6 +280,26 @@ BAD = {
         r"metric m: expected one number a row, shape \(32,\), got \(\)",
     ),
     "a factory": (dict(network=fnn.dense), TypeError, "net: expected a Layer, got the factory dense. Do call it"),
+    "an optimizer not called": (
+        dict(optimizer=optax.sgd),
+        TypeError,
+        "optimizer: expected a GradientTransformation, got the factory sgd. Do call it",
+    ),
+    "a setting that is missing": (
+        dict(optimizer=lambda s: optax.sgd(s["lr"])),
+        ValueError,
+        "settings: expected a number named 'lr', got .*Do pass settings={'lr': …}",
+    ),
+    "metrics in a list": (
+        dict(metrics=[fnn.accuracy]),
+        TypeError,
+        "metrics: expected a dict, name -> function, got list",
+    ),
+    "gradient by name": (
+        dict(gradient="backprop"),
+        TypeError,
+        "gradient: expected fnn.autodiff or fnn.backprop, got 'backprop'",
+    ),
     "no optimizer": (dict(optimizer=0.1), TypeError, "optimizer: expected a GradientTransformation, got float"),
     "an image for a dense layer": (
         dict(x=X.reshape(100, 2, 2)),
