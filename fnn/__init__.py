@@ -43,6 +43,9 @@ from fnn.data import (
     standardise as standardise,
     standardiser as standardiser,
 )
+from fnn.differences import (
+    numerical_gradient as numerical_gradient,
+)
 from fnn.evaluation import (
     accuracy as accuracy,
     binary_accuracy as binary_accuracy,
@@ -54,7 +57,6 @@ from fnn.fitting import (
 )
 from fnn.gradient_check import (
     check_gradients as check_gradients,
-    numerical_gradient as numerical_gradient,
 )
 from fnn.gradients import (
     autodiff as autodiff,
@@ -62,6 +64,13 @@ from fnn.gradients import (
 )
 from fnn.linear import (
     dense as dense,
+)
+from fnn.noise import (
+    dropout as dropout,
+)
+from fnn.norm import (
+    batch_norm as batch_norm,
+    layer_norm as layer_norm,
 )
 from fnn.spec import (
     factory as factory,

@@ -74,12 +74,15 @@ def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable
 
 
 # ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
+# ("smooth": its two pieces meet without a kink, so that `fnn.complex_step` need not warn of the place)
 
 
+@jax.named_scope("smooth")
 def _abs(x: Array) -> Array:
     return jnp.where(x > 0, x, -x)  # with relu's side at 0, so that autodiff of the sums below is right there too
 
 
+@jax.named_scope("smooth")
 def _sigmoid(x: Array) -> Array:
     """The logistic function: `σ(x) = 1/(1 + e^-x)`; `σ'(x) = σ(x) σ(-x)`. Values in [0, 1].
 
@@ -93,6 +96,7 @@ def _sigmoid(x: Array) -> Array:
     return jnp.where(x > 0, 1.0, e) / (1.0 + e)  # the side at 0 is that of _abs
 
 
+@jax.named_scope("smooth")
 def _sigmoid_derivative(x: Array) -> Array:
     e = jnp.exp(-_abs(x))
     return e / jnp.square(1.0 + e)
@@ -108,11 +112,13 @@ def _tanh(x: Array) -> Array:
     return jnp.tanh(x)
 
 
+@jax.named_scope("smooth")
 def _tanh_derivative(x: Array) -> Array:
     e = jnp.exp(-2.0 * _abs(x))
     return 4.0 * e / jnp.square(1.0 + e)
 
 
+@jax.named_scope("smooth")
 def _softplus(x: Array) -> Array:
     """`log(1 + e^x)`; derivative `σ(x)`. A smooth relu, values in (0, inf). D3.
 
@@ -266,6 +272,7 @@ gelu = elementwise("gelu", _gelu, _gelu_derivative)
 # ---- softmax mixes the elements of a row
 
 
+@jax.named_scope("smooth")
 def _softmax(x: Array) -> Array:
     """`e^x_j / Σ_k e^x_k` over the last axis; values in [0, 1], rows sum to 1. -inf gives exactly 0.
 
@@ -355,7 +362,8 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
         elif key is None:
             raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         else:
-            slope = jax.random.uniform(key, x.shape, x.dtype, lower, upper)
+            # float32 for every dtype: the same key draws the same slopes
+            slope = jax.random.uniform(key, x.shape, jnp.float32, lower, upper).astype(x.dtype)
         return jnp.where(x > 0, x, slope * x), state, (x, slope)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:

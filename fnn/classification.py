@@ -96,6 +96,8 @@ binary_cross_entropy = make_loss(
 
 # ---- classes, on logits: exact at the extremes
 
+_log_softmax = jax.named_scope("smooth")(jax.nn.log_softmax)  # which class leads is no kink
+
 
 def _softmax_cross_entropy(z: Array, t: Array) -> Array:
     """`-Σ_k t_k log softmax(z)_k` a row; derivative `softmax(z) Σ_k t_k - t`, which is `softmax(z) - t` where the
@@ -105,7 +107,7 @@ def _softmax_cross_entropy(z: Array, t: Array) -> Array:
     >>> print(fnn.losses.softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([[1, 0, 0], [0, 1, 0]])))
     [0.16984604 0.02474492]
     """
-    return -jnp.where(t == 0, 0.0, t * jax.nn.log_softmax(z)).sum(-1)  # 0 * -inf counts as 0
+    return -jnp.where(t == 0, 0.0, t * _log_softmax(z)).sum(-1)  # 0 * -inf counts as 0
 
 
 def _softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
@@ -119,7 +121,7 @@ def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
     >>> print(fnn.losses.sparse_softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([0, 1])))
     [0.16984604 0.02474492]
     """
-    return -pick(jax.nn.log_softmax(z), t)
+    return -pick(_log_softmax(z), t)
 
 
 def _sparse_softmax_cross_entropy_grad(z: Array, t: Array) -> Array:

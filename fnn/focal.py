@@ -8,6 +8,7 @@ Lin et al. 2017, arXiv:1708.02002. Below, `z` are the logits of one row, `t` its
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from fnn.activations import sigmoid, softplus
@@ -147,6 +148,7 @@ def _softmax_formulas(name: str, gamma: Any, alpha: Any) -> tuple[Any, Any]:
     return value, grad
 
 
+@jax.named_scope("smooth")
 def _log_softmax(z: Array) -> tuple[Array, Array]:
     """`log p` and `log(1-p)`, without the cancellation of `1-p` at the largest logit."""
     top = jnp.arange(z.shape[-1]) == z.argmax(-1, keepdims=True)

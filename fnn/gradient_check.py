@@ -1,50 +1,107 @@
-"""Is a derivative right? By hand, by autodiff and by numerical differences, side by side, leaf by leaf."""
+"""Is a derivative right? By hand, by autodiff, by a complex step and by differences, side by side, leaf by leaf."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from fnn.batches import row_values, weighted_sum
+from fnn.batches import row_values
+from fnn.complex_step import NotAnalytic, complex_step
+from fnn.differences import difference, steps
 from fnn.gradients import autodiff, backprop
 from fnn.losses import as_loss
 from fnn.types import Array, Key, Layer, Params, Penalty, State
 
-# central differences: offsets, weights, and the power of eps that balances truncation against rounding
-_STENCILS = {2: ((1,), (1 / 2,), 1 / 3), 6: ((1, 2, 3), (3 / 4, -3 / 20, 1 / 60), 1 / 7)}
-LARGE = 256  # a leaf with more numbers than this is checked in as many random directions
-AGREE = {8: (1e-12, 1e-8), 4: (2e-5, 2e-2), 2: (2e-2, 0.2)}  # by hand against autodiff, against differences; by bytes
+LARGE, DIRECTIONS = 256, 32  # a leaf with more numbers than this is checked in so many random directions
+AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2), 2: (2e-2, 2e-2, 0.2)}  # limits of the three, by bytes
 
 
 class LeafCheck(NamedTuple):
-    """How far three derivatives of one leaf disagree: largest difference over largest value."""
+    """How far four derivatives of one leaf disagree: largest difference over largest value."""
 
     leaf: str
     shape: tuple[int, ...]
     autodiff: float  # by hand against autodiff
-    numerical: float  # by hand against numerical differences
+    complex_step: float  # by hand against a complex step; nan where the function has no complex form
+    numerical: float  # by hand against differences
+    kink: float  # how far away the nearest kink is, in units of the leaf; inf: nowhere
+    worst: tuple[int, ...]  # where by hand and autodiff are furthest apart
+    by_hand: float  # the derivative there, by hand
+    by_autodiff: float
+    factor: float  # by hand is best described as so many times autodiff
+    remainder: float  # and this far from it then
+    vanishes: bool  # all of it is rounding, beside the derivatives of the other leaves
     ok: bool
 
+    @property
+    def verdict(self) -> str:
+        """What is the matter, in words."""
+        if self.ok:
+            return "0 to rounding" if self.vanishes else "right"
+        if not self.autodiff > 1e-3 * max(self.complex_step, self.numerical):
+            return "WRONG: by hand and autodiff agree, and the function itself says otherwise"
+        if self.by_hand == self.factor == 0:
+            return "WRONG: by hand is 0"
+        if self.remainder <= 1e-3 * abs(self.factor - 1):
+            return f"WRONG: by hand is {_factor(self.factor)} times the derivative"
+        return f"WRONG: at {list(self.worst)} by hand {self.by_hand:.6g}, by autodiff {self.by_autodiff:.6g}"
 
-class GradientCheck(NamedTuple):
-    """What `check_gradients` found; prints as a table."""
 
-    leaves: tuple[LeafCheck, ...]
-    ok: bool
+def _factor(factor: float) -> str:
+    return f"{factor:.4g}" if abs(factor - 1) > 1e-3 else f"1 {'-' if factor < 1 else '+'} {abs(factor - 1):.1e}"
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """What `check_gradients` found; prints as a table. A pytree of arrays, so it comes out of `jit`, `vmap` and `scan`.
+
+    `ok` says whether all is right (one answer a member under `vmap`); `leaves` has the figures, leaf by leaf.
+    """
+
+    figures: dict[str, Any]  # name -> one number a leaf on the last axis
+    names: tuple[tuple[str, tuple[int, ...]], ...]  # of the leaves, with their shapes
+
+    @property
+    def ok(self) -> Any:
+        """Whether every leaf is right."""
+        verdict = self.figures["ok"].all(-1)
+        return verdict if isinstance(verdict, jax.core.Tracer) or verdict.ndim else bool(verdict)
+
+    @property
+    def leaves(self) -> tuple[LeafCheck, ...]:
+        """The figures of each leaf, on the host."""
+        figures = {name: np.asarray(value) for name, value in self.figures.items()}
+        checks = []
+        for i, (leaf, shape) in enumerate(self.names):
+            row = {name: value[i].item() for name, value in figures.items()}
+            row["worst"] = tuple(int(j) for j in np.unravel_index(row["worst"], shape))
+            checks.append(LeafCheck(leaf, shape, **row))
+        return tuple(checks)
 
     def __str__(self) -> str:
-        head = ("leaf", "shape", "by hand - autodiff", "by hand - numerical", "verdict")
+        head = ("leaf", "shape", "autodiff", "complex step", "differences", "nearest kink", "verdict")
         body = [
-            (c.leaf, str(c.shape), f"{c.autodiff:.1e}", f"{c.numerical:.1e}", "right" if c.ok else "WRONG")
+            (c.leaf, str(c.shape), *map(_small, (c.autodiff, c.complex_step, c.numerical, c.kink)), c.verdict)
             for c in self.leaves
         ]
         widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in (head, *body)
         ]
-        return "\n".join([lines[0], "-" * sum(widths, 2 * len(widths) - 2), *lines[1:]])
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+    __repr__ = __str__
+
+
+jax.tree_util.register_dataclass(GradientCheck, data_fields=["figures"], meta_fields=["names"])
+
+
+def _small(value: float) -> str:
+    return "-" if np.isnan(value) else "none" if np.isinf(value) and value > 0 else f"{value:.1e}"
 
 
 def check_gradients(
@@ -62,23 +119,30 @@ def check_gradients(
     reduction: str = "mean",
     show: bool = True,
 ) -> GradientCheck:
-    """Check the derivatives of a network's cost, those of its layers and of its loss, on one batch.
+    """Check the derivatives of a network's cost, those of its layers, its loss and its penalty, on one batch.
 
-    By hand (`fnn.backprop`) against autodiff (`fnn.autodiff`) and against central differences of sixth order, one row
-    a parameter leaf and one for the inputs. Normwise: the largest difference over the largest value of the leaf.
-    Right means: in float64 1e-12 from autodiff and 1e-8 from the differences, in float32 2e-5 and 2e-2. Set
-    `jax.config.update("jax_enable_x64", True)` for a sharp check. Where a row of `x` sits at a kink (relu at 0), the
-    numerical difference is not the derivative; shift it.
+    By hand (`fnn.backprop`) against three others, one row a parameter leaf and one for the inputs:
+
+    - autodiff (`fnn.autodiff`), every number of the leaf;
+    - a complex step, which knows no rule of differentiation: `Im f(p + ih)/h`, exact to rounding; "-" where the
+      function has no complex form (gelu's erf, a `while` loop);
+    - central differences of sixth order, of several steps those that agree best.
+
+    The last two along every number of a small leaf, along 32 random directions of a leaf with more than 256; each
+    leaf by itself, so that a bias cannot hide behind a weight. All are normwise: the largest difference over the
+    largest value of the leaf. Right means, in float64, within 1e-12, 1e-12 and 1e-9 (beyond the differences' own
+    estimated error); in float32 within 2e-5, 2e-5 and 2e-2. Set `jax.config.update("jax_enable_x64", True)` for a sharp
+    check. Where the nearest kink (relu at 0) is nearer than the smallest step, the differences do not count.
 
     Args:
         net, loss, params, state, penalty: what is to be checked, your own layers and losses included.
         x, t: a batch of inputs and targets; `weight`: one number a row.
         key, train: as for `net.forward`; the same key draws the same numbers each time.
         reduction: "mean" or "sum".
-        show: print the table.
+        show: print the table (never under `jit`, `vmap` or `scan`, where the result is a pytree of arrays).
 
     Returns:
-        `GradientCheck(leaves, ok)`.
+        `GradientCheck`; `.ok`, and `.leaves` with the figures and the verdict in words: which leaf, by what factor.
 
     >>> import fnn, jax
     >>> net = fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(2))
@@ -87,118 +151,166 @@ def check_gradients(
     >>> fnn.check_gradients(net, fnn.losses.softmax_cross_entropy, params, state, x, t, show=False).ok
     True
     """
-    x = jnp.asarray(x)
-    whole = _with_inputs(net)
-    point = {"params": params, "x": x}
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        point.pop("x")
-        whole = net
-        point = params
-    penal = penalty if penalty is None or whole is net else _of_params(penalty)
+    x, loss = jnp.asarray(x), as_loss(loss)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        point, whole = {"params": params, "x": x}, _with_inputs(net)
+        penal = None if penalty is None else _of_params(penalty)
+    else:
+        point, whole, penal = params, net, penalty
+    makers = [maker(whole, loss, penal, reduction) for maker in (backprop, autodiff)]
 
-    loss = as_loss(loss)
-    leaves = jax.tree.leaves_with_path(point)
-    directions = [_directions(leaf.shape, leaf.dtype) for _, leaf in leaves]
-
-    def cost(p: Any) -> Array:
+    def costs(p: Any) -> Array:
+        """The terms that the cost is the sum of: one a row, and the penalty."""
         y, _, _ = whole.forward(p, state, x, key, train)
-        total, count = weighted_sum(row_values("loss", loss, y, t), weight)
-        value = total / count if reduction == "mean" else total
-        return value if penal is None else value + penal.value(p)
+        values = row_values("loss", loss, y, t)
+        counts = jnp.ones_like(values) if weight is None else jnp.asarray(weight, values.dtype)
+        rows = jnp.where(counts > 0, values * counts, 0.0)
+        rows = rows / counts.sum() if reduction == "mean" else rows
+        return rows if penal is None else jnp.append(rows, penal.value(p))
 
-    def three_ways(p: Any) -> Any:  # one program: compiling is what takes the time
-        grads = [
-            maker(whole, loss, penal, reduction)(p, state, x, t, weight, key, train).grads
-            for maker in (backprop, autodiff)
-        ]
-        return *map(jax.tree.leaves, grads), [_differences(cost, p, i, d, 6, None) for i, d in enumerate(directions)]
+    @jax.jit  # one program: compiling is what takes the time
+    def four_ways(p: Any) -> dict[str, Array]:
+        by_hand, by_autodiff = (maker(p, state, x, t, weight, key, train).grads for maker in makers)
+        return compare(costs, p, by_hand, by_autodiff)
 
-    checks = []
-    for (path, leaf), d, *three in zip(leaves, directions, *jax.jit(three_ways)(point), strict=True):
-        hand, auto, numerical = map(np.asarray, three)
-        far, near = _normwise(hand - auto, auto), _normwise(_project(hand, d) - numerical, numerical)
-        limits = AGREE[leaf.dtype.itemsize]
-        checks.append(LeafCheck(_name(path), leaf.shape, far, near, bool(far <= limits[0] and near <= limits[1])))
-    result = GradientCheck(tuple(checks), all(c.ok for c in checks))
-    if show:
+    if not jax.tree.leaves(point):
+        raise TypeError(
+            f"x: expected floating inputs for a network without parameters, got {x.dtype}. Do convert them to floats."
+        )
+    names = tuple((_name(path), leaf.shape) for path, leaf in jax.tree.leaves_with_path(point))
+    result = GradientCheck(four_ways(point), names)
+    if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result
 
 
-def numerical_gradient(
-    function: Callable[[Params], Array], params: Params, *, order: int = 6, step: float | None = None
-) -> Params:
-    """The derivative of a scalar function by central differences, for every single number of a pytree.
-
-    `order=2` is `(f(p+ε) - f(p-ε))/2ε`, document D2's; `order=6` has six points and a far smaller error.
-
-    Args:
-        function: a pytree of floating arrays to a scalar.
-        params: where.
-        order: 2 or 6.
-        step: ε; by default several are tried, and the one is taken that agrees best with its neighbour.
-
-    >>> import fnn, jax.numpy as jnp
-    >>> print(fnn.numerical_gradient(lambda p: (p["w"] ** 2).sum(), {"w": jnp.array([1.0, -3.0])})["w"].round(2))
-    [ 2. -6.]
-    """
-    if order not in _STENCILS:
-        raise ValueError(f"order: expected 2 or 6, got {order}. Do choose one of them.")
-    leaves, tree = jax.tree.flatten(params)
-    units = [jnp.eye(leaf.size, dtype=leaf.dtype).reshape(-1, *leaf.shape) for leaf in leaves]
-    each = jax.jit(lambda p: [_differences(function, p, i, d, order, step) for i, d in enumerate(units)])
-    grads = each(params)
-    return jax.tree.unflatten(tree, [g.reshape(leaf.shape) for g, leaf in zip(grads, leaves, strict=True)])
+# ---- the figures, as arrays with one number a leaf
 
 
-def _differences(
-    function: Callable[[Any], Array], point: Any, i: int, directions: Array, order: int, step: float | None
-) -> Array:
-    """The derivatives of `function` along each direction in leaf `i`.
-
-    Without a given step, five are tried, each a quarter of the one before: of two neighbours that agree best, the
-    smaller. So a function that bends sharply is followed, and rounding does not take over where it is flat.
-    """
-    leaves, tree = jax.tree.flatten(point)
-    dtype = leaves[i].dtype
-    offsets, factors, power = _STENCILS[order]
-    steps = [step] if step is not None else [float(jnp.finfo(dtype).eps) ** power / 4**k for k in range(5)]
-
-    def moved(direction: Array, by: Array) -> Array:
-        return function(jax.tree.unflatten(tree, [*leaves[:i], leaves[i] + by * direction, *leaves[i + 1 :]]))
-
-    def along(direction: Array) -> Array:
-        by = jnp.asarray([[s * o * h for o in offsets for s in (1, -1)] for h in steps], dtype)
-        values = jax.vmap(jax.vmap(lambda b: moved(direction, b)))(by)
-        slopes = (values[:, ::2] - values[:, 1::2]) @ jnp.asarray(factors, values.dtype)
-        slopes = slopes / jnp.asarray(steps, values.dtype)
-        return slopes[0] if len(steps) == 1 else slopes[1:][jnp.argmin(jnp.abs(jnp.diff(slopes)))]
-
-    return jax.lax.map(along, directions)
+def compare(costs: Callable[[Any], Array], point: Any, by_hand: Any, by_autodiff: Any) -> dict[str, Array]:
+    """How far two derivatives of the sum of `costs` are from each other, a complex step and differences, by leaf."""
+    return figures(point, by_hand, by_autodiff, slopes(costs, point, by_hand))
 
 
-def _directions(shape: tuple[int, ...], dtype: Any) -> Array:
-    """The unit directions of a leaf, or random ones of length 1 where it is large."""
-    size = int(np.prod(shape))
-    if size <= LARGE:
-        return jnp.eye(size, dtype=dtype).reshape(-1, *shape)
-    d = np.random.default_rng(size).standard_normal((LARGE, size))
-    return jnp.asarray(d / np.linalg.norm(d, axis=1, keepdims=True), dtype).reshape(-1, *shape)
+class Slopes(NamedTuple):
+    """Along each of the directions that are tried."""
+
+    by_hand: Array
+    exact: Array  # by a complex step
+    kink: Array  # how far it is to the nearest
+    numerical: Array
+    error: Array  # of `numerical`, as estimated
 
 
-def _project(gradient: np.ndarray, directions: Array) -> np.ndarray:
-    return np.asarray(directions).reshape(len(directions), -1) @ gradient.reshape(-1)
+def slopes(costs: Callable[[Any], Array], point: Any, by_hand: Any) -> Slopes:
+    """The derivative of the sum of `costs` along directions in each leaf, one after another, in three ways."""
+    leaves = jax.tree.leaves(point)
+
+    def along(i: Array, k: Array) -> Slopes:
+        moves = [_direction(leaf, k) * (i == j).astype(leaf.dtype) for j, leaf in enumerate(leaves)]
+        direction = jax.tree.unflatten(jax.tree.structure(point), moves)
+        hand = sum(jnp.vdot(d, g) for d, g in zip(moves, jax.tree.leaves(by_hand), strict=True))
+        return Slopes(hand, *_complex_step(costs, point, direction), *difference(costs, point, direction))
+
+    counts = [_directions(leaf) for leaf in leaves]
+    number = jnp.asarray(np.concatenate([np.arange(n) for n in counts]), jnp.int32)
+    return lax.map(lambda ik: along(*ik), (_of_leaf(counts), number))
 
 
-def _normwise(difference: Any, value: Any) -> float:
-    """Largest difference over largest value; not a number counts as infinitely wrong."""
-    top, scale = (
-        float(np.max(np.abs(np.asarray(difference)), initial=0)),
-        float(np.max(np.abs(np.asarray(value)), initial=0)),
-    )
-    if not np.isfinite(top) or not np.isfinite(scale):
-        return float("inf")
-    return top / scale if scale else top
+def figures(point: Any, by_hand: Any, by_autodiff: Any, along: Slopes) -> dict[str, Array]:
+    """What the table shows, one number a leaf."""
+    leaves = jax.tree.leaves(point)
+    dtype = jnp.result_type(*leaves)
+    each = _Leaves(_of_leaf([_directions(leaf) for leaf in leaves]), len(leaves))
+    straddles = along.kink <= 3 * steps(dtype)[-1]  # even the smallest step: such differences do not count
+    off = jnp.where(straddles, 0.0, jnp.abs(along.by_hand - along.numerical))
+    beyond = each.normwise(jnp.where(straddles, 0.0, jnp.maximum(off - 10 * along.error, 0.0)), along.numerical)
+    exact = each.normwise(along.by_hand - along.exact, along.exact)
+    found = _by_hand_and_autodiff(by_hand, by_autodiff) | {
+        "complex_step": jnp.where(jnp.isnan(along.exact).any(), jnp.nan, exact),
+        "numerical": each.normwise(off, along.numerical),
+        "kink": -each.largest(-along.kink),
+    }
+    limits = AGREE[dtype.itemsize]
+    right = (found["autodiff"] <= limits[0]) & (beyond <= limits[2])
+    right &= jnp.isnan(found["complex_step"]) | (found["complex_step"] <= limits[1])
+    # nothing but rounding, as the bias before a batch_norm has it: there is no largest value to compare with
+    rounding = 100 * jnp.finfo(dtype).eps * found.pop("top").max()
+    vanishes = (found.pop("size") <= rounding) & ~(each.largest(jnp.abs(along.exact)) > rounding)
+    return found | {"vanishes": vanishes & ~right, "ok": right | vanishes}
+
+
+def _directions(leaf: Array) -> int:
+    return leaf.size if leaf.size <= LARGE else DIRECTIONS
+
+
+def _of_leaf(counts: list[int]) -> Array:
+    return jnp.asarray(np.repeat(np.arange(len(counts)), counts), jnp.int32)
+
+
+def _by_hand_and_autodiff(by_hand: Any, by_autodiff: Any) -> dict[str, Array]:
+    """Every number of every leaf, all leaves as one long vector: a handful of kernels, whatever the network."""
+    leaves = jax.tree.leaves(by_hand)
+    sizes = [leaf.size for leaf in leaves]
+    each = _Leaves(_of_leaf(sizes), len(leaves))
+    hand, auto = (jnp.concatenate([jnp.ravel(g) for g in jax.tree.leaves(tree)]) for tree in (by_hand, by_autodiff))
+    apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
+    place = jnp.arange(hand.size, dtype=jnp.int32)
+    worst = -each.largest(jnp.where(apart == each.largest(apart)[each.of], -place, -hand.size))  # the first of them
+    size = each.total(auto * auto)
+    factor = jnp.where(size > 0, each.total(hand * auto) / jnp.where(size > 0, size, 1.0), jnp.nan)
+    return {
+        "autodiff": each.normwise(hand - auto, auto),
+        "worst": worst - jnp.asarray(np.cumsum([0, *sizes[:-1]]), worst.dtype),
+        "by_hand": hand[worst],
+        "by_autodiff": auto[worst],
+        "factor": factor,
+        "remainder": each.normwise(hand - factor[each.of] * auto, auto),
+        "top": each.largest(jnp.abs(auto)),
+        "size": each.largest(jnp.maximum(jnp.abs(auto), jnp.where(jnp.isfinite(hand), jnp.abs(hand), jnp.inf))),
+    }
+
+
+class _Leaves(NamedTuple):
+    """Reductions of a long vector, leaf by leaf."""
+
+    of: Array  # the leaf that each number belongs to
+    count: int
+
+    def largest(self, values: Array) -> Array:
+        return jax.ops.segment_max(values, self.of, self.count)
+
+    def total(self, values: Array) -> Array:
+        return jax.ops.segment_sum(values, self.of, self.count)
+
+    def normwise(self, difference: Array, value: Array) -> Array:
+        """Largest difference over largest value; the difference itself where all values are 0; inf for nan."""
+        known = jnp.isfinite(difference) & jnp.isfinite(value)
+        top, scale = self.largest(jnp.where(known, jnp.abs(difference), jnp.inf)), self.largest(jnp.abs(value))
+        return top / jnp.where(scale > 0, scale, 1.0)
+
+
+def _direction(leaf: Array, k: Array) -> Array:
+    """Unit direction `k` of a small leaf; of a large one a random direction, each number of it in [-1, 1]."""
+    place = jnp.arange(leaf.size, dtype=jnp.int32)
+    if leaf.size <= LARGE:
+        return (place == k).astype(leaf.dtype).reshape(leaf.shape)
+    # scrambled by an odd multiplier and shifts: as good as random here, and nothing to compile
+    bits = (place.astype(jnp.uint32) + k.astype(jnp.uint32) * jnp.uint32(leaf.size)) * jnp.uint32(2654435761)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(2246822519)
+    return ((bits ^ (bits >> 13)).astype(leaf.dtype) / 2**31 - 1.0).reshape(leaf.shape)
+
+
+def _complex_step(costs: Callable[[Any], Array], point: Any, direction: Any) -> tuple[Array, Array]:
+    try:
+        found = complex_step(costs, point, direction)
+    except NotAnalytic:
+        dtype = jnp.result_type(*jax.tree.leaves(point))
+        return jnp.full((), jnp.nan, dtype), jnp.full((), jnp.inf, dtype)
+    return found.slope.sum(), found.kink
+
+
+# ---- the inputs among the parameters
 
 
 def _with_inputs(net: Layer) -> Layer:

@@ -194,3 +194,4 @@ class Run(NamedTuple):
     state: State
     history: History
     train_state: TrainState
+    in_shape: Shape | None = None  # of one example, so that a saved run can be checked against its network

@@ -1,4 +1,5 @@
-"""Which parameters are weights: those that a penalty makes small. Biases are left alone. Document D0."""
+"""Which parameters are weights: those that a penalty makes small. Biases, and the scale and offset of a normalisation, are
+left alone. Document D0."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 from fnn.types import Params
 
 Mask = Callable[[Params], Any] | None
-EXEMPT = ("b",)
+EXEMPT = ("b", "scale", "offset")
 
 
 def penalised(params: Params, mask: Mask = None) -> Any:
@@ -16,7 +17,7 @@ def penalised(params: Params, mask: Mask = None) -> Any:
 
     Args:
         params: a pytree of arrays.
-        mask: None, and all count but those named "b" (the last key on their path, as in `{"w": …, "b": …}`); or a
+        mask: None, and all count but those named "b", "scale" or "offset" (the last key on their path); or a
             function of `params` that returns such a pytree, as optax's masks are.
 
     Raises:

@@ -1,0 +1,357 @@
+"""What survives the process: a run and its network in one file, and the checkpoints of a run under way.
+
+A network is described in a closed vocabulary: the public factories and activations of fnn by name, numbers, text,
+None, tuples and arrays. Reading looks names up in that table and nowhere else, so a file can run nothing of its own.
+"""
+
+import contextlib
+import inspect
+import os
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import files
+from fnn.activations import Activation
+from fnn.spec import Spec
+from fnn.types import History, Layer, Run, ShapeError
+
+FORMAT = 1  # of the description; a file with a higher number is of a later fnn
+
+
+def save(path: Any, net: Layer, run: Run) -> None:
+    """Write the best parameters and layer state of a run, its history and its network to one file.
+
+    The optimizer's state is not in it: a loaded run predicts, or starts a new training (`fit(..., params=run.params,
+    state=run.state)`). To go on with an interrupted training are checkpoints.
+
+    All of the file is written, or nothing, and then the file that was there stays. A network in which there is
+    something else than fnn's own layers (a function or a layer of your own, an initializer) is saved without its
+    description; `load` has to be given it again.
+
+    Args:
+        path: where to; the usual ending is `.safetensors`. A file of that name is replaced.
+        net: the network that `run` is of.
+        run: what `fit` returned.
+
+    Raises:
+        TypeError: params or state hold something else than dicts, tuples and arrays.
+        ShapeError: the parameters are not those of this network.
+        OSError: the disk is full, the folder is missing or read-only.
+        ImportError: safetensors is not installed (`pip install "fnn[files]"`).
+
+    >>> import fnn, jax, os, tempfile
+    >>> from fnn.checkpoint import load, save
+    >>> net = fnn.serial(fnn.dense(2), fnn.relu)
+    >>> params, state, _ = net.init(jax.random.key(0), (3,))
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
+    >>> save(path, net, fnn.Run(params, state, None, None))
+    >>> net, run = load(path)
+    >>> print(net, bool((run.params[0]["w"] == params[0]["w"]).all()))
+    serial(dense(2), relu) True
+    """
+    _expect("net", net, Layer, "Do pass the network that was trained.")
+    _expect("run", run, Run, "Do pass what fit returned.")
+    history = None if run.history is None else run.history._asdict()
+    tree = {"params": run.params, "state": run.state, "history": history}
+    description = {
+        "kind": "run",
+        "format": FORMAT,
+        "in_shape": run.in_shape,
+        "tree": _structure(tree, "run"),
+        "printed": str(net),
+    }
+    _check_against(net, run.params, run.state, run.in_shape, "run")
+    constants: list[np.ndarray] = []
+    unknown: list[str] = []
+    description |= {"net": _described(net, constants, unknown), "unknown": unknown}
+    tree["net"] = () if unknown else tuple(constants)
+    files.write(path, files.named(tree), description)
+
+
+def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
+    """Read what `save` wrote: `net, run = load(path)`. `predict` of the two gives the bits that it gave before.
+
+    Args:
+        path: the file.
+        net: the network, where the file could not describe it, or to use another that has the same parameters (its
+            parameters are compared with the file's, what it computes is not).
+
+    Returns:
+        The network and a `Run`: `params` and `state` as JAX arrays of the dtypes they had, `history` as NumPy
+        arrays, `train_state` None (the optimizer's state is not in the file).
+
+    Raises:
+        DamagedFile: the file is damaged, or of something else.
+        ShapeError: the parameters are not those of the network; every leaf that differs is listed.
+        ValueError: the network must be handed over; or the numbers have 64 bits and JAX is set to 32.
+        FileNotFoundError, ImportError: there is no such file; safetensors is not installed.
+
+    >>> import fnn, jax.numpy as jnp, os, tempfile
+    >>> from fnn.checkpoint import load, save
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
+    >>> net = fnn.serial(jnp.sin)
+    >>> save(path, net, fnn.Run(((),), ((),), None, None))
+    >>> load(path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: ...: expected a network of fnn's own layers, got serial(sin), in which sin is not. Do hand ...
+    >>> load(path, net=net)[0]
+    serial(sin)
+    """
+    if net is not None:
+        _expect("net", net, Layer, "Do pass the network that was trained.")
+    leaves, about = _opened(path, "run")
+    net = _built(path, about, leaves) if net is None else net
+    tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
+    in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
+    _check_against(net, tree["params"], tree["state"], in_shape, os.fspath(path))
+    params, state = (_on_device(tree[part], part) for part in ("params", "state"))
+    history: Any = None if tree["history"] is None else History(**tree["history"])
+    nothing: Any = None
+    return net, Run(params, state, history, nothing, in_shape)
+
+
+def _expect(name: str, thing: Any, kind: type, mend: str) -> None:
+    if not isinstance(thing, kind):
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. {mend}")
+
+
+def _opened(path: Any, kind: str) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays and the description of a file of this kind."""
+    leaves, about = files.read(path)
+    got = about.get("kind") if isinstance(about, dict) else None
+    if got != kind:
+        raise files.DamagedFile(
+            f"{os.fspath(path)}: expected a {kind}, got a {got or 'file of another kind'}. "
+            "Do read a run by fnn.load, and a checkpoint by fit."
+        )
+    if about["format"] > FORMAT:
+        raise files.DamagedFile(
+            f"{os.fspath(path)}: expected format {FORMAT}, got {about['format']}. Do update fnn: a later one wrote it."
+        )
+    return leaves, about
+
+
+# ---- params, state and history: their structure, and whether they are those of the network
+
+
+def _structure(tree: Any, name: str) -> Any:
+    """A tree of dicts, tuples and arrays as JSON: an array is 0, a tuple a list, None is null."""
+    if tree is None or hasattr(tree, "dtype"):
+        return None if tree is None else 0
+    if type(tree) is tuple:
+        return [_structure(part, f"{name}/{i}") for i, part in enumerate(tree)]
+    if type(tree) is dict and all(type(key) is str for key in tree):
+        return {key: _structure(part, f"{name}/{key}") for key, part in tree.items()}
+    raise TypeError(
+        f"{name}: expected dicts (with text as keys), tuples and arrays, got {type(tree).__name__}. "
+        "Do return these from the layer's init and forward."
+    )
+
+
+def _rebuilt(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
+    """`_structure` backwards, with the arrays of those names."""
+    if structure is None or structure == 0:
+        return None if structure is None else leaves[name]
+    if isinstance(structure, list):
+        return tuple(_rebuilt(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
+    return {key: _rebuilt(part, f"{name}/{files.escaped(key)}", leaves) for key, part in structure.items()}
+
+
+def _check_against(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
+    """Compare the leaves with those that the network makes for examples of that shape, where it is known."""
+    if in_shape is None:
+        return
+    made = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
+    expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
+    what, mend = f"the parameters of {net}", "Do pass the network that was trained."
+    # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
+    files.check_alike(name, what, files.named(expected), files.named(got), mend, width=False)
+    ours: Any = jax.tree.structure(expected)
+    theirs: Any = jax.tree.structure(got)
+    if ours != theirs:  # a layer without parameters more or less
+        raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {mend}")
+
+
+def _on_device(tree: Any, name: str) -> Any:
+    arrays = [files.to_jax(leaf, array) for leaf, array in files.named(tree, name).items()]
+    return jax.tree.unflatten(jax.tree.structure(tree), arrays)
+
+
+# ---- the network in the closed vocabulary
+
+
+def _vocabulary() -> dict[str, Any]:
+    """The names that a file may hold: what is public in fnn and is a factory, or an activation."""
+    import fnn  # here, since this module is a part of it
+
+    return {
+        name: thing
+        for name, thing in vars(fnn).items()
+        if isinstance(thing, Activation) or getattr(thing, "is_factory", False)
+    }
+
+
+def _described(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
+    """A layer or an argument as JSON; arrays go to `constants`; what has no words goes, printed, to `unknown`."""
+    if thing is None or type(thing) in (bool, int, float, str):
+        return thing
+    if type(thing) is tuple:
+        return [_described(part, constants, unknown) for part in thing]
+    if isinstance(thing, (np.ndarray, np.generic, jax.Array)) and not jnp.issubdtype(thing.dtype, jax.dtypes.extended):
+        constants.append(np.asarray(thing))
+        kind = "jax" if isinstance(thing, jax.Array) else "number" if isinstance(thing, np.generic) else "numpy"
+        return {"array": len(constants) - 1, "kind": kind}
+    words = {id(value): name for name, value in _vocabulary().items()}
+    if isinstance(thing, Activation) and id(thing) in words:
+        return {"activation": words[id(thing)]}
+    spec = getattr(thing, "spec", None)
+    if isinstance(spec, Spec) and id(spec.factory) in words:
+        before = len(unknown)
+        arguments = {name: _described(value, constants, unknown) for name, value in spec.arguments}
+        if len(unknown) > before:
+            return None
+        if _code(_call(spec.factory, dict(spec.arguments))) == _code(thing):  # else changed after it was made
+            return {"factory": words[id(spec.factory)], "arguments": arguments}
+    unknown.append(getattr(thing, "__name__", None) or str(thing))
+    return None
+
+
+def _call(factory: Any, arguments: dict[str, Any]) -> Any:
+    """The factory's result for arguments by name, `*layers` among them."""
+    signature = inspect.signature(factory)
+    if surplus := arguments.keys() - signature.parameters.keys():
+        raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
+    bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+    return factory(*bound.args, **bound.kwargs)
+
+
+def _code(thing: Any) -> list[Any]:
+    """What the functions of a layer or an activation are made of: equal for two of the same factory."""
+    functions = [inspect.unwrap(part) for part in thing if callable(part)]
+    return [getattr(function, "__code__", function) for function in functions]
+
+
+def _built(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
+    """The network that a file describes."""
+    path = os.fspath(path)
+    mend = "Do hand the network over: fnn.load(path, net=net)."
+    if about["unknown"]:
+        unknown = ", ".join(dict.fromkeys(about["unknown"]))
+        raise ValueError(
+            f"{path}: expected a network of fnn's own layers, got {about['printed']}, in which {unknown} "
+            f"{'are' if len(set(about['unknown'])) > 1 else 'is'} not. {mend}"
+        )
+    try:
+        net = _undescribed(about["net"], leaves, _vocabulary())
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(
+            f"{path}: expected a network that this version of fnn can make, got {about['printed']} ({reason}). {mend}"
+        ) from None
+    if not isinstance(net, Layer):
+        raise ValueError(f"{path}: expected a network, got {net!r}. {mend}")
+    return net
+
+
+def _undescribed(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any]) -> Any:
+    """`_described` backwards."""
+    if isinstance(words, list):
+        return tuple(_undescribed(part, leaves, vocabulary) for part in words)
+    if not isinstance(words, dict):
+        return words
+    if "array" in words:
+        array = leaves[f"net/{words['array']}"]
+        if words["kind"] == "jax":
+            return files.to_jax("net", array)
+        return array[()] if words["kind"] == "number" else array
+    if "activation" in words:
+        return vocabulary[words["activation"]]
+    arguments = {name: _undescribed(part, leaves, vocabulary) for name, part in words["arguments"].items()}
+    return _call(vocabulary[words["factory"]], arguments)
+
+
+# ---- the folder of a run under way
+
+
+class Checkpoint(NamedTuple):
+    """What `read_checkpoint` found: the newest whole one, and what is wrong with those that are newer."""
+
+    number: int
+    leaves: dict[str, np.ndarray]
+    description: Any
+    damaged: tuple[str, ...]
+
+
+def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = None) -> str:
+    """Write `checkpoint-<number>.safetensors`, and keep it and the one before it; the path.
+
+    Stale temporaries of killed processes are removed first. One process at a time may write to a folder.
+
+    Args:
+        folder: made if it is not there.
+        number: one more than that of the checkpoint that the run went on from, 0 for the first: so a newer but
+            damaged one is replaced, and what is kept are two whole ones.
+        tree: any pytree of arrays; typed keys as `jax.random.key_data`.
+        description: whatever JSON holds.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written to; the checkpoints that were there are as before.
+        TypeError: a leaf is not an array, or the description is not JSON.
+        ValueError: there is a whole checkpoint with a higher number, which would be read instead of this one.
+
+    >>> import numpy as np, tempfile
+    >>> from fnn.checkpoint import read_checkpoint, write_checkpoint
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_checkpoint(folder, 0, {"w": np.arange(2)}, {"seed": 7})
+    >>> read_checkpoint(folder)
+    Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=())
+    """
+    folder = os.fspath(folder)
+    os.makedirs(folder, exist_ok=True)
+    for name in os.listdir(folder):
+        if name.startswith(".checkpoint-") and name.endswith(".tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
+    if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
+        raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Do read_checkpoint first.")
+    path = os.path.join(folder, f"checkpoint-{number}.safetensors")
+    files.write(path, files.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
+    older = [n for n in _numbers(folder) if n < number]
+    for n in older[1:]:
+        os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
+    return path
+
+
+def read_checkpoint(folder: Any) -> Checkpoint | None:
+    """The newest checkpoint of a folder that is whole; None where there is none at all. Nothing is deleted.
+
+    Raises:
+        DamagedFile: there are checkpoints, and all of them are damaged.
+
+    `files.filled` makes a tree of the leaves again.
+    """
+    folder = os.fspath(folder)
+    damaged: list[str] = []
+    for number in _numbers(folder):
+        try:
+            leaves, about = _opened(os.path.join(folder, f"checkpoint-{number}.safetensors"), "checkpoint")
+            return Checkpoint(number, leaves, about["description"], tuple(damaged))
+        except files.DamagedFile as error:
+            damaged.append(str(error))
+    if damaged:
+        raise files.DamagedFile(
+            "\n".join([f"{folder}: expected a whole checkpoint, got {len(damaged)} damaged:", *damaged])
+            + "\nDo restore one from a copy, or delete them to start anew."
+        )
+    return None
+
+
+def _numbers(folder: str) -> list[int]:
+    """The numbers of the checkpoints in a folder, newest first."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = (re.fullmatch(r"checkpoint-(\d+)\.safetensors", name) for name in names)
+    return sorted((int(match[1]) for match in found if match), reverse=True)

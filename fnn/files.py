@@ -1,0 +1,287 @@
+"""Named arrays and a description of them in one file, which is whole or is not there at all.
+
+The file is a safetensors file: a header in JSON, then the numbers. Reading one runs nothing and unpickles nothing.
+Its metadata hold the description, also JSON, and the SHA-256 of the whole file, in which its own digits count as
+zeros: no bit of the file is outside the check sum, and it is compared before anything else is made of the contents.
+Also here: any tree of arrays as named arrays, and back.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.types import ShapeError
+
+MAGIC = b'{"__metadata__":{"fnn":"{\\"check_sum\\":\\"'  # how the header of every file of ours begins, after its length
+DIGITS = 64
+NATIVE = {"bool", "float16", "float32", "float64", *(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))}
+
+
+class DamagedFile(ValueError):
+    """A file that is truncated, changed, or was never written by fnn."""
+
+
+def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None:
+    """Write named arrays and a description to one file: all of it, or nothing, and then the file that was there stays.
+
+    Written to a temporary name in the same folder, flushed to the disk, then renamed.
+
+    Args:
+        path: where to; a file of that name is replaced.
+        arrays: name -> array, of any dtype that JAX has and of any shape, `()` and empty ones included. Those dtypes
+            that NumPy alone does not know (bfloat16, float8, ...) are stored as bytes, with one more axis.
+        description: whatever JSON holds; nan and inf are allowed, tuples come back as lists.
+
+    Raises:
+        OSError: the disk is full, the folder is missing or read-only; no temporary file is left behind.
+        TypeError: an array that has no numbers in it, or a description that JSON cannot hold.
+        ImportError: safetensors is not installed.
+
+    >>> import fnn.files, numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "numbers.safetensors")
+    >>> fnn.files.write(path, {"a": np.arange(3)}, {"what": "numbers"})
+    >>> fnn.files.read(path)
+    ({'a': array([0, 1, 2])}, {'what': 'numbers'})
+    """
+    numpy_side = _safetensors()
+    stored, raw = {}, {}
+    for name, value in arrays.items():
+        array = np.asarray(value, order="C")
+        if array.dtype.name not in NATIVE | _dtypes().keys() or name == "__metadata__":  # a word of the format's own
+            raise TypeError(
+                f"{name}: expected an array of numbers, got {array.dtype} {array.shape}. Do convert or rename it."
+            )
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        if array.dtype.name not in NATIVE:
+            raw[name] = array.dtype.name
+            array = array[..., None].view(np.uint8)
+        stored[name] = array
+    zeros = b"0" * DIGITS
+    try:
+        head = {"check_sum": zeros.decode(), "raw": raw, "description": description}
+        text = json.dumps(head, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"description: expected what JSON holds, got {error}. Do use dicts, lists, text and numbers."
+        ) from None
+    data = memoryview(numpy_side.save(stored, metadata={"fnn": text}))
+    start = 8 + len(MAGIC)
+    if data[8:start] != MAGIC:
+        raise RuntimeError(
+            "files: expected safetensors to begin with the metadata, got another order. Do pin safetensors."
+        )
+    _replace(os.fspath(path), (data[:start], hashlib.sha256(data).hexdigest().encode(), data[start + DIGITS :]))
+
+
+def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays and the description that `write` wrote, to the same bits.
+
+    Raises:
+        DamagedFile: a single bit is not as it was written, or the file is not one of fnn's.
+        FileNotFoundError, OSError: there is none, or it cannot be read.
+        ImportError: safetensors is not installed.
+
+    >>> import fnn.files, tempfile
+    >>> with tempfile.NamedTemporaryFile() as empty:
+    ...     fnn.files.read(empty.name)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    fnn.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Do check the path, ...
+    """
+    path = os.fspath(path)
+    numpy_side = _safetensors()
+    data = _verified(path)
+    try:
+        stored = numpy_side.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = json.loads(header["__metadata__"]["fnn"])
+        known = _dtypes()
+        for name, dtype in about["raw"].items():
+            stored[name] = stored[name].view(known[dtype]).reshape(stored[name].shape[:-1])
+        return stored, about["description"]
+    except MemoryError:
+        raise
+    except Exception as error:  # the check sum is right: somebody made it so, or a newer JAX has a dtype this one lacks
+        raise DamagedFile(
+            f"{path}: expected contents that belong together, got {type(error).__name__} {error}. "
+            "Do read it with the version of fnn and JAX that wrote it."
+        ) from None
+
+
+def _verified(path: str) -> bytes:
+    """The file's bytes, once its check sum has been found right; of another's file no more than the beginning."""
+    mend = "Do check the path, restore the file from a copy, or save it again."
+    start = 8 + len(MAGIC)
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedFile(f"{path}: expected a file written by fnn, got a folder or a device. {mend}")
+        with open(path, "rb") as file:
+            head = file.read(start + DIGITS)
+            if not head.startswith(MAGIC, 8) or len(head) < start + DIGITS:
+                got = f"{status.st_size} bytes that start with {head[:16]!r}" if head else "an empty one"
+                raise DamagedFile(f"{path}: expected a file written by fnn, got {got}. {mend}")
+            file.seek(0)
+            data = file.read()
+    except OSError as error:
+        got = os.strerror(error.errno or 0)
+        raise OSError(error.errno, f"{path}: expected a file, got {got!r}. Do check the path.") from None
+    summed = hashlib.sha256(data[:start] + b"0" * DIGITS)
+    summed.update(memoryview(data)[start + DIGITS :])
+    given, got = head[start:].decode("latin-1"), summed.hexdigest()
+    if given != got:
+        raise DamagedFile(
+            f"{path}: expected the check sum {given[:12]!r}, got {got[:12]!r}: "
+            f"its {len(data)} bytes are not those that were written. {mend}"
+        )
+    return data
+
+
+def _replace(path: str, pieces: Iterable[Any]) -> None:
+    """Put a file in its place at one stroke. A crash at any moment leaves the old one or the new one."""
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, f".{name[:50]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())  # else the rename may reach the disk before the contents
+        os.replace(temporary, path)
+        _sync_folder(folder)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        if isinstance(error, OSError):
+            got = os.strerror(error.errno or 0)
+            raise OSError(
+                error.errno,
+                f"{path}: expected to write the file, got {got!r}; what was there before is as it was. "
+                "Do free space, or choose a folder that exists and may be written to.",
+            ) from None
+        raise
+
+
+def _sync_folder(folder: str) -> None:
+    """The new name to the disk too, where the system and the file system can do that."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError('files: safetensors is not installed. Do run: pip install "fnn[files]"') from None
+    return safetensors.numpy
+
+
+def _dtypes() -> dict[str, np.dtype]:
+    """The dtypes of JAX by name: the only ones that a file can ask for."""
+    dtypes = (getattr(thing, "dtype", None) for thing in vars(jnp).values())
+    return {dtype.name: dtype for dtype in dtypes if isinstance(dtype, np.dtype)}
+
+
+# ---- trees of arrays as named arrays
+
+
+def named(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of a tree by name: the way to a leaf, with slashes (`~1` for a slash in a key, `~0` for `~`).
+
+    Raises:
+        TypeError: a leaf is not an array, or is a typed key.
+
+    >>> import fnn.files, numpy as np
+    >>> fnn.files.named({"params": ({"w": np.zeros(2)}, ())})
+    {'params/0/w': array([0., 0.])}
+    """
+    leaves: dict[str, Any] = {}
+    for way, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name = "/".join([prefix] * bool(prefix) + [_key(step) for step in way])
+        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            raise TypeError(
+                f"{name}: expected an array, got {getattr(leaf, 'dtype', type(leaf).__name__)}. "
+                "Do use jnp.asarray, and jax.random.key_data for a key."
+            )
+        if name in leaves:
+            raise ValueError(f"{name}: expected one leaf of that name, got two. Do rename a key.")
+        leaves[name] = leaf
+    return leaves
+
+
+def _key(step: Any) -> str:
+    return escaped(next(getattr(step, kind) for kind in ("name", "idx", "key") if hasattr(step, kind)))
+
+
+def escaped(key: Any) -> str:
+    """A key as a part of a name, as in RFC 6901."""
+    return str(key).replace("~", "~0").replace("/", "~1")
+
+
+def filled(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
+    """A tree like `like` (arrays, or their shapes and dtypes), with the values of the leaves of those names.
+
+    Raises:
+        ShapeError: leaves are missing or unexpected, or of another shape or dtype; all of them are listed.
+        ValueError: 64-bit values, and JAX is not set to hold them.
+
+    >>> import fnn.files, jax
+    >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
+    >>> fnn.files.filled(like, {"v": jax.numpy.zeros(2)})
+    Traceback (most recent call last):
+    fnn.types.ShapeError: leaves: expected those of this program, got 2 that differ:
+      w: expected float32(2,), got none
+      v: expected none, got float32(2,)
+    Do use the program that wrote them.
+    """
+    expected = named(like)
+    check_alike(name, "those of this program", expected, leaves, "Do use the program that wrote them.")
+    return jax.tree.unflatten(jax.tree.structure(like), [to_jax(n, leaves[n]) for n in expected])
+
+
+def check_alike(
+    name: str, what: str, expected: Mapping[str, Any], got: Mapping[str, Any], mend: str, width: bool = True
+) -> None:
+    """Raise a ShapeError that lists every leaf that differs; `width=False` allows float16 for float32 and so on."""
+
+    def kind(leaf: Any) -> Any:
+        families = (jnp.bool_, jnp.signedinteger, jnp.unsignedinteger, jnp.floating, jnp.complexfloating)
+        return leaf.dtype if width else next(i for i, f in enumerate(families) if jnp.issubdtype(leaf.dtype, f))
+
+    def shown(leaf: Any) -> str:
+        return "none" if leaf is None else f"{leaf.dtype}{tuple(leaf.shape)}"
+
+    lines = []
+    for leaf in [*expected, *sorted(got.keys() - expected.keys())]:
+        a, b = expected.get(leaf), got.get(leaf)
+        if a is None or b is None or tuple(a.shape) != tuple(b.shape) or kind(a) != kind(b):
+            lines.append(f"  {leaf}: expected {shown(a)}, got {shown(b)}")
+    if lines:
+        raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, mend]))
+
+
+def to_jax(name: str, array: Any) -> jax.Array:
+    """The array on the device, to the same bits; an error where JAX would cut it to 32 bits."""
+    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+        raise ValueError(
+            f"{name}: expected 32-bit numbers, since JAX is set to these, got {array.dtype}. "
+            'Do run jax.config.update("jax_enable_x64", True) first.'
+        )
+    return jnp.asarray(array)
