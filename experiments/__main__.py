@@ -2,10 +2,11 @@
 
 import argparse
 import importlib
+import json
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PAGE = Path(__file__).parent / "results" / "index.html"
 
@@ -33,6 +34,7 @@ EXPERIMENTS = (
     Experiment("regularisation", "L1 and L2: contours, shrinking, paths on real data (D0)", 7),
     Experiment("complexity", "layers, parameters, multiply-adds (D3)", 1),
     Experiment("gradient_check", "numerical differences, their step, planted mistakes (D2)", 10),
+    Experiment("proof", "every hand-derived rule, four ways, and the errors planted in it", 180, long=True),
 )
 
 
@@ -80,11 +82,22 @@ def _run(chosen: list[Experiment], page: Path) -> int:
         print(f"      took {done[-1].seconds:.1f} s", flush=True)
     for one in done:
         print(f"\n{one.name}: {one.result.title}\n{report.table(one.result.rows)}")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(report.page(done), encoding="utf-8")
+    sections = _kept([report.section(one) for one in done], page.parent / "sections")
+    page.write_text(report.page(sections), encoding="utf-8")
     wrong = [row for one in done for row in one.result.rows if not row.ok]
     print(f"\n{report.verdict([row for one in done for row in one.result.rows])} Page: {page}")
     return 1 if wrong else 0
+
+
+def _kept(new: list[Any], folder: Path) -> list[Any]:
+    """The new sections and those of earlier runs, in the order of the list; each kept in a file of its own."""
+    from experiments.report import Section
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for section in new:
+        (folder / f"{section.name}.json").write_text(json.dumps(section._asdict()), encoding="utf-8")
+    files = [folder / f"{e.name}.json" for e in EXPERIMENTS]
+    return [Section(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
 
 
 if __name__ == "__main__":

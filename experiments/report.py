@@ -51,6 +51,23 @@ class Done(NamedTuple):
     seconds: float
 
 
+class Section(NamedTuple):
+    """An experiment on the page: kept as a file beside it, so that the page has those that ran at another time too."""
+
+    name: str
+    title: str
+    held: int  # rows
+    rows: int
+    seconds: float
+    made_by: str
+    html: str
+
+    @property
+    def verdict(self) -> str:
+        """How many rows hold."""
+        return f"{self.held} of {self.rows} rows hold."
+
+
 # ---- rows, by the kind of criterion
 
 
@@ -102,11 +119,18 @@ def table(rows: list[Row]) -> str:
 # ---- the page
 
 
-def page(done: list[Done]) -> str:
+def section(one: Done) -> Section:
+    """What goes on the page about an experiment."""
+    rows = one.result.rows
+    made_by = f"Python {platform.python_version()}, JAX {jax.__version__}, on {jax.devices()[0].device_kind}"
+    held = sum(row.ok for row in rows)
+    return Section(one.name, one.result.title, held, len(rows), one.seconds, made_by, _section(one))
+
+
+def page(sections: list[Section]) -> str:
     """One HTML page with everything in it: no other file, no network."""
-    rows = [row for one in done for row in one.result.rows]
-    device = jax.devices()[0]
-    made_by = f"Python {platform.python_version()}, JAX {jax.__version__}, on {device.device_kind}"
+    made_by = ", or ".join(dict.fromkeys(one.made_by for one in sections))
+    verdict = f"{sum(one.held for one in sections)} of {sum(one.rows for one in sections)} rows hold."
     return f"""<!DOCTYPE html>
 <html lang="en-GB">
 <head>
@@ -119,21 +143,21 @@ def page(done: list[Done]) -> str:
 <header>
 <h1>Claimed and reproduced</h1>
 <p class="lead">What the documents behind <code>fnn</code> say, and what comes out when it is run.<br>
-<strong>{verdict(rows)}</strong></p>
-<p class="small">{escape(made_by)}. {sum(one.seconds for one in done):.0f} seconds in all, compiling included.</p>
-<nav aria-label="Experiments"><ol>{"".join(_entry(one) for one in done)}</ol></nav>
+<strong>{verdict}</strong></p>
+<p class="small">{escape(made_by)}. {sum(one.seconds for one in sections):.0f} seconds in all, compiling included.</p>
+<nav aria-label="Experiments"><ol>{"".join(_entry(one) for one in sections)}</ol></nav>
 </header>
-<main>{"".join(_section(one) for one in done)}</main>
+<main>{"".join(one.html for one in sections)}</main>
 </body>
 </html>
 """
 
 
-def _entry(one: Done) -> str:
+def _entry(one: Section) -> str:
     """One line of the index."""
     return (
-        f'<li><a href="#{one.name}">{escape(one.result.title)}</a> '
-        f'<span class="small">{verdict(one.result.rows)} {one.seconds:.1f} s</span></li>'
+        f'<li><a href="#{one.name}">{escape(one.title)}</a> '
+        f'<span class="small">{one.verdict} {one.seconds:.1f} s</span></li>'
     )
 
 

@@ -111,7 +111,8 @@ class _Walk:
         if name in _BILINEAR:
             return [_bilinear(equation, *inputs)]
         if name in _AS_THEY_ARE:
-            return [_as_it_is(equation, inputs)]
+            outputs = _as_it_is(equation, inputs)
+            return outputs if equation.primitive.multiple_results else [outputs]
         raise NotAnalytic(f"complex_step: expected functions with a complex form, got {name}. Do use differences.")
 
     def note(self, *inputs: Any, name: str, parameters: Any) -> None:
@@ -147,9 +148,7 @@ class _Walk:
             outputs = inner.run(body.jaxpr, body.consts, [*consts, *carry, *each])
             return [*map(lift, outputs[:carried])], (outputs[carried:], inner.nearest())
 
-        carry, (rows, nearest) = lax.scan(
-            once, carry, rest, length=parameters["length"], reverse=parameters["reverse"]
-        )
+        carry, (rows, nearest) = lax.scan(once, carry, rest, length=parameters["length"], reverse=parameters["reverse"])
         self.distances.append(nearest.min())
         return [*carry, *rows]
 
@@ -227,7 +226,17 @@ def _tanh(z: Array) -> Array:
     return jnp.where(right, size, -size)
 
 
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "remat", "checkpoint", "remat2")
+_CALLS = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "remat",
+    "checkpoint",
+    "remat2",
+)
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "sign", "argmax", "argmin")
 _STEPS_ONLY = ("is_finite", "floor", "ceil", "round")  # constant but for jumps
 _EXTREMES = {"reduce_max": 1.0, "argmax": 1.0, "reduce_min": -1.0, "argmin": -1.0}
@@ -245,12 +254,14 @@ _FORMULAS: dict[str, Any] = {
     "expm1": lambda z: lax.complex(jnp.expm1(z.real), jnp.exp(z).imag),  # h is too small for the real part to feel it
     "rsqrt": lambda z: 1.0 / jnp.sqrt(z),
     "square": lambda z: z * z,
-    "pow": lambda z, power: jnp.where(z == 0, jnp.where(power == 0, 1.0, z), jnp.exp(power * jnp.log(jnp.where(z == 0, 1.0, z)))),
+    "pow": lambda z, power: jnp.where(
+        z == 0, jnp.where(power == 0, 1.0, z), jnp.exp(power * jnp.log(jnp.where(z == 0, 1.0, z)))
+    ),
 }
 _BILINEAR = ("dot_general", "conv_general_dilated")
 _AS_THEY_ARE = (
     *("add", "sub", "mul", "div", "neg", "add_any", "integer_pow", "exp", "log", "log1p", "sin", "cos", "sqrt"),
     *("reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev"),
     *("dynamic_slice", "dynamic_update_slice", "gather", "scatter", "scatter-add", "scatter_add", "concatenate", "pad"),
-    *("select_n", "convert_element_type", "copy", "copy_p", "stop_gradient", "split", "optimization_barrier"),
+    *("select_n", "convert_element_type", "copy", "copy_p", "stop_gradient", "split", "stack", "optimization_barrier"),
 )

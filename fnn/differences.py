@@ -81,11 +81,11 @@ def steps(dtype: Any, order: int = 6) -> list[float]:
     return [float(jnp.finfo(dtype).eps) ** STENCILS[order][2] / 4**k for k in range(5)]
 
 
-def one_sided(function: Callable[[Any], Array], point: Any, direction: Any) -> Array:
+def one_sided(function: Callable[[Any], Array], point: Any, direction: Any, step: float) -> Array:
     """The derivative of each value of `function` when the point moves along `direction`, and never against it.
 
-    Of sixth order. At a kink it is the derivative of the piece that the direction leads into.
+    Of sixth order, from the values at 0, h, … 6h, `h` the step. At a kink it is the derivative of the piece that the
+    direction leads into.
     """
-    h = steps(jnp.result_type(*jax.tree.leaves(point)))[1]
-    values = [function(jax.tree.map(lambda p, d, k=k: p + k * h * d, point, direction)) for k in range(7)]
-    return sum(c * (v - values[0]) for c, v in zip(ONE_SIDED[1:], values[1:], strict=True)) / h
+    values = [function(jax.tree.map(lambda p, d, k=k: p + k * step * d, point, direction)) for k in range(7)]
+    return sum(c * (v - values[0]) for c, v in zip(ONE_SIDED[1:], values[1:], strict=True)) / step

@@ -1,5 +1,5 @@
-"""Which parameters are weights: those that a penalty makes small. Biases, and the scale and offset of a normalisation, are
-left alone. Document D0."""
+"""Which parameters are weights, those that a penalty makes small: not biases, nor the scale and offset of a
+normalisation. Document D0."""
 
 from collections.abc import Callable
 from typing import Any

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from scipy import integrate, special
-from table import ACTIVATIONS, ELEMENTWISE, POINTS, close, normwise, printed
 
 import fnn
+from tests.compare import close, normwise, printed
+from tests.proof.activations import ACTIVATIONS, ELEMENTWISE, POINTS
 
 every_elementwise = pytest.mark.parametrize("case", ELEMENTWISE, ids=lambda case: str(case.activation))
 every_activation = pytest.mark.parametrize("activation", [a for _, a in ACTIVATIONS], ids=str)
@@ -28,14 +29,6 @@ def test_value_and_derivative_equal_the_textbook_formulas_from_0_to_1000(case, x
 def test_derivative_equals_autodiff_of_the_value_also_at_0(case, x64):
     x = jnp.asarray(POINTS)
     np.testing.assert_allclose(jax.vmap(jax.grad(case.activation))(x), case.activation.derivative(x), atol=1e-12)
-
-
-@every_elementwise
-def test_derivative_agrees_with_differences_of_the_reference(case, x64):
-    x, h = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]), 1e-3
-    f = np.vectorize(case.value)
-    differences = sum(w * (f(x + k * h) - f(x - k * h)) for k, w in ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60))) / h
-    np.testing.assert_allclose(case.activation.derivative(jnp.asarray(x)), differences, atol=1e-12)
 
 
 @every_elementwise

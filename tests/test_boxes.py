@@ -8,10 +8,11 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given, strategies as st
-from table import BOX_LOSSES, close, normwise
 
 import fnn
 from fnn import boxes, losses
+from tests.compare import close, normwise
+from tests.proof.boxes import BOX_LOSSES
 
 every_box_loss = pytest.mark.parametrize("name, loss", BOX_LOSSES, ids=lambda thing: str(thing))
 

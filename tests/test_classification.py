@@ -9,10 +9,10 @@ import optax
 import pytest
 from hypothesis import given, strategies as st
 from sklearn import metrics
-from table import close, normwise
 
 import fnn
 from fnn import losses
+from tests.compare import close, normwise
 
 Z, LABELS = np.random.default_rng(0).normal(0, 3, (6, 4)), np.array([0, 1, 2, 3, 0, 1])
 T = np.eye(4)[LABELS]

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import close, normwise
 
 import fnn
+from tests.compare import close, normwise
 
 KEY = jax.random.key(0)
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from table import close
 
 import fnn
+from tests.compare import close
 
 KEY = jax.random.key(0)
 
@@ -102,7 +102,7 @@ def test_examples_that_are_no_vectors_raise_at_init(in_shape):
         fnn.dense(3).init(KEY, in_shape)
     assert str(caught.value) == (
         f"dense(3): expected examples of shape (fan_in,), got {in_shape}. "
-        "Do make vectors of them before it: lambda x: x.reshape(len(x), -1)."
+        "Do put fnn.flatten() before it."
     )
 
 

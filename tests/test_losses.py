@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import special
 from sklearn import metrics
-from table import LOSSES, batch, close, normwise, printed
 
 import fnn
 from fnn import losses
+from tests.compare import close, normwise, printed
+from tests.proof.losses import LOSSES, batch
 
 every_loss = pytest.mark.parametrize("case", LOSSES, ids=lambda case: str(case.loss))
 every_dense_loss = pytest.mark.parametrize(
@@ -58,30 +59,6 @@ def test_values_equal_those_of_scikit_learn(x64):
     close(losses.binary_cross_entropy(p[:, :1], t[:, None]), each)
     y, t = rng.normal(size=(2, 6, 3))
     close(losses.mean_squared_error(y, t), [metrics.mean_squared_error(b, a) for a, b in zip(y, t, strict=True)])
-
-
-@every_loss
-@pytest.mark.parametrize("rows, k", [(5, 3), (4, 1)])
-def test_derivative_by_hand_equals_autodiff(case, rows, k, x64):
-    y, t = map(jnp.asarray, batch(case, rows, k))
-    if k == 1 and case.outputs == "distributions":
-        y = 0.5 * y
-    by_hand = case.loss.grad(y, t)
-    assert by_hand.shape == y.shape
-    assert normwise(by_hand, jax.grad(lambda y: case.loss(y, t).sum())(y)) < 1e-12
-
-
-@every_loss
-def test_derivative_by_hand_agrees_with_differences_of_the_numpy_formula(case):
-    y, t = batch(case)
-    h, by_differences = 1e-3, np.zeros_like(y)
-    for j in range(y.shape[1]):
-        step = h * np.eye(y.shape[1])[j]
-        for k, weight in ((1, 3 / 4), (2, -3 / 20), (3, 1 / 60)):
-            by_differences[:, j] += weight * (case.value(y + k * step, t) - case.value(y - k * step, t)) / h
-    with jax.enable_x64(True):
-        by_hand = case.loss.grad(jnp.asarray(y), jnp.asarray(t))
-    assert normwise(by_hand, by_differences) < 1e-10
 
 
 @every_loss

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given, strategies as st
-from table import LOSSES, batch, close, normwise
 
 import fnn
 from fnn import losses
+from tests.compare import close, normwise
+from tests.proof.losses import LOSSES, batch
 
 CLASS_LOSSES = [case for case in LOSSES if case.loss.targets]
 every_class_loss = pytest.mark.parametrize("case", CLASS_LOSSES, ids=lambda case: str(case.loss))

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import close, normwise
 
 import fnn
 from fnn.norm import batch_norm, layer_norm
+from tests.compare import close, normwise
 
 KEY = jax.random.key(0)
 KEPT = np.array([0, 2, 3, 5])

@@ -7,9 +7,10 @@ import optax
 import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
-from table import PENALTIES, close, normwise
 
 import fnn
+from tests.compare import close, normwise
+from tests.proof.penalties import PENALTIES
 
 every_penalty = pytest.mark.parametrize("case", PENALTIES, ids=lambda case: str(case.penalty))
 

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import close
 
 from fnn import products
+from tests.compare import close
 
 FEW = [(1, 1), (3, 2), (4, 4), (1, products.FEW_WEIGHTS), (products.FEW_WEIGHTS, 1)]
 MANY = [(1, products.FEW_WEIGHTS + 1), (products.FEW_WEIGHTS + 1, 1), (5, 4), (9, 13)]

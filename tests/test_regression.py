@@ -7,9 +7,9 @@ import optax
 import pytest
 from hypothesis import given, strategies as st
 from sklearn import metrics
-from table import close, normwise
 
 from fnn import losses
+from tests.compare import close, normwise
 
 Y, T = np.random.default_rng(0).normal(0, 2, (2, 8, 3))
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -166,7 +167,6 @@ IN_JAX: dict[Any, Callable[[Any], Any]] = {
 # ---- how each could be wrong: a term dropped, a sign, the derivative of something else
 
 
-
 def _step(x: Any) -> Any:
     return (x > 0).astype(x.dtype)
 
@@ -222,6 +222,4 @@ def _part(name: str, activation: Any) -> Part:
     )
 
 
-def parts() -> list[Part]:
-    """One record for every activation, in x64."""
-    return [_part(name, activation) for name, activation in ACTIVATIONS]
+RECORDS = {str(activation): partial(_part, name, activation) for name, activation in ACTIVATIONS}

@@ -1,6 +1,7 @@
 """Layers: each against its formula written out in JAX, by its parameters and by its inputs, padding left out."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -225,7 +226,9 @@ def of_layer(
         where["200 steps"] = after_training
     at_0 = point(jnp.zeros((regimes.ROWS, *case.in_shape)), jnp.ones(regimes.ROWS, bool))
     kinks = tuple(
-        Kink(place, taken, at_0, {"params": jax.tree.map(jnp.zeros_like, params), "x": jnp.full_like(at_0.at["x"], side)})
+        Kink(
+            place, taken, at_0, {"params": jax.tree.map(jnp.zeros_like, params), "x": jnp.full_like(at_0.at["x"], side)}
+        )
         for place, taken, side in case.kinks
     )
     return Part(
@@ -241,6 +244,4 @@ def of_layer(
     )
 
 
-def parts() -> list[Part]:
-    """One record for every layer and every way of combining layers, in x64."""
-    return [of_layer("layer", case) for case in LAYERS]
+RECORDS = {f"{case.layer} on {case.in_shape}": partial(of_layer, "layer", case) for case in LAYERS}

@@ -13,9 +13,11 @@ Rule = Callable[[Any, Any, Any], Any]
 
 def planted(part: Part, rule: Rule, point: Point) -> dict[str, Rule]:
     """What kind of error -> the rule with it; those of the part's own kind, and those that any rule may have."""
-    paths = jax.tree.leaves_with_path(point.at)
+    dy = np.ones(jax.eval_shape(part.forward, *point).shape)
     wrong: dict[str, Rule] = dict(part.mistakes)
-    for i, (path, leaf) in enumerate(paths):
+    for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(rule(*point, dy))):
+        if not np.any(leaf):
+            continue  # a derivative that is 0 everywhere: there is nothing to spoil
         name = ".".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path)
         for error, spoil in _spoils(leaf).items():
             wrong[f"d{name}: {error}"] = _on_leaf(rule, i, spoil)

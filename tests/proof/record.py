@@ -1,4 +1,4 @@
-"""What is recorded of a public part: its function, its rule by hand, a reference, where to look, how it could be wrong."""
+"""What is recorded of a part: its function, its rule by hand, a reference, where to look, how it could be wrong."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ class Kink(NamedTuple):
     taken: str
     point: Point
     toward: dict[str, Tree] | None
+    step: float = 1e-3  # of the differences there
 
 
 class Part(NamedTuple):
@@ -37,3 +38,4 @@ class Part(NamedTuple):
     regimes: Mapping[str, Callable[[], Point]]
     mistakes: Mapping[str, Callable[[Tree, Tree, Any], Tree]] = {}  # rules with an error of their own kind
     kinks: tuple[Kink, ...] = ()
+    of_the_value: bool = True  # whether the rule is the derivative of the value as it stands, nothing held constant

@@ -1,7 +1,7 @@
 """The numbers that the parts are looked at with: random, saturated, zero, one row, padding, equal rows, many rows."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -26,7 +26,10 @@ def of_inputs(point: Callable[[Any, Any], Point], features: tuple[int, ...] = (K
     """The regimes of whatever has inputs `x`: name -> point, made by `point(x, mask)`."""
     everything = np.ones(ROWS, bool)
     random = normal(ROWS, *features)
-    tables = {"random": (random, everything), "masked rows": (np.where(_over(MASK, random), random, 2.5 + random), MASK)}
+    tables = {
+        "random": (random, everything),
+        "masked rows": (np.where(_over(MASK, random), random, 2.5 + random), MASK),
+    }
     tables["zero"] = (0.0 * random, everything)
     tables["constant rows"] = (np.broadcast_to(random[:1], random.shape), everything)
     for level in SATURATED if saturated else ():
@@ -58,7 +61,7 @@ def train(net: Any, loss: Any, x: Any, t: Any, penalty: Any = None, steps: int =
     params, state, _ = net.init(jax.random.key(3), x.shape[1:])
     gradient = fnn.autodiff(net, loss, penalty)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiling is what takes the time
     def step(params: Any, state: Any, i: Any) -> Any:
         g = gradient(params, state, x, t, key=jax.random.fold_in(jax.random.key(4), i))
         return jax.tree.map(lambda p, d: p - 0.1 * d, params, g.grads), g.state

@@ -1,0 +1,16 @@
+"""All records: kind -> title -> what makes it."""
+
+from collections.abc import Callable
+
+from tests.proof import activations, boxes, layers, losses, networks, penalties
+from tests.proof.record import Part
+
+REGISTRY: dict[str, dict[str, Callable[[], Part]]] = {
+    "activations": activations.RECORDS,
+    "layers": layers.RECORDS,
+    "networks": networks.RECORDS,
+    "losses": losses.RECORDS,
+    "box losses": boxes.RECORDS,
+    "penalties": penalties.RECORDS,
+}
+ALL = {title: make for records in REGISTRY.values() for title, make in records.items()}

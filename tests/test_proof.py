@@ -1,0 +1,74 @@
+"""Every hand-derived rule is right, and an error would have been found. `python -m experiments proof` prints it."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.proof.examine import examine
+from tests.proof.plant import planted
+from tests.proof.registry import ALL
+
+LEAST_PLANTED = 8
+
+
+@pytest.mark.parametrize("title", ALL)
+def test_a_part_is_right_in_every_regime_and_every_planted_error_is_found(title, x64):
+    found = examine(ALL[title]())
+    assert found.wrong == []
+    assert found.planted >= LEAST_PLANTED
+    assert {"random", "one row", "4,096 rows"} <= set(found.seen) or found.part.kind in ("network", "layer")
+
+
+@pytest.fixture(scope="module")
+def records():
+    with jax.enable_x64(True):
+        return {title: make() for title, make in ALL.items()}
+
+
+def test_the_kinks_of_the_registry_are_those_of_the_documentation(records):
+    text = (Path(__file__).parent.parent / "docs" / "kinks.md").read_text()
+    written = {tuple(c.strip() for c in line.split("|")[1:4]) for line in text.splitlines() if line.startswith("| `")}
+    recorded = {(f"`{part.name}`", kink.where, kink.taken) for part in records.values() for kink in part.kinks}
+    assert recorded == written
+
+
+def test_planted_errors_have_names_that_say_what_is_wrong(records, x64):
+    part = records["dense(4) on (4,)"]
+    names = set(planted(part, part.rule, part.regimes["random"]()))
+    assert {
+        "dx by w, not transposed",
+        "dparams.b: left out",
+        "dx: sign",
+        "dparams.w: transposed",
+        "mask ignored",
+    } <= names
+    assert {f"d{leaf}: factor 1 + 1e-6" for leaf in ("params.w", "params.b", "x")} <= names
+    assert all(re.fullmatch(r"[\w .,:+()'|^²-]+", name) for name in names)
+
+
+def test_a_rule_that_is_wrong_is_reported(records, x64):
+    part = records["sigmoid"]
+    wrong = part._replace(
+        rule=lambda at, given, dy: {"x": 1.0001 * part.rule(at, given, dy)["x"]},
+        regimes={name: part.regimes[name] for name in ("random", "masked rows")},
+    )
+    assert any(line.startswith("random, autodiff: 1.0e-04") for line in examine(wrong).wrong)
+
+
+def test_a_rule_that_no_error_can_be_told_from_is_reported(records, x64):
+    """A reference that is 0 is met by every multiple of itself: nothing planted in `relu` at negative numbers shows."""
+    part = records["relu"]
+    at_minus = part.regimes["-20"]
+    blind = part._replace(regimes={"random": at_minus}, mistakes={"the left side twice": part.rule})
+    assert "not found: the left side twice" in examine(blind).wrong
+
+
+def test_a_kink_on_the_wrong_side_is_reported(records, x64):
+    part = records["relu"]
+    (kink,) = part.kinks
+    other = kink._replace(toward=jax.tree.map(jnp.negative, kink.toward))
+    found = examine(part._replace(kinks=(other,), regimes={"random": part.regimes["random"]}))
+    assert any(line.startswith("kink at 0") for line in found.wrong)
