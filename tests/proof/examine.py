@@ -111,14 +111,14 @@ class _Ways:
         along = jax.tree.map(np.asarray, self.programs[1](*point, dy, by_hand))
         counts = dy != 0  # padding comes out as it may
         leaves = [jax.tree.leaves(tree) for tree in (by_hand, by_autodiff)]
-        ends = np.cumsum([directions(leaf, *_most(dy)) for leaf in jax.tree.leaves(point.at)])[:-1]
-        exact = np.split(along.by_hand - along.exact, ends), np.split(along.exact, ends)
+        ends = np.cumsum([directions(leaf, *_most(dy)) for leaf in leaves[0]])[:-1]
+        exact = _by_leaf(along, leaves[0], ends, _most(dy)[0])
         has_exact = self.part.of_the_value and not np.isnan(along.exact).any()
         return Seen(
             normwise(np.where(counts, y, 0.0), np.where(counts, expected, 0.0)),
             max(map(normwise, *leaves), default=0.0),
-            max(map(_share, *exact)) if has_exact else float("nan"),
-            _sharp(along) if self.part.of_the_value else float("nan"),
+            max(_share(off, value) for off, value in exact) if has_exact else float("nan"),
+            _sharp(along, ends) if self.part.of_the_value else float("nan"),
         )
 
 
@@ -145,6 +145,16 @@ def _signs(shape: Any) -> Any:
     return np.where(np.random.default_rng([8, *shape]).uniform(size=shape) < 0.4, -1.0, 1.0)
 
 
+def _by_leaf(along: Any, by_hand: list[Any], ends: Any, most: int) -> list[tuple[Any, Any]]:
+    """(by hand less a complex step, what to compare that with) for each leaf.
+
+    Along a random direction much of a leaf may cancel: there it is compared with what is to be expected, too.
+    """
+    pairs = zip(np.split(along.by_hand - along.exact, ends), np.split(along.exact, ends), by_hand, strict=True)
+    usual = [0.5 * float(np.linalg.norm(leaf)) if leaf.size > most else 0.0 for leaf in by_hand]
+    return [(off, np.append(value, scale)) for (off, value, _), scale in zip(pairs, usual, strict=True)]
+
+
 def _most(dy: Any) -> tuple[int, int]:
     """Up to how many numbers of a leaf are looked at one by one, else along how many directions.
 
@@ -153,14 +163,17 @@ def _most(dy: Any) -> tuple[int, int]:
     return (LARGE, DIRECTIONS) if dy.size < 1000 else (0, 2)
 
 
-def _sharp(along: Any) -> float:
-    """By hand against the differences where these know to 1e-11 of their largest value, beyond their own error."""
-    hand, slope, error, kink = map(np.asarray, (along.by_hand, along.numerical, along.error, along.kink))
-    scale = np.abs(slope).max(initial=0)
-    known = (error <= 1e-11 * scale) & (kink > 1e-2)
-    if not scale or not known.any():
-        return float("nan")
-    return float((np.abs(hand - slope) / scale)[known].max())
+def _sharp(along: Any, ends: Any) -> float:
+    """By hand against the differences, leaf by leaf, where these know to 1e-11 of the leaf's largest value."""
+    worst = float("nan")
+    for hand, slope, error, kink in zip(
+        *(np.split(column, ends) for column in (along.by_hand, along.numerical, along.error, along.kink)), strict=True
+    ):
+        scale = np.abs(slope).max(initial=0)
+        known = (error <= 1e-11 * scale) & (kink > 1e-2)
+        if scale and known.any():
+            worst = np.fmax(worst, (np.abs(hand - slope) / scale)[known].max())
+    return float(worst)
 
 
 def normwise(got: Any, expected: Any) -> float:
