@@ -28,6 +28,10 @@ from fnn.activations import (
     softsign as softsign,
     tanh as tanh,
 )
+from fnn.checkpoint import (
+    load as load,
+    save as save,
+)
 from fnn.combine import (
     as_layer as as_layer,
     from_function as from_function,
@@ -51,6 +55,9 @@ from fnn.evaluation import (
     binary_accuracy as binary_accuracy,
     evaluate as evaluate,
     predict as predict,
+)
+from fnn.files import (
+    DamagedFile as DamagedFile,
 )
 from fnn.fitting import (
     fit as fit,

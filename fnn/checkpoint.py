@@ -1,22 +1,14 @@
-"""What survives the process: a run and its network in one file, and the checkpoints of a run under way.
-
-A network is described in a closed vocabulary: the public factories and activations of fnn by name, numbers, text,
-None, tuples and arrays. Reading looks names up in that table and nowhere else, so a file can run nothing of its own.
-"""
+"""What survives the process: a run and its network in one file, and the checkpoints of a run under way."""
 
 import contextlib
-import inspect
 import os
 import re
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fnn import files
-from fnn.activations import Activation
-from fnn.spec import Spec
+from fnn import files, named_arrays, vocabulary
 from fnn.types import History, Layer, Run, ShapeError
 
 FORMAT = 1  # of the description; a file with a higher number is of a later fnn
@@ -67,9 +59,9 @@ def save(path: Any, net: Layer, run: Run) -> None:
     _check_against(net, run.params, run.state, run.in_shape, "run")
     constants: list[np.ndarray] = []
     unknown: list[str] = []
-    description |= {"net": _described(net, constants, unknown), "unknown": unknown}
+    description |= {"net": vocabulary.described(net, constants, unknown), "unknown": unknown}
     tree["net"] = () if unknown else tuple(constants)
-    files.write(path, files.named(tree), description)
+    files.write(path, named_arrays.named(tree), description)
 
 
 def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
@@ -104,7 +96,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     if net is not None:
         _expect("net", net, Layer, "Do pass the network that was trained.")
     leaves, about = _opened(path, "run")
-    net = _built(path, about, leaves) if net is None else net
+    net = vocabulary.built(path, about, leaves) if net is None else net
     tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
     in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
     _check_against(net, tree["params"], tree["state"], in_shape, os.fspath(path))
@@ -158,7 +150,7 @@ def _rebuilt(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
         return None if structure is None else leaves[name]
     if isinstance(structure, list):
         return tuple(_rebuilt(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
-    return {key: _rebuilt(part, f"{name}/{files.escaped(key)}", leaves) for key, part in structure.items()}
+    return {key: _rebuilt(part, f"{name}/{named_arrays.escaped(key)}", leaves) for key, part in structure.items()}
 
 
 def _check_against(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
@@ -169,7 +161,7 @@ def _check_against(net: Layer, params: Any, state: Any, in_shape: Any, name: str
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
     what, mend = f"the parameters of {net}", "Do pass the network that was trained."
     # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
-    files.check_alike(name, what, files.named(expected), files.named(got), mend, width=False)
+    named_arrays.check_alike(name, what, named_arrays.named(expected), named_arrays.named(got), mend, width=False)
     ours: Any = jax.tree.structure(expected)
     theirs: Any = jax.tree.structure(got)
     if ours != theirs:  # a layer without parameters more or less
@@ -177,101 +169,8 @@ def _check_against(net: Layer, params: Any, state: Any, in_shape: Any, name: str
 
 
 def _on_device(tree: Any, name: str) -> Any:
-    arrays = [files.to_jax(leaf, array) for leaf, array in files.named(tree, name).items()]
+    arrays = [named_arrays.to_jax(leaf, array) for leaf, array in named_arrays.named(tree, name).items()]
     return jax.tree.unflatten(jax.tree.structure(tree), arrays)
-
-
-# ---- the network in the closed vocabulary
-
-
-def _vocabulary() -> dict[str, Any]:
-    """The names that a file may hold: what is public in fnn and is a factory, or an activation."""
-    import fnn  # here, since this module is a part of it
-
-    return {
-        name: thing
-        for name, thing in vars(fnn).items()
-        if isinstance(thing, Activation) or getattr(thing, "is_factory", False)
-    }
-
-
-def _described(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
-    """A layer or an argument as JSON; arrays go to `constants`; what has no words goes, printed, to `unknown`."""
-    if thing is None or type(thing) in (bool, int, float, str):
-        return thing
-    if type(thing) is tuple:
-        return [_described(part, constants, unknown) for part in thing]
-    if isinstance(thing, (np.ndarray, np.generic, jax.Array)) and not jnp.issubdtype(thing.dtype, jax.dtypes.extended):
-        constants.append(np.asarray(thing))
-        kind = "jax" if isinstance(thing, jax.Array) else "number" if isinstance(thing, np.generic) else "numpy"
-        return {"array": len(constants) - 1, "kind": kind}
-    words = {id(value): name for name, value in _vocabulary().items()}
-    if isinstance(thing, Activation) and id(thing) in words:
-        return {"activation": words[id(thing)]}
-    spec = getattr(thing, "spec", None)
-    if isinstance(spec, Spec) and id(spec.factory) in words:
-        before = len(unknown)
-        arguments = {name: _described(value, constants, unknown) for name, value in spec.arguments}
-        if len(unknown) > before:
-            return None
-        if _code(_call(spec.factory, dict(spec.arguments))) == _code(thing):  # else changed after it was made
-            return {"factory": words[id(spec.factory)], "arguments": arguments}
-    unknown.append(getattr(thing, "__name__", None) or str(thing))
-    return None
-
-
-def _call(factory: Any, arguments: dict[str, Any]) -> Any:
-    """The factory's result for arguments by name, `*layers` among them."""
-    signature = inspect.signature(factory)
-    if surplus := arguments.keys() - signature.parameters.keys():
-        raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
-    bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
-    return factory(*bound.args, **bound.kwargs)
-
-
-def _code(thing: Any) -> list[Any]:
-    """What the functions of a layer or an activation are made of: equal for two of the same factory."""
-    functions = [inspect.unwrap(part) for part in thing if callable(part)]
-    return [getattr(function, "__code__", function) for function in functions]
-
-
-def _built(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
-    """The network that a file describes."""
-    path = os.fspath(path)
-    mend = "Do hand the network over: fnn.load(path, net=net)."
-    if about["unknown"]:
-        unknown = ", ".join(dict.fromkeys(about["unknown"]))
-        raise ValueError(
-            f"{path}: expected a network of fnn's own layers, got {about['printed']}, in which {unknown} "
-            f"{'are' if len(set(about['unknown'])) > 1 else 'is'} not. {mend}"
-        )
-    try:
-        net = _undescribed(about["net"], leaves, _vocabulary())
-    except (ValueError, TypeError, KeyError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"{path}: expected a network that this version of fnn can make, got {about['printed']} ({reason}). {mend}"
-        ) from None
-    if not isinstance(net, Layer):
-        raise ValueError(f"{path}: expected a network, got {net!r}. {mend}")
-    return net
-
-
-def _undescribed(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any]) -> Any:
-    """`_described` backwards."""
-    if isinstance(words, list):
-        return tuple(_undescribed(part, leaves, vocabulary) for part in words)
-    if not isinstance(words, dict):
-        return words
-    if "array" in words:
-        array = leaves[f"net/{words['array']}"]
-        if words["kind"] == "jax":
-            return files.to_jax("net", array)
-        return array[()] if words["kind"] == "number" else array
-    if "activation" in words:
-        return vocabulary[words["activation"]]
-    arguments = {name: _undescribed(part, leaves, vocabulary) for name, part in words["arguments"].items()}
-    return _call(vocabulary[words["factory"]], arguments)
 
 
 # ---- the folder of a run under way
@@ -319,7 +218,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
     if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
         raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Do read_checkpoint first.")
     path = os.path.join(folder, f"checkpoint-{number}.safetensors")
-    files.write(path, files.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
+    files.write(path, named_arrays.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
     older = [n for n in _numbers(folder) if n < number]
     for n in older[1:]:
         os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
@@ -332,7 +231,7 @@ def read_checkpoint(folder: Any) -> Checkpoint | None:
     Raises:
         DamagedFile: there are checkpoints, and all of them are damaged.
 
-    `files.filled` makes a tree of the leaves again.
+    `named_arrays.filled` makes a tree of the leaves again.
     """
     folder = os.fspath(folder)
     damaged: list[str] = []

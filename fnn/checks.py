@@ -1,6 +1,7 @@
 """What a user hands over, checked on the host before anything compiles: name, expected, got, the mend."""
 
 import math
+import os
 import warnings
 from typing import Any
 
@@ -29,6 +30,10 @@ def _array(name: str, value: Any) -> Any:
         return value
     if value is None:
         raise TypeError(f"{name}: expected an array, got None. Do pass data=(x, t).")
+    if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask in silence
+        raise TypeError(f"{name}: expected an array, got a masked one. Do fill the gaps or drop their rows.")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Do pass its .toarray().")
     try:
         array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
     except ValueError:
@@ -49,39 +54,62 @@ def _finite(name: str, array: Any) -> None:
             )
 
 
-def inputs(name: str, value: Any, dtype: Any) -> jax.Array:
-    """Inputs as a device array of the run's dtype; bytes stay bytes (images), other integers become floats."""
+def inputs(name: str, value: Any, dtype: Any, cut: list[str] | None = None) -> jax.Array:
+    """Inputs as a device array of the run's dtype; bytes stay bytes (images), other integers become floats.
+
+    With `cut`, float64 data that lose digits are named there, and not warned of.
+    """
     array = rows(name, value)
     if array.ndim < 2:
         raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. Do reshape: {name}[:, None].")
     if array.dtype == np.uint8:
         return jnp.asarray(array)
-    return _cast(name, array, dtype, value)
+    if array.dtype.kind in "iu":
+        _fits(name, array, np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64, "scale them to floats")
+    return _cast(name, array, dtype, value, cut)
 
 
-def targets(name: str, value: Any, dtype: Any) -> jax.Array:
+def targets(name: str, value: Any, dtype: Any, cut: list[str] | None = None) -> jax.Array:
     """Targets as a device array: floats of the run's dtype, integers (class numbers) as they are."""
     array = rows(name, value)
     if jnp.issubdtype(array.dtype, jnp.floating):
-        return _cast(name, array, dtype, value)
+        return _cast(name, array, dtype, value, cut)
     integer = jax.dtypes.canonicalize_dtype(np.int64)
-    if array.size and array.dtype.kind != "b":
-        low, high = int(array.min()), int(array.max())
-        if low < np.iinfo(integer).min or high > np.iinfo(integer).max:
-            raise ValueError(f"{name}: expected integers that fit {integer}, got {low} to {high}. Do renumber them.")
+    if array.dtype.kind != "b":
+        _fits(name, array, integer, "renumber them")
     return jnp.asarray(array.astype(integer))
 
 
-def _cast(name: str, array: Any, dtype: Any, given: Any) -> jax.Array:
-    """To the run's dtype, with one clear warning where that cuts digits which the caller had chosen to have."""
+def _fits(name: str, array: Any, integer: Any, mend: str) -> None:
+    low, high = int(array.min()), int(array.max())
+    if low < np.iinfo(integer).min or high > np.iinfo(integer).max:
+        raise ValueError(f"{name}: expected integers that fit {np.dtype(integer)}, got {low} to {high}. Do {mend}.")
+
+
+def _cast(name: str, array: Any, dtype: Any, given: Any, cut: list[str] | None) -> jax.Array:
+    """To the run's dtype; digits that the caller had chosen to have are not cut off in silence."""
+    dtype = jnp.dtype(dtype)
+    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize > dtype.itemsize:
+        largest = np.abs(np.asarray(array)).max()
+        if largest > float(jnp.finfo(dtype).max):
+            raise ValueError(f"{name}: expected numbers that fit {dtype}, got {largest:g}. Do scale them.")
     chosen = hasattr(given, "dtype") or hasattr(given, "dtypes")
-    if array.dtype == np.float64 and jnp.dtype(dtype).itemsize < 8 and chosen:
-        warnings.warn(
-            f"{name}: float64 data are cut to {jnp.dtype(dtype).name}. Do set jax.config.update("
-            "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
-            stacklevel=4,
-        )
+    if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:
+        if cut is None:
+            warn_of_cut([name], dtype, 5)
+        else:
+            cut.append(name)
     return jnp.asarray(array).astype(dtype) if isinstance(array, jax.Array) else jnp.asarray(np.asarray(array, dtype))
+
+
+def warn_of_cut(names: list[str], dtype: Any, stacklevel: int) -> None:
+    """One clear warning for all float64 data that lose digits."""
+    if names:
+        warnings.warn(
+            f"{', '.join(names)}: float64 data are cut to {jnp.dtype(dtype).name}. Do set jax.config.update("
+            "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
+            stacklevel=stacklevel,
+        )
 
 
 def weights(name: str, value: Any, count: int, dtype: Any) -> jax.Array:
@@ -109,6 +137,13 @@ def same_rows(name: str, x: Any, t: Any) -> None:
         )
 
 
+def pair_or_triple(name: str, value: Any) -> tuple[Any, Any, Any]:
+    """(inputs, targets, row weights or None)."""
+    if isinstance(value, (tuple, list)) and len(value) == 3:
+        return value[0], value[1], value[2]
+    return *pair(name, value), None
+
+
 def pair(name: str, value: Any) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
@@ -124,6 +159,33 @@ def whole_number(name: str, value: Any, at_least: int) -> int:
             f"{name}: expected a whole number, at least {at_least}, got {value!r}. Do write {name}={at_least or 10}."
         )
     return int(value)
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """A finite number from `low` on, below `high`."""
+    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not known or not math.isfinite(value) or not low <= value < high:
+        between = f"of at least {low:g}" + ("" if high == math.inf else f" and below {high:g}")
+        raise ValueError(f"{name}: expected a number {between}, got {value!r}. Do write {name}={low:g}.")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """A share, above 0 and below 1."""
+    if isinstance(value, bool) or not 0 < value < 1:
+        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}. Do write {name}=0.2.")
+    return float(value)
+
+
+def key(value: Any) -> jax.Array:
+    """One random key, from a seed or as it is."""
+    if isinstance(value, (int, np.integer)):
+        return jax.random.key(whole_number("key", value, 0))
+    kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
+    if not isinstance(value, jax.Array) or value.shape != () or value.dtype != jax.random.key(0).dtype:
+        default = jax.random.key(0).dtype
+        raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
+    return value
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -153,3 +215,57 @@ def settings(value: Any, reserved: tuple[str, ...]) -> dict[str, float]:
         if not math.isfinite(float(number)):
             raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Do choose another.")
     return dict(value)
+
+
+def gradient(value: Any) -> Any:
+    """`fnn.autodiff`, `fnn.backprop`, or one's own of their signature."""
+    if not callable(value):
+        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {value!r}. Do pass the function.")
+    return value
+
+
+def metrics(value: Any) -> dict[str, Any]:
+    """Functions by name."""
+    if value is not None and not isinstance(value, dict):
+        got = type(value).__name__
+        raise TypeError(
+            f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
+        )
+    for name, metric in (value or {}).items():
+        if not callable(metric):
+            got = type(metric).__name__
+            raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Do pass one.")
+        if hasattr(metric, "cache_info") or getattr(metric, "is_factory", False):
+            factory = metric.__name__
+            raise TypeError(
+                f"metrics[{name!r}]: expected a function, got the factory {factory}. Do call it: {factory}()."
+            )
+    return dict(value or {})
+
+
+def monitored(monitor: Any, mode: Any, patience: Any, metrics: Any, validates: bool) -> str:
+    """Whether "min" or "max" of what is monitored is best; it must be said for a metric."""
+    if not validates:
+        for name, value, default in (("patience", patience, None), ("monitor", monitor, "loss"), ("mode", mode, None)):
+            if value != default:
+                raise ValueError(
+                    f"{name}: expected validation data to judge by, got none. Do pass validation=(x, t) or a share."
+                )
+    if monitor != "loss" and monitor not in (metrics or {}):
+        names = ", ".join(map(repr, metrics or {})) or "there is none"
+        raise ValueError(
+            f"monitor: expected 'loss' or a metric's name ({names}), got {monitor!r}. "
+            f"Do pass the metric too: metrics={{{monitor!r}: …}}."
+        )
+    if mode is None and monitor != "loss":
+        raise ValueError(
+            f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Do say mode='max' if more is better."
+        )
+    return one_of("mode", mode or "min", ("min", "max"))
+
+
+def folder(name: str, value: Any) -> str:
+    """The path of a folder."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Do write {name}='folder'.")
+    return os.fspath(value)

@@ -258,7 +258,10 @@ _FORMULAS: dict[str, Any] = {
         z == 0, jnp.where(power == 0, 1.0, z), jnp.exp(power * jnp.log(jnp.where(z == 0, 1.0, z)))
     ),
 }
-_BILINEAR = ("dot_general", "conv_general_dilated")
+_BILINEAR = (
+    *("dot_general", "conv_general_dilated"),
+    *("fnn_convolution_outputs", "fnn_convolution_by_weights", "fnn_convolution_by_inputs"),
+)
 _AS_THEY_ARE = (
     *("add", "sub", "mul", "div", "neg", "add_any", "integer_pow", "exp", "log", "log1p", "sin", "cos", "sqrt"),
     *("reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev"),

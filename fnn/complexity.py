@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.combine import as_layer, repeat, residual, serial
+from fnn.conv import conv2d
 from fnn.linear import dense
 from fnn.types import Layer, Shape
 
@@ -66,8 +67,10 @@ class Complexity(NamedTuple):
 def summary(net: Any, in_shape: Shape) -> Complexity:
     """Layers, shapes, parameters and multiply-adds of a network, for examples of shape `in_shape` (no batch axis).
 
-    A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters; layers of your
-    own are counted by the matrix products in their forward pass.
+    A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters. A convolution
+    has `kh × kw × channels/groups × features` for each of its `rows × columns` outputs, those with padding counted too;
+    and `kh × kw × channels/groups × features + features` parameters. Layers of your own are counted by the matrix
+    products and convolutions in their forward pass.
 
     >>> import fnn
     >>> net = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
@@ -107,7 +110,10 @@ def _rows(layer: Layer, in_shape: Shape) -> list[Row]:
         return [row._replace(name=f"{i}: {row.name}") for i in range(arguments["times"]) for row in once]
     params, _, out_shape = _made(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
-    products = params["w"].size if made_by is dense else _products(layer, in_shape)
+    if made_by in (dense, conv2d):  # its weights, used once for each place of the output
+        products = params["w"].size * int(np.prod(out_shape[:-1]))
+    else:
+        products = _products(layer, in_shape)
     return [Row(str(layer), out_shape, parameters, products)]
 
 
@@ -129,7 +135,7 @@ def _out_shape(layer: Layer, in_shape: Shape) -> Shape:
 
 
 def _products(layer: Layer, in_shape: Shape) -> int:
-    """Multiply-adds of the matrix products in one example's forward pass."""
+    """Multiply-adds of the matrix products and convolutions in one example's forward pass."""
     params, state, _ = _made(layer, in_shape)
     x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
     traced = jax.make_jaxpr(lambda p, s, x: layer.forward(p, s, x, None, False)[0])(params, state, x)
@@ -143,6 +149,10 @@ def _products_in(jaxpr: Any) -> int:
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape
             total += int(np.prod(equation.outvars[0].aval.shape)) * int(np.prod([left[i] for i in contracted]))
+        if equation.primitive.name in ("conv_general_dilated", "fnn_convolution_outputs"):
+            kernel, layout = equation.invars[1].aval, equation.params.get("dimension_numbers")
+            features = -1 if layout is None else layout.rhs_spec[0]
+            total += equation.outvars[0].aval.size * (kernel.size // kernel.shape[features])
         inner = sum(
             _products_in(getattr(p, "jaxpr", p))
             for p in equation.params.values()

@@ -86,6 +86,38 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
     return (x[train], t[train]), (x[held], t[held])
 
 
+def held_rows(t: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
+    """Which rows to hold out for validation, in order: `fraction` of them, rounded up, at random.
+
+    Where the targets are classes, each is held out in the same proportion, to within one row: class numbers (integers
+    of shape `(rows,)`), one-hot rows, or one column of 0 and 1.
+
+    >>> import numpy as np
+    >>> from fnn.data import held_rows
+    >>> labels = np.repeat([0, 1], [8, 4])
+    >>> print(np.bincount(labels[held_rows(labels, 0.25, 0)]))
+    [2 1]
+    """
+    rng = np.random.default_rng(seed)
+    count = int(np.ceil(fraction * len(t)))
+    if count == len(t):
+        raise ValueError(
+            f"validation: expected rows to be left to train on, got {fraction} of {len(t)} rows. Do lower it."
+        )
+    _, classes = np.unique(_classes(t), return_inverse=True)
+    order = rng.permutation(classes.max() + 1)  # else of many small classes those with low numbers would be held out
+    return np.sort(_sample(order[classes], count, rng))
+
+
+def _classes(t: np.ndarray) -> np.ndarray:
+    """The class of each row; all the same where the targets are no classes."""
+    if t.ndim == 1 and t.dtype.kind in "biu":
+        return t
+    if t.ndim == 2 and ((t == 0) | (t == 1)).all() and (t.shape[1] == 1 or (t.sum(1) == 1).all()):
+        return t[:, 0] if t.shape[1] == 1 else t.argmax(1)
+    return np.zeros(len(t), int)
+
+
 def _sample(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` rows at random, from every class its share, to within one row."""
     members = [np.flatnonzero(classes == c) for c in np.unique(classes)]

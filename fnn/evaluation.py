@@ -1,6 +1,7 @@
-"""What a trained network says, and how good that is. Metrics are one number a row, as losses are."""
+"""How good a trained network is: means over rows of metrics, which are one number a row, as losses are."""
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -8,44 +9,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.batches import row_values
 from fnn.losses import as_loss
+from fnn.prediction import outputs_of, predict as predict, run_dtype
+from fnn.streams import as_stream, checked, inputs_dtype, is_stream, rechunked, targets_dtype, warn_if_cut
 from fnn.types import Array, Layer, ShapeError
-
-
-def predict(net: Layer, run: Any, x: Any, batch_size: int = 1024) -> np.ndarray:
-    """The outputs for all rows of `x`, in row order, on the host; computed in chunks by one compiled program.
-
-    Args:
-        net: the network.
-        run: what `fit` returned, or anything with `params` and `state`.
-        x: `(rows, ...)`.
-        batch_size: rows at once; device memory depends on it, and not on the number of rows.
-
-    >>> import fnn, jax
-    >>> net = fnn.serial(fnn.dense(2))
-    >>> params, state, _ = net.init(jax.random.key(0), (3,))
-    >>> print(fnn.predict(net, fnn.Run(params, state, None, None), [[1, 2, 3]] * 5).shape)
-    (5, 2)
-    """
-    size = checks.whole_number("batch_size", batch_size, 1)
-    leaves = jax.tree.leaves(run.params)
-    x = np.asarray(checks.inputs("x", x, leaves[0].dtype if leaves else jnp.result_type(float)))
-    forward, chunks = _forward(net), []
-    for start in range(0, len(x), size):
-        chunk = x[start : start + size]
-        filling = min(size, len(x)) - len(chunk)  # the last chunk is filled up, so that one program does for all
-        whole = np.concatenate([chunk, np.repeat(chunk[:1], filling, 0)]) if filling else chunk
-        chunks.append(np.asarray(forward(run.params, run.state, whole))[: len(chunk)])
-    return np.concatenate(chunks)
-
-
-@functools.lru_cache(maxsize=128)
-def _forward(net: Layer) -> Any:
-    return jax.jit(lambda params, state, x: net.forward(params, state, x, None, False)[0])
 
 
 def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_size: int = 1024) -> dict[str, float]:
     """Means over the rows of losses and metrics: `evaluate(net, run, (x, t), {"accuracy": fnn.accuracy})`.
+
+    `Σ_i w_i metric_i / Σ_i w_i`, added up in float64: the same for every `batch_size`, rounding of the outputs apart.
+    Rows of weight 0 do not count, whatever their value. Outputs are not kept: memory does not depend on the rows.
+
+    Args:
+        net: the network.
+        run: what `fit` returned, or anything with `params` and `state`.
+        data: `(x, t)` or `(x, t, weight)`, arrays or `np.memmap`; or a stream of such chunks.
+        metrics: name -> function `(outputs, targets) -> (batch,)`, or a loss.
+        batch_size: rows at once.
+
+    Returns:
+        name -> mean, as floats.
+
+    Raises:
+        ValueError, TypeError: the data are not usable, or all weights are 0.
 
     >>> import fnn, jax
     >>> net = fnn.serial(fnn.dense(2, weight_init=0.0))
@@ -54,11 +42,65 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
-    x, t = checks.pair("data", data)
-    y = predict(net, run, x, batch_size)
-    t = checks.targets("data[1]", t, y.dtype)
-    checks.same_rows("data", y, t)
-    return {name: float(as_loss(metric)(jnp.asarray(y), t).mean()) for name, metric in metrics.items()}
+    size, dtype = checks.whole_number("batch_size", batch_size, 1), run_dtype(run)
+    rows, chunks = _examples(data, dtype, size)
+    measure = _measures(net, tuple(metrics.items()))
+    totals, weight = dict.fromkeys(metrics, 0.0), 0.0
+    for (x, t, w), count in rechunked(chunks, min(size, rows or size)):
+        _check_targets(net, run, metrics, x, t[:count])
+        w = w[:count].astype(np.float64)
+        weight += w.sum()
+        for name, values in measure(run.params, run.state, x, t).items():
+            values = np.asarray(values)[:count].astype(np.float64)
+            totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
+    if not weight > 0:
+        raise ValueError("data: expected at least one row with a weight above 0, got none. Do pass such rows.")
+    return {name: float(total / weight) for name, total in totals.items()}
+
+
+@functools.lru_cache(maxsize=128)
+def _measures(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
+    """(params, state, x, t) -> name -> one number a row."""
+
+    def of_chunk(params: Any, state: Any, x: Array, t: Array) -> Any:
+        y = net.forward(params, state, x, None, False)[0]
+        return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
+
+    return jax.jit(of_chunk)
+
+
+def _check_targets(net: Layer, run: Any, metrics: dict[str, Any], x: Any, t: Any) -> None:
+    """The values of the targets, where a loss has an opinion on them: labels out of range."""
+    opinions = [check for m in metrics.values() if (check := as_loss(m).check) is not None]
+    if opinions:
+        y = outputs_of(net, run, x, None)
+        for check in opinions:
+            check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
+
+
+def _examples(data: Any, dtype: Any, size: int) -> tuple[int | None, Iterator[Any]]:
+    """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
+    if is_stream(data):
+        stream = as_stream("data", data, once=True)
+        named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
+        return stream.rows, (_cast(checked(name, chunk, dtype), dtype) for name, chunk in named)
+    if isinstance(data, (tuple, list)) and all(isinstance(a, np.memmap) for a in data):
+        for a in data[1:]:
+            checks.same_rows("data", data[0], a)
+        starts = range(0, len(data[0]), size)
+        parts = ((f"data, rows {i} to {i + size - 1}", tuple(a[i : i + size] for a in data)) for i in starts)
+        return len(data[0]), (_cast(checked(name, part, dtype), dtype) for name, part in parts)
+    whole = checked("data", data, dtype)
+    for name, given, array in zip("xt", data, whole, strict=False):
+        if hasattr(given, "dtype") or hasattr(given, "dtypes"):
+            warn_if_cut(f"data, {name}", array.dtype, dtype)
+    return len(whole[0]), iter([_cast(whole, dtype)])
+
+
+def _cast(chunk: Any, dtype: Any) -> Any:
+    x, t, w = chunk
+    x, t = np.asarray(x, inputs_dtype(x.dtype, dtype)), np.asarray(t, targets_dtype(t.dtype, dtype))
+    return x, t, np.ones(len(x), dtype) if w is None else w
 
 
 def accuracy(outputs: Any, targets: Any) -> Array:

@@ -3,7 +3,6 @@
 The file is a safetensors file: a header in JSON, then the numbers. Reading one runs nothing and unpickles nothing.
 Its metadata hold the description, also JSON, and the SHA-256 of the whole file, in which its own digits count as
 zeros: no bit of the file is outside the check sum, and it is compared before anything else is made of the contents.
-Also here: any tree of arrays as named arrays, and back.
 """
 
 import contextlib
@@ -16,11 +15,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-
-from fnn.types import ShapeError
 
 MAGIC = b'{"__metadata__":{"fnn":"{\\"check_sum\\":\\"'  # how the header of every file of ours begins, after its length
 DIGITS = 64
@@ -53,7 +49,7 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
     >>> fnn.files.read(path)
     ({'a': array([0, 1, 2])}, {'what': 'numbers'})
     """
-    numpy_side = _safetensors()
+    numpy_side = safetensors_of_numpy()
     stored, raw = {}, {}
     for name, value in arrays.items():
         array = np.asarray(value, order="C")
@@ -98,7 +94,7 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
     fnn.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Do check the path, ...
     """
     path = os.fspath(path)
-    numpy_side = _safetensors()
+    numpy_side = safetensors_of_numpy()
     data = _verified(path)
     try:
         stored = numpy_side.load(data)
@@ -185,7 +181,8 @@ def _sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def _safetensors() -> Any:
+def safetensors_of_numpy() -> Any:
+    """The library that writes and reads; an ImportError with the command that installs it."""
     try:
         import safetensors.numpy
     except ImportError:
@@ -197,91 +194,3 @@ def _dtypes() -> dict[str, np.dtype]:
     """The dtypes of JAX by name: the only ones that a file can ask for."""
     dtypes = (getattr(thing, "dtype", None) for thing in vars(jnp).values())
     return {dtype.name: dtype for dtype in dtypes if isinstance(dtype, np.dtype)}
-
-
-# ---- trees of arrays as named arrays
-
-
-def named(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of a tree by name: the way to a leaf, with slashes (`~1` for a slash in a key, `~0` for `~`).
-
-    Raises:
-        TypeError: a leaf is not an array, or is a typed key.
-
-    >>> import fnn.files, numpy as np
-    >>> fnn.files.named({"params": ({"w": np.zeros(2)}, ())})
-    {'params/0/w': array([0., 0.])}
-    """
-    leaves: dict[str, Any] = {}
-    for way, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        name = "/".join([prefix] * bool(prefix) + [_key(step) for step in way])
-        if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            raise TypeError(
-                f"{name}: expected an array, got {getattr(leaf, 'dtype', type(leaf).__name__)}. "
-                "Do use jnp.asarray, and jax.random.key_data for a key."
-            )
-        if name in leaves:
-            raise ValueError(f"{name}: expected one leaf of that name, got two. Do rename a key.")
-        leaves[name] = leaf
-    return leaves
-
-
-def _key(step: Any) -> str:
-    return escaped(next(getattr(step, kind) for kind in ("name", "idx", "key") if hasattr(step, kind)))
-
-
-def escaped(key: Any) -> str:
-    """A key as a part of a name, as in RFC 6901."""
-    return str(key).replace("~", "~0").replace("/", "~1")
-
-
-def filled(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
-    """A tree like `like` (arrays, or their shapes and dtypes), with the values of the leaves of those names.
-
-    Raises:
-        ShapeError: leaves are missing or unexpected, or of another shape or dtype; all of them are listed.
-        ValueError: 64-bit values, and JAX is not set to hold them.
-
-    >>> import fnn.files, jax
-    >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
-    >>> fnn.files.filled(like, {"v": jax.numpy.zeros(2)})
-    Traceback (most recent call last):
-    fnn.types.ShapeError: leaves: expected those of this program, got 2 that differ:
-      w: expected float32(2,), got none
-      v: expected none, got float32(2,)
-    Do use the program that wrote them.
-    """
-    expected = named(like)
-    check_alike(name, "those of this program", expected, leaves, "Do use the program that wrote them.")
-    return jax.tree.unflatten(jax.tree.structure(like), [to_jax(n, leaves[n]) for n in expected])
-
-
-def check_alike(
-    name: str, what: str, expected: Mapping[str, Any], got: Mapping[str, Any], mend: str, width: bool = True
-) -> None:
-    """Raise a ShapeError that lists every leaf that differs; `width=False` allows float16 for float32 and so on."""
-
-    def kind(leaf: Any) -> Any:
-        families = (jnp.bool_, jnp.signedinteger, jnp.unsignedinteger, jnp.floating, jnp.complexfloating)
-        return leaf.dtype if width else next(i for i, f in enumerate(families) if jnp.issubdtype(leaf.dtype, f))
-
-    def shown(leaf: Any) -> str:
-        return "none" if leaf is None else f"{leaf.dtype}{tuple(leaf.shape)}"
-
-    lines = []
-    for leaf in [*expected, *sorted(got.keys() - expected.keys())]:
-        a, b = expected.get(leaf), got.get(leaf)
-        if a is None or b is None or tuple(a.shape) != tuple(b.shape) or kind(a) != kind(b):
-            lines.append(f"  {leaf}: expected {shown(a)}, got {shown(b)}")
-    if lines:
-        raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, mend]))
-
-
-def to_jax(name: str, array: Any) -> jax.Array:
-    """The array on the device, to the same bits; an error where JAX would cut it to 32 bits."""
-    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
-        raise ValueError(
-            f"{name}: expected 32-bit numbers, since JAX is set to these, got {array.dtype}. "
-            'Do run jax.config.update("jax_enable_x64", True) first.'
-        )
-    return jnp.asarray(array)

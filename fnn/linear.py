@@ -45,7 +45,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
         if len(in_shape) != 1 or in_shape[0] < 1:
             raise ShapeError(
                 f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. "
-                "Do make vectors of them before it: lambda x: x.reshape(len(x), -1)."
+                "Do put fnn.flatten() before it."
             )
         shape = (in_shape[0], features)
         deviation = shape[0] ** -0.5 if weight_init is None else weight_init

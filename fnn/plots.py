@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from fnn.evaluation import predict
-from fnn.types import History, Layer
+from fnn.types import History, Layer, Run
 
 CLASS_COLOURS = (
     "#c0392b",
@@ -31,7 +31,8 @@ def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: 
     """Cost against epoch: training solid, validation dashed, the best epoch marked if there is validation.
 
     Args:
-        histories: a history, as `run.history`; or costs, one an epoch; or a dict from names to these.
+        histories: a run, or its history, or costs, one an epoch; or a dict from names to these. The best epoch of a
+            run is the one that its parameters are from, of a history the one with the lowest validation cost.
         xlabel: what is counted, from 0: "iteration" where an epoch is one full-batch step.
         ylabel: the cost, with its unit if it has one.
         log: a logarithmic axis for the cost.
@@ -57,6 +58,8 @@ def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: 
 
 def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
     """One history's lines."""
+    best = history.best_epoch if isinstance(history, Run) else None
+    history = history.history if isinstance(history, Run) else history
     loss, validation = (history.loss, history.validation_loss) if isinstance(history, History) else (history, None)
     before = f"{name}, " if name else ""
     ax.plot(np.asarray(loss), color=colour, label=name if name and validation is None else f"{before}training")
@@ -64,8 +67,9 @@ def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
         return
     values = np.asarray(validation)
     ax.plot(values, color=colour, linestyle="--", label=f"{before}validation")
-    if np.isfinite(values).any():
+    if best is None and np.isfinite(values).any():
         best = int(np.nanargmin(values))
+    if best is not None:
         label = f"{before}best: {values[best]:.3g} at {best}"
         ax.plot(best, values[best], "o", color=colour, markersize=7, markerfacecolor="white", label=label)
 

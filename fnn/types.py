@@ -3,10 +3,12 @@
 Each is a named tuple of pure functions, as an optax optimizer is. Who has understood one has understood all.
 """
 
+import csv
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 Array = jax.Array
 Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
@@ -21,7 +23,16 @@ class ShapeError(ValueError):
 
 
 class TrainingDiverged(UserWarning):
-    """A cost or a parameter became non-finite; the run stopped at the last finite parameters."""
+    """A cost or a parameter became non-finite; the run stopped at the last finite parameters.
+
+    A warning, or with `fit(..., on_nan="raise")` an exception, whose `run` is what `fit` would have returned.
+    """
+
+    run: "Run | None" = None
+
+
+class TrainingInterrupted(UserWarning):
+    """Ctrl-C or SIGTERM ended a run early; what there was of it came back."""
 
 
 class Rows(NamedTuple):
@@ -175,6 +186,28 @@ class History(NamedTuple):
     validation_loss: Array | None
     validation_metrics: dict[str, Array]
 
+    def to_csv(self, path: Any) -> None:
+        """Write a table: a row an epoch, counted from 0; columns epoch, loss, metrics, then these with `validation_`.
+
+        Numbers with all their digits, so that reading them back gives the same ones.
+
+        >>> import fnn, numpy as np, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "history.csv")
+        >>> fnn.History(np.float32([0.5, 0.1]), {}, np.float32([0.6, 0.3]), {}).to_csv(path)
+        >>> print(path.read_text())
+        epoch,loss,validation_loss
+        0,0.5,0.6
+        1,0.1,0.3
+        """
+        columns = {"loss": self.loss, **self.metrics}
+        if self.validation_loss is not None:
+            held = {"loss": self.validation_loss, **self.validation_metrics}
+            columns |= {f"validation_{name}": values for name, values in held.items()}
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["epoch", *columns])
+            writer.writerows(zip(range(len(self.loss)), *map(np.asarray, columns.values()), strict=True))
+
 
 class Trainer(NamedTuple):
     """A training run, pure and un-jitted: `jit` fuses it into one program, `vmap` makes many runs of it.
@@ -195,3 +228,11 @@ class Run(NamedTuple):
     history: History
     train_state: TrainState
     in_shape: Shape | None = None  # of one example, so that a saved run can be checked against its network
+    validation_rows: Any = None  # which rows `fit(..., validation=0.2)` held back, as NumPy indices
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch that `params` are from, counted from 0, if validation has chosen one."""
+        if self.train_state is None or int(self.train_state.best_epoch) < 0:
+            return None
+        return int(self.train_state.best_epoch)

@@ -9,8 +9,32 @@ settings.register_profile("fnn", deadline=None, max_examples=25, derandomize=Tru
 settings.load_profile("fnn")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=3, help="how often test_kill kills a training run")
+
+
+@pytest.fixture
+def kills(request):
+    """How often to kill."""
+    return request.config.getoption("--kills")
+
+
 @pytest.fixture
 def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def compiled():
+    """Names of what has been compiled since the start of the test."""
+    names = []
+
+    def listen(event, duration, **more):
+        if "backend_compile" in event:
+            names.append(more.get("fun_name", "?"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)

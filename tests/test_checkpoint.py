@@ -12,12 +12,13 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given
-from table import ACTIVATIONS, LAYERS
 from test_files import DTYPES, arrays, trees
 
 import fnn
-from fnn import files
+from fnn import files, named_arrays
 from fnn.checkpoint import load, read_checkpoint, save, write_checkpoint
+from tests.proof.activations import ACTIVATIONS
+from tests.proof.layers import LAYERS
 
 KEY = jax.random.key(0)
 NET = fnn.serial(fnn.dense(4), fnn.leaky_relu(0.1), fnn.residual(fnn.dense(4), fnn.tanh), fnn.dense(2, bias=False))
@@ -373,8 +374,8 @@ def test_a_training_state_comes_back_to_the_same_bits_and_differences_are_listed
     assert (found.number, found.description, found.damaged) == (3, {"epochs": 7}, ())
     assert {"state/params/0/w", "state/optimizer/1/0/mu/2/0/b", "state/key", "history/metrics/a"} <= set(found.leaves)
     like = jax.eval_shape(lambda: {"state": state, "history": HISTORY})
-    same(files.filled(like, found.leaves), {"state": state, "history": HISTORY})
-    text = error(fnn.ShapeError, files.filled, {"state": like["state"]}, found.leaves, str(tmp_path))
+    same(named_arrays.filled(like, found.leaves), {"state": state, "history": HISTORY})
+    text = error(fnn.ShapeError, named_arrays.filled, {"state": like["state"]}, found.leaves, str(tmp_path))
     assert text.startswith(
         f"{tmp_path}: expected those of this program, got 4 that differ:\n  history/loss: expected none"
     )
@@ -474,7 +475,7 @@ BEGIN = """
     import fnn.files
     from fnn.checkpoint import read_checkpoint, write_checkpoint
     folder, number = sys.argv[1], int(sys.argv[2])
-    fnn.files._safetensors()
+    fnn.files.safetensors_of_numpy()
     w = np.random.default_rng(0).integers(0, 255, 300_000, dtype=np.uint8)
 """
 

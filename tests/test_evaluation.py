@@ -1,10 +1,13 @@
 """Predictions in chunks, means over rows, metrics."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import fnn
+from fnn.prediction import _free_bytes
+from fnn.streams import memory_mapped
 
 NET = fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3))
 PARAMS, STATE, _ = NET.init(jax.random.key(0), (4,))
@@ -42,6 +45,130 @@ def test_evaluate_gives_the_mean_over_rows():
     assert result == {"accuracy": pytest.approx((y.argmax(1) == labels).mean(), rel=1e-6)}
 
 
+def test_evaluate_is_exact_whatever_the_chunks_and_weight_k_counts_as_k_copies():
+    labels = np.arange(103) % 3
+    weights = np.arange(103) % 4
+    metrics = {"accuracy": fnn.accuracy, "loss": fnn.losses.sparse_softmax_cross_entropy}
+    copies = (np.repeat(X, weights, axis=0), np.repeat(labels, weights))
+    expected = fnn.evaluate(NET, RUN, copies, metrics)
+    for size in (7, 50, 1000):
+        for data in ((X, labels, weights), lambda: in_chunks(X, labels, weights)):
+            assert fnn.evaluate(NET, RUN, data, metrics, size) == pytest.approx(expected, rel=1e-7)
+
+
+def test_rows_of_weight_0_do_not_count_whatever_their_metric():
+    nan_at_0 = lambda y, t: jnp.where(t == 0, jnp.nan, 2.0)  # noqa: E731
+    data = (X, np.arange(103), np.arange(103) > 0)
+    assert fnn.evaluate(NET, RUN, data, {"m": nan_at_0}) == {"m": 2.0}
+
+
+def test_a_memory_map_is_read_in_chunks(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "t.npy", np.arange(103) % 3)
+    x, t = np.load(tmp_path / "x.npy", mmap_mode="r"), np.load(tmp_path / "t.npy", mmap_mode="r")
+    expected = fnn.predict(NET, RUN, X, 10), fnn.evaluate(NET, RUN, (X, t), {"accuracy": fnn.accuracy}, 10)
+    lengths, rows = [], fnn.checks.rows
+
+    def counted(name, value):
+        lengths.append(len(value))
+        return rows(name, value)
+
+    monkeypatch.setattr("fnn.checks.rows", counted)
+    assert np.array_equal(fnn.predict(NET, RUN, x, 10), expected[0])
+    assert fnn.evaluate(NET, RUN, (x, t), {"accuracy": fnn.accuracy}, 10) == expected[1]
+    assert max(lengths) == 10 and sum(lengths) == 3 * 103
+    monkeypatch.undo()
+    stream = memory_mapped(tmp_path / "x.npy", tmp_path / "t.npy", chunk_rows=7)
+    assert np.array_equal(fnn.predict(NET, RUN, stream, 10), expected[0])
+    assert fnn.evaluate(NET, RUN, stream, {"accuracy": fnn.accuracy}, 10) == expected[1]
+    bad = X.copy()
+    bad[57, 1] = np.nan
+    np.save(tmp_path / "x.npy", bad)
+    with pytest.raises(ValueError, match=r"x\[50:60\]: expected finite numbers, got nan or inf in .* row 7"):
+        fnn.predict(NET, RUN, np.load(tmp_path / "x.npy", mmap_mode="r"), 10)
+
+
+def in_chunks(*arrays):
+    for start, end in ((0, 1), (1, 45), (45, 103)):
+        chunk = tuple(a[start:end] for a in arrays)
+        yield chunk if len(chunk) > 1 else chunk[0]
+
+
+def test_predictions_of_a_stream():
+    expected = fnn.predict(NET, RUN, X, 10)
+    pairs = [list(c) for c in in_chunks(X, X)]  # as data loaders give them; the targets are left alone
+    for source in (in_chunks(X), lambda: in_chunks(X), lambda: in_chunks(X, X), lambda: pairs):
+        assert np.array_equal(fnn.predict(NET, RUN, source, 10), expected)
+    for device in (False, True):
+        y = fnn.predict(NET, RUN, in_chunks(X), 10, device=device)
+        assert np.array_equal(y, expected) and isinstance(y, jax.Array) == device
+
+
+def test_predictions_can_stay_on_the_device():
+    for size in (10, 103):
+        y = fnn.predict(NET, RUN, X, size, device=True)
+        assert isinstance(y, jax.Array) and y.shape == (103, 3)
+        assert np.allclose(y, fnn.predict(NET, RUN, X), atol=1e-6)
+
+
+def best(y):
+    return {"class": y.argmax(-1), "top": jax.lax.top_k(y, 2)[0]}
+
+
+def test_reduce_keeps_what_is_wanted_of_a_row():
+    y = fnn.predict(NET, RUN, X, 10)
+    for device in (False, True):
+        kept = fnn.predict(NET, RUN, X, 10, reduce=best, device=device)
+        assert kept["class"].dtype == np.int32 and np.array_equal(kept["class"], y.argmax(1))
+        assert np.array_equal(kept["top"], np.sort(y)[:, :-3:-1])
+
+
+@pytest.mark.parametrize("size", [1, 10, 103])
+def test_combine_makes_one_of_all_rows(size):
+    y = fnn.predict(NET, RUN, X, 10).astype("float64")
+    assert np.allclose(fnn.predict(NET, RUN, X, size, combine=jnp.add), y.sum(0), atol=1e-4)
+    assert np.allclose(fnn.predict(NET, RUN, X + 5, size, combine=jnp.minimum), fnn.predict(NET, RUN, X + 5).min(0))
+    # composition of maps is associative, and does not commute: the order of the rows is kept
+    maps = fnn.predict(NET, RUN, X, size, reduce=as_map, combine=then)
+    slope, offset = 1.0, 0.0
+    for a, b in zip(*(m.astype("float64") for m in as_map(y)), strict=True):
+        slope, offset = a * slope, a * offset + b
+    assert np.allclose(maps, (slope, offset), rtol=1e-4)
+
+
+def as_map(y):
+    return 1 + 0.1 * y[:, 0], y[:, 1]
+
+
+def then(first, second):
+    return second[0] * first[0], second[0] * first[1] + second[1]
+
+
+def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
+    monkeypatch.setattr("fnn.prediction._free_bytes", lambda device: 1000)
+    message = "predict: expected a result that fits in memory, got 1.24e-06 GB for 103 rows with 1e-06 GB free. Do keep"
+    with pytest.raises(MemoryError, match=message):
+        fnn.predict(NET, RUN, X)
+    with pytest.raises(MemoryError, match=r"got 1.32e-06 GB for 103 rows"):  # whole chunks of 10
+        fnn.predict(NET, RUN, X, 10, device=True)
+    assert fnn.predict(NET, RUN, X, reduce=lambda y: y.argmax(-1)).nbytes == 412
+    given = []
+
+    def chunks():
+        for i in range(100):
+            given.append(i)
+            yield X
+
+    with pytest.raises(MemoryError, match=r"got 1.2e-06 GB for 100 rows"):
+        fnn.predict(NET, RUN, chunks, 100)
+    assert len(given) < 5
+
+
+def test_free_memory_is_told():
+    free = _free_bytes(False)
+    assert free is None or 1e6 < free < 1e15
+
+
 def test_accuracy_of_labels_and_of_one_hot_rows():
     outputs = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.0, 0.1, 0.9]], "float32")
     labels = np.array([1, 2, 2])
@@ -68,3 +195,26 @@ def test_mistakes_raise():
         fnn.predict(NET, RUN, np.ones((2, 3), "float32"))
     with pytest.raises(ValueError, match="batch_size: expected a whole number"):
         fnn.predict(NET, RUN, X, 0)
+    with pytest.raises(fnn.ShapeError, match=r"reduce: expected one thing a row, shape \(103, ...\), got \(3,\)"):
+        fnn.predict(NET, RUN, X, reduce=lambda y: y.sum(0))
+    with pytest.raises(ValueError, match="x: expected at least one row, got a stream without any"):
+        fnn.predict(NET, RUN, lambda: [])
+    with pytest.raises(ValueError, match="x, chunk 1: expected finite"):
+        fnn.predict(NET, RUN, lambda: [X, X * np.nan])
+    with pytest.raises(fnn.ShapeError, match="chunks: expected rows of one shape and dtype, got"):
+        fnn.predict(NET, RUN, lambda: [X, X[:, :2]])
+    with pytest.raises(ValueError, match=r"x: expected shape \(rows, features\), got \(3,\)"):
+        fnn.predict(NET, RUN, [1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match=r"data: expected \(inputs, targets\)"):
+        fnn.evaluate(NET, RUN, X, {"accuracy": fnn.accuracy})
+    with pytest.raises(ValueError, match="data: expected as many targets as inputs, got 102 and 103"):
+        fnn.evaluate(NET, RUN, (X, np.zeros(102, int)), {"accuracy": fnn.accuracy})
+    with pytest.raises(ValueError, match="expected at least one row with a weight above 0, got none"):
+        fnn.evaluate(NET, RUN, (X, np.zeros(103, int), np.zeros(103)), {"accuracy": fnn.accuracy})
+    with pytest.raises(ValueError, match="expected class numbers from 0 to 2, got 3 in row 4"):
+        wrong = np.where(np.arange(103) == 4, 3, 0)
+        fnn.evaluate(NET, RUN, (X, wrong), {"loss": fnn.losses.sparse_softmax_cross_entropy})
+    with pytest.raises(fnn.ShapeError, match=r"metric mean: expected one number a row, shape \(103,\), got \(\)"):
+        fnn.evaluate(NET, RUN, (X, X), {"mean": lambda y, t: y.mean()})
+    with pytest.warns(UserWarning, match="x: float64 data are cut to float32"):
+        fnn.predict(NET, RUN, X.astype("float64"))

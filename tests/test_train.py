@@ -224,7 +224,7 @@ def test_large_validation_in_chunks_has_the_true_mean(monkeypatch):
     rows = data()
     values = []
     for chunk in (4096, 16):
-        monkeypatch.setattr("fnn.train.VALIDATION_ROWS", chunk)
+        monkeypatch.setattr("fnn.early_stopping.VALIDATION_ROWS", chunk)
         training = fnn.trainer(NET, LOSS, momentum, batch_size=64, metrics={"accuracy": fnn.accuracy})
         start = training.init(jax.random.key(0), rows, {"lr": 0.1, "momentum": 0.9})
         _, history = jax.jit(training.run)(start, rows, 3)

@@ -1,0 +1,192 @@
+"""How long is a training step of a convolutional network: fused into one program, called from Python, elsewhere?
+
+A LeNet-like network on images of 28 × 28 pixels: 20 and 50 kernels of 5 × 5, each followed by relu and max-pooling by
+2, then 500 and 10 units; batches of 64, momentum. The fused run is what `fnn.trainer` gives, with the guard against
+non-finite values; the Python loop calls a jitted step of the same network without one. "By the library" is the usual
+JAX program: `lax.conv_general_dilated` and `reduce_window`, differentiated by autodiff. PyTorch and Keras are measured
+where they are installed; PyTorch with as many threads as there are cores. The matrix products alone, of the very
+shapes that convolutions and dense layers come down to, are what no program of products can beat.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+import fnn
+from bench.timing import Timing, in_turn, report, save
+from fnn.conv import conv2d, flatten
+from fnn.pooling import max_pool
+
+BATCH, BATCHES, STEPS, MEMBERS = 64, 16, 16, 16
+NET = fnn.serial(
+    conv2d(20, (5, 5), padding="VALID"), fnn.relu, max_pool(2),
+    conv2d(50, (5, 5), padding="VALID"), fnn.relu, max_pool(2),
+    flatten(), fnn.dense(500), fnn.relu, fnn.dense(10),
+)  # fmt: skip
+LOSS = fnn.losses.sparse_softmax_cross_entropy
+OPTIMIZER = optax.sgd(0.01, momentum=0.9)
+Work = Callable[[], Any]
+
+
+def rows() -> fnn.Data:
+    """As many rows as an epoch of `STEPS` steps has; noise: no step is faster for what it sees."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(BATCH * BATCHES, 28, 28, 1)).astype(np.float32)
+    return fnn.Data(fnn.Part(jnp.asarray(x), jnp.asarray(rng.integers(0, 10, len(x)), jnp.int32)))
+
+
+# ---- fnn
+
+
+def fused(data: fnn.Data, gradient: Any = fnn.autodiff) -> Work:
+    """An epoch as one program."""
+    training = fnn.trainer(NET, LOSS, OPTIMIZER, batch_size=BATCH, gradient=gradient)
+    start, run = jax.jit(training.init)(jax.random.key(0), data), jax.jit(training.run)
+    return lambda: run(start, data, STEPS // BATCHES)
+
+
+def vmapped(data: fnn.Data) -> Work:
+    """An epoch of many networks as one program."""
+    training = fnn.trainer(NET, LOSS, OPTIMIZER, batch_size=BATCH)
+    keys = jax.random.split(jax.random.key(0), MEMBERS)
+    start = jax.jit(jax.vmap(lambda key: training.init(key, data)))(keys)
+    run = jax.jit(jax.vmap(lambda state: training.run(state, data, STEPS // BATCHES)))
+    return lambda: run(start)
+
+
+def forward(params: Any, x: Any) -> Any:
+    """fnn's network."""
+    return NET.forward(params, [()] * 10, x, None, True)[0]
+
+
+def by_the_library(params: Any, x: Any) -> Any:
+    """The same network as JAX programs have it."""
+    for i in (0, 3):
+        layout = ("NHWC", "HWIO", "NHWC")
+        x = lax.conv_general_dilated(x, params[i]["w"], (1, 1), "VALID", dimension_numbers=layout) + params[i]["b"]
+        x = lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    x = jax.nn.relu(x.reshape(len(x), -1) @ params[7]["w"] + params[7]["b"])
+    return x @ params[9]["w"] + params[9]["b"]
+
+
+def python_loop(data: fnn.Data, outputs: Callable[[Any, Any], Any]) -> Work:
+    """A jitted step, called again and again."""
+
+    @jax.jit
+    def step(params: Any, state: Any, x: Any, t: Any) -> Any:
+        value, grads = jax.value_and_grad(lambda params: LOSS(outputs(params, x), t).mean())(params)
+        updates, state = OPTIMIZER.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    params = NET.init(jax.random.key(0), (28, 28, 1))[0]
+    x, t = data.train.x[:BATCH], data.train.t[:BATCH]
+
+    def work() -> Any:
+        p, s, value = params, OPTIMIZER.init(params), None
+        for _ in range(STEPS):
+            p, s, value = step(p, s, x, t)
+        return p, value
+
+    return work
+
+
+# ---- others
+
+
+def pytorch(data: fnn.Data) -> Work:
+    """A step as PyTorch's own examples write it."""
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    nn = torch.nn
+    net = nn.Sequential(
+        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
+    )  # fmt: skip
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9), nn.CrossEntropyLoss()
+    x = torch.tensor(np.asarray(data.train.x[:BATCH])).permute(0, 3, 1, 2).contiguous()
+    t = torch.tensor(np.asarray(data.train.t[:BATCH]), dtype=torch.int64)
+
+    def work() -> None:
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            loss(net(x), t).backward()
+            optimizer.step()
+
+    return work
+
+
+def keras(data: fnn.Data) -> Work:
+    """An epoch of Keras' `fit`, JAX beneath."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    layers = keras.layers
+    net = keras.Sequential([
+        keras.Input((28, 28, 1)), layers.Conv2D(20, 5, activation="relu"), layers.MaxPooling2D(2),
+        layers.Conv2D(50, 5, activation="relu"), layers.MaxPooling2D(2), layers.Flatten(),
+        layers.Dense(500, activation="relu"), layers.Dense(10),
+    ])  # fmt: skip
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), loss=loss)
+    x, t = np.asarray(data.train.x), np.asarray(data.train.t)
+    return lambda: net.fit(x, t, batch_size=BATCH, epochs=STEPS // BATCHES, verbose=0)
+
+
+PEERS = {"torch": ("PyTorch eager", pytorch), "keras": ("Keras fit", keras)}
+
+
+# ---- the products alone
+
+SHAPES = [  # rows, inner, columns: forward, by the weights, by the inputs; the first layer needs none by its inputs
+    (BATCH * 24 * 24, 25, 20), (25, BATCH * 24 * 24, 20),
+    (BATCH * 8 * 8, 500, 50), (500, BATCH * 8 * 8, 50), (BATCH * 8 * 8, 50, 500),
+    (BATCH, 800, 500), (800, BATCH, 500), (BATCH, 500, 800), (BATCH, 500, 10), (500, BATCH, 10), (BATCH, 10, 500),
+]  # fmt: skip
+
+
+def products() -> Work:
+    """The matrix products of a step, in a loop; each needs a number of the round before, so that none is left out."""
+    pairs = [(jnp.ones((m, k)), jnp.ones((k, n))) for m, k, n in SHAPES]
+
+    def once(_: Any, carry: Any) -> Any:
+        pairs, results = carry
+        pairs = [(a.at[0, 0].add(1e-9 * y[0, 0]), b) for (a, b), y in zip(pairs, results, strict=True)]
+        return pairs, [lax.optimization_barrier(a @ b) for a, b in pairs]
+
+    run = jax.jit(lambda carry: lax.fori_loop(0, STEPS, once, carry))
+    start = (pairs, [jnp.zeros((m, n)) for m, _, n in SHAPES])
+    return lambda: run(start)
+
+
+def main(rounds: int = 15) -> str:
+    """Measure, write the JSON, return the table."""
+    data = rows()
+    candidates: dict[str, tuple[Work, int]] = {
+        "fused": (fused(data), STEPS),
+        "fused, by hand": (fused(data, fnn.backprop), STEPS),
+        "jitted step, Python loop": (python_loop(data, forward), STEPS),
+        "by the library, Python loop": (python_loop(data, by_the_library), STEPS),
+        f"{MEMBERS} networks, each": (vmapped(data), STEPS * MEMBERS),
+        "its matrix products alone": (products(), STEPS),
+    }
+    for module, (name, make) in PEERS.items():
+        if importlib.util.find_spec(module):
+            candidates[name] = (make(data), STEPS)
+    question = f"A training step of a LeNet-like network, batches of {BATCH}, momentum"
+    timings = in_turn(candidates, rounds)
+    ratios = {t.name: timings[0].middle / t.middle for t in timings[1:]}
+    path = save("conv", question, timings, **{f"fused_over_{name}": ratio for name, ratio in ratios.items()})
+    return f"{report(question, timings, 'step')}\n{_ratios(timings)}\nWritten to {path.name}."
+
+
+def _ratios(timings: list[Timing]) -> str:
+    first = timings[0].middle
+    return "The fused step takes " + ", ".join(f"{first / t.middle:.2f} of {t.name}" for t in timings[1:]) + "."

@@ -1,0 +1,282 @@
+"""Images made different each time that they are trained on, within the program: shifted, flipped, cropped, noisy.
+
+Each is a layer that draws from its key when it trains, for every example anew, and does nothing random in prediction.
+Moving numbers does not need floats: bytes stay bytes, a quarter of the memory, until `rescale` makes floats of them.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.activations import as_floats
+from fnn.scalars import scalar
+from fnn.spec import factory
+from fnn.types import Array, Key, Layer, Shape, ShapeError
+
+Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry an example
+
+
+@factory
+def random_shift(most: int) -> Layer:
+    """In training each image is moved by whole pixels, up to `most` in each direction; what comes in is 0.
+
+    `y[n, i, j] = x[n, i + a_n, j + b_n]`, 0 beyond the image; `a_n`, `b_n` are whole numbers drawn evenly from
+    [-most, most]. In prediction `y = x`. Backward: `dx[n, i, j] = dy[n, i - a_n, j - b_n]`, 0 beyond: the move back.
+
+    Args:
+        most: a whole number of pixels, at least 0.
+
+    Returns:
+        A layer for `x` of shape `(batch, height, width, channels)` and of any dtype, which stays.
+
+    Raises:
+        ShapeError: examples are not images.
+        ValueError: `most` is out of its range; or it trains without a key.
+
+    >>> import fnn.augment, jax, jax.numpy as jnp
+    >>> x = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)
+    >>> print(fnn.augment.random_shift(1).forward((), (), x, jax.random.key(7), True)[0][0, :, :, 0])
+    [[0 0 1]
+     [0 3 4]
+     [0 6 7]]
+    """
+    name = f"random_shift({most})"
+    most = _whole("random_shift", "most", most, 0)
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        _images(name, in_shape)
+        return (), (), in_shape
+
+    def move(x: Array, by: Array) -> Array:
+        return _view(x, by, (x.shape[1], x.shape[2]), (most, most))
+
+    def draw(key: Key, batch: int) -> Array:
+        return _evenly(key, batch, (2 * most + 1, 2 * most + 1)) - most
+
+    return _random_layer(name, init, draw, move, lambda dy, by, shape: move(dy, -by))
+
+
+@factory
+def random_flip(rate: Any = 0.5, *, vertical: bool = False) -> Layer:
+    """In training each image is mirrored with probability `rate`: left and right, or top and bottom.
+
+    `y[n, i, j] = x[n, i, width - 1 - j]` if drawn, else `x[n, i, j]`. In prediction `y = x`. Backward: the same
+    images' `dy` mirrored.
+
+    Args:
+        rate: probability, in [0, 1]. May be traced.
+        vertical: whether top and bottom change places, in place of left and right.
+
+    Returns:
+        A layer for `x` of shape `(batch, height, width, channels)` and of any dtype, which stays.
+
+    Raises:
+        ShapeError: examples are not images.
+        ValueError, TypeError: `rate` is no probability; or it trains without a key.
+
+    >>> import fnn.augment, jax, jax.numpy as jnp
+    >>> x = jnp.arange(3, dtype=jnp.uint8).reshape(1, 1, 3, 1)
+    >>> print(fnn.augment.random_flip(1.0).forward((), (), x, jax.random.key(0), True)[0].ravel())
+    [2 1 0]
+    """
+    mend = "pass the probability of mirroring, in [0, 1]"
+    rate = scalar("random_flip", "a rate", rate, mend)
+    if isinstance(rate, (int, float)) and rate > 1:
+        raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. Do {mend}.")
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        _images("random_flip", in_shape)
+        return (), (), in_shape
+
+    def mirror(x: Array, drawn: Array) -> Array:
+        return jnp.where(drawn[:, None, None, None], jnp.flip(x, 1 if vertical else 2), x)
+
+    def draw(key: Key, batch: int) -> Array:
+        return jax.random.uniform(key, (batch,), jnp.float32) < jnp.asarray(rate, jnp.float32)
+
+    return _random_layer("random_flip", init, draw, mirror, lambda dy, drawn, shape: mirror(dy, drawn))
+
+
+@factory
+def random_crop(height: int, width: int) -> Layer:
+    """Each image cut to `height × width`: in training at a place drawn evenly, in prediction from the middle.
+
+    `y[n, i, j] = x[n, i + a_n, j + b_n]`; in prediction `a = ⌊(rows - height)/2⌋`, `b` likewise. Backward:
+    `dx[n, i, j] = dy[n, i - a_n, j - b_n]`, 0 where nothing was cut out.
+
+    Args:
+        height, width: of what is left, at least 1.
+
+    Returns:
+        A layer from `(batch, rows, columns, channels)` to `(batch, height, width, channels)`, any dtype, which stays.
+
+    Raises:
+        ShapeError: examples are not images, or smaller than what is to be left.
+        ValueError: a size is out of its range; or it trains without a key.
+
+    >>> import fnn.augment, jax.numpy as jnp
+    >>> x = jnp.arange(16, dtype=jnp.uint8).reshape(1, 4, 4, 1)
+    >>> print(fnn.augment.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
+    [ 5  6  9 10]
+    """
+    name = f"random_crop({height}, {width})"
+    size = (_whole("random_crop", "height", height, 1), _whole("random_crop", "width", width, 1))
+
+    def spare(shape: Shape) -> tuple[int, int]:
+        _images(name, shape)
+        if shape[0] < size[0] or shape[1] < size[1]:
+            raise ShapeError(
+                f"{name}: expected images of at least {size[0]} × {size[1]}, got {shape[0]} × {shape[1]} from {shape}. "
+                "Do crop to less."
+            )
+        return shape[0] - size[0], shape[1] - size[1]
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        spare(in_shape)
+        return (), (), (*size, in_shape[2])
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        down, right = spare(x.shape[1:])
+        if train:
+            by = _evenly(_needed(name, key), len(x), (down + 1, right + 1))
+        else:
+            by = jnp.broadcast_to(jnp.asarray([down // 2, right // 2], jnp.int32), (len(x), 2))
+        return _view(x, by, size, (0, 0)), state, (x, by)
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        x, by = cache
+        return (), _view(dy, -by, (x.shape[1], x.shape[2]), spare(x.shape[1:]))
+
+    return Layer(None, init, forward, backward)
+
+
+@factory
+def gaussian_noise(deviation: Any) -> Layer:
+    """In training `y = x + deviation ε`, with `ε` drawn from N(0, 1) for every number; in prediction `y = x`.
+
+    Backward: `dx = dy`. Bishop 1995, doi:10.1162/neco.1995.7.1.108: to first order the same as a penalty on the
+    derivative of the outputs by the inputs.
+
+    Args:
+        deviation: of the noise, in the unit of `x`, at least 0. May be traced.
+
+    Returns:
+        A layer for `x` of any shape. Integer inputs are converted: put `rescale` before it.
+
+    Raises:
+        ValueError, TypeError: `deviation` is no number of at least 0; or it trains without a key.
+
+    >>> import fnn.augment, jax, jax.numpy as jnp
+    >>> layer = fnn.augment.gaussian_noise(0.1)
+    >>> y, state, cache = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
+    >>> print(bool(abs(y.mean() - 1) < 0.01), bool(abs(y.std() - 0.1) < 0.01))
+    True True
+    """
+    deviation = scalar("gaussian_noise", "a deviation", deviation, "pass the noise's size in the unit of x")
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return (), (), in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats("gaussian_noise", x)
+        if not train:
+            return x, state, ()
+        noise = jax.random.normal(_needed("gaussian_noise", key), x.shape, jnp.float32)  # the same for every dtype
+        return x + jnp.asarray(deviation, x.dtype) * noise.astype(x.dtype), state, ()
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        return (), dy
+
+    return Layer(None, init, forward, backward)
+
+
+@factory
+def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
+    """`y = factor x + offset`, in training and in prediction; bytes become floats. Backward: `dx = factor dy`.
+
+    Args:
+        factor, offset: the defaults take bytes from [0, 255] to [0, 1].
+
+    Returns:
+        A layer for `x` of any shape.
+
+    >>> import fnn.augment, jax.numpy as jnp
+    >>> x = jnp.array([[0, 51, 255]], jnp.uint8)
+    >>> print(fnn.augment.rescale(1 / 255).forward((), (), x, None, False)[0])
+    [[0.  0.2 1. ]]
+    """
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return (), (), in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats("rescale", x)
+        return x * jnp.asarray(factor, x.dtype) + jnp.asarray(offset, x.dtype), state, ()
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        return (), dy * jnp.asarray(factor, dy.dtype)
+
+    return Layer(None, init, forward, backward)
+
+
+# ---- what they share
+
+
+def _random_layer(name: str, init: Any, draw: Draw, change: Any, back: Any) -> Layer:
+    """A layer that changes each example by what is drawn for it in training, and nothing in prediction."""
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        init(None, x.shape[1:])  # checks the shape
+        if not train:
+            return x, state, ()
+        drawn = draw(_needed(name, key), len(x))
+        return change(x, drawn), state, (x, drawn)
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        return (), back(dy, cache[1], cache[0].shape) if cache else dy
+
+    return Layer(None, init, forward, backward)
+
+
+def _view(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -> Array:
+    """`y[n, i, j] = x[n, i + by[n, 0], j + by[n, 1]]` for `size` rows and columns; 0 up to `beyond` outside of x."""
+    (down, right), (rows, columns) = beyond, size
+    x = jnp.pad(x, ((0, 0), (down, down), (right, right), (0, 0)))
+    start = by + jnp.asarray([down, right], jnp.int32)
+
+    def one(image: Array, start: Array) -> Array:
+        return jax.lax.dynamic_slice(image, (start[0], start[1], jnp.int32(0)), (rows, columns, image.shape[-1]))
+
+    return jax.vmap(one)(x, start)
+
+
+def _evenly(key: Key, batch: int, numbers: tuple[int, int]) -> Array:
+    """Two whole numbers an example, from 0 up to but not including `numbers`."""
+    share = jax.random.uniform(key, (batch, 2), jnp.float32)
+    drawn = jnp.floor(share * jnp.asarray(numbers, jnp.float32)).astype(jnp.int32)
+    return jnp.minimum(drawn, jnp.asarray(numbers, jnp.int32) - 1)  # a product may round up
+
+
+def _needed(name: str, key: Key) -> Key:
+    if key is None:
+        raise ValueError(f"{name}: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+    return key
+
+
+def _images(name: str, in_shape: Shape) -> None:
+    if len(in_shape) != 3:
+        raise ShapeError(
+            f"{name}: expected images of shape (height, width, channels), got {in_shape}. "
+            "Do add an axis of one channel, x[..., None], or put it before fnn.flatten()."
+        )
+
+
+def _whole(name: str, what: str, value: Any, at_least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
+        raise ValueError(
+            f"{name}: expected {what} to be a whole number, at least {at_least}, got {value!r}. Do write {what}=2."
+        )
+    return int(value)

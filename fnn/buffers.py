@@ -1,0 +1,207 @@
+"""Chunks of any size become buffers of one size: every row once an epoch, shuffled, read ahead by a thread.
+
+A chunk is checked on arrival and copied to where rows are gathered. Once there are enough, they are copied in a random
+order, and put on the device by one background thread while the buffer before trains. So at most three buffers exist at
+a time: one gathering, one waiting, one training.
+"""
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.streams import Seed, Stream, checked, generator_of, inputs_dtype, targets_dtype, warn_if_cut
+from fnn.types import Part, ShapeError
+
+BUFFER_BYTES = 64_000_000
+
+
+class Buffer(NamedTuple):
+    """A part of an epoch. `part` has a fixed number of rows, whole batches; the first `count` are real."""
+
+    part: Part
+    first: Any  # the number, in its epoch, of its first batch
+    count: Any
+    last: Any  # whether the epoch ends with it
+
+
+class Plan(NamedTuple):
+    """How a stream becomes buffers."""
+
+    stream: Stream
+    batch_size: int
+    rows: int | None  # of a buffer; None: as many as fit BUFFER_BYTES, or as there are
+    seed: Seed
+    shuffle: bool
+    dtype: Any
+    check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
+
+
+def _arriving(plan: Plan, epoch: int, like: list[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """The chunks of an epoch, each checked, all of them `like` the first of the run."""
+    for number, value in enumerate(plan.stream.chunks(plan.seed, epoch, plan.shuffle)):
+        if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
+            continue
+        name = f"data, chunk {number}"
+        chunk = checked(name, value, plan.dtype)
+        about = [
+            None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
+            for a, kind in zip(chunk, (inputs_dtype, targets_dtype, lambda given, dtype: dtype), strict=True)
+        ]
+        if not like:
+            like += about
+            for part, a in zip("xt", chunk, strict=False):
+                warn_if_cut(f"{name}, {part}", a.dtype, plan.dtype)
+        for part, one, this in zip(("x", "t", "weights"), like, about, strict=True):
+            if one != this:
+                raise ShapeError(
+                    f"{name}, {part}: expected {_shown(one)} as in the first chunk, got {_shown(this)}. "
+                    "Do give all chunks the same shape and dtype."
+                )
+        if plan.check is not None:
+            try:
+                plan.check(chunk[0], chunk[1])
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"{name}: {error}") from None
+        yield chunk
+
+
+def _shown(about: Any) -> str:
+    return "none" if about is None else f"rows of shape {about[0]} and {np.dtype(about[1]).name}"
+
+
+# ---- buffers of one size
+
+
+def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffer, None, None]:
+    """The buffers of these epochs, on the host; from the one that has batch `step` of the first epoch on.
+
+    Every row is in exactly one buffer of an epoch. A buffer's order depends on the seed, the epoch and the buffer's
+    place alone, so that a run can be resumed at any of them.
+    """
+    stage: Any = None
+    like: list[Any] = []
+    rows, room = plan.rows, 0
+    for epoch in epochs:
+        index, filled, weighed = 0, 0, False
+        for chunk in _arriving(plan, epoch, like):
+            if stage is None:
+                room = _room(plan, chunk) if rows is None else rows
+                stage = _stage(room, chunk, plan.dtype)
+            done, weighed = 0, weighed or chunk[2] is None or bool(chunk[2].any())
+            while done < len(chunk[0]):
+                if filled == room:  # there is a row beyond it, so it is not the last
+                    rows = room
+                    if index >= step // (room // plan.batch_size):
+                        yield _buffer(plan, stage, room, epoch, index, filled, last=False)
+                    index, filled = index + 1, 0
+                n = min(room - filled, len(chunk[0]) - done)
+                for kept, new in zip(stage, chunk, strict=True):
+                    kept[filled : filled + n] = 1 if new is None else new[done : done + n]
+                filled, done = filled + n, done + n
+        if filled == 0:
+            raise ValueError(
+                f"data: expected at least one row, got a stream without any in epoch {epoch}. "
+                "Do pass a stream that starts anew each epoch."
+            )
+        if not weighed:
+            raise ValueError(
+                "data: expected a weight above 0, got zeros only. Do leave them out to count all rows alike."
+            )
+        if rows is None:  # all there is fits in one
+            rows = room = -(-filled // plan.batch_size) * plan.batch_size
+        yield _buffer(plan, stage, rows, epoch, index, filled, last=True)
+        step = 0
+
+
+def _room(plan: Plan, chunk: Any) -> int:
+    """Rows of a buffer: whole batches, about BUFFER_BYTES, and no more than there are, where that is known."""
+    x, t, _ = _stage(1, chunk, plan.dtype)
+    batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
+    if plan.stream.rows is not None:
+        batches = min(batches, -(-plan.stream.rows // plan.batch_size))
+    return batches * plan.batch_size
+
+
+def _stage(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
+    """Where the rows of a buffer are gathered, in the order in which they come. Used again for every buffer."""
+    x, t, _ = chunk
+    return (
+        np.empty((rows, *x.shape[1:]), inputs_dtype(x.dtype, dtype)),
+        np.empty((rows, *t.shape[1:]), targets_dtype(t.dtype, dtype)),
+        np.empty(rows, dtype),
+    )
+
+
+def _buffer(plan: Plan, stage: Any, rows: int, epoch: int, index: int, count: int, last: bool) -> Buffer:
+    """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
+    order = generator_of(1, *plan.seed, epoch, index).permutation(count) if plan.shuffle else np.arange(count)
+    made: list[Any] = []
+    for kept in stage:
+        new = _aligned_zeros((rows, *kept.shape[1:]), kept.dtype)
+        np.take(kept[:count], order, 0, out=new[:count], mode="clip")  # this mode writes without a copy between
+        new[count : -(-count // plan.batch_size) * plan.batch_size] = kept[0]
+        made.append(new)
+    made[2][count:] = 0
+    first = index * (rows // plan.batch_size)
+    return Buffer(Part(made[0], made[1], made[2]), np.int32(first), np.int32(count), np.bool_(last))
+
+
+def _aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Memory that JAX takes as it is on a CPU, without a copy; nobody writes to it once it is handed over."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+# ---- read ahead
+
+
+def ahead(items: Generator[Any, None, None], put: Callable[[Any], Any] = jax.device_put) -> Generator[Any, None, None]:
+    """The items, each made and put on the device by one background thread while the one before it is in use.
+
+    An error of the thread is raised here. Close the iterator (or drop it) to end the thread; it ends before it makes
+    another item.
+    """
+    made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    room, stop = threading.Semaphore(1), threading.Event()
+    # these two belong to a thread
+    x64, device = jnp.result_type(float) == np.float64, jax.config.jax_default_device  # type: ignore[attr-defined]
+
+    def work() -> None:
+        try:
+            with jax.enable_x64(x64), jax.default_device(device):
+                room.acquire()
+                for item in items:
+                    made.put((put(item), None))
+                    del item
+                    room.acquire()  # until the last one has been taken
+                    if stop.is_set():
+                        break
+            made.put((None, StopIteration()))
+        except BaseException as error:
+            made.put((None, error))
+        finally:
+            items.close()
+
+    thread = threading.Thread(target=work, name="fnn stream", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = made.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            room.release()
+            yield item
+    finally:
+        stop.set()
+        room.release()
+        thread.join(timeout=10)  # it finishes the item under way; a source that hangs must not hang the program

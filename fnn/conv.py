@@ -1,0 +1,141 @@
+"""The convolution of images, and the layer that makes vectors of them."""
+
+from math import prod
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn import convolutions
+from fnn.activations import as_floats
+from fnn.convolutions import Convolution
+from fnn.linear import _draw
+from fnn.spec import factory
+from fnn.types import Array, Key, Layer, Shape, ShapeError
+from fnn.windows import sliding
+
+
+@factory
+def conv2d(
+    features: int,
+    window: Any,
+    stride: Any = (1, 1),
+    padding: Any = "SAME",
+    dilation: Any = (1, 1),
+    groups: int = 1,
+    bias: bool = True,
+    weight_init: Any = None,
+    bias_init: Any = 0.0,
+) -> Layer:
+    """A convolution of images: at each place of a sliding window a fully connected layer, with the same weights.
+
+    `y[n, i, j, o] = b[o] + Σ_{k, l, c} x[n, i s - p + k d, j s' - p' + l d', c] w[k, l, c, o]`, with strides `s s'`,
+    dilations `d d'`, and `p p'` rows above and columns left of padding, which are 0 as all beyond the image is. As
+    everywhere in the field, the window is not turned round: strictly a cross-correlation.
+
+    Backward: `dw[k, l, c, o] = Σ_{n, i, j} x[n, i s - p + k d, j s' - p' + l d', c] dy[n, i, j, o]`,
+    `db[o] = Σ_{n, i, j} dy[n, i, j, o]`, and `dx[n, i s - p + k d, j s' - p' + l d', c]` is the sum, over all that
+    reach it, of `Σ_o dy[n, i, j, o] w[k, l, c, o]`. LeCun et al. 1998, doi:10.1109/5.726791. `fnn.convolutions` has
+    how they are computed, on a CPU and elsewhere.
+
+    Args:
+        features: number of output channels, at least 1.
+        window: (height, width) of the kernel, at least 1 each; one number for both.
+        stride: by how much the window moves on, down and to the right.
+        padding: "SAME": as much as gives `⌈height/stride⌉ × ⌈width/stride⌉` outputs, half of it on each side and an
+            odd one below or on the right; "VALID": none; or ((top, bottom), (left, right)).
+        dilation: how far apart neighbours of the window are in the image.
+        groups: channels and features are cut into so many groups, and each group of features sees one group of
+            channels; with as many groups as channels it is a depthwise convolution. Divides both.
+        bias: whether there is a `b`.
+        weight_init, bias_init: as in `dense`; the default draws weights from a normal distribution with mean 0 and
+            standard deviation `sqrt(1/fan_in)`, where `fan_in = height × width × channels/groups` of the window.
+
+    Returns:
+        A layer from `(batch, height, width, channels)` to `(batch, rows, columns, features)` with params
+        `{"w": (kh, kw, channels/groups, features), "b": (features,)}`. Integer inputs are converted.
+
+    Raises:
+        ValueError: an argument is out of its range, or features cannot be cut into groups.
+        ShapeError: examples are not images, smaller than the window, or have channels that cannot be cut into groups.
+
+    >>> import fnn.conv, jax
+    >>> layer = fnn.conv.conv2d(20, (5, 5), stride=(2, 2))
+    >>> params, state, out_shape = layer.init(jax.random.key(0), (28, 28, 3))
+    >>> print(params["w"].shape, params["b"].shape, out_shape)
+    (5, 5, 3, 20) (20,) (14, 14, 20)
+    """
+    _whole("features", features, "conv2d(20, (5, 5))")
+    name = f"conv2d({features}, {window})"
+    _whole("groups", groups, "groups=1")
+    if features % groups:
+        raise ValueError(
+            f"{name}: expected features that can be cut into {groups} groups, got {features}. "
+            f"Do use {features + groups - features % groups} features, or other groups."
+        )
+    slide = sliding(name, window, stride, padding, dilation)
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        rows, columns = slide.over(name, in_shape)
+        if in_shape[-1] % groups:
+            raise ShapeError(
+                f"{name}: expected channels that can be cut into {groups} groups, got {in_shape[-1]} from {in_shape}. "
+                "Do use groups that divide the channels."
+            )
+        shape = (*slide.window, in_shape[-1] // groups, features)
+        deviation = prod(shape[:3]) ** -0.5 if weight_init is None else weight_init
+        params = {"w": _draw(deviation, jax.random.fold_in(key, 0), shape)}
+        if bias:
+            params["b"] = _draw(bias_init, jax.random.fold_in(key, 1), (features,))
+        return params, (), (rows.outputs, columns.outputs, features)
+
+    def over(x_shape: Shape, w: Array) -> Convolution:
+        if len(x_shape) != 4 or x_shape[-1] != groups * w.shape[2]:
+            raise ShapeError(
+                f"{name}: expected x of shape (batch, height, width, {groups * w.shape[2]}), got {x_shape}. "
+                "Do use the inputs that these parameters were made for."
+            )
+        return Convolution(*slide.over(name, x_shape[1:]), groups)
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x, w = as_floats(name, x), params["w"]
+        y = convolutions.outputs(x, w, over(x.shape, w))
+        return (y + params["b"] if bias else y), state, x
+
+    def backward(params: Any, x: Array, dy: Array) -> Any:
+        w = params["w"]
+        c = over(x.shape, w)
+        dparams = {"w": convolutions.by_weights(x, dy, c)}
+        if bias:
+            dparams["b"] = dy.sum((0, 1, 2))
+        return dparams, convolutions.by_inputs(dy, w, c)
+
+    return Layer(None, init, forward, backward)
+
+
+def _whole(what: str, value: Any, mend: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"conv2d: expected a whole number of {what}, at least 1, got {value!r}. Do write {mend}.")
+
+
+@factory
+def flatten() -> Layer:
+    """Each example as one vector: `(batch, height, width, channels)` to `(batch, height × width × channels)`.
+
+    In row-major order, channels fastest. Backward: `dx` is `dy` in the shape of `x`. Examples of any shape.
+
+    >>> import fnn.conv, jax
+    >>> fnn.conv.flatten().init(jax.random.key(0), (4, 4, 50))[2]
+    (800,)
+    """
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return (), (), (prod(in_shape),)
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        return x.reshape(x.shape[0], prod(x.shape[1:])), state, x
+
+    def backward(params: Any, x: Array, dy: Array) -> Any:
+        return (), dy.reshape(x.shape)
+
+    return Layer(None, init, forward, backward)

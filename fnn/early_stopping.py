@@ -1,0 +1,67 @@
+"""The end of an epoch: means over its rows, validation, the best parameters so far, patience. All in the program."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.batches import Batch, filled, metric_sums, nth, row_values, sizes, weighted_sum, whole
+from fnn.parts import Parts
+from fnn.state import where
+from fnn.types import Array, History, Part, Sums, TrainState
+
+VALIDATION_ROWS = 4_096  # rows evaluated at once
+
+
+def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
+    """The state and the history row at the end of an epoch."""
+    whole_epoch = going & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
+    loss, means = _means(s.sums, made.reduction)
+    row = History(loss, means, None, {})
+    end = s._replace(
+        epoch=s.epoch + whole_epoch.astype(jnp.int32), step=jnp.int32(0), sums=jax.tree.map(jnp.zeros_like, s.sums)
+    )
+    if validation is not None:
+        value, means = _means(_evaluated(made, s, validation), made.reduction)
+        row = row._replace(validation_loss=value, validation_metrics=means)
+        end = _judged(made, s, end, value if made.monitor == "loss" else means[made.monitor], whole_epoch)
+    row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
+    return end, row
+
+
+def _judged(made: Parts, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
+    """Whether these are the best parameters so far, and whether that has taken too long; NaN is never the best."""
+    value = value.astype(s.best_value.dtype)
+    least = s.settings.get("min_delta", 0.0)
+    better = value > s.best_value + least if made.mode == "max" else value < s.best_value - least
+    better = whole_epoch & better
+    wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
+    return end._replace(
+        best=where(better, (s.params, s.state), s.best),
+        best_value=jnp.where(better, value, s.best_value),
+        best_epoch=jnp.where(better, s.epoch, s.best_epoch),
+        wait=wait,
+        active=s.active & (wait.astype(value.dtype) < s.settings.get("patience", jnp.inf)),
+    )
+
+
+def _evaluated(made: Parts, s: TrainState, part: Part) -> Sums:
+    """Sums of the loss and the metrics over all rows of a part, as in prediction."""
+
+    def measured(batch: Batch) -> Sums:
+        y, _, _ = made.net.forward(s.params, s.state, batch.x, None, False)
+        total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
+        return Sums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
+
+    rows = part.x.shape[0]
+    size, batches = sizes(rows, VALIDATION_ROWS)
+    if batches == 1:
+        return measured(whole(part))
+    order = filled(jnp.arange(rows, dtype=jnp.int32), batches, size)
+    every = lax.map(lambda j: measured(nth(part, order, j, size)), jnp.arange(batches, dtype=jnp.int32))
+    return jax.tree.map(lambda a: a.sum(0), every)
+
+
+def _means(sums: Sums, reduction: str) -> tuple[Array, dict[str, Array]]:
+    count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
+    loss = sums.loss if reduction == "sum" else sums.loss / count
+    return loss, {name: total / count.astype(total.dtype) for name, total in sums.metrics.items()}

@@ -1,0 +1,63 @@
+"""What a network ends with, and what the loss wants: probabilities or logits. A mix-up trains, badly, in silence."""
+
+import re
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnn.activations import Activation
+from fnn.spec import Spec
+from fnn.types import Layer, TrainState
+
+LOGITS = re.compile(r"\b(sparse_)?(softmax|sigmoid)_(cross_entropy|focal)\b")
+PROBABILITIES = re.compile(r"\b(sparse_|binary_)?cross_entropy\b")
+ROWS = 64
+
+
+def warn_of_mix_up(net: Layer, loss: str, state: TrainState, x: jax.Array, stacklevel: int) -> None:
+    """Warn where a loss on logits is handed probabilities, or a loss on probabilities what a dense layer puts out.
+
+    Goes by the last layer, and where that is the user's own by the first outputs: whether their rows sum to 1.
+
+    Args:
+        net: the network.
+        loss: its name.
+        state: the state before the first step.
+        x: inputs.
+    """
+    last, factory = _last(net)
+    if LOGITS.search(loss):
+        if last in ("softmax", "sigmoid") or (factory is None and _sums_to_1(net, state, x[:ROWS])):
+            what = last if last in ("softmax", "sigmoid") else "probabilities, rows that sum to 1"
+            warnings.warn(
+                f"loss: {loss} expected logits, got {what} from the end of the network. "
+                "Do leave that layer out: the loss has it in itself. Apply it to what predict returns.",
+                stacklevel=stacklevel,
+            )
+    elif PROBABILITIES.search(loss) and factory == "dense":
+        logits = "sigmoid_cross_entropy" if "binary" in loss else loss.replace("cross_entropy", "softmax_cross_entropy")
+        warnings.warn(
+            f"loss: {loss} expected probabilities, got any numbers from {last} at the end of the network. "
+            f"Do use {logits}, or end the network with {'sigmoid' if 'binary' in loss else 'softmax'}.",
+            stacklevel=stacklevel,
+        )
+
+
+def _last(thing: Any) -> tuple[str, str | None]:
+    """The name of the last layer, and that of the factory of fnn that made it, if one did."""
+    spec = getattr(thing, "spec", None)
+    if not isinstance(spec, Spec):
+        return getattr(thing, "__name__", None) or str(thing), "elementwise" if isinstance(thing, Activation) else None
+    if getattr(spec.factory, "__name__", "") == "from_function":
+        return _last(dict(spec.arguments)["function"])
+    if getattr(spec.factory, "__name__", "") == "serial" and (layers := dict(spec.arguments).get("layers")):
+        return _last(layers[-1])
+    return str(spec), getattr(spec.factory, "__name__", None)
+
+
+def _sums_to_1(net: Layer, state: TrainState, x: jax.Array) -> bool:
+    forward = jax.jit(lambda params, state, x: net.forward(params, state, x, None, False)[0])
+    y = np.asarray(forward(state.params, state.state, x), np.float64)
+    return y.ndim == 2 and y.shape[1] > 1 and bool((y >= 0).all()) and bool(np.allclose(y.sum(1), 1.0, atol=1e-3))

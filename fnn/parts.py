@@ -1,0 +1,95 @@
+"""What a run is made of: the network, the loss, the optimizer and the others, once the settings are known."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import optax
+
+from fnn.losses import as_loss
+from fnn.types import Layer, Loss, Penalty
+
+
+class Recipe(NamedTuple):
+    """A run as it was asked for: net, loss, optimizer and penalty may be functions of the settings. Hashable."""
+
+    net: Any
+    loss: Any
+    optimizer: Any
+    penalty: Any
+    gradient: Callable[..., Any]
+    metrics: tuple[tuple[str, Callable[..., Any]], ...]
+    batch_size: int | None
+    shuffle: bool
+    reduction: str
+    monitor: str = "loss"  # or the metric on the validation rows that tells which parameters are best
+    mode: str = "min"  # or "max": which of it is best
+
+
+class Parts(NamedTuple):
+    """The same, once the settings are known, as the loop uses it."""
+
+    net: Layer
+    loss: Loss
+    optimizer: Any
+    gradient: Callable[..., Any]
+    metrics: dict[str, Any]
+    batch_size: int | None
+    shuffle: bool
+    reduction: str
+    monitor: str = "loss"
+    mode: str = "min"
+
+
+def parts(recipe: Recipe, settings: Mapping[str, Any]) -> Parts:
+    """The parts of a run with these settings."""
+    net = given("net", recipe.net, Layer, settings)
+    penalty = given("penalty", recipe.penalty, Penalty, settings)
+    loss = given_loss(recipe.loss, settings)
+    return Parts(
+        net=net,
+        loss=loss,
+        optimizer=given("optimizer", recipe.optimizer, optax.GradientTransformation, settings),
+        gradient=recipe.gradient(net, loss, penalty, recipe.reduction),
+        metrics=dict(recipe.metrics),
+        batch_size=recipe.batch_size,
+        shuffle=recipe.shuffle,
+        reduction=recipe.reduction,
+        monitor=recipe.monitor,
+        mode=recipe.mode,
+    )
+
+
+def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
+    """A part of the run, which may be given as a function of the settings."""
+    if thing is None or isinstance(thing, kind):
+        return thing
+    if getattr(thing, "is_factory", False) or str(getattr(thing, "__module__", "")).startswith("optax."):
+        raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Do call it.")
+    if not callable(thing):
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Do pass one.")
+    made = made_of(thing, settings)
+    if not isinstance(made, kind):
+        raise TypeError(
+            f"{name}: expected a {kind.__name__}, got a function of the settings that makes {type(made).__name__}. "
+            "Do return one."
+        )
+    return made
+
+
+def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    """What a function of the settings makes; a setting that it misses is named."""
+    try:
+        return function(settings)
+    except KeyError as missing:
+        raise ValueError(
+            f"settings: expected a number named {missing}, got {sorted(settings)}. Do pass settings={{{missing}: …}}."
+        ) from None
+
+
+def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
+    """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
+    if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
+        required = [p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]
+        loss = made_of(loss, settings) if len(required) == 1 else loss
+    return as_loss(loss)

@@ -1,0 +1,242 @@
+"""What a trained network says about any number of rows.
+
+Rows go through one compiled program in chunks of a fixed size, the last one filled up; so memory depends on that size
+and on what is kept of the outputs, not on the number of rows.
+"""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.streams import as_stream, inputs_dtype, is_stream, rechunked, warn_if_cut
+from fnn.types import Array, Layer, ShapeError
+
+
+def predict(
+    net: Layer,
+    run: Any,
+    x: Any,
+    batch_size: int = 1024,
+    *,
+    device: bool = False,
+    reduce: Any = None,
+    combine: Any = None,
+) -> Any:
+    """The outputs for all rows of `x`, in row order; computed in chunks by one compiled program.
+
+    Args:
+        net: the network.
+        run: what `fit` returned, or anything with `params` and `state`.
+        x: `(rows, ...)`; a `np.memmap` is never loaded whole. Or a stream of chunks: a generator, a generator
+            function, a data loader, `fnn.memory_mapped(...)`; of chunks `(x, t)` the `t` are left alone.
+        batch_size: rows at once; device memory depends on it, and not on the number of rows.
+        device: True leaves the result on the device, as JAX arrays; else NumPy arrays.
+        reduce: a function of the outputs of a chunk, `(batch, ...)`, that gives what is to be kept of them, one thing
+            a row, an array or a pytree of arrays: `reduce=lambda y: y.argmax(-1)` keeps classes, `jax.nn.softmax`
+            makes probabilities. It is compiled into the program: pass the same function again, and nothing compiles.
+        combine: an associative function that makes one thing of those of two rows, such as `jnp.add` or
+            `jnp.maximum`; the result is then that of all rows together, without a rows axis.
+
+    Returns:
+        `(rows, ...)`, or what `reduce` and `combine` make of it.
+
+    Raises:
+        MemoryError: the result would not fit in memory; it names its size. Before anything is computed, if the number
+            of rows is known.
+        ValueError, TypeError: `x` is not usable; or `reduce` does not keep one thing a row.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> net = fnn.serial(fnn.dense(2))
+    >>> params, state, _ = net.init(jax.random.key(0), (3,))
+    >>> run = fnn.Run(params, state, None, None)
+    >>> x = [[1, 2, 3]] * 5
+    >>> print(fnn.predict(net, run, x).shape, fnn.predict(net, run, x, reduce=lambda y: y.argmax(-1)).shape)
+    (5, 2) (5,)
+    >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
+    [5. 5.]
+    """
+    size = checks.whole_number("batch_size", batch_size, 1)
+    rows, size, chunks = _inputs(x, run_dtype(run), size)
+    program = _program(net, reduce, combine)
+    kept: Any = None
+    before: Any = None
+    for chunk, count in rechunked(chunks, size):
+        if kept is None:
+            made = outputs_of(net, run, chunk[0], reduce)
+            kept = _Combined(combine) if combine is not None else _Kept(made, rows, size, device)
+        now = program(run.params, run.state, chunk[0], np.int32(count)), count
+        if before is not None:  # fetched while the next chunk is computed
+            kept.add(*before)
+        before = now
+    if kept is None:
+        raise ValueError("x: expected at least one row, got a stream without any. Do pass rows.")
+    kept.add(*before)
+    return kept.result(device)
+
+
+def run_dtype(run: Any) -> Any:
+    """The dtype of a run's numbers: that of its parameters, or the default where there are none."""
+    leaves = jax.tree.leaves(run.params)
+    return np.dtype(leaves[0].dtype if leaves else jnp.result_type(float))
+
+
+@functools.lru_cache(maxsize=128)
+def _program(net: Layer, reduce: Any, combine: Any) -> Any:
+    """(params, state, x, how many rows are real) -> what is kept of the outputs."""
+
+    def of_chunk(params: Any, state: Any, x: Array, count: Array) -> Any:
+        y = net.forward(params, state, x, None, False)[0]
+        y = y if reduce is None else reduce(y)
+        return y if combine is None else _combined(combine, y, count)
+
+    return jax.jit(of_chunk)
+
+
+def outputs_of(net: Layer, run: Any, x: Any, reduce: Any) -> Any:
+    """The shapes of what is kept of a chunk's outputs; checked to be one thing a row."""
+    made = jax.eval_shape(_program(net, reduce, None), run.params, run.state, x, np.int32(0))
+    for leaf in jax.tree.leaves(made):
+        if leaf.shape[:1] != (len(x),):
+            raise ShapeError(
+                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({len(x)}, ...), got "
+                f"{leaf.shape}. Do reduce over the outputs of a row; rows are put together by combine=jnp.add."
+            )
+    return made
+
+
+def _combined(combine: Any, values: Any, count: Array) -> Any:
+    """The first `count` rows made one, by halves; where only one of a pair is real it is taken as it is."""
+    rows = jax.tree.leaves(values)[0].shape[0]
+    real = jnp.arange(rows, dtype=jnp.int32) < count
+    while rows > 1:
+        half = rows // 2
+        pairs = [jax.tree.map(lambda a, k=k: a[k : 2 * half : 2], (values, real)) for k in (0, 1)]  # noqa: B023
+        (left, _), (right, both) = pairs  # rows that are real come first
+        joined = jax.tree.map(
+            lambda new, old, both=both: jnp.where(both.reshape(-1, *[1] * (old.ndim - 1)), new, old),
+            jax.vmap(combine)(left, right),
+            left,
+        )
+        rest = jax.tree.map(lambda a, half=half: a[2 * half :], (values, real))
+        values, real = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (joined, pairs[0][1]), rest)
+        rows -= half
+    return jax.tree.map(lambda a: a[0], values)
+
+
+# ---- where the rows come from
+
+
+def _inputs(x: Any, dtype: Any, size: int) -> tuple[int | None, int, Iterator[Any]]:
+    """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
+    if is_stream(x):
+        stream = as_stream("x", x, once=True)
+        return stream.rows, min(size, stream.rows or size), _of_stream(stream, dtype)
+    if not isinstance(x, np.memmap):
+        whole = checks.rows("x", x)
+        if hasattr(x, "dtype") or hasattr(x, "dtypes"):
+            warn_if_cut("x", whole.dtype, dtype)
+        x = np.asarray(whole)
+    if x.ndim < 2 or not len(x):
+        raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+    return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
+
+
+def _slices(x: Any, dtype: Any, size: int) -> Iterator[Any]:
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        if isinstance(x, np.memmap):  # the others have been checked
+            part = checks.rows(f"x[{start}:{start + len(part)}]", part)
+        yield (np.asarray(part, inputs_dtype(x.dtype, dtype)),)
+
+
+def _of_stream(stream: Any, dtype: Any) -> Iterator[Any]:
+    for number, chunk in enumerate(stream.chunks((0,), 0, False)):
+        several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
+        x = np.asarray(checks.rows(f"x, chunk {number}", chunk[0] if several else chunk))
+        if x.ndim < 2:
+            raise ValueError(f"x, chunk {number}: expected shape (rows, features), got {x.shape}. Do reshape it.")
+        yield (np.asarray(x, inputs_dtype(x.dtype, dtype)),)
+
+
+# ---- where the results go
+
+
+class _Kept:
+    """One thing a row, in row order. Written in place where the number of rows is known."""
+
+    def __init__(self, made: Any, rows: int | None, size: int, device: bool):
+        self.rows, self.done, self.on_device = rows, 0, device and rows is not None
+        self.row_bytes = sum(a.size // size * a.dtype.itemsize for a in jax.tree.leaves(made))
+        self.parts: Any = []
+        if rows is None:
+            return
+        room = -(-rows // size) * size if device else rows
+        _check_room(self.row_bytes * room, rows, device)
+        new = jnp.zeros if device else np.empty
+        self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
+
+    def add(self, values: Any, count: int) -> None:
+        if self.rows is None:
+            _check_room(self.row_bytes * self.done, self.done, False)  # once more as much, to put them together
+            self.parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], values))
+        elif self.done + count > self.rows:
+            raise ValueError(f"x: expected {self.rows} rows, got more. Do give the stream its true number of rows.")
+        elif self.on_device:
+            self.parts = _written(self.parts, values, np.int32(self.done))
+        else:
+            for kept, new in zip(jax.tree.leaves(self.parts), jax.tree.leaves(values), strict=True):
+                kept[self.done : self.done + count] = np.asarray(new)[:count]
+        self.done += count
+
+    def result(self, device: bool) -> Any:
+        if self.rows is None:
+            whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self.parts)
+            return jax.device_put(whole) if device else whole
+        return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _written(whole: Any, part: Any, at: Array) -> Any:
+    return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, at, 0), whole, part)
+
+
+class _Combined:
+    """One thing of all rows."""
+
+    def __init__(self, combine: Any):
+        self.combine, self.value = combine, None
+
+    def add(self, value: Any, count: int) -> None:
+        self.value = value if self.value is None else self.combine(self.value, value)
+
+    def result(self, device: bool) -> Any:
+        return self.value if device else jax.tree.map(np.asarray, self.value)
+
+
+def _check_room(size: int, rows: int, device: bool) -> None:
+    """Raise now what would end the process later."""
+    free = _free_bytes(device)
+    if free is not None and size > free:
+        raise MemoryError(
+            f"predict: expected a result that fits in memory, got {size / 1e9:.3g} GB for {rows} rows with "
+            f"{free / 1e9:.3g} GB free. Do keep less of it (reduce=), or write it to a file chunk by chunk."
+        )
+
+
+def _free_bytes(device: bool) -> int | None:
+    """Memory that a result may take, None if it cannot be told."""
+    if device:
+        stats = jax.devices()[0].memory_stats() or {}
+        if "bytes_limit" in stats:
+            return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:  # what is "available" counts the pages of files that can be given up; os.sysconf's free pages do not
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

@@ -1,0 +1,112 @@
+"""From what a user hands over to a run that can start: rows checked and on the device, the parts traced together.
+
+Nothing is compiled here, so that what does not fit raises at once.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, named_arrays
+from fnn.data import held_rows
+from fnn.parts import Recipe, given, given_loss
+from fnn.programs import Program, program, shared
+from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
+
+
+class Asked(NamedTuple):
+    """A run as it was asked for, checked."""
+
+    recipe: Recipe
+    settings: dict[str, Any]
+    rows: Data
+    key: Any
+    params: Any
+    state: Any
+
+
+class Ready(NamedTuple):
+    """What it takes to run it."""
+
+    recipe: Recipe  # of shared parts
+    program: Program
+    start: Callable[[], TrainState]
+    state: TrainState  # shapes and dtypes
+    history: History  # of no epochs
+
+
+def _dtype(params: Any) -> Any:
+    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return floating[0] if floating else jnp.result_type(float)
+
+
+def rows_of(data: Any, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, np.ndarray | None]:
+    """The rows to train and to validate on, on the device; and which rows of the data the latter are, if they are."""
+    cut: list[str] = []
+    dtype = _dtype(params)
+    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut), None, None
+    if isinstance(validation, (int, float, np.number)):
+        seed = np.asarray(jax.random.key_data(key)).tolist()
+        at = held_rows(np.asarray(train.t), checks.fraction("validation", validation), seed)
+        others = np.setdiff1d(np.arange(len(train.x)), at)
+        # on the host, since on the device this would compile
+        train, held = (jax.tree.map(lambda a, at=at: jnp.asarray(np.asarray(a)[at]), train) for at in (others, at))
+    elif validation is not None:
+        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
+    checks.warn_of_cut(cut, dtype, 4)
+    return Data(train, held), at
+
+
+def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: list[str]) -> Part:
+    x, t = checks.inputs(f"{name}[0]", x, dtype, cut), checks.targets(f"{name}[1]", t, dtype, cut)
+    checks.same_rows(name, x, t)
+    own = "weights" if name == "data" else f"{name}[2]"
+    return Part(x, t, None if weights is None else checks.weights(own, weights, len(x), dtype))
+
+
+def made_ready(asked: Asked) -> Ready:
+    """Trace, without compiling, so that what does not fit raises now; and look at the targets' values."""
+    recipe, settings, rows, key, params, state = asked
+    try:
+        _check_start(asked)
+        recipe, settings = shared(recipe, settings, rows.train, params)
+        compiled = program(recipe)
+        start = functools.partial(compiled.init, key, rows, settings, params, state)
+        made = jax.eval_shape(start)
+        _, history = jax.eval_shape(compiled.run, made, rows, 0, 0)
+    except (ValueError, TypeError) as error:
+        error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
+        raise
+    net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
+
+    def outputs(params: Any, state: Any, x: Any) -> Any:
+        return net.forward(params, state, x, None, False)[0]
+
+    for part in rows:
+        if part is not None and loss.check is not None:
+            outputs = jax.eval_shape(
+                lambda p, s, x: net.forward(p, s, x, None, False)[0], made.params, made.state, part.x
+            )
+            loss.check(outputs, np.asarray(part.t))
+    return Ready(recipe, compiled, start, made, jax.tree.map(lambda a: np.zeros(0, a.dtype), history))
+
+
+def _check_start(asked: Asked) -> None:
+    """Given parameters and layer state must be those of the network."""
+    net = given("net", asked.recipe.net, Layer, asked.settings)
+    if asked.params is None and asked.state is None:
+        return
+    made = jax.eval_shape(lambda: net.init(jax.random.key(0), asked.rows.train.x.shape[1:])[:2])
+    mend = "Do pass what was trained with this network, such as run.params and run.state."
+    for name, expected, got in zip(("params", "state"), made, (asked.params, asked.state), strict=True):
+        if got is None:
+            continue
+        of, theirs = named_arrays.named(expected, name), named_arrays.named(got, name)
+        named_arrays.check_alike(name, f"those of {net}", of, theirs, mend, width=False)
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (expected, got)]
+        if structures[0] != structures[1]:
+            raise ShapeError(f"{name}: expected the structure {structures[0]}, got {structures[1]}. {mend}")

@@ -1,0 +1,49 @@
+"""A progress bar, where somebody can see it: on a terminal, with tqdm installed."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fnn.segments import Segment
+
+
+@contextlib.contextmanager
+def shown(wanted: bool, epochs: int, done: int) -> Iterator[Callable[[Segment], None]]:
+    """A function to be called with every segment.
+
+    Args:
+        wanted: False shows nothing.
+        epochs: in all.
+        done: those a resumed run has behind it.
+    """
+    bar = _bar(epochs, done) if wanted else None
+    if bar is None:
+        yield lambda segment: None
+        return
+
+    words: dict[str, str] = {}
+
+    def show(segment: Segment) -> None:
+        bar.update(len(segment.history.loss))
+        words["rows/s"] = f"{segment.rows_a_second:.3g}"
+        if len(segment.history.loss):
+            words["loss"] = f"{segment.history.loss[-1]:.4g}"
+            if segment.history.validation_loss is not None:
+                words["validation"] = f"{segment.history.validation_loss[-1]:.4g}"
+        bar.set_postfix(words)
+
+    try:
+        yield show
+    finally:
+        bar.close()
+
+
+def _bar(epochs: int, done: int) -> Any:
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm(total=epochs, initial=done, unit="epoch")

@@ -1,0 +1,91 @@
+"""The state of a training run: how it begins, and what every part of the loop does with such trees."""
+
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.parts import Parts
+from fnn.proximal import check_proximal
+from fnn.types import Array, Data, History, Key, Params, State, Sums, TrainState
+
+
+def start(
+    made: Parts, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
+) -> TrainState:
+    """The state before the first step: fresh parameters, or copies of the given ones."""
+    key_init, key_run = jax.random.split(key)
+    if params is None or state is None:
+        fresh_params, fresh_state, _ = made.net.init(key_init, data.train.x.shape[1:])
+        params, state = fresh_params if params is None else params, fresh_state if state is None else state
+    # copies: what the caller gave stays the caller's when this state is donated
+    params, state = jax.tree.map(jnp.copy, (params, state))
+    best = () if data.validation is None else jax.tree.map(jnp.copy, (params, state))
+    return TrainState(
+        params=params,
+        state=state,
+        optimizer=check_proximal(made.optimizer.init(params)),
+        key=jax.random.key_data(key_run),
+        settings=settings,
+        epoch=jnp.int32(0),
+        step=jnp.int32(0),
+        sums=zero_sums(params, made.metrics),
+        best=best,
+        best_value=jnp.full((), -jnp.inf if made.mode == "max" else jnp.inf, dtype_of(params)),
+        best_epoch=jnp.int32(-1),
+        wait=jnp.int32(0),
+        active=jnp.asarray(True),
+        diverged=jnp.full(2, -1, jnp.int32),
+    )
+
+
+def zero_sums(params: Params, metrics: dict[str, Any]) -> Sums:
+    """Of an epoch that has not begun."""
+    zero = jnp.zeros((), dtype_of(params))
+    return Sums(zero, zero, dict.fromkeys(metrics, zero))
+
+
+def blank_history(epochs: int, params: Params, metrics: dict[str, Any], validates: bool) -> History:
+    """Room for so many epochs, NaN where none has been."""
+    blank = jnp.full(epochs, jnp.nan, dtype_of(params))
+    names = dict.fromkeys(metrics, blank)
+    return History(blank, names, blank if validates else None, names if validates else {})
+
+
+def dtype_of(params: Params) -> Any:
+    """The dtype of the numbers of a run: that of its parameters, or the default where there are none."""
+    leaves = jax.tree.leaves(params)
+    return leaves[0].dtype if leaves else jnp.result_type(float)
+
+
+def where(condition: Array, new: Any, old: Any) -> Any:
+    """`jnp.where` on every leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every number of a tree is finite."""
+    return reduce(jnp.logical_and, [jnp.isfinite(a).all() for a in jax.tree.leaves(tree)], jnp.asarray(True))
+
+
+@jax.custom_batching.custom_vmap
+def any_member(condition: Array) -> Array:
+    """`condition`; under `vmap`, whether any member's holds, so that a loop's condition stays a scalar."""
+    return condition
+
+
+@any_member.def_vmap
+def _any_of_members(size: int, batched: Any, condition: Array) -> Any:
+    return any_member(condition.any(0)), False
+
+
+@jax.custom_batching.custom_vmap
+def largest(value: Array) -> Array:
+    """`value`; under `vmap` the largest of the members'. All that are active stand at the same step."""
+    return value
+
+
+@largest.def_vmap
+def _largest_of_members(size: int, batched: Any, value: Array) -> Any:
+    return largest(value.max(0)), False

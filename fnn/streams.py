@@ -1,0 +1,241 @@
+"""Data larger than memory, on the host: where rows come from in chunks of any size, and what a chunk must be."""
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.spec import Spec
+from fnn.types import ShapeError
+
+CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
+
+Seed = tuple[int, ...]
+
+
+class Stream(NamedTuple):
+    """Rows that come in chunks, anew each epoch. `fnn.memory_mapped` makes one; other sources become one by `fit`.
+
+    - `chunks(seed, epoch, shuffle)`: an iterable of `(x, t)` or `(x, t, weight)`, of any numbers of rows.
+    - `rows`: how many there are, where that is known.
+    """
+
+    spec: Any
+    chunks: Callable[[Seed, int, bool], Iterable[Any]]
+    rows: int | None = None
+
+    def __repr__(self) -> str:
+        return str(self.spec)
+
+
+def is_stream(data: Any) -> bool:
+    """Whether this is a source of chunks: a generator function, an object to iterate over, a `Stream`."""
+    if isinstance(data, Stream):
+        return True
+    table = isinstance(data, (tuple, list, dict, str, bytes)) or hasattr(data, "__array__") or hasattr(data, "to_numpy")
+    return not table and (callable(data) or hasattr(data, "__iter__"))
+
+
+def as_stream(name: str, source: Any, once: bool = False) -> Stream:
+    """A `Stream` from what a user has.
+
+    Args:
+        name: what errors call it.
+        source: a function that returns (or a generator function that yields) the chunks, called once an epoch, with
+            the epoch's number if it takes an argument (one without a default, or `epoch`); or an object that can be
+            iterated over again and again, as data loaders can; or a `Stream`.
+        once: one pass will do, so that a generator that runs already may be passed too.
+
+    >>> from fnn.streams import as_stream
+    >>> stream = as_stream("data", lambda epoch: [([[epoch]], [1.0])])
+    >>> list(stream.chunks((0,), 7, True))
+    [([[7]], [1.0])]
+    """
+    if isinstance(source, Stream):
+        return source
+    if hasattr(source, "__next__") and not once:
+        raise TypeError(
+            f"{name}: expected a stream that starts anew each epoch, got a {type(source).__name__}, which is used up "
+            "after one pass. Do pass the function that makes it."
+        )
+    if hasattr(source, "__iter__"):
+        return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source)
+    if not callable(source):
+        raise TypeError(
+            f"{name}: expected a stream of chunks, got {type(source).__name__}. Do pass a generator function."
+        )
+    takes_epoch = _takes_an_argument(source)
+    spec = Spec(getattr(source, "__name__", type(source).__name__))
+    return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source())
+
+
+def _takes_an_argument(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    # one with a default is no place for the epoch: a loop's lambda keeps its values so
+    return any(p.default is p.empty or p.name == "epoch" for p in positional)
+
+
+# ---- memory-mapped files
+
+
+def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None = None) -> Stream:
+    """A stream from `.npy` files that are never loaded whole: `fnn.fit(…, fnn.memory_mapped("x.npy", "t.npy"), …)`.
+
+    With shuffling, the blocks of `chunk_rows` rows are read in a new order each epoch, and rows are shuffled within
+    the buffer that many blocks go into. So a row meets those of other places in the file, though not every order of
+    the rows is possible. The order depends on the key and the epoch alone.
+
+    Args:
+        x, t, weight: paths of files written by `np.save`, or arrays (`np.memmap`), with as many rows each.
+        chunk_rows: rows of a block; None makes blocks of about 1 MB.
+
+    Raises:
+        ValueError: no rows, or not as many targets as inputs.
+
+    >>> import fnn.streams, numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/x.npy", np.zeros((1000, 3)))
+    ...     np.save(f"{folder}/t.npy", np.zeros(1000))
+    ...     stream = fnn.streams.memory_mapped(f"{folder}/x.npy", f"{folder}/t.npy", chunk_rows=300)
+    ...     print(stream, stream.rows, [len(x) for x, t in stream.chunks((0,), 0, False)])
+    memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
+    """
+    names = [name for name, value in (("x", x), ("t", t), ("weight", weight)) if value is not None]
+    arrays = [_mapped(f"memory_mapped: {name}", value) for name, value in zip(names, (x, t, weight), strict=False)]
+    for array in arrays[1:]:
+        checks.same_rows("memory_mapped", arrays[0], array)
+    rows = len(arrays[0])
+    row_bytes = max(1, sum(a.nbytes for a in arrays) // rows)
+    size = max(1, CHUNK_BYTES // row_bytes)
+    if chunk_rows is not None:
+        size = checks.whole_number("chunk_rows", chunk_rows, 1)
+
+    def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterator[Any]:
+        starts = np.arange(0, rows, size)
+        for start in generator_of(2, *seed, epoch).permutation(starts) if shuffle else starts:
+            yield tuple(a[start : start + size] for a in arrays)
+
+    return Stream(
+        Spec(f"memory_mapped({', '.join(f'{n}{list(a.shape)}' for n, a in zip(names, arrays, strict=True))})"),
+        chunks,
+        rows,
+    )
+
+
+def _mapped(name: str, value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)):
+        try:
+            value = np.load(value, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
+    if not hasattr(value, "shape") or not hasattr(value, "nbytes"):
+        raise TypeError(f"{name}: expected a path or an array, got {type(value).__name__}. Do pass the file's name.")
+    if value.ndim == 0 or value.size == 0:
+        raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Do pass data.")
+    return value
+
+
+def generator_of(*words: int) -> np.random.Generator:
+    """NumPy's Philox from these numbers: the same on every machine."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+
+
+# ---- chunks, checked on arrival
+
+
+def inputs_dtype(given: Any, dtype: Any) -> Any:
+    """Of inputs in a run of this dtype: bytes stay bytes (images), other numbers become floats."""
+    return np.dtype(np.uint8) if given == np.uint8 else np.dtype(dtype)
+
+
+def targets_dtype(given: Any, dtype: Any) -> Any:
+    """Of targets in a run of this dtype: floats of it, integers (class numbers) as JAX is set to have them."""
+    return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(np.int64))
+
+
+def checked(name: str, value: Any, dtype: Any) -> tuple[Any, Any, Any]:
+    """A chunk `(x, t)` or `(x, t, weight)`, as NumPy arrays that may still want a cast; the weight may be None."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
+        raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Do yield these.")
+    x, t = np.asarray(checks.rows(f"{name}, x", value[0])), np.asarray(checks.rows(f"{name}, t", value[1]))
+    if x.ndim < 2:
+        raise ValueError(f"{name}, x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+    checks.same_rows(name, x, t)
+    _fits(f"{name}, x", x, dtype, np.int32 if np.dtype(dtype).itemsize < 8 else np.int64, "scale them to floats")
+    _fits(f"{name}, t", t, dtype, jax.dtypes.canonicalize_dtype(np.int64), "renumber them")
+    if len(value) == 2 or value[2] is None:
+        return x, t, None
+    w = np.asarray(checks.rows(f"{name}, weights", value[2]))
+    if w.shape != (len(x),):
+        raise ValueError(f"{name}, weights: expected shape ({len(x)},), got {w.shape}. Do pass one weight a row.")
+    if (w < 0).any():
+        row = int(np.argmax(w < 0))
+        raise ValueError(f"{name}, weights: expected at least 0, got {w[row]} in row {row}. Do use 0 to leave it out.")
+    return x, t, w
+
+
+def _fits(name: str, array: Any, dtype: Any, integer: Any, mend: str) -> None:
+    """Numbers that a cast would turn into others."""
+    if array.dtype.kind in "iu":
+        low, high, room = int(array.min()), int(array.max()), np.iinfo(integer)
+        if low < room.min or high > room.max:
+            raise ValueError(f"{name}: expected integers that fit {room.dtype}, got {low} to {high}. Do {mend}.")
+    elif array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
+        largest = np.abs(array).max()
+        if largest > float(jnp.finfo(dtype).max):
+            raise ValueError(f"{name}: expected numbers that fit {np.dtype(dtype)}, got {largest:g}. Do scale them.")
+
+
+def warn_if_cut(name: str, given: Any, dtype: Any) -> None:
+    """Float64 that the caller has chosen loses digits in a float32 run: say so once."""
+    if given == np.float64 and np.dtype(dtype).itemsize < 8:
+        checks.warn_of_cut([name], dtype, 4)
+
+
+def rechunked(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """Chunks of exactly `size` rows from chunks of any, in order, and how many of their rows are real.
+
+    The last one is filled up with its first row. Arrays of a chunk have as many rows each.
+
+    >>> import numpy as np
+    >>> from fnn.streams import rechunked
+    >>> [(x.tolist(), count) for (x,), count in rechunked([(np.arange(3),), (np.arange(3, 5),)], 4)]
+    [([0, 1, 2, 3], 4), ([4, 4, 4, 4], 1)]
+    """
+    held: list[tuple[Any, ...]] = []
+    count = 0
+    for chunk in chunks:
+        done = 0
+        while done < len(chunk[0]):
+            n = min(size - count, len(chunk[0]) - done)
+            part = tuple(a[done : done + n] for a in chunk)
+            done, count = done + n, count + n
+            if count == size:
+                yield _joined([*held, part]), count
+                held, count = [], 0
+            else:  # a copy: the source may use its memory again
+                held.append(tuple(np.array(a) for a in part))
+    if count:
+        whole = _joined(held)
+        yield tuple(np.concatenate([a, np.repeat(a[:1], size - count, 0)]) for a in whole), count
+
+
+def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    if len(parts) == 1:
+        return parts[0]
+    if any(
+        a.shape[1:] != b.shape[1:] or a.dtype != b.dtype for part in parts for a, b in zip(part, parts[0], strict=True)
+    ):
+        got = sorted({str([(a.shape[1:], a.dtype.name) for a in part]) for part in parts})
+        raise ShapeError(f"chunks: expected rows of one shape and dtype, got {' and '.join(got)}. Do make them alike.")
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

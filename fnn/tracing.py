@@ -1,0 +1,134 @@
+"""What a function computes, as its traced program: to tell whether two functions are the same, and to lift numbers.
+
+`optax.sgd(0.1)` is a new pair of closures each time, unequal to the last one; its traced program is not new. Two
+programs with the same operations on the same constants are interchangeable, and two that differ in numbers only become
+one when these numbers are made arguments of it.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+
+class Traced(NamedTuple):
+    """A function's program.
+
+    - `digest`: equal for two functions that compute the same, the lifted numbers apart.
+    - `exact`: False where it holds something that has no description but its address; then equal digests prove nothing.
+    - `numbers`: those lifted, as NumPy numbers, in order; equal ones once.
+    - `call(numbers, *arguments)`: the function, with such numbers.
+    """
+
+    digest: str
+    exact: bool
+    numbers: tuple[Any, ...]
+    call: Callable[..., Any]
+
+
+def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) -> Traced:
+    """Trace a function of arrays (or their shapes and dtypes); with `lift` its floating numbers become arguments.
+
+    0 and 1 are not lifted, since XLA knows how to leave them out.
+
+    >>> import jax.numpy as jnp
+    >>> from fnn.tracing import traced
+    >>> one, two = (traced(lambda x, by=by: by * x, jnp.ones(2), lift=True) for by in (0.5, 0.25))
+    >>> print(one.digest == two.digest, float(one.numbers[0]), two.call(one.numbers, jnp.ones(2)))
+    True 0.5 [0.5 0.5]
+    """
+    closed, made = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    places: dict[tuple[int, int], int] = {}
+    numbers: list[Any] = []
+    for i, equation in enumerate(closed.jaxpr.eqns if lift else ()):
+        for k, value in enumerate(equation.invars):
+            if _is_number(value):
+                number = np.asarray(value.val, value.aval.dtype)[()]
+                same = [n for n, other in enumerate(numbers) if (other.dtype, other) == (number.dtype, number)]
+                places[i, k] = same[0] if same else len(numbers)
+                numbers += [] if same else [number]
+    structure = jax.tree.structure(made)
+    text, exact = _without_addresses(
+        f"{_described(closed.jaxpr, places)} {_text(closed.consts)} "
+        f"{jax.tree.structure(arguments)} {structure}"  # the types in the result too: they are part of what it is
+    )
+
+    def call(numbers: Any, *arguments: Any) -> Any:
+        leaves = _evaluated(closed, places, numbers, jax.tree.leaves(arguments))
+        return jax.tree.unflatten(structure, leaves)
+
+    return Traced(hashlib.sha256(text.encode()).hexdigest(), exact, tuple(numbers), call)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a floating number that is written into the program."""
+    kind: Any = value.aval
+    if not isinstance(value, core.Literal) or kind.shape or not jnp.issubdtype(kind.dtype, jnp.floating):
+        return False
+    return float(value.val) not in (0.0, 1.0) and bool(np.isfinite(float(value.val)))
+
+
+def _evaluated(closed: Any, places: dict[tuple[int, int], int], numbers: Any, arguments: list[Any]) -> list[Any]:
+    """Run a program operation by operation, with other numbers in these places."""
+    known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    known |= zip(closed.jaxpr.invars, arguments, strict=True)
+
+    def read(place: tuple[int, int] | None, value: Any) -> Any:
+        if place in places:
+            return jnp.asarray(numbers[places[place]]).astype(value.aval.dtype)
+        return value.val if isinstance(value, core.Literal) else known[value]
+
+    for i, equation in enumerate(closed.jaxpr.eqns):
+        values = [read((i, k), value) for k, value in enumerate(equation.invars)]
+        made = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
+        known |= zip(equation.outvars, made if equation.primitive.multiple_results else [made], strict=True)
+    return [read(None, value) for value in closed.jaxpr.outvars]
+
+
+# ---- a program as text: every operation, every constant; two with the same text compute the same
+
+
+def _described(jaxpr: Any, places: dict[tuple[int, int], int] | None = None) -> str:
+    names: dict[Any, str] = {}
+
+    def name(value: Any) -> str:
+        if isinstance(value, core.Literal):
+            return f"{value.aval.str_short()}={_text(value.val)}"
+        return names.setdefault(value, f"v{len(names)}:{value.aval.str_short()}")
+
+    lines = [f"{[name(v) for v in (*jaxpr.constvars, *jaxpr.invars)]}"]
+    for i, equation in enumerate(jaxpr.eqns):
+        inputs = [
+            f"number {places[i, k]}:{value.aval.str_short()}" if places and (i, k) in places else name(value)
+            for k, value in enumerate(equation.invars)
+        ]
+        lines.append(f"{[name(v) for v in equation.outvars]} {equation.primitive} {inputs} {_text(equation.params)}")
+    return "\n".join([*lines, f"{[name(v) for v in jaxpr.outvars]}"])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, core.ClosedJaxpr):
+        return f"({_described(value.jaxpr)} {_text(value.consts)})"
+    if isinstance(value, core.Jaxpr):
+        return f"({_described(value)})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
+    if type(value) in (tuple, list):
+        return "[" + ", ".join(map(_text, value)) + "]"
+    if hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "__array__"):
+        if jnp.issubdtype(value.dtype, jax.dtypes.extended):
+            value = jax.random.key_data(value)
+        array = np.asarray(value)
+        return f"{array.dtype}{array.shape}{hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
+    return str(value)
+
+
+def _without_addresses(text: str) -> tuple[str, bool]:
+    """The text without the addresses of objects, and whether there were none."""
+    bare = re.sub(r"0x[0-9a-f]+", "0x", text)
+    return bare, bare == text

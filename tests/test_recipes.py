@@ -1,0 +1,98 @@
+"""The programs of `docs/recipes.md` do what it says."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import fnn
+
+TEXT = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+SECTIONS = {head.strip(): body for head, body in re.findall(r"^## (.*)\n((?:(?!^## ).*\n?)*)", TEXT, re.M)}
+PRELUDE = re.search(r"```python\n(.*?)```", TEXT, re.S)[1]
+
+
+def names(section):
+    """What the program of a section leaves behind."""
+    space = {}
+    for program in (PRELUDE, *re.findall(r"```python\n(.*?)```", SECTIONS[section], re.S)):
+        exec(program, space)
+    return space
+
+
+def fitted(space, optimizer, **arguments):
+    return fnn.fit(space["net"], space["loss"], optimizer, (space["x"], space["t"]), progress=False, **arguments)
+
+
+def length(tree):
+    return float(np.sqrt(sum((np.asarray(a, float) ** 2).sum() for a in jax.tree.leaves(tree))))
+
+
+def close(a, b, atol=1e-6):
+    for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(p, q, atol=atol)
+
+
+def test_every_recipe_is_tested():
+    source = Path(__file__).read_text()
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 6
+
+
+def test_gradient_clipping():
+    space = names("Gradient clipping")
+    start = fitted(space, optax.sgd(0.1), epochs=0).params
+    step = jax.tree.map(np.subtract, space["run"].params, start)
+    assert length(step) == pytest.approx(0.1, rel=1e-5)  # learning rate times length 1
+    free = fnn.fit(space["net"], space["loss"], optax.sgd(0.1), (space["x"], 1000 * space["t"]), epochs=1)
+    free = jax.tree.map(np.subtract, free.params, start)
+    assert length(free) > 10
+    close(step, jax.tree.map(lambda a: a * 0.1 / length(free), free), atol=1e-5)  # the same direction
+
+
+def test_accumulation_over_4_batches_of_8_equals_one_batch_of_32():
+    space = names("Accumulation over several batches")
+    close(space["run"].params, fitted(space, optax.sgd(0.1), epochs=3).params)
+    assert int(space["run"].train_state.optimizer.gradient_step) == 3
+
+
+def test_a_moving_average_of_the_parameters():
+    space = names("A moving average of the parameters")
+    trail = [fitted(space, space["optimizer"], epochs=k).params for k in range(5)]
+    average = trail[0]
+    for params in trail[1:]:
+        average = jax.tree.map(lambda a, p: 0.9 * a + 0.1 * p, average, params)
+    close(space["averaged"].params, average)
+    expected = space["net"].forward(average, space["run"].state, space["x"], None, False)[0]
+    np.testing.assert_allclose(space["y"], expected, atol=1e-5)
+    assert not np.allclose(space["y"], fnn.predict(space["net"], space["run"], space["x"]), atol=1e-3)
+
+
+def test_mixed_precision():
+    space = names("Mixed precision")
+    run = space["run"]
+    assert {a.dtype for a in jax.tree.leaves(run.params)} == {np.dtype("float32")}
+    wide = fitted(space, optax.sgd(0.1), epochs=4)
+    np.testing.assert_allclose(run.history.loss, wide.history.loss, rtol=0.02)
+    assert not np.array_equal(run.history.loss, wide.history.loss)  # but it was computed in another precision
+
+
+def test_learning_rate_schedules():
+    space = names("Learning-rate schedules")
+    params = fitted(space, optax.sgd(0.1), epochs=0).params
+    for step in range(4):  # one step at a time, each with the rate that the schedule has there
+        rate = float(space["rate"](step))
+        assert rate == pytest.approx(0.1 * 0.5 ** (step / 2))
+        params = fitted(space, optax.sgd(rate), epochs=1, params=params).params
+    close(space["run"].params, params)
+
+
+def test_early_stopping():
+    space = names("Early stopping")
+    run, losses = space["run"], space["run"].history.validation_loss
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 21 < 2000
+    score = fnn.evaluate(space["net"], run, space["held"], {"loss": space["loss"]})["loss"]
+    assert score == pytest.approx(losses[best], rel=1e-5)
