@@ -19,7 +19,7 @@ import optax
 
 import fnn
 from bench.step import LOSS, NET, rows
-from bench.timing import in_turn, report, save
+from bench.timing import Timing, in_turn, report, save
 from fnn.progress import shown
 from fnn.segments import SEGMENT_SECONDS, segments
 
@@ -96,7 +96,9 @@ def main(rounds: int = 15) -> str:
     large = fnn.trainer(net, loss, optax.sgd(0.1, momentum=0.9), batch_size=128)
     question = "An epoch of a whole run: one program, against segments of half a second"
     print(f"(about {2 * 3 * (rounds + 2) * SECONDS / 60:.0f} minutes)", file=sys.stderr)
-    lines, timings, figures = [], [], {}
+    lines: list[str] = []
+    timings: list[Timing] = []
+    figures: dict[str, float] = {}
     for name, training, data, size in (("2-3-2", small, rows(), None), ("digits", large, digits(), 128)):
         found = in_turn(candidates(name, training, data, size, epochs_for(training, data)), rounds)
         one, segmented, barred = (timing.middle for timing in found)

@@ -79,8 +79,15 @@ from fnn.norm import (
     batch_norm as batch_norm,
     layer_norm as layer_norm,
 )
+from fnn.precision import (
+    mixed_precision as mixed_precision,
+)
 from fnn.spec import (
     factory as factory,
+)
+from fnn.streams import (
+    Stream as Stream,
+    memory_mapped as memory_mapped,
 )
 from fnn.train import (
     trainer as trainer,
@@ -97,6 +104,7 @@ from fnn.types import (
     ShapeError as ShapeError,
     Trainer as Trainer,
     TrainingDiverged as TrainingDiverged,
+    TrainingInterrupted as TrainingInterrupted,
     TrainState as TrainState,
 )
 

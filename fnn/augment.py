@@ -205,7 +205,7 @@ def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
 
     >>> import fnn.augment, jax.numpy as jnp
     >>> x = jnp.array([[0, 51, 255]], jnp.uint8)
-    >>> print(fnn.augment.rescale(1 / 255).forward((), (), x, None, False)[0])
+    >>> print(fnn.augment.rescale(1 / 255).forward((), (), x, None, False)[0].round(3))
     [[0.  0.2 1. ]]
     """
 

@@ -88,4 +88,5 @@ def one_sided(function: Callable[[Any], Array], point: Any, direction: Any, step
     direction leads into.
     """
     values = [function(jax.tree.map(lambda p, d, k=k: p + k * step * d, point, direction)) for k in range(7)]
-    return sum(c * (v - values[0]) for c, v in zip(ONE_SIDED[1:], values[1:], strict=True)) / step
+    rises = jnp.stack([v - values[0] for v in values[1:]])
+    return jnp.tensordot(jnp.asarray(ONE_SIDED[1:], rises.dtype), rises, 1) / step

@@ -14,23 +14,27 @@ from fnn.train import order_of
 from fnn.types import Array, Data, TrainState
 
 
-def message(recipe: Recipe, state: TrainState, rows: Data, settings: Mapping[str, Any], held: Any = None) -> str | None:
+def message(
+    recipe: Recipe, state: TrainState, rows: Data | None, settings: Mapping[str, Any], held: Any = None
+) -> str | None:
     """What happened, and where, if the run has diverged.
 
     Args:
         recipe: what the run was made of.
         state: its end: that before the bad step, which was undone.
-        rows: what it trained on.
+        rows: what it trained on; None where they came in a stream, and are gone.
         settings: those to show.
         held: which rows of the user's data are not among them.
     """
     epoch, step = np.asarray(state.diverged).tolist()
     if epoch < 0:
         return None
+    what = "" if rows is None else f": {_first_bad(recipe, state, rows, held)}"
+    look = "look for it in the chunks" if rows is None else "look at that row"
     return (
         f"training: expected finite numbers, got nan or inf in epoch {epoch}, step {step} (both counted from 0), "
-        f"settings {dict(settings)}: {_first_bad(recipe, state, rows, held)}. The parameters from before that step are "
-        "kept. Do lower the learning rate, clip the gradient (optax.clip_by_global_norm), or look at that row."
+        f"settings {dict(settings)}{what}. The parameters from before that step are kept. "
+        f"Do lower the learning rate, clip the gradient (optax.clip_by_global_norm), or {look}."
     )
 
 

@@ -12,10 +12,12 @@ from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
 from fnn.parts import Recipe, given, given_loss
-from fnn.preparation import Asked, Ready, made_ready, rows_of
-from fnn.programs import NUMBERS
+from fnn.preparation import Asked, Ready, first_row_of, made_ready, rows_of
+from fnn.programs import NUMBERS, shared
 from fnn.progress import shown
-from fnn.segments import joined, segment_seconds, segments
+from fnn.segments import Segment, joined, segment_seconds, segments
+from fnn.stream_training import fit_stream
+from fnn.streams import Stream, as_stream, is_stream
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 OWN_SETTINGS = ("patience", "min_delta", NUMBERS)
@@ -25,7 +27,7 @@ def fit(
     net: Layer,
     loss: Any,
     optimizer: Any,
-    data: tuple[Any, Any],
+    data: Any,
     *,
     epochs: int,
     key: Any = 0,
@@ -53,7 +55,9 @@ def fit(
 
     Args:
         net, loss, optimizer, penalty: as for `fnn.trainer`; each may be a function of the settings.
-        data: `(x, t)`, inputs and targets, as lists, NumPy, pandas or JAX arrays with as many rows each.
+        data: `(x, t)`, inputs and targets, as lists, NumPy, pandas or JAX arrays with as many rows each; or, larger
+            than memory, a stream of chunks `(x, t)` or `(x, t, weight)` anew each epoch: a generator function, a data
+            loader, `fnn.memory_mapped("x.npy", "t.npy")`. Rows of a stream are shuffled within buffers of 64 MB.
         epochs: how often every row is used.
         key: an integer seed, or a `jax.random.key`; equal keys give equal runs.
         batch_size: rows a step, the last batch may be smaller; None is the full batch, rows in the given order.
@@ -125,16 +129,22 @@ def fit(
         mode=checks.monitored(monitor, mode, patience, metrics, validation is not None),
     )
     key = checks.key(key)
-    rows, held = rows_of(data, validation, weights, key, params)
+    stream = as_stream("data", data) if is_stream(data) else None
+    take = rows_of if stream is None else first_row_of
+    rows, held = take(data if stream is None else stream, validation, weights, key, params)
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
-    kept = _kept(checkpoint, seconds, asked, ready, epochs)
-    end, history, names = _followed(ready, kept, asked, epochs, progress)
+    kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
+    if stream is None:
+        end, history, names = _followed(ready, kept, asked, epochs, progress)
+    else:
+        end, history, names = _streamed(stream, kept, asked, epochs, progress)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     run = Run(params, state, history, end, rows.train.x.shape[1:], held)
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
-    _tell_divergence(divergence.message(ready.recipe, end, rows, settings or {}, held), run, on_nan)
+    located = None if stream is not None else rows
+    _tell_divergence(divergence.message(ready.recipe, end, located, settings or {}, held), run, on_nan)
     return run
 
 
@@ -157,12 +167,12 @@ def _own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
 # ---- the run, and what the host does between its segments
 
 
-def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: int) -> Kept:
+def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: int, stream: Any) -> Kept:
     """What the folder holds, if it is of this run, and a writer to it."""
     if checkpoint is None:
         return Kept(None, ready.history, lambda *of: None, segment_seconds(None))
     folder = checkpoint
-    about = resume.description(*asked)
+    about = resume.description(*asked) | ({} if stream is None else {"stream": str(stream)})
     found = resume.found(folder, about, ready.state, ready.history)
     done = len(found.history.loss)
     if done > epochs:
@@ -192,6 +202,36 @@ def _followed(
                 break
         kept.write(state, pieces, True)
     return state, joined(pieces), names
+
+
+def _streamed(
+    stream: Stream, kept: Kept, asked: Asked, epochs: int, progress: bool
+) -> tuple[TrainState, History, list[str]]:
+    """The same where the rows come in chunks."""
+    pieces = [kept.history]
+    with noted() as names, shown(progress, epochs, len(kept.history.loss)) as show:
+
+        def between(segment: Segment) -> bool:
+            pieces.append(segment.history)
+            show(segment)
+            kept.write(segment.state, pieces)
+            return bool(names)
+
+        end, _ = fit_stream(
+            asked.recipe,
+            stream,
+            epochs=epochs,
+            key=asked.key,
+            settings=asked.settings,
+            validation=asked.rows.validation,
+            params=asked.params,
+            state=asked.state,
+            train_state=kept.state,
+            prepare=lambda recipe, settings, part: shared(recipe, settings, part, asked.params),
+            between=between,
+        )
+        kept.write(end, pieces, True)
+    return end, joined(pieces), names
 
 
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:

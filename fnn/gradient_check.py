@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -214,7 +215,7 @@ def slopes(
     def along(i: Array, k: Array) -> Slopes:
         moves = [_direction(leaf, k, most) * (i == j).astype(leaf.dtype) for j, leaf in enumerate(leaves)]
         direction = jax.tree.unflatten(jax.tree.structure(point), moves)
-        hand = sum(jnp.vdot(d, g) for d, g in zip(moves, jax.tree.leaves(by_hand), strict=True))
+        hand = reduce(jnp.add, [jnp.vdot(d, g) for d, g in zip(moves, jax.tree.leaves(by_hand), strict=True)])
         return Slopes(hand, *_complex_step(costs, point, direction), *difference(costs, point, direction))
 
     counts = [directions(leaf, most, tries) for leaf in leaves]
@@ -281,13 +282,13 @@ class _Leaves(NamedTuple):
     """Reductions of a long vector, leaf by leaf."""
 
     of: Array  # the leaf that each number belongs to
-    count: int
+    leaves: int
 
     def largest(self, values: Array) -> Array:
-        return jax.ops.segment_max(values, self.of, self.count)
+        return jax.ops.segment_max(values, self.of, self.leaves)
 
     def total(self, values: Array) -> Array:
-        return jax.ops.segment_sum(values, self.of, self.count)
+        return jax.ops.segment_sum(values, self.of, self.leaves)
 
     def normwise(self, difference: Array, value: Array) -> Array:
         """Largest difference over largest value; the difference itself where all values are 0; inf for nan."""
@@ -304,7 +305,7 @@ def _direction(leaf: Array, k: Array, most: int) -> Array:
     # scrambled by an odd multiplier and shifts: as good as random here, and nothing to compile
     bits = (place.astype(jnp.uint32) + k.astype(jnp.uint32) * jnp.uint32(leaf.size)) * jnp.uint32(2654435761)
     bits = (bits ^ (bits >> 15)) * jnp.uint32(2246822519)
-    return ((bits ^ (bits >> 13)).astype(leaf.dtype) / 2**31 - 1.0).reshape(leaf.shape)
+    return ((bits ^ (bits >> 13)).astype(leaf.dtype) / 2.0**31 - 1.0).reshape(leaf.shape)
 
 
 def _complex_step(costs: Callable[[Any], Array], point: Any, direction: Any) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from fnn import checks, named_arrays
 from fnn.data import held_rows
 from fnn.parts import Recipe, given, given_loss
 from fnn.programs import Program, program, shared
+from fnn.streams import Stream, checked
 from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
 
 
@@ -59,6 +60,32 @@ def rows_of(data: Any, validation: Any, weights: Any, key: Any, params: Any) -> 
         held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
     checks.warn_of_cut(cut, dtype, 4)
     return Data(train, held), at
+
+
+def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, None]:
+    """The first row of a stream, standing for the others where only shapes are asked for; and the rows to validate on."""
+    if weights is not None:
+        raise ValueError(
+            "weights: expected them in the chunks of the stream, as (x, t, weight), got an argument. Do yield them."
+        )
+    if isinstance(validation, (int, float, np.number)):
+        raise ValueError(
+            f"validation: expected rows (x, t) beside a stream, got the share {validation}. Do hold some rows back."
+        )
+    cut: list[str] = []
+    dtype = _dtype(params)
+    for number, chunk in enumerate(stream.chunks((0,), 0, False)):
+        if len(chunk[0]):
+            x, t, _ = checked(f"data, chunk {number}", chunk, dtype)
+            train = Part(jnp.asarray(x[:1]), jnp.asarray(t[:1]), jnp.ones(1, dtype))
+            break
+    else:
+        raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
+    held = None
+    if validation is not None:
+        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
+        checks.warn_of_cut(cut, dtype, 4)
+    return Data(train, held), None
 
 
 def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: list[str]) -> Part:

@@ -184,7 +184,7 @@ def test_what_is_no_layer_raises(thing, name):
             fnn.serial(fnn.relu, fnn.dense(3), fnn.relu),
             (28, 28),
             "layer 1, dense(3): expected examples of shape (fan_in,), got (28, 28). "
-            "Do make vectors of them before it: lambda x: x.reshape(len(x), -1). "
+            "Do put fnn.flatten() before it. "
             "(shapes up to here: (28, 28) -> (28, 28))",
         ),
         (

@@ -146,6 +146,7 @@ def sized(x, w, c):
 # ---- what else can be done with it
 
 LAYER = conv2d(6, (3, 2), stride=(2, 1), groups=2)
+SIZES = {"stride": (2, 1), "dilation": (1, 1), "pads": ((1, 1), (0, 1)), "groups": 2}
 
 
 def at(dtype="float64", rows=3):
@@ -172,6 +173,30 @@ def test_forward_mode_and_second_derivatives_are_right(x64):
         return (forward, twice), (along, LAYER.backward(params, x, dy)[0])
 
     assert normwise(*quick(slopes, params)) < 1e-12
+
+
+def test_the_three_products_are_each_others_transposes(x64):
+    (params, x), c = at(), sized(np.empty((3, 7, 5, 4)), np.empty((3, 2, 2, 6)), SIZES)
+    w, dy = params["w"], jnp.sin(outputs(params, x))
+    move = lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape)  # noqa: E731
+
+    def both_sides(x, w, dy):
+        """Of `<u, J v> = <Jᵀ u, v>`, where J comes from the products themselves, and Jᵀ from the transposes."""
+        for product, factors in (
+            (convolutions.outputs, (x, w)),
+            (convolutions.by_weights, (x, dy)),
+            (convolutions.by_inputs, (dy, w)),
+        ):
+            along = tuple(map(move, factors))
+            y, pull = jax.vjp(lambda *factors, f=product: f(*factors, c), *factors)
+            back = pull(jnp.sin(y))
+            for i in range(2):  # one factor at a time, so that neither hides behind the other
+                alone = tuple(a if i == j else 0 * a for j, a in enumerate(along))
+                slope = jax.jvp(lambda *factors, f=product: f(*factors, c), factors, alone)[1]
+                yield jnp.vdot(jnp.sin(y), slope), jnp.vdot(back[i], along[i])
+
+    for left, right in quick(lambda *factors: list(both_sides(*factors)), x, w, dy):
+        assert abs(left - right) < 1e-12 * abs(right)
 
 
 @pytest.mark.parametrize("in_cache", [0, convolutions.IN_CACHE], ids=["one by one", "at once"])

@@ -80,6 +80,10 @@ def test_float32_is_right_within_its_digits():
     assert result.ok, str(result)
 
 
+def test_large_leaves_are_right_in_float32():
+    assert check(fnn.serial(fnn.dense(300), fnn.tanh, fnn.dense(2))).ok
+
+
 def test_noise_and_normalisation_are_right(x64):
     net = fnn.serial(dense(4), fnn.batch_norm(), fnn.softplus, fnn.dropout(0.3), fnn.layer_norm(), fnn.dense(2))
     assert check(net).ok
@@ -100,9 +104,7 @@ def test_integer_inputs_have_no_derivative_and_are_left_out(x64):
 
 
 def test_nothing_to_check_raises():
-    with pytest.raises(
-        TypeError, match=r"x: expected floating inputs for a network without .*, got int32\. Do"
-    ):
+    with pytest.raises(TypeError, match=r"x: expected floating inputs for a network without .*, got int32\. Do"):
         fnn.check_gradients(fnn.serial(fnn.tanh), losses.squared_error, ((),), ((),), [[1], [2]], jnp.ones((2, 1)))
 
 

@@ -101,8 +101,7 @@ def test_examples_that_are_no_vectors_raise_at_init(in_shape):
     with pytest.raises(fnn.ShapeError) as caught:
         fnn.dense(3).init(KEY, in_shape)
     assert str(caught.value) == (
-        f"dense(3): expected examples of shape (fan_in,), got {in_shape}. "
-        "Do put fnn.flatten() before it."
+        f"dense(3): expected examples of shape (fan_in,), got {in_shape}. Do put fnn.flatten() before it."
     )
 
 

@@ -19,7 +19,7 @@ _sigmoid, _tanh, _relu, _elu = (IN_JAX[a] for a in (fnn.sigmoid, fnn.tanh, fnn.r
 
 
 def _dense(params: Any, x: Any) -> Any:
-    y = sum(x[:, i, None] * params["w"][i] for i in range(x.shape[1]))
+    y = jnp.einsum("ni,ij->nj", x, params["w"])
     return y + params["b"] if "b" in params else y
 
 
