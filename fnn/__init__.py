@@ -28,6 +28,13 @@ from fnn.activations import (
     softsign as softsign,
     tanh as tanh,
 )
+from fnn.augment import (
+    gaussian_noise as gaussian_noise,
+    random_crop as random_crop,
+    random_flip as random_flip,
+    random_shift as random_shift,
+    rescale as rescale,
+)
 from fnn.checkpoint import (
     load as load,
     save as save,
@@ -41,6 +48,10 @@ from fnn.combine import (
 )
 from fnn.complexity import (
     summary as summary,
+)
+from fnn.conv import (
+    conv2d as conv2d,
+    flatten as flatten,
 )
 from fnn.data import (
     hold_out as hold_out,
@@ -78,6 +89,11 @@ from fnn.noise import (
 from fnn.norm import (
     batch_norm as batch_norm,
     layer_norm as layer_norm,
+)
+from fnn.pooling import (
+    avg_pool as avg_pool,
+    global_avg_pool as global_avg_pool,
+    max_pool as max_pool,
 )
 from fnn.precision import (
     mixed_precision as mixed_precision,

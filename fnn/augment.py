@@ -38,10 +38,10 @@ def random_shift(most: int) -> Layer:
 
     >>> import fnn.augment, jax, jax.numpy as jnp
     >>> x = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)
-    >>> print(fnn.augment.random_shift(1).forward((), (), x, jax.random.key(7), True)[0][0, :, :, 0])
-    [[0 0 1]
-     [0 3 4]
-     [0 6 7]]
+    >>> print(fnn.augment.random_shift(1).forward((), (), x, jax.random.key(8), True)[0][0, :, :, 0])
+    [[0 0 0]
+     [0 0 1]
+     [0 3 4]]
     """
     name = f"random_shift({most})"
     most = _whole("random_shift", "most", most, 0)

@@ -63,7 +63,7 @@ def rows_of(data: Any, validation: Any, weights: Any, key: Any, params: Any) -> 
 
 
 def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, None]:
-    """The first row of a stream, standing for the others where only shapes are asked for; and the rows to validate on."""
+    """The first row of a stream, which stands for all where shapes are asked for; and the rows to validate on."""
     if weights is not None:
         raise ValueError(
             "weights: expected them in the chunks of the stream, as (x, t, weight), got an argument. Do yield them."

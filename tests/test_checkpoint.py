@@ -220,7 +220,7 @@ CHANGED_SLOPE = fnn.leaky_relu(0.3)._replace(value=mine)
         (fnn.residual(fnn.serial(mine), jnp.sin, mine), "mine, sin are"),
         (fnn.serial(peculiar()), "peculiar() is"),
     ],
-    ids=str,
+    ids=lambda thing: thing if isinstance(thing, str) else "layer",
 )
 def test_a_network_with_something_else_in_it_must_be_handed_over(path, layer, unknown):
     net = fnn.serial(fnn.dense(3), layer)

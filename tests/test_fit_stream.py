@@ -57,9 +57,7 @@ def test_divergence_on_a_stream_is_told():
     def wild(epoch):
         yield X, 1e30 * X[:, :2]
 
-    with pytest.warns(
-        fnn.TrainingDiverged, match=r"in epoch 0, step 0 .* Do .* look for it in the chunks"
-    ):
+    with pytest.warns(fnn.TrainingDiverged, match=r"in epoch 0, step 0 .* Do .* look for it in the chunks"):
         run = fnn.fit(NET, fnn.losses.squared_error, optax.sgd(0.1), wild, epochs=3, batch_size=32)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import activations, combine, linear, losses, noise, norm, penalties
+from fnn import activations, augment, combine, conv, linear, losses, noise, norm, penalties, pooling
 from tests.compare import normwise
+from tests.proof import convolutions
 from tests.proof.activations import ACTIVATIONS
 from tests.proof.boxes import BOX_LOSSES
 from tests.proof.layers import LAYERS
 from tests.proof.losses import LOSSES, TRANSFORMED
 from tests.proof.penalties import PENALTIES
 
+IMAGE_LAYERS = [case.name for case in convolutions.LAYERS]
 every_layer = pytest.mark.parametrize("case", LAYERS, ids=lambda case: f"{case.layer}")
 KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
@@ -45,13 +47,16 @@ def public(module, but):
     [
         (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], {"elementwise", "as_floats"}),
         (linear, [case.name for case in LAYERS], set()),
+        (conv, IMAGE_LAYERS, {"as_floats", "sliding"}),
+        (pooling, IMAGE_LAYERS, {"as_floats", "sliding", "taps", "add_taps"}),
+        (augment, IMAGE_LAYERS, {"as_floats", "scalar"}),
         (norm, [case.name for case in LAYERS], {"as_floats", "scalar"}),
         (noise, [case.name for case in LAYERS], {"as_floats", "scalar"}),
         (combine, [case.name for case in LAYERS], {"as_layer", "as_floats"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "scalar", "penalised", "on_weights"}),
     ],
-    ids=["activations", "linear", "norm", "noise", "combine", "losses", "penalties"],
+    ids=["activations", "linear", "conv", "pooling", "augment", "norm", "noise", "combine", "losses", "penalties"],
 )
 def test_everything_public_has_a_record(module, cases, but):
     names = public(module, but)

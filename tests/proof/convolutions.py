@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import augment, pooling
 from fnn.conv import conv2d, flatten
@@ -193,7 +194,7 @@ RESCALE_MISTAKES = {
     "offset in dy": lambda at, given, dy: {"params": (), "x": 0.25 * dy - 0.5},
 }
 
-FALLING = -jnp.arange(40.0).reshape(IMAGE)  # towards it the first of equals in row-major order is the largest
+FALLING = -np.arange(40.0).reshape(IMAGE)  # towards it the first of equals in row-major order is the largest
 LAYERS = [
     LayerCase("conv2d", conv2d(3, (2, 3)), convolution(SAME), CONV_MISTAKES, in_shape=IMAGE),
     LayerCase(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from tests.proof import activations, boxes, layers, losses, networks, penalties
+from tests.proof import activations, boxes, convolutions, layers, losses, networks, penalties
 from tests.proof.record import Part
 
 REGISTRY: dict[str, dict[str, Callable[[], Part]]] = {
     "activations": activations.RECORDS,
     "layers": layers.RECORDS,
+    "images": convolutions.RECORDS,
     "networks": networks.RECORDS,
     "losses": losses.RECORDS,
     "box losses": boxes.RECORDS,
