@@ -29,6 +29,7 @@ def task(rows=6, seed=0):
 # ---- by hand equals autodiff
 
 
+@pytest.mark.slow  # each rule is proven by itself in test_proof
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: str(case.loss))
 def test_by_hand_equals_autodiff_with_every_loss(case, x64):
     k = 4 if case.name == "class_weighted" else 3

@@ -14,12 +14,26 @@ from tests.proof.registry import ALL
 LEAST_PLANTED = 8
 
 
-@pytest.mark.parametrize("title", ALL)
-def test_a_part_is_right_in_every_regime_and_every_planted_error_is_found(title, x64):
-    found = examine(ALL[title]())
+LONG = ("4,096 rows", "one row")  # each has shapes of its own, and so another second or ten of compiling
+DEEP = [title for title in ALL if title.startswith("depth 10")]
+
+
+@pytest.mark.parametrize("title", [title for title in ALL if title not in DEEP])
+def test_a_part_is_right_and_every_planted_error_is_found(title, x64):
+    part = ALL[title]()
+    found = examine(part._replace(regimes={name: point for name, point in part.regimes.items() if name not in LONG}))
     assert found.wrong == []
     assert found.planted >= LEAST_PLANTED
-    assert {"random", "one row", "4,096 rows"} <= set(found.seen) or found.part.kind in ("network", "layer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ALL)
+def test_a_part_is_right_in_every_regime(title, x64):
+    part = ALL[title]()
+    found = examine(part)
+    assert found.wrong == []
+    assert {"random", "4,096 rows"} <= set(found.seen)
+    assert "one row" in found.seen or "batch_norm" in title
 
 
 @pytest.fixture(scope="module")
