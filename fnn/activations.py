@@ -362,8 +362,9 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
         elif key is None:
             raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         else:
-            # float32 for every dtype: the same key draws the same slopes
-            slope = jax.random.uniform(key, x.shape, jnp.float32, lower, upper).astype(x.dtype)
+            # drawn in float32 for every dtype, so that the same key draws the same slopes
+            share = jax.random.uniform(key, x.shape, jnp.float32).astype(x.dtype)
+            slope = lower + (upper - lower) * share
         return jnp.where(x > 0, x, slope * x), state, (x, slope)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:

@@ -27,7 +27,7 @@ every_sparse_loss = pytest.mark.parametrize(
 
 
 @every_loss
-@pytest.mark.parametrize("rows, k", [(5, 3), (1, 4), (4, 1)])
+@pytest.mark.parametrize("rows, k", [(5, 3), (4, 1)])
 def test_value_equals_the_formula_in_numpy(case, rows, k, x64):
     y, t = batch(case, rows, k)
     value = case.loss(y, t)

@@ -14,7 +14,7 @@ from tests.proof.registry import ALL
 LEAST_PLANTED = 8
 
 
-LONG = ("4,096 rows", "one row")  # each has shapes of its own, and so another second or ten of compiling
+LONG = ("4,096 rows", "one row", "200 steps")  # each has programs of its own: another second or ten of compiling
 DEEP = [title for title in ALL if title.startswith("depth 10")]
 
 

@@ -6,6 +6,7 @@ own function, normwise: the largest difference over the largest value of the lea
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from fnn.differences import one_sided
 from fnn.gradient_check import DIRECTIONS, LARGE, directions, slopes
 from tests.proof.plant import planted
 from tests.proof.record import Kink, Part, Point
+from tests.proof.regimes import QUICK
 
 LIMITS = {"value": 1e-12, "autodiff": 1e-12, "complex_step": 1e-13, "numerical": 1e-10}
 HALF_LIMITS = {"float32": 2e-5, "bfloat16": 2e-2}
@@ -80,9 +82,6 @@ def examine(part: Part) -> Found:
 
 
 # ---- four ways
-
-
-QUICK = {"xla_backend_optimization_level": 0}  # compiling is what takes the time
 
 
 class _Ways:
@@ -198,8 +197,16 @@ def _at_kink(part: Part, kink: Kink) -> float:
     Normwise; where that is the mean of both sides, against the larger of the two.
     """
     (at, given), dy = kink.point, incoming(part, kink.point)
-    derivatives = [part.rule(at, given, dy), jax.vjp(lambda at: part.forward(at, given), at)[1](dy)[0]]
-    slope = jax.jit(lambda move: one_sided(lambda at: (dy * part.forward(at, given)).sum(), at, move, kink.step))
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def both(at: Any) -> Any:
+        return part.rule(at, given, dy), jax.vjp(lambda at: part.forward(at, given), at)[1](dy)[0]
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def slope(move: Any) -> Any:
+        return one_sided(lambda at: (dy * part.forward(at, given)).sum(), at, move, kink.step)
+
+    derivatives = both(at)
     off, top = 0.0, 0.0
     leaves, tree = jax.tree.flatten(at)
     for i, leaf in enumerate(leaves):

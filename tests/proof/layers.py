@@ -40,8 +40,8 @@ def _prelu(params: Any, x: Any, given: Any) -> Any:
 
 
 def _rrelu(params: Any, x: Any, given: Any) -> Any:
-    drawn = jax.random.uniform(jax.random.wrap_key_data(given["key"]), x.shape, jnp.float32, 1 / 8, 1 / 3)
-    return jnp.where(x > 0, x, 0.0) + drawn.astype(x.dtype) * jnp.where(x > 0, 0.0, x)
+    drawn = _uniform(x, given["key"]).astype(x.dtype) / (24 / 5) + 1 / 8
+    return jnp.where(x > 0, x, 0.0) + drawn * jnp.where(x > 0, 0.0, x)
 
 
 def _uniform(x: Any, key: Any) -> Any:
