@@ -23,7 +23,7 @@ from fnn.shuffle import epoch_order
 from fnn.state import all_finite, any_member, blank_history, largest, start, where
 from fnn.types import Array, Data, History, Key, Params, State, Sums, Trainer, TrainState
 
-LONGEST_HISTORY = 16_384  # epochs that a history has room for where their number is traced
+LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
 NO_LIMIT = 2**31 - 1  # of steps
 
 
@@ -74,7 +74,7 @@ def trainer(
 
         `data` is `Data(train=Part(x, t, weight), validation=Part(...) or None)`. `settings` are numbers, traced;
         two are the loop's own: "patience" (epochs without a better validation before a run stops; default never)
-        and "min_delta" (how much better counts). `epochs` may be traced; the history then has room for 16,384 epochs,
+        and "min_delta" (how much better counts). `epochs` may be traced; the history then has room for 65,536 epochs,
         NaN where none was run. With `steps`, traced too, the run also ends after so many steps, within an epoch if
         need be, and the next call goes on there: the same bits in any pieces.
 
