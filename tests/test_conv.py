@@ -259,6 +259,7 @@ def test_weights_start_with_deviation_root_of_1_over_fan_in():
     assert abs(float(wider["b"].std()) - 0.1) < 0.03
 
 
+@pytest.mark.slow
 def test_a_network_with_all_of_it_passes_the_gradient_check(x64):
     net = fnn.serial(conv2d(3, 2), fnn.tanh, pooling.max_pool(2), pooling.avg_pool(2, 1), flatten(), fnn.dense(3))
     params, state, _ = net.init(KEY, (6, 5, 2))

@@ -71,6 +71,7 @@ def test_the_dtype_of_the_outputs_is_kept(case):
         np.testing.assert_allclose(np.asarray(value, np.float64), case.value(y, t), rtol=0.1, atol=0.1)
 
 
+@pytest.mark.slow
 @every_loss
 def test_a_row_does_not_depend_on_the_others(case, x64):
     y, t = batch(case)
