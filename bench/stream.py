@@ -28,8 +28,9 @@ import fnn
 from bench.timing import Timing, report, save
 from fnn.parts import Recipe
 from fnn.prediction import predict
-from fnn.stream_training import fit_stream
+from fnn.stream_training import stream_segments
 from fnn.streams import memory_mapped
+from fnn.train import from_recipe
 
 FEATURES, CLASSES, BATCH = 784, 10, 128
 MEMORY_BYTES = 400_000_000  # of the rows in memory
@@ -95,12 +96,12 @@ def on_the_stream(x: Path, t: Path, rounds: int) -> tuple[list[float], float, An
     drop(x)
     steps = -(-len(np.load(t, mmap_mode="r")) // BATCH)
     marks: list[tuple[float, int]] = []
-
-    def mark(segment: Any) -> None:
-        marks.append((time.perf_counter(), int(segment.state.step) or (steps if int(segment.state.epoch) else 0)))
-
     with Anonymous() as memory:
-        end, _ = fit_stream(RECIPE, memory_mapped(x, t), epochs=1, key=jax.random.key(0), between=mark)
+        one = fnn.Data(fnn.Part(np.zeros((1, FEATURES), np.float32), np.zeros(1, np.int32)))  # type: ignore[arg-type]
+        end = jax.jit(from_recipe(RECIPE).init)(jax.random.key(0), one)
+        for segment in stream_segments(RECIPE, memory_mapped(x, t), end, epochs=1):
+            end = segment.state
+            marks.append((time.perf_counter(), int(end.step) or (steps if int(end.epoch) else 0)))
     return _in_parts(marks, rounds), memory.above, fnn.Run(end.params, end.state, None, end)  # type: ignore[arg-type]
 
 

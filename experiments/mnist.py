@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import optax
 from matplotlib.figure import Figure as Picture
-from matplotlib.ticker import MaxNLocator
 
 import fnn
 from experiments.report import Figure, Result, at_least, at_most
@@ -142,21 +141,10 @@ def train(images: np.ndarray, labels: np.ndarray, seed: int, moved: bool, settin
 
 
 def confusion(runs: list[Trained]) -> Picture:
-    """How often each digit is taken for each; only the mistakes are coloured, the right ones would drown them."""
-    counts = np.zeros((10, 10), int)
-    for run in runs:
-        np.add.at(counts, (run.labels, run.predicted), 1)
-    wrong = counts * (1 - np.eye(10, dtype=int))
+    """All held-out images of all seeds."""
     picture = Picture(figsize=(5.6, 4.4), layout="constrained")
-    ax = picture.add_subplot()
-    shown = ax.imshow(wrong, cmap="Oranges", vmin=0)
-    for label, predicted in np.ndindex(10, 10):
-        if counts[label, predicted]:
-            dark = wrong[label, predicted] > 0.6 * wrong.max()
-            colour = "#999999" if label == predicted else "white" if dark else "black"
-            ax.text(predicted, label, str(counts[label, predicted]), ha="center", va="center", fontsize=8, color=colour)
-    ax.set(xlabel="predicted digit", ylabel="digit", xticks=range(10), yticks=range(10))
-    picture.colorbar(shown, label="images taken for another digit", shrink=0.9, ticks=MaxNLocator(integer=True))
+    labels, predicted = (np.concatenate([getattr(run, name) for run in runs]) for name in ("labels", "predicted"))
+    plots.confusion(labels, predicted, ax=picture.add_subplot())
     return picture
 
 

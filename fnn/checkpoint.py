@@ -218,11 +218,16 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
     if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
         raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Do read_checkpoint first.")
     path = os.path.join(folder, f"checkpoint-{number}.safetensors")
+    _keep_newest(2, folder, number)  # what a process left that was killed between writing and removing
     files.write(path, named_arrays.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
-    older = [n for n in _numbers(folder) if n < number]
-    for n in older[1:]:
-        os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
+    _keep_newest(1, folder, number)
     return path
+
+
+def _keep_newest(count: int, folder: str, number: int) -> None:
+    """Remove all but so many of the checkpoints before this one."""
+    for n in [n for n in _numbers(folder) if n < number][count:]:
+        os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
 
 
 def read_checkpoint(folder: Any) -> Checkpoint | None:

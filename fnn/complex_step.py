@@ -226,17 +226,7 @@ def _tanh(z: Array) -> Array:
     return jnp.where(right, size, -size)
 
 
-_CALLS = (
-    "jit",
-    "pjit",
-    "closed_call",
-    "core_call",
-    "custom_jvp_call",
-    "custom_vjp_call",
-    "remat",
-    "checkpoint",
-    "remat2",
-)
+_CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "sign", "argmax", "argmin")
 _STEPS_ONLY = ("is_finite", "floor", "ceil", "round")  # constant but for jumps
 _EXTREMES = {"reduce_max": 1.0, "argmax": 1.0, "reduce_min": -1.0, "argmin": -1.0}

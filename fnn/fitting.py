@@ -3,6 +3,7 @@ them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There i
 
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +14,10 @@ from fnn.gradients import autodiff
 from fnn.interrupts import noted
 from fnn.parts import Recipe, given, given_loss
 from fnn.preparation import Asked, Ready, first_row_of, made_ready, rows_of
-from fnn.programs import NUMBERS, shared
+from fnn.programs import NUMBERS
 from fnn.progress import shown
-from fnn.segments import Segment, joined, segment_seconds, segments
-from fnn.stream_training import fit_stream
+from fnn.segments import joined, segment_seconds, segments
+from fnn.stream_training import stream_segments
 from fnn.streams import Stream, as_stream, is_stream
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
@@ -135,10 +136,7 @@ def fit(
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
     kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
-    if stream is None:
-        end, history, names = _followed(ready, kept, asked, epochs, progress)
-    else:
-        end, history, names = _streamed(stream, kept, asked, epochs, progress)
+    end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     run = Run(params, state, history, end, rows.train.x.shape[1:], held)
     if names:
@@ -184,16 +182,20 @@ def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: i
 
 
 def _followed(
-    ready: Ready, kept: Kept, asked: Asked, epochs: int, progress: bool
+    ready: Ready, kept: Kept, asked: Asked, epochs: int, progress: bool, stream: Stream | None
 ) -> tuple[TrainState, History, list[str]]:
     """The end of the run, its history, and the signals that ended it early, if any did."""
-    state, pieces = kept.state, [kept.history]
+    state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
     if state is None:
         state = ready.start()
         net, loss = given("net", ready.recipe.net, Layer, asked.settings), given_loss(asked.recipe.loss, asked.settings)
-        warn_of_mix_up(net, loss.name, state, asked.rows.train.x, 4)
-    with noted() as names, shown(progress, epochs, int(state.epoch)) as show:
-        for segment in segments(ready.program.run, state, asked.rows, epochs, ready.recipe.batch_size, kept.seconds):
+        warn_of_mix_up(net, loss.name, state, rows.train.x, 4)
+    if stream is None:
+        following = segments(ready.program.run, state, rows, epochs, size, kept.seconds)
+    else:
+        following = stream_segments(ready.recipe, stream, state, epochs, rows.validation, kept.seconds)
+    with noted() as names, shown(progress, epochs, int(state.epoch)) as show, closing(following):
+        for segment in following:
             state = segment.state
             pieces.append(segment.history)
             show(segment)
@@ -202,36 +204,6 @@ def _followed(
                 break
         kept.write(state, pieces, True)
     return state, joined(pieces), names
-
-
-def _streamed(
-    stream: Stream, kept: Kept, asked: Asked, epochs: int, progress: bool
-) -> tuple[TrainState, History, list[str]]:
-    """The same where the rows come in chunks."""
-    pieces = [kept.history]
-    with noted() as names, shown(progress, epochs, len(kept.history.loss)) as show:
-
-        def between(segment: Segment) -> bool:
-            pieces.append(segment.history)
-            show(segment)
-            kept.write(segment.state, pieces)
-            return bool(names)
-
-        end, _ = fit_stream(
-            asked.recipe,
-            stream,
-            epochs=epochs,
-            key=asked.key,
-            settings=asked.settings,
-            validation=asked.rows.validation,
-            params=asked.params,
-            state=asked.state,
-            train_state=kept.state,
-            prepare=lambda recipe, settings, part: shared(recipe, settings, part, asked.params),
-            between=between,
-        )
-        kept.write(end, pieces, True)
-    return end, joined(pieces), names
 
 
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:

@@ -172,7 +172,7 @@ def check_gradients(
     @jax.jit  # one program: compiling is what takes the time
     def four_ways(p: Any) -> dict[str, Array]:
         by_hand, by_autodiff = (maker(p, state, x, t, weight, key, train).grads for maker in makers)
-        return compare(costs, p, by_hand, by_autodiff)
+        return figures(p, by_hand, by_autodiff, slopes(costs, p, by_hand))
 
     if not jax.tree.leaves(point):
         raise TypeError(
@@ -186,11 +186,6 @@ def check_gradients(
 
 
 # ---- the figures, as arrays with one number a leaf
-
-
-def compare(costs: Callable[[Any], Array], point: Any, by_hand: Any, by_autodiff: Any) -> dict[str, Array]:
-    """How far two derivatives of the sum of `costs` are from each other, a complex step and differences, by leaf."""
-    return figures(point, by_hand, by_autodiff, slopes(costs, point, by_hand))
 
 
 class Slopes(NamedTuple):

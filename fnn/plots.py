@@ -263,6 +263,57 @@ def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any =
     return _finished(figure, ax)
 
 
+def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = None, ax: Any = None) -> Any:
+    """How often each class (rows) is taken for each (columns). Only the mistakes are coloured: the right ones would
+    drown them.
+
+    Args:
+        targets: class numbers from 0, shape (rows,).
+        predicted: class numbers, likewise, such as `outputs.argmax(-1)`.
+        names: one a class; else their numbers.
+        ax: draw here.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: not as many of the one as of the other; not class numbers; too few names.
+
+    >>> from fnn import plots
+    >>> figure = plots.confusion([0, 0, 1, 1], [0, 1, 1, 1], names=["cat", "dog"])
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['1', '1', '2']
+    """
+    targets, predicted = np.asarray(targets), np.asarray(predicted)
+    if targets.shape != predicted.shape or targets.ndim != 1:
+        raise ValueError(
+            f"confusion: expected as many class numbers predicted as targets, got shapes {predicted.shape} and "
+            f"{targets.shape}. Do pass outputs.argmax(-1)."
+        )
+    for name, labels in (("targets", targets), ("predicted", predicted)):
+        if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
+            raise ValueError(f"{name}: expected class numbers from 0, got {labels.dtype}. Do pass integers.")
+    size = 1 + int(max(targets.max(initial=0), predicted.max(initial=0)))
+    if names is not None and len(names) < size:
+        raise ValueError(f"names: expected {size}, one a class, got {len(names)}. Do name all.")
+    size = size if names is None else len(names)
+    counts = np.zeros((size, size), int)
+    np.add.at(counts, (targets, predicted), 1)
+    wrong = counts * (1 - np.eye(size, dtype=int))
+    figure, ax = _axes(ax)
+    shown = ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
+    for t, p in np.argwhere(counts):
+        colour = "#999999" if t == p else "white" if wrong[t, p] > 0.6 * wrong.max() else "black"
+        ax.text(p, t, str(counts[t, p]), ha="center", va="center", fontsize=8, color=colour)
+    labels = [str(k) for k in range(size)] if names is None else names
+    ax.set(xlabel="predicted class", ylabel="class")
+    ax.set_xticks(range(size), labels, rotation=45 if any(len(label) > 3 for label in labels) else 0)
+    ax.set_yticks(range(size), labels)
+    ticks = np.unique(np.linspace(0, max(1, wrong.max()), 5).astype(int))
+    figure.colorbar(shown, ax=ax, label="rows taken for another class", shrink=0.9, ticks=ticks)
+    return figure
+
+
 def _axes(ax: Any, projection: str | None = None) -> tuple[Any, Any]:
     """The axes to draw on, and their figure."""
     try:

@@ -4,7 +4,7 @@ Whatever yields `Segment`s may stand in the place of `segments`: another source 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ def segments(
     epochs: int,
     batch_size: int | None,
     seconds: float,
-) -> Iterator[Segment]:
+) -> Generator[Segment, None, None]:
     """Go on with a run until so many epochs are done, or it has stopped. The first segment only compiles.
 
     Where there is nothing to do it yields nothing, and compiles nothing.
@@ -70,7 +70,7 @@ def segments(
 
 
 def _taken(history: History, epochs: int) -> History:
-    # a copy: a view would keep the room of 16,384 epochs alive
+    # a copy: a view would keep the room of LONGEST_HISTORY epochs alive
     return jax.tree.map(lambda h: np.asarray(h)[:epochs].copy(), history)
 
 

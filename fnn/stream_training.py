@@ -2,9 +2,9 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,11 @@ from fnn.batches import Batch
 from fnn.buffers import Buffer, Plan, ahead, buffers
 from fnn.early_stopping import end_epoch
 from fnn.parts import Recipe, given, given_loss, parts
-from fnn.segments import SEGMENT_SECONDS, Segment, joined
+from fnn.segments import SEGMENT_SECONDS, Segment
 from fnn.state import blank_history, dtype_of, largest
 from fnn.streams import as_stream
-from fnn.train import NO_LIMIT, Progress, _after, _step, from_recipe
-from fnn.types import Array, Data, History, Layer, Part, Rows, TrainState
+from fnn.train import NO_LIMIT, Progress, _after, _step
+from fnn.types import Array, History, Layer, Part, Rows, TrainState
 
 
 def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Array]]:
@@ -73,56 +73,40 @@ def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
     return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
 
 
-class _Programs(NamedTuple):
-    init: Callable[..., TrainState]
-    run_part: Callable[..., Any]
-
-
 @functools.lru_cache(maxsize=128)
-def _programs(recipe: Recipe) -> _Programs:
+def _compiled(recipe: Recipe) -> Callable[..., Any]:
     """Compiled once for each shape of buffer. The state is donated, the buffer is not."""
-    return _Programs(jax.jit(from_recipe(recipe).init), jax.jit(part_runner(recipe), donate_argnums=0))
+    return jax.jit(part_runner(recipe), donate_argnums=0)
 
 
-def fit_stream(
+def stream_segments(
     recipe: Recipe,
     source: Any,
-    *,
+    state: TrainState,
     epochs: int,
-    key: Any = None,
-    settings: Mapping[str, Any] | None = None,
     validation: Part | None = None,
-    params: Any = None,
-    state: Any = None,
-    train_state: TrainState | None = None,
+    seconds: float = SEGMENT_SECONDS,
     buffer_rows: int | None = None,
-    prepare: Callable[[Recipe, dict[str, Any], Part], tuple[Recipe, dict[str, Any]]] | None = None,
-    between: Callable[[Segment], Any] | None = None,
-) -> tuple[TrainState, History]:
-    """The host's loop of `fit` where the data are a stream.
+) -> Generator[Segment, None, None]:
+    """`fnn.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
+
+    The bits are those of a run that was never stopped, if the stream gives the same rows again and the buffers have
+    the same size. Close the iterator, or use it up, to end the thread that reads ahead.
 
     Args:
         recipe: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
             memory-mapped file.
         source: what `fnn.streams.as_stream` takes.
-        epochs: how many there are in all, those that `train_state` has done included.
-        key: a `jax.random.key`; needed unless `train_state` is given.
-        settings, validation, params, state: as for `fnn.trainer`'s `init`; copied.
-        train_state: go on from here, within an epoch if need be; copied. The bits are those of a run that was never
-            stopped, if the stream gives the same rows again and the buffers have the same size.
+        state: where to begin, within an epoch if need be; donated.
+        epochs: how many there are in all, those that `state` has behind it included.
+        validation: rows to validate on.
+        seconds: how long a segment should take.
         buffer_rows: rows of a buffer, a multiple of the batch size; None: about 64 MB, or all rows where they are
             fewer.
-        prepare: `(recipe, settings, part) -> (recipe, settings)`, called once with the rows of the first buffer: a
-            recipe that computes the same and whose program is there already.
-        between: called with every `Segment`, about half a second or what is left of a buffer. The run stops where it
-            returns True. The state in it is donated to the next one: `between` must copy what it keeps.
-
-    Returns:
-        `(train_state, history)`; the history of the epochs run here, as NumPy arrays.
 
     Raises:
         ValueError, TypeError: a chunk is not usable; the message has its number. If it is in the first buffer, before
-            anything compiles.
+            the run is compiled.
 
     >>> import fnn, fnn.stream_training, fnn.parts, jax, numpy as np, optax
     >>> def chunks(epoch):
@@ -130,101 +114,46 @@ def fit_stream(
     ...         yield part, 3 * part
     >>> recipe = fnn.parts.Recipe(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None,
     ...                           fnn.autodiff, (), 8, True, "mean", "loss", "min")
-    >>> end, history = fnn.stream_training.fit_stream(recipe, chunks, epochs=20, key=jax.random.key(0))
-    >>> print(end.params[0]["w"].round(4), history.loss.shape)
-    [[3.]] (20,)
+    >>> one = fnn.Data(fnn.Part(*next(chunks(0))))
+    >>> state = fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init(jax.random.key(0), one)
+    >>> for segment in fnn.stream_training.stream_segments(recipe, chunks, state, epochs=20):
+    ...     state = segment.state
+    >>> print(state.params[0]["w"].round(4), int(state.epoch))
+    [[3.]] 20
     """
-    settings = dict(settings or {})
-    if train_state is not None:
-        params, seed = train_state.params, words_of(train_state.key)
-    else:
-        seed = words_of(jax.random.key_data(jax.random.split(key)[1]))  # of the key that the state will have
-    plan = planned(recipe, source, buffer_rows, seed, settings, params)
-    done, step = (0, 0) if train_state is None else (int(train_state.epoch), int(train_state.step))
-    last = max(epochs, 1) if train_state is None else epochs  # with no epoch to run, a buffer still tells the shapes
-    now, pieces = train_state, [_no_history(recipe, plan, validation)]
-    with closing(ahead(buffers(plan, range(done, last), step))) as arriving:
-        for first in arriving:
-            if prepare is not None:
-                recipe, settings = prepare(recipe, settings, first.part)
-            programs = _programs(recipe._replace(shuffle=False))  # the host shuffles
-            if now is None:
-                one = Data(jax.tree.map(lambda a: a[:1], first.part), validation)
-                start = functools.partial(programs.init, key, one, settings, params, state)
-                _trace(programs.run_part, start, first, validation)
-                now = start()
-            else:
-                now = jax.tree.map(jnp.copy, now)
-            if epochs == 0:
-                break
-            rest = _after_it(first, arriving)
-            del first  # or it would be kept while the others train
-            for segment in stream_segments(programs.run_part, now, rest, plan.batch_size, validation, SEGMENT_SECONDS):
-                now = segment.state
-                pieces.append(segment.history)
-                if between is not None and between(segment) is True:
-                    break
-            break
-    assert now is not None  # a stream without rows has raised
-    return now, joined(pieces)
-
-
-def _after_it(first: Buffer, others: Iterator[Buffer]) -> Iterator[Buffer]:
-    """`itertools.chain`, which would hold on to the first."""
-    held = [first]
-    del first
-    yield held.pop()
-    yield from others
-
-
-def stream_segments(
-    run_part: Callable[..., Any],
-    state: TrainState,
-    arriving: Iterator[Buffer],
-    batch_size: int,
-    validation: Part | None,
-    seconds: float,
-) -> Iterator[Segment]:
-    """`fnn.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
-
-    Args:
-        run_part: what `part_runner` makes, compiled.
-        state: where to begin; donated.
-        arriving: the buffers from the one on that holds the batch that `state` stands at.
-        seconds: how long a segment should take.
-    """
-    steps = 0
-    for buffer in arriving:
-        if not bool(state.active):
-            return
-        end = int(buffer.first) - (-int(buffer.count) // batch_size)
-        epoch, step = int(state.epoch), int(state.step)
-        if steps == 0:
-            state, row, _ = run_part(state, buffer, validation, 0)  # compiles, and runs nothing
-            none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
-            weights = sum(a.size for a in jax.tree.leaves(state.params))
-            steps = max(1, int(0.1 * seconds / (1e-5 + 6 * weights * batch_size / 2e9)))  # a guess, measured from here
-            yield Segment(state, none, 0.0)
-        while step < end and bool(state.active):
-            begun = time.perf_counter()
-            state, row, ended = run_part(state, buffer, validation, steps)
-            reached = end if bool(ended) else int(state.step)  # waits for the end
-            elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
-            steps, step = max(1, int(seconds * taken / elapsed)), reached
-            # an epoch that diverged has no row
-            piece = jax.tree.map(lambda a: np.asarray(a)[None], row) if int(state.epoch) > epoch else none
-            yield Segment(state, piece, taken * batch_size / elapsed)
-
-
-def _no_history(recipe: Recipe, plan: Plan, validation: Any) -> History:
-    blank = blank_history(0, np.zeros(1, plan.dtype), dict(recipe.metrics), validation is not None)
-    return jax.tree.map(np.asarray, blank)
+    plan = _planned(recipe, source, buffer_rows, state)
+    run_part = _compiled(recipe._replace(shuffle=False))  # the host shuffles
+    done, step, steps = int(state.epoch), int(state.step), 0
+    if done >= epochs or not bool(state.active):
+        return
+    with closing(ahead(buffers(plan, range(done, epochs), step))) as arriving:
+        for buffer in arriving:
+            end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
+            epoch, step = int(state.epoch), int(state.step)
+            if steps == 0:
+                state, row, _ = run_part(state, buffer, validation, 0)  # compiles, and runs nothing
+                none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
+                weights = sum(a.size for a in jax.tree.leaves(state.params))
+                seconds_a_step = 1e-5 + 6 * weights * plan.batch_size / 2e9  # a guess, measured from here
+                steps = max(1, int(0.1 * seconds / seconds_a_step))
+                yield Segment(state, none, 0.0)
+            while step < end and bool(state.active):
+                begun = time.perf_counter()
+                state, row, ended = run_part(state, buffer, validation, steps)
+                reached = end if bool(ended) else int(state.step)  # waits for the end
+                elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
+                steps, step = max(1, int(seconds * taken / elapsed)), reached
+                # an epoch that diverged has no row
+                piece = jax.tree.map(lambda a: np.asarray(a)[None], row) if int(state.epoch) > epoch else none
+                yield Segment(state, piece, taken * plan.batch_size / elapsed)
+            if not bool(state.active):
+                return
 
 
 # ---- before anything compiles
 
 
-def planned(recipe: Recipe, source: Any, buffer_rows: int | None, seed: Any, settings: Any, params: Any) -> Plan:
+def _planned(recipe: Recipe, source: Any, buffer_rows: int | None, state: TrainState) -> Plan:
     """How the stream becomes buffers: what was asked for, checked."""
     size = checks.whole_number("batch_size", recipe.batch_size, 1)
     if buffer_rows is not None and checks.whole_number("buffer_rows", buffer_rows, 1) % size:
@@ -232,14 +161,10 @@ def planned(recipe: Recipe, source: Any, buffer_rows: int | None, seed: Any, set
             f"buffer_rows: expected a multiple of the batch size {size}, got {buffer_rows}. "
             f"Do write {-(-buffer_rows // size) * size}."
         )
-    check = _target_check(recipe, settings)
-    dtype = np.dtype(dtype_of(params))
+    seed = tuple(np.asarray(state.key).ravel().tolist())
+    dtype = np.dtype(dtype_of(state.params))
+    check = _target_check(recipe, state.settings)
     return Plan(as_stream("data", source), size, buffer_rows, seed, recipe.shuffle, dtype, check)
-
-
-def words_of(key_data: Any) -> tuple[int, ...]:
-    """Raw key data as numbers, the seed of the orders."""
-    return tuple(np.asarray(key_data).ravel().tolist())
 
 
 def _target_check(recipe: Recipe, settings: Any) -> Callable[[Any, Any], None] | None:
@@ -262,12 +187,3 @@ def _target_check(recipe: Recipe, settings: Any) -> Callable[[Any, Any], None] |
         check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
 
     return of_chunk
-
-
-def _trace(run_part: Any, start: Callable[[], Any], buffer: Buffer, validation: Any) -> None:
-    """Trace, without compiling, so that what does not fit raises now."""
-    try:
-        jax.eval_shape(run_part, jax.eval_shape(start), buffer, validation, 0)
-    except (ValueError, TypeError) as error:
-        error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
-        raise

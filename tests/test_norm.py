@@ -79,7 +79,6 @@ def derivatives_in_jax(mode, state, params, x, dy):
     return jax.vjp(formula, params, x)[1](dy)
 
 
-@pytest.mark.slow
 @shapes
 @modes
 def test_batch_norm_equals_numpy_and_its_backward_autodiff(shape, mode, x64):
@@ -226,7 +225,6 @@ def layer_norm_derivatives_in_jax(params, x, dy):
     return jax.vjp(formula, params, x)[1](dy)
 
 
-@pytest.mark.slow
 @shapes
 def test_layer_norm_equals_numpy_and_its_backward_autodiff(shape, x64):
     params, _, x, dy = numbers(shape)

@@ -154,3 +154,27 @@ def test_an_activation_is_drawn_with_its_derivative():
     assert function.get_ydata()[[0, -1]].tolist() == [0.0, 1.0]
     assert derivative.get_ydata()[[0, -1]].tolist() == [0.0, 1.0]
     assert derivative.get_ydata()[100] == 0.0
+
+
+def test_confusion_counts_every_row_and_colours_mistakes_alone():
+    figure = plots.confusion([0, 0, 1, 2, 2, 2], np.array([0, 1, 1, 2, 0, 0]), names=["a", "b", "c", "d"])
+    ax, bar = figure.axes
+    cells = {tuple(map(int, text.get_position()[::-1])): text.get_text() for text in ax.texts}
+    assert cells == {(0, 0): "1", (0, 1): "1", (1, 1): "1", (2, 0): "2", (2, 2): "1"}
+    assert (np.asarray(ax.images[0].get_array()).diagonal() == 0).all() and ax.images[0].get_array()[2, 0] == 2
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c", "d"]
+    assert ax.get_xlabel() == "predicted class" and bar.get_ylabel()
+
+
+@pytest.mark.parametrize(
+    "targets, predicted, names, expected",
+    [
+        ([0, 1], [0], None, "expected as many class numbers predicted as targets"),
+        ([0.0, 1.0], [0, 1], None, "targets: expected class numbers from 0, got float64"),
+        ([0, 1], [0, -1], None, "predicted: expected class numbers from 0"),
+        ([0, 1], [0, 2], ["a", "b"], "names: expected 3, one a class, got 2"),
+    ],
+)
+def test_what_is_no_confusion_matrix_raises(targets, predicted, names, expected):
+    with pytest.raises(ValueError, match=expected):
+        plots.confusion(targets, predicted, names=names)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import closing
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ import pytest
 import fnn
 from fnn.buffers import Plan, ahead, buffers
 from fnn.parts import Recipe
-from fnn.stream_training import fit_stream, part_runner
+from fnn.segments import joined
+from fnn.stream_training import part_runner, stream_segments
 from fnn.streams import as_stream, is_stream, memory_mapped, rechunked
+from fnn.train import from_recipe
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(103, 4)).astype("float32")
@@ -96,9 +99,24 @@ def expected():
     return in_memory()
 
 
-def trained(source=None, epochs=5, recipe=RECIPE, **more):
-    about = {"key": KEY, "settings": NUMBERS, "validation": VALIDATION, "buffer_rows": 32} | more
-    return fit_stream(recipe, source or in_chunks(X, LABELS, WEIGHTS), epochs=epochs, **about)
+START = jax.jit(from_recipe(RECIPE).init)
+
+
+def trained(source=None, epochs=5, recipe=RECIPE, state=None, lr=0.1, between=None, **more):
+    """The end of a run on a stream, and its history; it goes on from `state`, and stops where `between` is True."""
+    if state is None:
+        one = fnn.Data(fnn.Part(jnp.asarray(X[:1]), jnp.asarray(LABELS[:1])), VALIDATION)
+        state = START(KEY, one, NUMBERS | {"lr": lr} | more.pop("settings", {}))
+    pieces = []
+    source = in_chunks(X, LABELS, WEIGHTS) if source is None else source
+    about = {"validation": VALIDATION, "buffer_rows": 32} | more
+    with closing(stream_segments(recipe, source, state, epochs, **about)) as following:
+        for segment in following:
+            state = segment.state
+            pieces.append(segment.history)
+            if between is not None and between(segment):
+                break
+    return state, joined(pieces)
 
 
 def test_training_on_a_stream_is_training_in_memory(expected):
@@ -117,10 +135,10 @@ def test_an_epoch_in_shuffled_buffers_has_every_row_once():
     assert int(end.epoch) == 3 and int(end.step) == 0 and len(set(history.loss.tolist())) == 3
 
 
-def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(monkeypatch):
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bits():
     source = memory_mapped(X, LABELS, WEIGHTS, chunk_rows=10)
     whole, history = trained(source, recipe=SHUFFLED, epochs=3)
-    monkeypatch.setattr("fnn.stream_training.SEGMENT_SECONDS", 1e-9)  # one step a segment
+    one_step = {"recipe": SHUFFLED, "epochs": 3, "seconds": 1e-9}
     for stop_after in (1, 4, 7, 9, 14):
         seen = []
 
@@ -128,16 +146,15 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(monkeypatch):
             seen.append(len(segment.history.loss))
             return len(seen) == 1 + stop_after  # the first one only compiles
 
-        state, first = trained(source, recipe=SHUFFLED, epochs=3, between=between)
+        state, first = trained(source, **one_step, between=between)
         assert int(state.epoch) * 7 + int(state.step) == stop_after == len(seen) - 1
-        end, rest = trained(source, recipe=SHUFFLED, epochs=3, key=None, train_state=state)
+        end, rest = trained(source, **one_step, state=state)
         assert same_bits(end, whole), stop_after
         assert same_bits(jax.tree.map(lambda a, b: np.concatenate([a, b]), first, rest), history)
-        assert not state.params[0]["w"].is_deleted()  # it was copied
 
 
 def test_patience_ends_the_run():
-    end, history = trained(epochs=50, settings=NUMBERS | {"patience": 1.0, "min_delta": 1e9})
+    end, history = trained(epochs=50, settings={"patience": 1.0, "min_delta": 1e9})
     assert len(history.loss) == int(end.epoch) == 2 and not end.active
 
 
@@ -145,42 +162,30 @@ def test_divergence_ends_the_run_where_it_does_in_memory():
     with pytest.warns(fnn.TrainingDiverged):
         stopped = in_memory(lr=1e38).train_state
     for rows in (32, None):  # it may diverge in the last buffer, or before
-        end, history = trained(settings=NUMBERS | {"lr": 1e38}, buffer_rows=rows)
+        end, history = trained(lr=1e38, buffer_rows=rows)
         assert end.diverged.tolist() == stopped.diverged.tolist() and end.diverged[0] >= 0
         assert len(history.loss) == int(end.epoch) == end.diverged[0]
         np.testing.assert_allclose(end.params[0]["w"], stopped.params[0]["w"], rtol=1e-4)
 
 
-def test_no_epochs_give_the_initial_state():
-    end, history = trained(epochs=0)
-    assert history.loss.shape == history.validation_metrics["accuracy"].shape == (0,)
-    assert int(end.epoch) == int(end.step) == 0 and end.params[0]["w"].shape == (4, 8)
+def test_where_nothing_is_left_to_do_nothing_is_read():
+    end, history = trained(epochs=2)
+    assert list(stream_segments(RECIPE, in_chunks(X, LABELS), end, 2)) == [] and len(history.loss) == 2
 
 
-def test_the_second_run_compiles_nothing_and_recipes_can_be_shared():
+def test_the_second_run_compiles_nothing(compiled):
     trained()
-    compiled, rows = [], []
-
-    def listen(event, duration, **more):
-        if "backend_compile" in event:
-            compiled.append(more.get("fun_name"))
-
-    def prepare(recipe, settings, part):
-        rows.append(part.x.shape)
-        return recipe._replace(optimizer=momentum), settings
-
-    anew = RECIPE._replace(optimizer=lambda s: momentum(s), shuffle=True)
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    trained(in_chunks(X[::-1], LABELS, WEIGHTS, sizes=[103]), recipe=anew, prepare=prepare)
-    jax.monitoring.unregister_event_duration_listener(listen)
-    assert compiled == [] and rows == [(32, 4)]
+    compiled.clear()
+    trained(in_chunks(X[::-1], LABELS, WEIGHTS, sizes=[103]), recipe=SHUFFLED)
+    assert compiled == []
 
 
 @pytest.mark.slow
 def test_many_runs_go_through_a_buffer_at_once():
     buffer = next(buffers(plan(in_chunks(X, LABELS), rows=112), [0]))
     run = part_runner(RECIPE)
-    states = [trained(epochs=0, key=jax.random.key(i), validation=None)[0] for i in range(2)]
+    one = fnn.Data(fnn.Part(jnp.asarray(X[:1]), jnp.asarray(LABELS[:1])))
+    states = [START(jax.random.key(i), one, NUMBERS) for i in range(2)]
     both, rows, ended = jax.jit(jax.vmap(lambda s: run(s, buffer)))(jax.tree.map(lambda *a: jnp.stack(a), *states))
     alone, row, _ = jax.jit(run)(states[1], buffer)
     assert ended.all() and rows.loss[1] == pytest.approx(float(row.loss), rel=1e-5)

@@ -111,6 +111,17 @@ def test_layer_does_not_mix_rows(case, x64):
 
 
 @every_layer
+def test_layer_goes_backward_as_autodiff_does(case, x64):
+    """With `train` True and False; the proof has `Rows(mask)`."""
+    params, state, _, x = point(case)
+    for key, train in ((DRAW, True), (None, False)):
+        y, pull = jax.vjp(lambda p, x, k=key, t=train: case.layer.forward(p, state, x, k, t)[0], params, x)
+        dy = jnp.asarray(np.random.default_rng(1).normal(size=y.shape))
+        cache = case.layer.forward(params, state, x, key, train)[2]
+        assert normwise(case.layer.backward(params, cache, dy), pull(dy)) < 1e-12
+
+
+@every_layer
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 def test_layer_takes_integers_for_the_numbers_that_they_are(case, dtype, x64):
     if case.name in ("repeat", "residual", "from_function"):
