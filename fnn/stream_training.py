@@ -115,7 +115,7 @@ def stream_segments(
     >>> recipe = fnn.parts.Recipe(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None,
     ...                           fnn.autodiff, (), 8, True, "mean", "loss", "min")
     >>> one = fnn.Data(fnn.Part(*next(chunks(0))))
-    >>> state = fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init(jax.random.key(0), one)
+    >>> state = jax.jit(fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init)(jax.random.key(0), one)
     >>> for segment in fnn.stream_training.stream_segments(recipe, chunks, state, epochs=20):
     ...     state = segment.state
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
