@@ -53,6 +53,9 @@ from fnn.conv import (
     conv2d as conv2d,
     flatten as flatten,
 )
+from fnn.cross_validation import (
+    cross_validate as cross_validate,
+)
 from fnn.data import (
     hold_out as hold_out,
     standardise as standardise,
@@ -60,6 +63,9 @@ from fnn.data import (
 )
 from fnn.differences import (
     numerical_gradient as numerical_gradient,
+)
+from fnn.ensembles import (
+    ensemble as ensemble,
 )
 from fnn.evaluation import (
     accuracy as accuracy,
@@ -90,6 +96,12 @@ from fnn.norm import (
     batch_norm as batch_norm,
     layer_norm as layer_norm,
 )
+from fnn.points import (
+    draws as draws,
+    grid as grid,
+    log_uniform as log_uniform,
+    uniform as uniform,
+)
 from fnn.pooling import (
     avg_pool as avg_pool,
     global_avg_pool as global_avg_pool,
@@ -101,9 +113,15 @@ from fnn.precision import (
 from fnn.spec import (
     factory as factory,
 )
+from fnn.splits import (
+    folds as folds,
+)
 from fnn.streams import (
     Stream as Stream,
     memory_mapped as memory_mapped,
+)
+from fnn.sweeps import (
+    sweep as sweep,
 )
 from fnn.train import (
     trainer as trainer,

@@ -29,19 +29,41 @@ def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
     return size, -(-rows // size)
 
 
+def room(part: Part) -> int:
+    """How many rows a part has, filling included: a static number."""
+    return part.x.shape[0] if part.view is None else part.view.rows.shape[-1]
+
+
+def count(part: Part) -> Any:
+    """How many of them are real."""
+    return room(part) if part.view is None else part.view.length
+
+
 def whole(part: Part) -> Batch:
     """All rows as one batch, in the given order."""
-    return Batch(part.x, part.t, part.weight, True)
+    if part.view is None:
+        return Batch(part.x, part.t, part.weight, True)
+    at = jnp.arange(room(part), dtype=jnp.int32)
+    return _taken(part, at, at < part.view.length)
 
 
 def nth(part: Part, order: Array, j: Array, size: int) -> Batch:
     """Batch `j` of the rows in `order`, `(batches * size,)`."""
-    rows = part.x.shape[0]
     at = lax.dynamic_slice_in_dim(order, j * size, size)
-    x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), part)
-    if order.shape[0] == rows:
+    if part.view is None and order.shape[0] == room(part):
+        return _taken(part, at, None)
+    return _taken(part, at, j * size + jnp.arange(size, dtype=jnp.int32) < count(part))
+
+
+def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
+    """The rows with these places in the part; those that the mask leaves out weigh nothing."""
+    view = part.view
+    at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
+    x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
+    if view is not None and view.mean is not None:
+        x = (x.astype(view.mean.dtype) - view.mean) / view.deviation
+    if mask is None:
         return Batch(x, t, weight, True)
-    mask = j * size + jnp.arange(size, dtype=jnp.int32) < rows
     weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, 0.0)
     return Batch(x, t, weight, Rows(mask))
 

@@ -104,18 +104,38 @@ def held_rows(t: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
         raise ValueError(
             f"validation: expected rows to be left to train on, got {fraction} of {len(t)} rows. Do lower it."
         )
-    _, classes = np.unique(_classes(t), return_inverse=True)
+    _, classes = np.unique(classes_of(t), return_inverse=True)
     order = rng.permutation(classes.max() + 1)  # else of many small classes those with low numbers would be held out
     return np.sort(_sample(order[classes], count, rng))
 
 
-def _classes(t: np.ndarray) -> np.ndarray:
-    """The class of each row; all the same where the targets are no classes."""
-    if t.ndim == 1 and t.dtype.kind in "biu":
+def are_classes(t: np.ndarray) -> bool:
+    """Whether targets are classes: integers `(rows,)`, one-hot rows `(rows, classes)`, or a column of 0 and 1.
+
+    >>> import numpy as np
+    >>> from fnn.data import are_classes
+    >>> are_classes(np.array([0, 2, 1])), are_classes(np.array([[0], [1]])), are_classes(np.array([0.3, 1.7]))
+    (True, True, False)
+    """
+    if t.ndim == 1:
+        return t.dtype.kind in "biu"
+    one_each = t.ndim == 2 and bool(((t == 0) | (t == 1)).all())
+    return one_each and (t.shape[1] == 1 or bool((t.sum(1) == 1).all()))
+
+
+def classes_of(t: np.ndarray) -> np.ndarray:
+    """The class of each row, `(rows,)`; all 0 where the targets are no classes.
+
+    >>> import numpy as np
+    >>> from fnn.data import classes_of
+    >>> print(classes_of(np.array([[0.0, 1.0], [1.0, 0.0]])), classes_of(np.array([0.3, 1.7])))
+    [1 0] [0 0]
+    """
+    if not are_classes(t):
+        return np.zeros(len(t), int)
+    if t.ndim == 1:
         return t
-    if t.ndim == 2 and ((t == 0) | (t == 1)).all() and (t.shape[1] == 1 or (t.sum(1) == 1).all()):
-        return t[:, 0] if t.shape[1] == 1 else t.argmax(1)
-    return np.zeros(len(t), int)
+    return t[:, 0] if t.shape[1] == 1 else t.argmax(1)
 
 
 def _sample(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -79,6 +79,6 @@ def _batch(made: Parts, s: TrainState, data: Data, j: Array) -> tuple[Batch, Arr
     key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
     if batches == 1:
         return whole(data.train), jnp.arange(rows, dtype=jnp.int32), key
-    order = order_of(made, s, rows)
+    order = order_of(made, s, data.train)
     at = jax.lax.dynamic_slice_in_dim(order, j * size, size)
     return nth(data.train, order, j, size), at, jax.random.fold_in(key, j)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.batches import Batch, filled, metric_sums, nth, row_values, sizes, weighted_sum, whole
+from fnn.batches import Batch, filled, metric_sums, nth, room, row_values, sizes, weighted_sum, whole
 from fnn.parts import Parts
 from fnn.state import where
 from fnn.types import Array, History, Part, Sums, TrainState
@@ -52,7 +52,7 @@ def _evaluated(made: Parts, s: TrainState, part: Part) -> Sums:
         total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
         return Sums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
 
-    rows = part.x.shape[0]
+    rows = room(part)
     size, batches = sizes(rows, VALIDATION_ROWS)
     if batches == 1:
         return measured(whole(part))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.activations import Activation
+from fnn.activations import Activation, sigmoid, softmax
 from fnn.spec import Spec
 from fnn.types import Layer, TrainState
 
@@ -43,6 +43,21 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState, x: jax.Array, stack
             f"Do use {logits}, or end the network with {'sigmoid' if 'binary' in loss else 'softmax'}.",
             stacklevel=stacklevel,
         )
+
+
+def probabilities_of(loss: str) -> Any:
+    """What makes probabilities of a network's outputs, going by the name of its loss: softmax, sigmoid, or nothing.
+
+    >>> from fnn.endings import probabilities_of
+    >>> probabilities_of("sparse_softmax_cross_entropy")
+    softmax
+    """
+    found = LOGITS.search(loss)
+    return _as_they_are if found is None else softmax if found[2] == "softmax" else sigmoid
+
+
+def _as_they_are(y: Any) -> Any:
+    return y
 
 
 def _last(thing: Any) -> tuple[str, str | None]:

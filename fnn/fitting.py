@@ -6,22 +6,26 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from fnn import checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
-from fnn.parts import Recipe, given, given_loss
-from fnn.preparation import Asked, Ready, first_row_of, made_ready, rows_of
-from fnn.programs import NUMBERS
+from fnn.parts import given, given_loss
+from fnn.preparation import (
+    OWN_SETTINGS,
+    Asked,
+    Ready,
+    asked_recipe,
+    first_row_of,
+    made_ready,
+    own_settings,
+    rows_of,
+)
 from fnn.progress import shown
 from fnn.segments import joined, segment_seconds, segments
 from fnn.stream_training import stream_segments
 from fnn.streams import Stream, as_stream, is_stream
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
-
-OWN_SETTINGS = ("patience", "min_delta", NUMBERS)
 
 
 def fit(
@@ -114,20 +118,22 @@ def fit(
     epochs = checks.whole_number("epochs", epochs, 0)
     on_nan = checks.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = checks.number("checkpoint_seconds", checkpoint_seconds, 0)
-    numbers = checks.settings(settings, OWN_SETTINGS) | _own_settings(patience, min_delta)
+    numbers = checks.settings(settings, OWN_SETTINGS) | own_settings(patience, min_delta)
     checkpoint = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
-    recipe = Recipe(
-        net=net,
-        loss=loss,
-        optimizer=optimizer,
+    recipe = asked_recipe(
+        net,
+        loss,
+        optimizer,
         penalty=penalty,
-        gradient=checks.gradient(gradient),
-        metrics=tuple(checks.metrics(metrics).items()),
-        batch_size=None if batch_size is None else checks.whole_number("batch_size", batch_size, 1),
-        shuffle=bool(shuffle),
-        reduction=checks.one_of("reduction", reduction, ("mean", "sum")),
+        gradient=gradient,
+        metrics=metrics,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        reduction=reduction,
         monitor=monitor,
-        mode=checks.monitored(monitor, mode, patience, metrics, validation is not None),
+        mode=mode,
+        patience=patience,
+        validates=validation is not None,
     )
     key = checks.key(key)
     stream = as_stream("data", data) if is_stream(data) else None
@@ -153,13 +159,6 @@ class Kept(NamedTuple):
     history: History  # up to there
     write: Callable[..., None]
     seconds: float  # a segment's
-
-
-def _own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
-    return {
-        "patience": np.inf if patience is None else checks.whole_number("patience", patience, 1),
-        "min_delta": checks.number("min_delta", min_delta, 0),
-    }
 
 
 # ---- the run, and what the host does between its segments

@@ -6,7 +6,6 @@ and on what is kept of the outputs, not on the number of rows.
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
+from fnn.memory import free_bytes
 from fnn.streams import as_stream, inputs_dtype, is_stream, rechunked, warn_if_cut
 from fnn.types import Array, Layer, ShapeError
 
@@ -221,22 +221,9 @@ class _Combined:
 
 def _check_room(size: int, rows: int, device: bool) -> None:
     """Raise now what would end the process later."""
-    free = _free_bytes(device)
+    free = free_bytes(device)
     if free is not None and size > free:
         raise MemoryError(
             f"predict: expected a result that fits in memory, got {size / 1e9:.3g} GB for {rows} rows with "
             f"{free / 1e9:.3g} GB free. Do keep less of it (reduce=), or write it to a file chunk by chunk."
         )
-
-
-def _free_bytes(device: bool) -> int | None:
-    """Memory that a result may take, None if it cannot be told."""
-    if device:
-        stats = jax.devices()[0].memory_stats() or {}
-        if "bytes_limit" in stats:
-            return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:  # what is "available" counts the pages of files that can be given up; os.sysconf's free pages do not
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None

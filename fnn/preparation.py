@@ -13,8 +13,9 @@ import numpy as np
 
 from fnn import checks, named_arrays
 from fnn.data import held_rows
+from fnn.gradients import autodiff
 from fnn.parts import Recipe, given, given_loss
-from fnn.programs import Program, program, shared
+from fnn.programs import NUMBERS, Program, program, shared
 from fnn.streams import Stream, checked
 from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
 
@@ -34,10 +35,54 @@ class Ready(NamedTuple):
     """What it takes to run it."""
 
     recipe: Recipe  # of shared parts
+    settings: dict[str, Any]  # with the numbers of the optimizer
     program: Program
     start: Callable[[], TrainState]
     state: TrainState  # shapes and dtypes
     history: History  # of no epochs
+
+
+OWN_SETTINGS = ("patience", "min_delta", NUMBERS)
+
+
+def asked_recipe(
+    net: Any,
+    loss: Any,
+    optimizer: Any,
+    *,
+    penalty: Any = None,
+    gradient: Any = autodiff,
+    metrics: Any = None,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    reduction: str = "mean",
+    monitor: str = "loss",
+    mode: str | None = None,
+    patience: int | None = None,
+    validates: bool = False,
+) -> Recipe:
+    """The arguments of `fit` that say what a run is, checked."""
+    return Recipe(
+        net=net,
+        loss=loss,
+        optimizer=optimizer,
+        penalty=penalty,
+        gradient=checks.gradient(gradient),
+        metrics=tuple(checks.metrics(metrics).items()),
+        batch_size=None if batch_size is None else checks.whole_number("batch_size", batch_size, 1),
+        shuffle=bool(shuffle),
+        reduction=checks.one_of("reduction", reduction, ("mean", "sum")),
+        monitor=monitor,
+        mode=checks.monitored(monitor, mode, patience, metrics, validates),
+    )
+
+
+def own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
+    """The settings that early stopping goes by."""
+    return {
+        "patience": np.inf if patience is None else checks.whole_number("patience", patience, 1),
+        "min_delta": checks.number("min_delta", min_delta, 0),
+    }
 
 
 def _dtype(params: Any) -> Any:
@@ -103,7 +148,7 @@ def made_ready(asked: Asked) -> Ready:
         recipe, settings = shared(recipe, settings, rows.train, params)
         compiled = program(recipe)
         start = functools.partial(compiled.init, key, rows, settings, params, state)
-        made = jax.eval_shape(start)
+        made = jax.eval_shape(compiled.pure.init, key, rows, settings, params, state)
         _, history = jax.eval_shape(compiled.run, made, rows, 0, 0)
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
@@ -116,7 +161,7 @@ def made_ready(asked: Asked) -> Ready:
     for part in rows:
         if part is not None and loss.check is not None:
             loss.check(jax.eval_shape(outputs, made.params, made.state, part.x), np.asarray(part.t))
-    return Ready(recipe, compiled, start, made, jax.tree.map(lambda a: np.zeros(0, a.dtype), history))
+    return Ready(recipe, settings, compiled, start, made, jax.tree.map(lambda a: np.zeros(0, a.dtype), history))
 
 
 def _check_start(asked: Asked) -> None:

@@ -36,7 +36,15 @@ class Program(NamedTuple):
 def program(recipe: Recipe) -> Program:
     """The program of a recipe."""
     pure = from_recipe(recipe)
-    return Program(pure, jax.jit(pure.init), jax.jit(pure.run, donate_argnums=0))
+    return Program(pure, jax.jit(pure.init, compiler_options=cheaply()), jax.jit(pure.run, donate_argnums=0))
+
+
+def cheaply() -> dict[str, Any]:
+    """Compiler options for what runs once, such as drawing the first weights: compiled in a fifth of the time.
+
+    On a CPU alone; elsewhere other things take the time.
+    """
+    return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
 
 
 def shared(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> tuple[Recipe, dict[str, Any]]:

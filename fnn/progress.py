@@ -39,6 +39,28 @@ def shown(wanted: bool, epochs: int, done: int) -> Iterator[Callable[[Segment], 
         bar.close()
 
 
+@contextlib.contextmanager
+def shown_members(wanted: bool, title: str, members: int, epochs: int) -> Iterator[Callable[[int, int, bool], None]]:
+    """A function `show(members, epochs, finished)`: so many have done so many epochs more; that was all of them."""
+    bar = _bar(members * epochs, 0) if wanted else None
+    if bar is None:
+        yield lambda members, epochs, finished: None
+        return
+    bar.set_description(title)
+    done = 0
+
+    def show(some: int, more: int, finished: bool) -> None:
+        nonlocal done
+        done += some * finished
+        bar.set_postfix({"finished": f"{done}/{members}"}, refresh=False)
+        bar.update(some * more)
+
+    try:
+        yield show
+    finally:
+        bar.close()
+
+
 def _bar(epochs: int, done: int) -> Any:
     if not sys.stderr.isatty():
         return None

@@ -15,7 +15,7 @@ from fnn import files, named_arrays
 from fnn.checkpoint import read_checkpoint, write_checkpoint
 from fnn.part_functions import part_functions
 from fnn.parts import Recipe
-from fnn.segments import joined
+from fnn.segments import joined, place
 from fnn.tracing import traced
 from fnn.types import Data, History, TrainState
 
@@ -37,7 +37,7 @@ def description(
     programs = {name: traced(f.call, *f.arguments).digest for name, f in functions.items()}
     told = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty}
     asked: dict[str, Any] = {name: str(thing) for name, thing in told.items() if "0x" not in str(thing)}
-    asked |= {f"{name} (what it computes)": digest[:16] for name, digest in programs.items()}
+    asked |= {f"{name} (what it computes)": text[:16] for name, text in programs.items()}
     asked |= {
         "gradient": getattr(recipe.gradient, "__qualname__", "?"),
         "metrics": [name for name, _ in recipe.metrics],
@@ -45,10 +45,10 @@ def description(
     plain = ("batch_size", "shuffle", "reduction", "monitor", "mode")
     asked |= {name: getattr(recipe, name) for name in plain}
     asked |= {f"settings[{name!r}]": float(value) for name, value in settings.items()}
-    asked |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": _sum(params), "state": _sum(state)}
+    asked |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
-        fields = part._asdict() if part is not None else {}
-        asked |= {f"{name} {field}": _sum(array) for field, array in fields.items()}
+        fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
+        asked |= {f"{name} {field}": digest(array) for field, array in fields}
     return asked | {VERSIONS: versions()}
 
 
@@ -57,16 +57,16 @@ def versions() -> dict[str, str]:
     return {"fnn": version("fnn"), "jax": jax.__version__, "device": jax.default_backend()}
 
 
-def _sum(tree: Any) -> str | None:
+def digest(tree: Any) -> str | None:
     """SHA-256 of arrays, with their shapes and dtypes."""
     if tree is None:
         return None
-    digest = hashlib.sha256(str(jax.tree.structure(tree)).encode())
+    made = hashlib.sha256(str(jax.tree.structure(tree)).encode())
     for leaf in jax.tree.leaves(tree):
         array: Any = np.ascontiguousarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(memoryview(array).cast("B") if array.size else b"")
-    return digest.hexdigest()[:16]
+        made.update(f"{array.dtype}{array.shape}".encode())
+        made.update(memoryview(array).cast("B") if array.size else b"")
+    return made.hexdigest()[:16]
 
 
 def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -128,8 +128,8 @@ def found(folder: str, about: Mapping[str, Any], like: TrainState, history: Hist
     for text in checkpoint.damaged:
         warnings.warn(f"checkpoint: {text} The one before it is used.", stacklevel=4)
     check_same(folder, checkpoint.description, about)
-    epochs = checkpoint.leaves["history/loss"].shape
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(epochs, a.dtype), history)
+    shape = checkpoint.leaves["history/loss"].shape
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)
     tree = named_arrays.filled({"state": like, "history": shapes}, checkpoint.leaves, folder)
     return Found(tree["state"], jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1)
 
@@ -152,17 +152,17 @@ def writer(folder: str, about: Mapping[str, Any], found: Found, seconds: float) 
     """
     now = time.monotonic
     due, failed, number = now() + seconds, False, found.number
-    there = None if found.state is None else _place(found.state)
+    there = None if found.state is None else place(found.state)
 
     def write(state: TrainState, pieces: list[History], last: bool = False) -> None:
         nonlocal due, failed, number, there
-        if (not last and now() < due) or _place(state) == there:
+        if (not last and now() < due) or place(state) == there:
             return
         begun = now()
         pieces[:] = [joined(pieces)]
         try:
             write_checkpoint(folder, number, {"state": state, "history": pieces[0]}, dict(about))
-            number, there = number + 1, _place(state)
+            number, there = number + 1, place(state)
         except OSError as error:
             if not failed:
                 warnings.warn(
@@ -174,8 +174,3 @@ def writer(folder: str, about: Mapping[str, Any], found: Found, seconds: float) 
         due = now() + max(seconds, SHARE * (now() - begun))
 
     return write
-
-
-def _place(state: TrainState) -> tuple[int, int, bool]:
-    """How far a run has come."""
-    return int(state.epoch), int(state.step), bool(state.active)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.batches import sizes
+from fnn.batches import room, sizes
 from fnn.train import LONGEST_HISTORY
 from fnn.types import Data, History, TrainState
 
@@ -23,6 +23,7 @@ class Segment(NamedTuple):
     state: TrainState
     history: History  # of the epochs that ended in it, NumPy
     rows_a_second: float
+    seconds_a_step: float | None = None
 
 
 def segment_seconds(between: float | None) -> float:
@@ -37,43 +38,58 @@ def segments(
     epochs: int,
     batch_size: int | None,
     seconds: float,
+    longest: int = LONGEST_HISTORY,
+    seconds_a_step: float | None = None,
 ) -> Generator[Segment, None, None]:
-    """Go on with a run until so many epochs are done, or it has stopped. The first segment only compiles.
+    """Go on with a run until so many epochs are done, or it has stopped.
 
-    Where there is nothing to do it yields nothing, and compiles nothing.
+    The first segment only compiles, unless `seconds_a_step` is known. Where there is nothing to do it yields nothing,
+    and compiles nothing.
 
     Args:
-        run: a compiled `Trainer.run`.
+        run: a compiled `Trainer.run`, or one that `vmap` has made many of: then the state has a leading axis, and so
+            has the history. Those that are active stand at the same step.
         state: where to begin; donated.
         epochs: counted from the run's beginning, those that `state` has behind it included.
         seconds: how long a segment should take; a part of an epoch where an epoch is longer.
+        longest: how many epochs the history of `run` has room for.
+        seconds_a_step: of such a run, if one has been measured.
     """
-    size, batches = sizes(len(rows.train.x), batch_size)
-    weights = sum(a.size for a in jax.tree.leaves(state.params))
-    seconds_a_step = 1e-5 + 6 * weights * size / 2e9  # a guess for the first segment, measured from then on
-    steps = max(1, int(0.1 * seconds / seconds_a_step))
-    done, step = int(state.epoch), int(state.step)
-    if done >= epochs or not bool(state.active):
+    size, batches = sizes(room(rows.train), batch_size)
+    done, step, members, active = place(state)
+    if done >= epochs or not active:
         return
-    state, history = run(state, rows, 0, 0)  # compiles, and runs nothing
-    yield Segment(state, _taken(history, 0), 0.0)
-    while done < epochs and bool(state.active):
+    if seconds_a_step is None:
+        state, history = run(state, rows, np.int32(0), np.int32(0))  # compiles, and runs nothing
+        yield Segment(state, _taken(history, 0), 0.0)
+        weights = sum(a.size for a in jax.tree.leaves(state.params))
+        steps = max(1, int(0.1 * seconds / (1e-5 + 6 * weights * size / 2e9)))  # a guess, measured from then on
+    else:
+        steps = max(1, int(seconds / seconds_a_step))
+    while done < epochs and active:
         begun = time.perf_counter()
-        room = min(epochs - done, LONGEST_HISTORY)
-        state, history = run(state, rows, room, min(steps, room * batches))
-        ended, now = int(state.epoch), int(state.step)  # waits for the end
+        most = min(epochs - done, longest)
+        state, history = run(state, rows, np.int32(most), np.int32(min(steps, most * batches)))
+        ended, now, members, active = place(state)  # waits for the end
         elapsed = time.perf_counter() - begun
         taken = max(1, (ended - done) * batches + now - step)
         steps = max(1, int(seconds * taken / elapsed))
-        yield Segment(state, _taken(history, ended - done), taken * size / elapsed)
+        yield Segment(state, _taken(history, ended - done), taken * size * members / elapsed, elapsed / taken)
         done, step = ended, now
+
+
+def place(state: TrainState) -> tuple[int, int, int, bool]:
+    """How far a run has come, or the furthest of many: whole epochs, steps of the next; how many; is any active."""
+    active = np.asarray(state.active)
+    step = np.where(active, np.asarray(state.step), 0)
+    return int(np.asarray(state.epoch).max()), int(step.max()), active.size, bool(active.any())
 
 
 def _taken(history: History, epochs: int) -> History:
     # a copy: a view would keep the room of LONGEST_HISTORY epochs alive
-    return jax.tree.map(lambda h: np.asarray(h)[:epochs].copy(), history)
+    return jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
 
 
 def joined(pieces: list[History]) -> History:
     """The histories one after another."""
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+    return jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)

@@ -68,7 +68,7 @@ def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Arra
 
 def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
     """Batch `k` of a buffer; rows past its count are filling."""
-    x, t, weight = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
+    x, t, weight, _ = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
     mask = k * size + jnp.arange(size, dtype=jnp.int32) < buffer.count
     return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
 

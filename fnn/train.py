@@ -15,13 +15,13 @@ import optax
 from jax import lax
 
 from fnn import checks
-from fnn.batches import Batch, filled, metric_sums, nth, sizes, whole
+from fnn.batches import Batch, count, filled, metric_sums, nth, room, sizes, whole
 from fnn.early_stopping import end_epoch
 from fnn.gradients import autodiff
 from fnn.parts import Parts, Recipe, parts
 from fnn.shuffle import epoch_order
 from fnn.state import all_finite, any_member, blank_history, largest, start, where
-from fnn.types import Array, Data, History, Key, Params, State, Sums, Trainer, TrainState
+from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
 NO_LIMIT = 2**31 - 1  # of steps
@@ -96,8 +96,8 @@ def trainer(
     )
 
 
-def from_recipe(recipe: Recipe) -> Trainer:
-    """`trainer`, of what has been put together."""
+def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
+    """`trainer`, of what has been put together; `longest` is the room of a history whose epochs are traced."""
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
@@ -105,8 +105,8 @@ def from_recipe(recipe: Recipe) -> Trainer:
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:
         made = parts(recipe, train_state.settings)
-        room = epochs if isinstance(epochs, int) else LONGEST_HISTORY
-        history = blank_history(room + 1, train_state.params, made.metrics, data.validation is not None)
+        places = epochs if isinstance(epochs, int) else longest
+        history = blank_history(places + 1, train_state.params, made.metrics, data.validation is not None)
 
         def more(carry: Any) -> Array:
             done, left, state, _ = carry
@@ -116,15 +116,15 @@ def from_recipe(recipe: Recipe) -> Trainer:
             done, left, state, history = carry
             going = (done < epochs) & state.active
             state, row, taken, ended = _epoch(made, state, data, going, left)
-            # an unfinished epoch, and what is beyond the room, go to the last place, which is cut off in the end
-            place = jnp.where(ended, jnp.minimum(done, room), room)
+            # an unfinished epoch, and what there is no place for, go to the last one, which is cut off in the end
+            place = jnp.where(ended, jnp.minimum(done, places), places)
             history = jax.tree.map(lambda h, value: lax.dynamic_update_index_in_dim(h, value, place, 0), history, row)
             return done + ended.astype(jnp.int32), left - taken, state, history
 
         left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         carry = (jnp.int32(0), left, train_state, history)
         _, _, train_state, history = lax.while_loop(more, body, carry)
-        return train_state, jax.tree.map(lambda h: h[:room], history)
+        return train_state, jax.tree.map(lambda h: h[:places], history)
 
     return Trainer(init, run)
 
@@ -134,8 +134,8 @@ def from_recipe(recipe: Recipe) -> Trainer:
 
 def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
-    part, rows = data.train, data.train.x.shape[0]
-    size, batches = sizes(rows, made.batch_size)
+    part = data.train
+    size, batches = sizes(room(part), made.batch_size)
     key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
     now = Progress(s.params, s.state, s.optimizer, s.sums, going, jnp.int32(-1))
 
@@ -143,7 +143,7 @@ def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) ->
         s = _after(s, _step(made, now, whole(part), key, jnp.int32(0)), going, jnp.int32(1))
         return *end_epoch(made, s, data.validation, going), 1, jnp.asarray(True)
 
-    order = order_of(made, s, rows)
+    order = order_of(made, s, part)
 
     def one(j: Array, now: Progress) -> Progress:
         return _step(made, now, nth(part, order, j, size), jax.random.fold_in(key, j), j)
@@ -161,10 +161,11 @@ def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) ->
     return s, row, stop - begin, stop == batches
 
 
-def order_of(made: Parts, s: TrainState, rows: int) -> Array:
+def order_of(made: Parts, s: TrainState, part: Part) -> Array:
     """The rows in the order of the epoch under way, filled up to whole batches."""
+    rows = room(part)
     size, batches = sizes(rows, made.batch_size)
-    order = epoch_order(s.key, s.epoch, rows) if made.shuffle else jnp.arange(rows, dtype=jnp.int32)
+    order = epoch_order(s.key, s.epoch, rows, count(part)) if made.shuffle else jnp.arange(rows, dtype=jnp.int32)
     return filled(order, batches, size)
 
 

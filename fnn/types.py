@@ -136,12 +136,30 @@ class Gradients(NamedTuple):
     outputs: Array
 
 
+class View(NamedTuple):
+    """Which rows of the arrays a part has, so that many runs share the arrays: the folds of a cross-validation.
+
+    - `rows`: their numbers, `(room,)`; from `length` on filling, any row.
+    - `length`: how many are real.
+    - `mean`, `deviation`: inputs are standardised, `(x - mean)/deviation`, by those of the training rows; or None.
+    """
+
+    rows: Array
+    length: Array
+    mean: Array | None = None
+    deviation: Array | None = None
+
+
 class Part(NamedTuple):
-    """Rows to train on or to evaluate on: inputs, targets, and a weight a row (None: all rows count 1)."""
+    """Rows to train on or to evaluate on: inputs, targets, and a weight a row (None: all rows count 1).
+
+    `view` says which of the rows, None: all.
+    """
 
     x: Array
     t: Array
     weight: Array | None = None
+    view: View | None = None
 
 
 class Data(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.prediction import _free_bytes
+from fnn.memory import free_bytes
 from fnn.streams import memory_mapped
 
 NET = fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3))
@@ -145,7 +145,7 @@ def then(first, second):
 
 
 def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
-    monkeypatch.setattr("fnn.prediction._free_bytes", lambda device: 1000)
+    monkeypatch.setattr("fnn.prediction.free_bytes", lambda device: 1000)
     message = "predict: expected a result that fits in memory, got 1.24e-06 GB for 103 rows with 1e-06 GB free. Do keep"
     with pytest.raises(MemoryError, match=message):
         fnn.predict(NET, RUN, X)
@@ -165,7 +165,7 @@ def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
 
 
 def test_free_memory_is_told():
-    free = _free_bytes(False)
+    free = free_bytes(False)
     assert free is None or 1e6 < free < 1e15
 
 

@@ -1,0 +1,310 @@
+"""`cross_validate`: how well a network does on rows that it has not seen, all folds as members of one program; and,
+with several settings, which of them does best."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, listing
+from fnn.crew import Outcome, Plan
+from fnn.data import Standardiser, are_classes, classes_of, standardiser
+from fnn.fitting import fit
+from fnn.parts import given
+from fnn.points import points_of
+from fnn.prediction import predict
+from fnn.preparation import rows_of
+from fnn.splits import folds as fold_rows
+from fnn.study import Figures, Group, Task, groups_of, run_groups, run_of, running, warn_of_interrupt, with_fixed
+from fnn.types import Data, Layer, Part, Run, View
+
+Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by
+
+
+class CrossValidation(NamedTuple):
+    """What `cross_validate` found. Prints as a table, best first.
+
+    - `points`: the settings tried, in the order asked for; one without any where there was nothing to choose.
+    - `table`: column -> one value a point: the settings; the mean over the folds of each figure, and with `_std` its
+      standard deviation over them; in how many folds the training `diverged`.
+    - `scores`: figure -> `(points, folds)`, of the parameters after the last epoch.
+    - `histories`: figure -> `(points, folds, epochs)`.
+    - `folds`: the rows to train on and those to judge by, of each fold; repeats one after another.
+    - `best`: the best point.
+    - `predictions`: what the networks of the best point say of the rows that they have not seen, `(rows, ...)`, with
+      repeats `(repeats, rows, ...)`; NaN where a row is in no fold.
+    - `run`: the network trained anew on all rows with the best settings; None with `refit=False`.
+    - `standardiser`: of all rows, to be applied to what `run` is to predict; None without `standardise`.
+    """
+
+    points: list[dict[str, Any]]
+    table: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray]
+    histories: dict[str, np.ndarray]
+    folds: list[Fold]
+    best: int
+    predictions: np.ndarray | None
+    run: Run | None
+    standardiser: Standardiser | None
+    judge: str  # the column that tells which is best
+    largest: bool  # whether more of it is better
+    plans: list[Plan]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The best point's."""
+        return self.points[self.best]
+
+    def sorted(self, by: str | None = None, largest: bool | None = None) -> list[dict[str, Any]]:
+        """The rows as dicts, best first, by any column."""
+        more = self.largest if by is None else bool(largest)
+        order = listing.ordered(self.table, by or self.judge, more)
+        return [{name: values[i].item() for name, values in self.table.items()} for i in order]
+
+    def to_csv(self, path: Any) -> None:
+        """Write the table, a row a point."""
+        listing.to_csv(self.table, path)
+
+    def __repr__(self) -> str:
+        return listing.printed(self.table, listing.ordered(self.table, self.judge, self.largest))
+
+
+def cross_validate(
+    net: Any,
+    loss: Any,
+    optimizer: Any,
+    data: Any,
+    *,
+    epochs: int,
+    folds: Any = 5,
+    repeats: int = 1,
+    stratify: bool | None = None,
+    groups: Any = None,
+    standardise: bool = False,
+    over: Any = None,
+    key: Any = 0,
+    weights: Any = None,
+    refit: bool = True,
+    width: int | None = None,
+    devices: Any = None,
+    memory: float | None = None,
+    checkpoint: Any = None,
+    checkpoint_seconds: float = 1.0,
+    progress: bool = True,
+    **training: Any,
+) -> CrossValidation:
+    """Judge a network by rows that it has not seen: each fold's rows are judged by a network trained on the others.
+
+    With `over`, for many settings, of which the best are then used to train on all rows. Every fold is the run that
+    `fit` would do alone on the fold's rows, to rounding; figures are those of the parameters after the last epoch:
+    to choose an epoch by the very rows that judge would flatter it.
+
+    Args:
+        net, loss, optimizer, weights: as for `fit`.
+        data: `(x, t)`, as for `fit`; no stream.
+        epochs: of every run.
+        folds: how many, or a list of `(train, test)` row numbers, such as `fnn.folds` makes.
+        repeats: all of it so many times, with other folds and other seeds.
+        stratify: each class in every fold alike; None: where the targets are classes.
+        groups: one a row; rows of one group are never on both sides.
+        standardise: `(x - mean)/deviation` by each fold's training rows, column by column.
+        over: settings to choose from, as for `fnn.sweep`.
+        key: of all runs; with repeats, 1, 2, … more. An integer is also the seed of the folds.
+        refit: train on all rows with the best settings in the end.
+        width, devices, memory, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
+        training: `batch_size, settings, monitor, mode, min_delta, metrics, penalty, gradient, reduction, shuffle` as
+            for `fit`. `monitor` and `mode` say which settings are best.
+
+    Returns:
+        A `CrossValidation`.
+
+    Raises:
+        ValueError, TypeError: something does not fit; before anything compiles.
+
+    >>> import fnn, numpy as np, optax
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(90, 2)).astype("float32")
+    >>> found = fnn.cross_validate(fnn.serial(fnn.dense(2)), fnn.losses.sparse_softmax_cross_entropy,
+    ...                            lambda s: optax.sgd(s["lr"]), (x, (x[:, 0] > 0).astype(int)), epochs=50,
+    ...                            batch_size=16, over={"lr": [1e-4, 1.0]}, metrics={"accuracy": fnn.accuracy})
+    >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
+    {'lr': 1.0} (90, 2) (2, 5)
+    """
+    for name, value in (("patience", training.get("patience")), ("validation", training.get("validation"))):
+        if value is not None:
+            raise ValueError(
+                f"{name}: expected none in a cross-validation, whose folds are for judging, got {value!r}. "
+                "Do choose the number of epochs by the histories of the result."
+            )
+    points = [{}] if over is None else points_of(over)
+    epochs = checks.whole_number("epochs", epochs, 1)
+    how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    key, seed = checks.key(key), key
+    rows, _ = rows_of(data, None, weights, key, None)
+    part = rows.train
+    made = _folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
+    views, scalers = _views(made, np.asarray(part.x), standardise)
+    keys, each = _keys(key, seed, repeats), len(made) // repeats
+    tasks = [Task(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
+    groups_ = groups_of(
+        "cross_validate",
+        (net, loss, optimizer),
+        Data(part, part),
+        tasks,
+        training,
+        views,
+        resumable=how.checkpoint is not None,
+    )
+    figures = Figures(tasks, epochs, groups_[0].recipe, True)
+    best = _Best(figures, len(points), len(made))
+
+    def take(group: Group, outcome: Outcome) -> None:
+        places = group.places[outcome.at]
+        figures.add(places, outcome, last=True)
+        best.add(places, [run_of(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
+
+    plans, names = run_groups("cross_validate", groups_, epochs, how, take)
+    if names:
+        warn_of_interrupt("cross_validate", names[0], figures.columns["epochs"], epochs, how)
+    scores = {name: v.reshape(len(points), -1) for name, v in figures.columns.items() if name in figures.histories}
+    histories = {name: v.reshape(len(points), len(made), epochs) for name, v in figures.histories.items()}
+    columns = {name: np.array([point[name] for point in points]) for name in points[0]}
+    for name, values in scores.items():
+        columns |= {name: values.mean(1), f"{name}_std": values.std(1)}
+    columns["diverged"] = figures.columns["diverged"].reshape(len(points), -1).sum(1)
+    chosen = points[best.point]
+    parts, same = with_fixed((net, loss, optimizer, training.get("penalty")), chosen)
+    predictions = (
+        None if names else _predictions(parts[0], chosen, best.runs, made, scalers, np.asarray(part.x), repeats)
+    )
+    run, scaler = None, standardiser(np.asarray(part.x)) if standardise else None
+    if refit and not names:
+        run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
+    return CrossValidation(
+        points, columns, scores, histories, made, best.point, predictions, run, scaler, figures.judge,
+        figures.largest, plans,
+    )  # fmt: skip
+
+
+# ---- folds
+
+
+def _folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
+    """The rows of each fold."""
+    repeats = checks.whole_number("repeats", repeats, 1)
+    if isinstance(folds, (int, np.integer)):
+        if stratify and not are_classes(t):
+            raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
+        wanted = stratify or (stratify is None and groups is None and are_classes(t))
+        number = seed if isinstance(seed, (int, np.integer)) else np.asarray(jax.random.key_data(seed)).ravel()[-1]
+        classes = classes_of(t) if wanted else None
+        return fold_rows(len(t), int(folds), key=int(number), stratify=classes, groups=groups, repeats=repeats)
+    if repeats != 1:
+        raise ValueError("repeats: expected 1 with folds of your own, got more. Do put all folds into the list.")
+    made = [(_rows_of_fold(f"folds[{i}][0]", a, len(t)), _rows_of_fold(f"folds[{i}][1]", b, len(t)))
+            for i, (a, b) in enumerate(folds)]  # fmt: skip
+    if not made:
+        raise ValueError("folds: expected at least one, got none. Do pass a number, or pairs of row numbers.")
+    for i, (train, test) in enumerate(made):
+        if len(both := np.intersect1d(train, test)):
+            raise ValueError(f"folds[{i}]: expected no row on both sides, got row {both[0]}. Do take it out of one.")
+    return made
+
+
+def _rows_of_fold(name: str, rows: Any, count: int) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+        raise ValueError(
+            f"{name}: expected row numbers, got {rows.dtype} of shape {rows.shape}. Do pass a list of them."
+        )
+    if rows.min() < 0 or rows.max() >= count:
+        raise ValueError(f"{name}: expected rows 0 to {count - 1}, got {rows.min()} to {rows.max()}. Do count from 0.")
+    return rows.astype(np.int64)
+
+
+def _views(folds: list[Fold], x: np.ndarray, standardise: bool) -> tuple[tuple[View, View], list[Standardiser | None]]:
+    """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each."""
+    scalers = [standardiser(x[train]) if standardise else None for train, _ in folds]
+    made = []
+    for side in (0, 1):
+        rows = [fold[side] for fold in folds]
+        room = max(map(len, rows))
+        table = np.stack([np.append(r, np.repeat(r[:1], room - len(r))) for r in rows]).astype(np.int32)
+        lengths = np.array([len(r) for r in rows], np.int32)
+        dtype = np.dtype(jnp.result_type(float))
+        moments = [
+            np.stack([getattr(s, name) for s in scalers]).astype(dtype) if standardise else None
+            for name in ("mean", "deviation")
+        ]
+        made.append(View(table, lengths, *moments))  # type: ignore[arg-type]
+    return (made[0], made[1]), scalers
+
+
+def _keys(key: Any, seed: Any, repeats: int) -> list[np.ndarray]:
+    """Raw key data of each repeat: the key, then seeds 1, 2, … more, or keys folded in."""
+    if isinstance(seed, (int, np.integer)):
+        keys = [jax.random.key(int(seed) + r) for r in range(repeats)]
+    else:
+        keys = [key, *(jax.random.fold_in(key, r) for r in range(1, repeats))]
+    return [np.asarray(jax.random.key_data(k)) for k in keys]
+
+
+def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
+    return np.asarray(jax.random.key_data(jax.random.key(int(point["seed"])))) if "seed" in point else key
+
+
+# ---- the best point
+
+
+class _Best:
+    """The runs of the best point so far: a point is judged when all its folds have ended; the others are let go."""
+
+    def __init__(self, figures: Figures, points: int, folds: int):
+        self.figures, self.folds = figures, folds
+        self.waiting: dict[int, dict[int, Run]] = {point: {} for point in range(points)}
+        self.point, self.score, self.runs = 0, np.inf, {}  # type: int, float, dict[int, Run]
+
+    def add(self, places: Sequence[int], runs: list[Run]) -> None:
+        for place, run in zip(places, runs, strict=True):
+            point, fold = divmod(int(place), self.folds)
+            self.waiting[point][fold] = run
+            if len(self.waiting[point]) == self.folds:
+                score = float(self.figures.scores()[point * self.folds : (point + 1) * self.folds].mean())
+                done = self.waiting.pop(point)
+                if not self.runs or score < self.score or (score == self.score and point < self.point):
+                    self.point, self.score, self.runs = point, score, done
+
+
+def _predictions(
+    net: Any, settings: Any, runs: Any, folds: list[Fold], scalers: Any, x: np.ndarray, repeats: int
+) -> np.ndarray:
+    """What each fold's network says of the rows that it has not seen."""
+    layer = given("net", net, Layer, settings)
+    each, whole = len(folds) // repeats, None
+    for number, (_, test) in enumerate(folds):
+        rows = x[test] if scalers[number] is None else scalers[number](x[test])
+        y = predict(layer, runs[number], rows)
+        if whole is None:
+            whole = np.full((repeats, len(x), *y.shape[1:]), np.nan, y.dtype)
+        whole[number // each, test] = y
+    assert whole is not None
+    return whole[0] if repeats == 1 else whole
+
+
+def _refitted(
+    parts: Any, same: Any, part: Part, scaler: Any, training: Any, chosen: Any, epochs: int, key: Any, progress: bool
+) -> Run:
+    """All rows, the best settings."""
+    x = np.asarray(part.x) if scaler is None else scaler(np.asarray(part.x))
+    own = {n: v for n, v in training.items() if n not in ("monitor", "mode", "penalty", "settings", "batch_size")}
+    net, loss, optimizer, penalty = parts
+    traced = {n: v for n, v in chosen.items() if n not in (*same, "seed", "batch_size", "min_delta")}
+    size = chosen.get("batch_size", training.get("batch_size"))
+    if "seed" in chosen:
+        key = jax.random.key(int(chosen["seed"]))
+    return fit(
+        net, loss, optimizer, (x, part.t), epochs=epochs, key=key, weights=part.weight, penalty=penalty,
+        settings={**(training.get("settings") or {}), **traced}, batch_size=size, progress=progress, **own,
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""`ensemble`: one network trained from many seeds at once, and what they say together."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks, listing
+from fnn.crew import Outcome, Plan
+from fnn.endings import probabilities_of
+from fnn.parts import given_loss
+from fnn.prediction import predict
+from fnn.preparation import rows_of
+from fnn.study import Figures, Group, Task, groups_of, run_groups, running, seed_words, warn_of_interrupt
+from fnn.types import Array, Layer, Run
+
+
+class Prediction(NamedTuple):
+    """What an ensemble says: the mean of its members' outputs (probabilities, for losses on logits), and how far they
+    are apart, as their standard deviation; `(rows, ...)` each."""
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+class Ensemble(NamedTuple):
+    """What `ensemble` returns.
+
+    - `net`: the network.
+    - `params`, `state`: of all members, with a leading axis; the best of each by validation, else its last finite ones.
+    - `table`: column -> one value a member, as in a `Sweep`.
+    - `histories`: figure -> `(members, epochs)`, NaN after a member's end.
+    - `to_probabilities`: what is done to outputs before they are averaged.
+    """
+
+    net: Layer
+    params: Any
+    state: Any
+    table: dict[str, np.ndarray]
+    histories: dict[str, np.ndarray]
+    to_probabilities: Any
+    in_shape: Any
+    plans: list[Plan]
+
+    def predict(self, x: Any, batch_size: int = 1024) -> Prediction:
+        """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
+        run = Run(self.params, self.state, None, None, self.in_shape)  # type: ignore[arg-type]
+        both = predict(_together(self.net, self.to_probabilities), run, x, batch_size)
+        return Prediction(both[:, 0], both[:, 1])
+
+    def member(self, i: int) -> Run:
+        """One member's parameters and layer state, for `fnn.predict` and `fnn.save`."""
+        params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
+        return Run(params, state, None, None, self.in_shape)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return listing.printed(self.table, range(len(self.table["epochs"])))
+
+
+def ensemble(
+    net: Layer,
+    loss: Any,
+    optimizer: Any,
+    data: Any,
+    *,
+    epochs: int,
+    members: int = 10,
+    key: Any = 0,
+    validation: Any = None,
+    weights: Any = None,
+    width: int | None = None,
+    devices: Any = None,
+    memory: float | None = None,
+    checkpoint: Any = None,
+    checkpoint_seconds: float = 1.0,
+    progress: bool = True,
+    **training: Any,
+) -> Ensemble:
+    """Train a network from many seeds; what they say together is more often right, and their spread tells how sure.
+
+    `mean = (1/n) Σ_i p_i(x)`, `spread = sqrt((1/n) Σ_i (p_i(x) - mean)²)`, with `p_i` the outputs of member `i`, as
+    probabilities where the loss is one on logits (softmax or sigmoid): Lakshminarayanan, Pritzel & Blundell 2017.
+    Member `i` is the run of `fit(..., key=key + i)`, to rounding, or of `key=jax.random.fold_in(key, i)`, if the key
+    is no integer: other weights to begin with, another order of the rows.
+
+    Args:
+        net, loss, optimizer, data, validation, weights: as for `fit`.
+        epochs: of every member; each stops by itself with `patience`.
+        members: how many, at least 1.
+        width, devices, memory, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
+        training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
+            shuffle` as for `fit`.
+
+    Returns:
+        An `Ensemble`, to `predict` with. Members that diverged are marked in its table and left out of it.
+
+    Raises:
+        ValueError, TypeError: something does not fit; before anything compiles.
+
+    >>> import fnn, numpy as np, optax
+    >>> x = np.linspace(-1, 1, 32, dtype="float32")[:, None]
+    >>> net = fnn.serial(fnn.dense(8), fnn.tanh, fnn.dense(2))
+    >>> data = x, (x[:, 0] > 0).astype(int)
+    >>> found = fnn.ensemble(net, fnn.losses.sparse_softmax_cross_entropy, optax.adam(0.05), data, epochs=60, members=4)
+    >>> mean, spread = found.predict([[0.9]])
+    >>> print(mean.round(1), spread.shape)
+    [[0. 1.]] (1, 2)
+    """
+    if not isinstance(net, Layer):
+        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Do pass a network that is made.")
+    epochs, members = checks.whole_number("epochs", epochs, 0), checks.whole_number("members", members, 1)
+    how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    seed, key = key, checks.key(key)
+    rows, _ = rows_of(data, validation, weights, key, None)
+    tasks = [Task({}, words) for words in _keys(key, seed, members)]
+    groups = groups_of("ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
+    figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
+    kept: dict[int, Any] = {}
+
+    def take(group: Group, outcome: Outcome) -> None:
+        figures.add(outcome.at, outcome)
+        state = outcome.state
+        for row, place in enumerate(outcome.at):
+            best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
+            kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
+
+    plans, names = run_groups("ensemble", groups, epochs, how, take)
+    if names:
+        warn_of_interrupt("ensemble", names[0], figures.columns["epochs"], epochs, how)
+    whole = [kept[i] for i in sorted(kept) if not figures.columns["diverged"][i]]
+    if not whole:
+        raise ValueError("ensemble: expected members that trained, got none: all diverged. Do lower the learning rate.")
+    params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
+    turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
+    return Ensemble(net, params, state, figures.columns, figures.histories, turn, rows.train.x.shape[1:], plans)
+
+
+def _keys(key: Any, seed: Any, members: int) -> list[np.ndarray]:
+    if isinstance(seed, (int, np.integer)):
+        return list(seed_words([int(seed) + i for i in range(members)]))
+    return list(np.asarray(jax.random.key_data(jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(members)))))
+
+
+@functools.lru_cache(maxsize=64)
+def _together(net: Layer, turn: Any) -> Layer:
+    """The members as one network: outputs `(rows, 2, ...)`, mean and spread."""
+
+    def forward(params: Any, state: Any, x: Array, key: Any, train: Any) -> Any:
+        outputs = jax.vmap(lambda p, s: turn(net.forward(p, s, x, None, False)[0]))(params, state)
+        return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None
+
+    return Layer(f"ensemble of {net}", net.init, forward, net.backward)

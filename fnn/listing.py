@@ -1,0 +1,55 @@
+"""A table of numbers with names: what a study found, a row a member. Printed, sorted, written to a file."""
+
+import csv
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Columns = Mapping[str, Any]  # name -> one value a row, NumPy
+
+
+def ordered(columns: Columns, by: str, largest: bool = False) -> np.ndarray:
+    """The places of the rows, best first; NaN last. Rows that are equal stay in their order.
+
+    >>> import numpy as np
+    >>> from fnn.listing import ordered
+    >>> print(ordered({"loss": np.array([0.3, np.nan, 0.1])}, "loss"))
+    [2 0 1]
+    """
+    if by not in columns:
+        raise ValueError(f"by: expected one of {', '.join(columns)}, got {by!r}. Do name a column.")
+    values = np.asarray(columns[by], float)
+    return np.argsort(-values if largest else values, kind="stable")
+
+
+def printed(columns: Columns, order: Any, most: int = 20) -> str:
+    """The first rows in that order, as text.
+
+    >>> import numpy as np
+    >>> from fnn.listing import printed
+    >>> print(printed({"lr": np.array([0.1, 1.0]), "loss": np.array([0.25, np.nan])}, [0, 1]))
+       lr   loss
+      0.1   0.25
+        1    nan
+    """
+    shown = list(order)[:most]
+    cells = {name: [name, *(_cell(values[i]) for i in shown)] for name, values in columns.items()}
+    widths = {name: max(map(len, column)) for name, column in cells.items()}
+    lines = ["  ".join(f"{cells[name][k]:>{max(5, widths[name])}}" for name in cells) for k in range(len(shown) + 1)]
+    left = len(list(order)) - len(shown)
+    return "\n".join([*lines, f"and {left} more"] if left else lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else ""
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def to_csv(columns: Columns, path: Any) -> None:
+    """Write all rows, in their own order, with all digits."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True))

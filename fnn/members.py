@@ -1,0 +1,165 @@
+"""Many runs of one recipe, its members: what each has of its own, and a chunk of them as one compiled program."""
+
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+
+from fnn.batches import room
+from fnn.parts import Recipe, parts
+from fnn.programs import cheaply
+from fnn.train import from_recipe
+from fnn.types import Data, History, Part, TrainState, View
+
+
+class Members(NamedTuple):
+    """What each run has of its own, one a row, on the host."""
+
+    keys: np.ndarray  # raw key data, (members, words)
+    settings: dict[str, np.ndarray]  # name -> (members, ...)
+    fold: np.ndarray  # which of the views each trains on, (members,); zeros where there are none
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def taken(self, at: Any) -> "Members":
+        """Those in these places."""
+        return jax.tree.map(lambda a: a[at], self)
+
+
+class Shared(NamedTuple):
+    """The rows that all members share; and, a fold each, which of them it trains and validates on."""
+
+    data: Data
+    train: View | None = None  # leading axis: the folds; on the host
+    validation: View | None = None
+
+    def of(self, fold: np.ndarray) -> Data:
+        """The data of members with these folds, or of one."""
+        views = [jax.tree.map(lambda a: a[fold], view) for view in (self.train, self.validation)]
+        train, validation = (
+            part if part is None or view is None else part._replace(view=view)
+            for part, view in zip(self.data, views, strict=True)
+        )
+        return Data(train, validation)  # type: ignore[arg-type]
+
+
+class Chunk(NamedTuple):
+    """A compiled chunk of so many members; `bytes_` is the memory that it takes beside the rows."""
+
+    init: Callable[[Members, Data], TrainState]
+    run: Callable[..., tuple[TrainState, History]]
+    history: History  # what `run` returns, shapes and dtypes
+    bytes_: int
+    pace: dict[str, float]  # what has been measured: seconds a step
+
+
+# ---- programs
+
+
+def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tuple[Callable[..., Any], ...]:
+    """`init(keys, settings, data)` and `run(state, data, epochs, steps)` of a chunk, pure: one run, or `vmap` of it.
+
+    Args:
+        recipe: the run.
+        width: how many members; 1: no leading axis at all, the very program that `fit` has.
+        places: epochs that the history has room for.
+        data: the chunk's, or the shapes of it: views have a leading axis if the width is above 1.
+    """
+    pure = from_recipe(recipe, places)
+
+    def init(keys: Any, settings: Any, data: Data) -> TrainState:
+        return pure.init(jax.random.wrap_key_data(keys), data, settings)
+
+    if width == 1:
+        return init, pure.run
+    axes = Data(*(part and Part(None, None, None, part.view and 0) for part in data))  # type: ignore[arg-type]
+    return jax.vmap(init, (0, 0, axes)), jax.vmap(pure.run, (0, axes, None, None))
+
+
+_lock = threading.Lock()
+_compiled: dict[Any, Chunk] = {}
+
+
+def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
+    """A chunk's programs for one device: compiled side by side, once for each shape of members and data."""
+    arguments = (members.keys, members.settings, data)
+    about = jax.tree.map(lambda a: (np.shape(a), str(jnp.result_type(a))), arguments)
+    leaves, tree = jax.tree.flatten(about, is_leaf=lambda a: isinstance(a, tuple) and len(a) == 2)
+    known = (recipe, width, places, tuple(leaves), tree, device)
+    with _lock:  # nobody else compiles the same
+        if known not in _compiled:
+            if len(_compiled) > 128:
+                _compiled.clear()
+            _compiled[known] = _compile(recipe, width, places, arguments, device)
+        return _compiled[known]
+
+
+def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: Any) -> Chunk:
+    init, run = chunk_functions(recipe, width, places, arguments[2])
+    there = SingleDeviceSharding(device)
+
+    def shaped(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.result_type(a), sharding=there), tree)
+
+    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
+    starting = jax.jit(init).lower(*shaped(arguments))
+    with ThreadPoolExecutor(1) as other:  # JAX holds no lock while XLA compiles
+        made = other.submit(starting.compile, cheaply())
+        state = shaped(starting.out_info)
+        whole = jax.jit(run, donate_argnums=0).lower(state, shaped(arguments[2]), number, number).compile()
+        begin = made.result()
+    sizes: Any = whole.memory_analysis()
+    room = 0 if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+    history = whole.out_info[1]
+    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, history, room, {})
+
+
+# ---- how many at a time
+
+
+SMALL = 100_000  # multiplications a step up to which many networks in one program are faster than one after another
+WIDE = 64  # members of such a program; their numbers stay in the cache
+
+
+def size_of_member(recipe: Recipe, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
+    """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch.
+
+    Its state twice, since a step makes a new one, what backward needs of a batch, its history.
+    """
+    one = members.taken(0)
+    data = shared.of(one.fold)
+    state = jax.eval_shape(chunk_functions(recipe, 1, places, data)[0], one.keys, one.settings, data)
+    rows = min(recipe.batch_size or room(data.train), room(data.train))
+
+    def cache(settings: Any, params: Any, layers: Any, key: Any, x: Any) -> Any:
+        return parts(recipe, settings).net.forward(params, layers, x, key, True)
+
+    x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
+    kept = jax.eval_shape(cache, state.settings, state.params, state.state, jax.random.key(0), x)
+    history = 4 * places * (1 + len(recipe.metrics)) * (1 if data.validation is None else 2)
+    weights = sum(a.size for a in jax.tree.leaves(state.params))
+    return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history, weights, rows
+
+
+def _bytes(tree: Any) -> int:
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree) if hasattr(a, "dtype"))
+
+
+@functools.lru_cache
+def usual_width(members: int, workers: int, weights: int, rows: int, platform: str) -> int:
+    """How many members to put into one program, where the caller does not say.
+
+    On a CPU one after another, but for small networks, whose time is that of calling XLA's operations: many of them
+    share a call. On other devices as many as there are: one alone leaves nearly all of it idle.
+    """
+    share = 1 << (-(-members // workers) - 1).bit_length()  # a power of two: few programs for studies of many sizes
+    if platform != "cpu":
+        return min(share, 4096)
+    return min(share, WIDE) if weights * rows <= SMALL else 1

@@ -1,0 +1,198 @@
+"""Cross-validation: which rows train and which test in each fold, on the host. The indices are scikit-learn's.
+
+Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Kohavi 1995 for stratification.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fnn import checks
+from fnn.data import are_classes, classes_of
+from fnn.types import ShapeError
+
+Pair = tuple[np.ndarray, np.ndarray]
+Generator = np.random.RandomState | None
+
+
+def folds(
+    rows: Any, k: int = 5, *, key: int | None = None, stratify: Any = None, groups: Any = None, repeats: int = 1
+) -> list[Pair]:
+    """Split rows into k folds, each of which is the test fold once: `for train, test in folds(len(x))`.
+
+    In each repeat every row is in exactly one test fold, and in the training rows of the k - 1 others. No fold is
+    empty, and:
+
+    - plain: test folds differ by at most one row in size. Without a key they are blocks of neighbouring rows.
+    - `stratify`: so they do, and so does each class in them.
+    - `groups`: all rows of a group are in the same test fold. Without a key the largest group left goes to the
+      smallest fold, so that sizes are nearly even; with a key the numbers of groups differ by at most one.
+
+    The indices are those of scikit-learn (1.6 or later): `KFold`, `StratifiedKFold`, `GroupKFold`, with a key those of
+    `shuffle=True, random_state=key`; for repeats `RepeatedKFold`, `RepeatedStratifiedKFold`. The first repeat is what
+    the same key gives without repeats.
+
+    Args:
+        rows: how many rows, at least 2; or something as long, such as the inputs.
+        k: how many folds, from 2 to as many as there are rows, groups, or rows of the rarest class.
+        key: None keeps the rows in the given order, so do not use it for rows that are sorted by class; an integer
+            from 0 to 2³² - 1 shuffles.
+        stratify: None, or the class of each row: whole numbers or names `(rows,)`, one-hot rows `(rows, classes)`, or
+            a column of 0 and 1 `(rows, 1)`.
+        groups: None, or the group of each row, such as the patient whom it is of: whole numbers or names `(rows,)`.
+        repeats: how often to do it all, each time with another shuffle; more than once needs a key.
+
+    Returns:
+        `repeats * k` pairs `(train, test)` of row numbers, int64, ascending; repeat by repeat.
+
+    Raises:
+        ValueError, TypeError: an argument is none of the above, `stratify` and `groups` are both given, or a class has
+            fewer than k rows (where scikit-learn only warns).
+        ShapeError: not one class, or not one group, a row.
+
+    >>> from fnn.splits import folds
+    >>> for train, test in folds(5, 2):
+    ...     print(train, test)
+    [3 4] [0 1 2]
+    [0 1 2] [3 4]
+    >>> for train, test in folds(6, 2, stratify=["a", "a", "a", "a", "b", "b"], key=0):
+    ...     print(train, test)
+    [0 1 5] [2 3 4]
+    [2 3 4] [0 1 5]
+    """
+    count = _count(rows)
+    k, repeats = checks.whole_number("k", k, 2), checks.whole_number("repeats", repeats, 1)
+    _at_most(k, count, "rows")
+    rng = _generator(key, repeats)
+    if stratify is not None and groups is not None:
+        raise ValueError("folds: expected stratify or groups, got both. Do pass groups alone, to keep them whole.")
+    split: Any = _plain
+    given = np.arange(count)
+    if stratify is not None:
+        split, given = _stratified, _classes(stratify, count, k)
+    elif groups is not None:
+        split, given = _grouped, _groups(groups, count, k)
+    places = [split(given, k, rng) for _ in range(repeats)]
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for fold in places for i in range(k)]
+
+
+# ---- the fold of each row; every draw is the one that scikit-learn makes, in its order
+
+
+def _plain(rows: np.ndarray, k: int, rng: Generator) -> np.ndarray:
+    """Blocks of the rows in their order, or shuffled; the first ones get what is left over."""
+    order = np.arange(len(rows)) if rng is None else rng.permutation(len(rows))
+    fold = np.empty(len(rows), int)
+    fold[order] = np.sort(np.arange(len(rows)) % k)
+    return fold
+
+
+def _stratified(classes: np.ndarray, k: int, rng: Generator) -> np.ndarray:
+    """The rows, sorted by class, are dealt to the folds in turn; within a class, blocks, or shuffled."""
+    order = np.argsort(classes, kind="stable")
+    fold = np.empty(len(classes), int)
+    for places in np.split(np.arange(len(classes)), np.cumsum(np.bincount(classes))[:-1]):
+        dealt = np.sort(places % k)
+        fold[order[places]] = dealt if rng is None else rng.permutation(dealt)
+    return fold
+
+
+def _grouped(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
+    """Shuffled, the groups are split as rows would be; else the largest group left goes to the smallest fold."""
+    sizes = np.bincount(group)
+    if rng is not None:
+        return _plain(sizes, k, rng)[group]
+    fold_of, filled = np.empty(len(sizes), int), np.zeros(k, int)
+    for g in np.argsort(sizes, kind="stable")[::-1]:  # of equal ones the last first, as scikit-learn has it
+        fold_of[g] = filled.argmin()
+        filled[fold_of[g]] += sizes[g]
+    return fold_of[group]
+
+
+# ---- what the user hands over
+
+
+def _count(rows: Any) -> int:
+    """How many rows. The length of a tuple `(x, t)` or of a dict is that of something else."""
+    unsized = not hasattr(rows, "__len__") or getattr(rows, "shape", None) == ()
+    count = rows if unsized or isinstance(rows, (str, tuple, dict)) else len(rows)
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        got = type(rows).__name__
+        raise TypeError(f"rows: expected how many, or an array of them, got {got}. Do write folds(len(x)).")
+    if count < 2:
+        raise ValueError(f"rows: expected at least 2 rows, got {count}. Do pass more.")
+    return int(count)
+
+
+def _at_most(k: int, count: int, what: str) -> None:
+    if k > count:
+        raise ValueError(f"k: expected at most as many folds as {what}, {count}, got {k}. Do write k={count}.")
+
+
+def _generator(key: Any, repeats: int) -> Generator:
+    """scikit-learn's generator; NumPy has promised that its numbers never change (NEP 19)."""
+    if key is None:
+        if repeats > 1:
+            raise ValueError(f"key: expected a seed, else {repeats} repeats are alike, got None. Do write key=0.")
+        return None
+    if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**32:
+        got = key if isinstance(key, (int, float, np.number)) else type(key).__name__
+        raise ValueError(f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Do write key=0.")
+    return np.random.RandomState(int(key))
+
+
+def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
+    """The classes, numbered as they first appear."""
+    given = _labels("stratify", stratify, count)
+    if given.ndim > 1 and not are_classes(given):
+        wanted, got = "one class a row, one-hot rows, or a column of 0 and 1", f"other {given.dtype} {given.shape}"
+        raise ShapeError(f"stratify: expected {wanted}, got {got}. Do pass classes of shape ({count},).")
+    labels = given if given.ndim == 1 else classes_of(given)
+    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    sizes = np.bincount(inverse)
+    if sizes.min() < k:
+        least = int(sizes.argmin())
+        got = f"{sizes[least]} of class {names[least].item()!r}"
+        mend = f"write k={sizes[least]}" if sizes[least] > 1 else "add rows of it"
+        raise ValueError(f"stratify: expected at least {k} rows a class, got {got}. Do {mend}, or stratify=None.")
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _groups(groups: Any, count: int, k: int) -> np.ndarray:
+    """The groups, numbered in ascending order of their names."""
+    labels = _labels("groups", groups, count)
+    if labels.ndim > 1:
+        raise ShapeError(f"groups: expected shape ({count},), got {labels.shape}. Do pass one group a row.")
+    names, group = np.unique(labels, return_inverse=True)
+    if len(names) == 1:
+        raise ValueError(f"groups: expected at least 2 groups, got only {names[0].item()!r}. Do write groups=None.")
+    _at_most(k, len(names), "groups")
+    return group
+
+
+def _labels(name: str, value: Any, count: int) -> np.ndarray:
+    """Whole numbers or names, as many as there are rows."""
+    array = _names(name, value)
+    if array is None:
+        array = np.asarray(checks.rows(name, value))
+        array = array if array.dtype.kind in "biu" else array.astype(np.float64)
+    if len(array) != count:
+        raise ShapeError(f"{name}: expected one for each of {count} rows, got {len(array)}. Do pair them row by row.")
+    if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        place = tuple(np.argwhere(array != np.floor(array))[0])
+        got = f"{array[place]:g} in row {place[0]}"
+        raise ValueError(f"{name}: expected whole numbers or names, got {got}. Do number them 0, 1, ….")
+    return array
+
+
+def _names(name: str, value: Any) -> np.ndarray | None:
+    """An array of strings if `value` is one, else None. NumPy would make a name of None or nan in silence."""
+    array = np.array(value, object) if isinstance(value, (list, tuple)) else np.asarray(value)
+    if array.dtype.kind not in "OUT" or array.ndim == 0 or isinstance(value, np.ma.MaskedArray):
+        return None
+    strings = np.array([isinstance(v, str) for v in array.ravel()], bool).reshape(array.shape)
+    if strings.any() and not strings.all():
+        place = tuple(np.argwhere(~strings)[0])
+        got = f"{array[place]!r} in row {place[0]}"
+        raise TypeError(f"{name}: expected names only, got {got}. Do name it too, or drop the row.")
+    return array.astype(object).astype(str) if strings.any() else None

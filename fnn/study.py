@@ -1,0 +1,285 @@
+"""What sweeps, cross-validations and ensembles share: from a list of tasks to members that can run, to figures.
+
+A task is one training run: its settings, its seed, its fold. Tasks whose settings differ in traced numbers alone are
+members of one group, and one compiled program trains them all; whole numbers may change shapes (a width, a batch
+size), so each combination of these is a group of its own.
+"""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fnn import checks, resume
+from fnn.crew import Kept, Outcome, Plan, follow, planned
+from fnn.members import Members, Shared
+from fnn.parts import Recipe
+from fnn.points import traced_and_static
+from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
+from fnn.progress import shown_members
+from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
+
+# arguments of `fit` that all members share
+TRAINING = (
+    "batch_size", "settings", "monitor", "mode", "patience", "min_delta", "metrics", "penalty", "gradient",
+    "reduction", "shuffle",
+)  # fmt: skip
+
+
+class Task(NamedTuple):
+    """One training run of a study."""
+
+    settings: dict[str, Any]  # those that differ from task to task
+    key: np.ndarray  # raw key data
+    fold: int = 0
+
+
+class Group(NamedTuple):
+    """Members that one program trains."""
+
+    places: np.ndarray  # of its members among the tasks
+    recipe: Recipe
+    shared: Shared
+    members: Members
+    about: dict[str, Any]  # for a checkpoint
+
+
+class Running(NamedTuple):
+    """How a study is to be run, as the caller asks."""
+
+    width: int | None = None
+    devices: Any = None
+    memory: float | None = None
+    checkpoint: str | None = None
+    checkpoint_seconds: float = 1.0
+    progress: bool = True
+
+
+def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any) -> Running:
+    """These arguments, checked."""
+    if devices is not None and (not isinstance(devices, Sequence) or len(devices) == 0):
+        raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Do write devices=jax.devices().")
+    return Running(
+        width=None if width is None else checks.whole_number("width", width, 1),
+        devices=devices,
+        memory=None if memory is None else checks.number("memory", memory, 1),
+        checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
+        checkpoint_seconds=checks.number("checkpoint_seconds", checkpoint_seconds, 0),
+        progress=bool(progress),
+    )
+
+
+# ---- from tasks to groups
+
+
+def groups_of(
+    who: str,
+    parts: tuple[Any, Any, Any],
+    data: Data,
+    tasks: Sequence[Task],
+    training: dict[str, Any],
+    views: tuple[View | None, View | None] = (None, None),
+    resumable: bool = False,
+) -> list[Group]:
+    """The tasks in groups, each traced, so that what does not fit raises before anything compiles.
+
+    Args:
+        who: the function that the caller called, for messages.
+        parts: network, loss, optimizer.
+        data: rows, checked and on the device.
+        tasks: at least one, all with settings of the same names.
+        training: the other arguments of `fit`.
+        views: which rows each fold trains and validates on; leading axis: the folds.
+        resumable: describe each group, for checkpoints; takes a pass over the data.
+    """
+    unknown = sorted(training.keys() - set(TRAINING))
+    if unknown:
+        raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Do look at fit.")
+    static = traced_and_static([task.settings for task in tasks])[1] if tasks[0].settings else ()
+    by_shape: dict[Any, list[int]] = {}
+    for place, task in enumerate(tasks):
+        by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
+    return [
+        _group(parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable)
+        for same, places in by_shape.items()
+    ]
+
+
+def _group(
+    parts: tuple[Any, Any, Any],
+    data: Data,
+    tasks: list[Task],
+    places: np.ndarray,
+    same: dict[str, Any],
+    training: dict[str, Any],
+    views: tuple[View | None, View | None],
+    resumable: bool,
+) -> Group:
+    arguments = dict(training)
+    base = checks.settings(arguments.pop("settings", None), OWN_SETTINGS)
+    min_delta, patience = arguments.pop("min_delta", 0.0), arguments.get("patience")
+    differing = {name: [task.settings[name] for task in tasks] for name in tasks[0].settings if name not in same}
+    differing.pop("seed", None)  # it is in the keys
+    if "patience" in differing:
+        arguments["patience"] = patience = differing["patience"][0]
+    size = same.pop("batch_size", arguments.pop("batch_size", None))
+    net, loss, optimizer, penalty = (_bound(part, same) for part in (*parts, arguments.pop("penalty", None)))
+    recipe = asked_recipe(
+        net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **arguments
+    )
+    numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
+    key = jax.random.wrap_key_data(jnp.asarray(tasks[0].key))
+    asked = Asked(recipe, numbers, data, key, None, None)
+    ready = made_ready(asked)
+    about = {}
+    if resumable:
+        about = resume.description(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
+        about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
+    members = _members(tasks, ready.settings, differing)
+    return Group(places, ready.recipe, Shared(data, *views), members, about)
+
+
+def with_fixed(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The parts of a run as functions of a point's traced settings alone, and the other settings."""
+    static = traced_and_static([point])[1] if point else ()
+    same = {name: point[name] for name in static}
+    return tuple(_bound(part, same) for part in parts), same
+
+
+def _bound(thing: Any, same: dict[str, Any]) -> Any:
+    """A function of the settings as one of the traced ones alone."""
+    fixed = isinstance(thing, (Layer, Loss, Penalty, optax.GradientTransformation)) or not callable(thing)
+    if fixed or not same or getattr(thing, "is_factory", False):
+        return thing
+    if len([p for p in inspect.signature(thing).parameters.values() if p.default is p.empty]) != 1:
+        return thing  # a loss, written as a plain function
+    return lambda settings: thing({**settings, **same})
+
+
+def _members(tasks: list[Task], settings: dict[str, Any], differing: dict[str, list[Any]]) -> Members:
+    dtype = np.dtype(jnp.result_type(float))
+    columns = {
+        name: np.asarray(differing[name], dtype)
+        if name in differing
+        else np.repeat(np.asarray(value, dtype)[None], len(tasks), 0)
+        for name, value in settings.items()
+    }
+    return Members(np.stack([task.key for task in tasks]), columns, np.array([task.fold for task in tasks]))
+
+
+# ---- running them
+
+
+def run_groups(
+    title: str, groups: list[Group], epochs: int, how: Running, take: Callable[[Group, Outcome], None]
+) -> tuple[list[Plan], list[str]]:
+    """Run all groups, one after another; how each was run, and the signals that ended it early."""
+    plans = [
+        planned(group.recipe, group.shared, group.members, epochs, how.width, how.devices, how.memory)
+        for group in groups
+    ]
+    names: list[str] = []
+    words = f"{title}: {'; '.join(map(str, plans))}"
+    with shown_members(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
+        for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
+            if names:
+                break
+            folder = how.checkpoint and f"{how.checkpoint}/{number}"
+            kept = Kept(folder, how.checkpoint_seconds, group.about)
+            taken = functools.partial(take, group)
+            names += follow(group.recipe, group.shared, group.members, epochs, plan, taken, kept, show)
+    return plans, names
+
+
+def warn_of_interrupt(who: str, name: str, done: np.ndarray, epochs: int, how: Running) -> None:
+    """Say how far it came."""
+    mend = f"call {who} again to go on from there" if how.checkpoint else "pass checkpoint=folder to be able to go on"
+    warnings.warn(
+        f"{who}: expected {len(done)} members to train {epochs} epochs, got {name} when {(done > 0).sum()} of them had "
+        f"begun; what there is comes back. Do {mend}.",
+        TrainingInterrupted,
+        stacklevel=3,
+    )
+
+
+# ---- figures
+
+
+class Figures:
+    """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
+
+    def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool):
+        self.recipe, self.validates = recipe, validates
+        count = len(tasks)
+        kinds = ["", "validation_"] if validates else [""]
+        names = [f"{kind}{name}" for kind in kinds for name in ("loss", *dict(recipe.metrics))]
+        self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
+        self.columns |= {name: np.full(count, np.nan) for name in names}
+        self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}
+        for name in sorted(self.columns.keys() & tasks[0].settings.keys()):
+            raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Do rename it.")
+        self.histories = {name: np.full((count, epochs), np.nan, np.float32) for name in names}
+
+    @property
+    def judge(self) -> str:
+        """The column that says which member is best."""
+        return f"validation_{self.recipe.monitor}" if self.validates else "loss"
+
+    @property
+    def largest(self) -> bool:
+        """Whether more of it is better."""
+        return self.recipe.mode == "max"
+
+    def add(self, places: np.ndarray, outcome: Outcome, last: bool = False) -> None:
+        """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""
+        state, columns = outcome.state, self.columns
+        epochs = np.asarray(state.epoch)
+        best = np.where(np.asarray(state.best_epoch) >= 0, state.best_epoch, epochs - 1)
+        epoch = epochs - 1 if last else best
+        history = outcome.history
+        named: dict[str, Any] = {"loss": history.loss, **history.metrics}
+        if self.validates:
+            held: dict[str, Any] = {"loss": history.validation_loss, **history.validation_metrics}
+            named |= {f"validation_{name}": values for name, values in held.items()}
+        columns["epoch"][places], columns["epochs"][places] = epoch, epochs
+        columns["diverged"][places] = np.asarray(state.diverged)[:, 0] >= 0
+        for name, values in named.items():
+            values = np.asarray(values)
+            if self.histories[name].dtype != values.dtype:
+                self.histories[name] = self.histories[name].astype(values.dtype)
+            self.histories[name][places, : values.shape[1]] = values
+            for row, place in enumerate(places):
+                columns[name][place] = values[row, epoch[row]] if epoch[row] >= 0 else np.nan
+
+    def scores(self) -> np.ndarray:
+        """Smaller is better; what diverged, or has not run, is inf."""
+        values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
+        return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
+
+
+def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
+    """One member's run, still on the host; `last`: the parameters after the last epoch, not the best."""
+    state = jax.tree.map(lambda a: a[row], outcome.state)
+    params, layers = state.best if state.best_epoch >= 0 and not last else (state.params, state.state)
+    history = jax.tree.map(lambda a: a[row, : int(state.epoch)], outcome.history)
+    return Run(params, layers, history, state, in_shape, held)
+
+
+def on_device(run: Run) -> Run:
+    """A run as `fit` returns it."""
+    params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
+    return run._replace(params=params, state=state, train_state=train_state)
+
+
+def seed_words(seeds: Sequence[int]) -> np.ndarray:
+    """Raw key data of `jax.random.key(seed)` for each seed: on the host, where it compiles nothing."""
+    default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+    if default == "threefry2x32":
+        return np.array([[seed >> 32, seed & 0xFFFFFFFF] for seed in seeds], np.uint32)
+    return np.stack([np.asarray(jax.random.key_data(jax.random.key(seed))) for seed in seeds])

@@ -1,0 +1,168 @@
+"""`sweep`: one network trained with many settings, as a map over the same pure run."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fnn import checks, listing
+from fnn.crew import Outcome, Plan
+from fnn.points import points_of
+from fnn.preparation import rows_of
+from fnn.study import (
+    Figures,
+    Group,
+    Task,
+    groups_of,
+    on_device,
+    run_groups,
+    run_of,
+    running,
+    seed_words,
+    warn_of_interrupt,
+)
+from fnn.types import Run
+
+
+class Sweep(NamedTuple):
+    """What `sweep` found. Prints as a table, best first.
+
+    - `points`: the settings of each member, in the order asked for.
+    - `table`: column -> one value a member: the settings; `epoch`, the one that its parameters are from (counted from
+      0); the figures of that epoch; `epochs` it ran; whether it `diverged`.
+    - `histories`: figure -> `(members, epochs)`, NaN after a member's end.
+    - `best`: the best member; -1 if none has run.
+    - `runs`: member -> its run: the best one's, or with `keep="all"` every one's.
+    - `plans`: how the members were run.
+    """
+
+    points: list[dict[str, Any]]
+    table: dict[str, np.ndarray]
+    histories: dict[str, np.ndarray]
+    best: int
+    runs: dict[int, Run]
+    judge: str  # the column that tells which is best
+    largest: bool  # whether more of it is better
+    plans: list[Plan]
+
+    @property
+    def run(self) -> Run:
+        """The best member's."""
+        return self.runs[self.best]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The best member's."""
+        return self.points[self.best]
+
+    def sorted(self, by: str | None = None, largest: bool | None = None) -> list[dict[str, Any]]:
+        """The rows as dicts, best first, by any column."""
+        order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
+        return [{name: values[i].item() for name, values in self.table.items()} for i in order]
+
+    def to_csv(self, path: Any) -> None:
+        """Write the table, a row a member."""
+        listing.to_csv(self.table, path)
+
+    def _order(self) -> np.ndarray:
+        order = listing.ordered(self.table, self.judge, self.largest)
+        return np.concatenate([order[~self.table["diverged"][order]], order[self.table["diverged"][order]]])
+
+    def __repr__(self) -> str:
+        return listing.printed(self.table, self._order())
+
+
+def sweep(
+    net: Any,
+    loss: Any,
+    optimizer: Any,
+    data: Any,
+    *,
+    over: Any,
+    epochs: int,
+    key: Any = 0,
+    validation: Any = None,
+    weights: Any = None,
+    keep: str = "best",
+    width: int | None = None,
+    devices: Any = None,
+    memory: float | None = None,
+    checkpoint: Any = None,
+    checkpoint_seconds: float = 1.0,
+    progress: bool = True,
+    **training: Any,
+) -> Sweep:
+    """Train a network with many settings: `sweep(net, loss, lambda s: optax.sgd(s["lr"]), data, over={"lr": [...]})`.
+
+    Every member is the run that `fit` would do alone with these settings and this key, to rounding. Members whose
+    settings differ in floats are trained by one compiled program; settings that are all whole numbers (a width, a
+    depth, `batch_size`) may change shapes and are compiled once for each.
+
+    Args:
+        net, loss, optimizer: as for `fit`; those that depend on the settings as functions of them.
+        data, validation, weights: as for `fit`, shared by all members; no streams.
+        over: a grid, as a dict of lists; or a list of points, dicts with the same names, such as `fnn.draws` makes.
+            `seed` is each member's key, `batch_size`, `patience`, `min_delta` those of `fit`, all others your own.
+        epochs: of every member; each stops by itself with `patience`.
+        key: the same for all members, unless `seed` is among the settings.
+        keep: "best" keeps the parameters of the best member, "all" every one's.
+        width: members in one program; None: one after another, but many together where the network is small or the
+            device is no CPU. With a width of your own, adding or reordering members changes no other's bits.
+        devices: JAX devices to spread over, the same one twice for two threads; None: all, a CPU with a thread a core.
+        memory: bytes to stay below (half of what is free); members are run in chunks that fit.
+        checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
+        training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
+            shuffle` as for `fit`.
+
+    Returns:
+        A `Sweep`: a table to print and sort, the best member's run. Best is the lowest validation loss (or what
+        `monitor` and `mode` say), without validation the lowest training loss. Members that diverged are marked, keep
+        their last finite parameters, and come last.
+
+    Raises:
+        ValueError, TypeError: something does not fit; before anything compiles.
+        MemoryError: not even one member fits.
+
+    Warns:
+        TrainingInterrupted: Ctrl-C or SIGTERM ended it early; what there is comes back.
+
+    >>> import fnn, numpy as np, optax
+    >>> x = np.linspace(-1, 1, 64, dtype="float32")[:, None]
+    >>> found = fnn.sweep(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, lambda s: optax.sgd(s["lr"]), (x, 3 * x),
+    ...                   over={"lr": [0.001, 0.5]}, epochs=100, batch_size=16)
+    >>> print(found.settings, found.run.params[0]["w"].round(4))
+    {'lr': 0.5} [[3.]]
+    """
+    points = points_of(over)
+    epochs = checks.whole_number("epochs", epochs, 0)
+    keep = checks.one_of("keep", keep, ("best", "all"))
+    how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    key = checks.key(key)
+    rows, held = rows_of(data, validation, weights, key, None)
+    words = np.asarray(jax.random.key_data(key))
+    tasks = [Task(point, seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points]
+    groups = groups_of("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
+    figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
+    runs: dict[int, Run] = {}
+    in_shape = rows.train.x.shape[1:]
+
+    def take(group: Group, outcome: Outcome) -> None:
+        places = group.places[outcome.at]
+        figures.add(places, outcome)
+        scores = figures.scores()
+        if keep == "all":
+            runs.update({int(place): run_of(outcome, row, in_shape, held) for row, place in enumerate(places)})
+            return
+        row = int(np.argmin(scores[places]))
+        if not runs or scores[places[row]] < scores[next(iter(runs))]:
+            runs.clear()
+            runs[int(places[row])] = run_of(outcome, row, in_shape, held)
+
+    plans, names = run_groups("sweep", groups, epochs, how, take)
+    columns = {name: np.array([point[name] for point in points]) for name in points[0]}
+    if names:
+        warn_of_interrupt("sweep", names[0], figures.columns["epochs"], epochs, how)
+    best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
+    table = columns | figures.columns
+    runs = {member: on_device(runs[member]) for member in sorted(runs)}
+    return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)
