@@ -6,7 +6,7 @@ import inspect
 
 from bench.timing import device
 
-QUESTIONS = ("step", "segments", "conv", "stream")
+QUESTIONS = ("step", "segments", "conv", "study", "stream")
 
 
 def main() -> None:

@@ -66,6 +66,28 @@ def python_loop(data: fnn.Data) -> Any:
     return work
 
 
+def pytorch(data: fnn.Data) -> tuple[Any, int]:
+    """A step as PyTorch's own examples write it, on one thread, which is the fastest for so little; how many a call."""
+    import torch
+
+    torch.set_num_threads(1)
+    nn = torch.nn
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2))
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9), nn.CrossEntropyLoss(reduction="sum")
+    x, t = (torch.tensor(np.asarray(a)) for a in data.train[:2])
+
+    def work() -> None:
+        for _ in range(LOOP_STEPS):
+            optimizer.zero_grad()
+            loss(net(x), t).backward()
+            optimizer.step()
+
+    return work, LOOP_STEPS
+
+
+PEERS = {"torch": ("PyTorch eager", pytorch)}
+
+
 def main(rounds: int = 15) -> str:
     """Measure, write the JSON, return the table."""
     data = rows()

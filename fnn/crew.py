@@ -105,39 +105,45 @@ def room_for(epochs: int) -> int:
 # ---- the loop
 
 
-def follow(
-    recipe: Recipe,
-    shared: Shared,
-    members: Members,
-    epochs: int,
-    plan: Plan,
-    take: Callable[[Outcome], None],
-    kept: Kept,
-    show: Callable[[int, int, bool], None],
-) -> list[str]:
-    """Run all members; `take` is called with each chunk's outcome, one at a time. The signals that ended it early.
+class Job(NamedTuple):
+    """Members to be run: what they are, how far, how, and where that is kept."""
 
-    Chunks that a signal keeps from beginning have no outcome.
+    recipe: Recipe
+    shared: Shared
+    members: Members
+    epochs: int
+    plan: Plan
+    kept: Kept
+
+
+def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, bool], None]) -> list[str]:
+    """Run all members; the signals that ended it early.
+
+    Args:
+        job: the members.
+        take: called with each chunk's outcome, one at a time; chunks that a signal keeps from beginning have none.
+        show: called with how many members have done how many epochs more, and whether these were their last.
     """
-    waiting, lock, failed = iter(range(0, len(members), plan.width)), threading.Lock(), threading.Event()
+    waiting = iter(range(0, len(job.members), job.plan.width))
+    lock, failed = threading.Lock(), threading.Event()
     x64 = jnp.result_type(float) == np.float64  # belongs to a thread
 
     with noted() as names:
 
         def work(device: Any) -> None:
-            there = shared._replace(data=jax.device_put(shared.data, device))
+            there = job._replace(shared=job.shared._replace(data=jax.device_put(job.shared.data, device)))
             while not names and not failed.is_set():
                 with lock:
                     first = next(waiting, None)
                 if first is None:
                     return
-                at = np.arange(first, min(first + plan.width, len(members)))
+                at = np.arange(first, min(first + job.plan.width, len(job.members)))
 
                 def shown(epochs: int, finished: bool, some: int = len(at)) -> None:
                     with lock:
                         show(some, epochs, finished)
 
-                outcome = _followed(recipe, there, members, at, epochs, plan, device, kept, names, shown)
+                outcome = _followed(there, at, device, names, shown)
                 with lock:
                     take(outcome)
 
@@ -149,11 +155,11 @@ def follow(
                     failed.set()
                     raise
 
-        if len(plan.devices) == 1:
-            work(plan.devices[0])
+        if len(job.plan.devices) == 1:
+            work(job.plan.devices[0])
         else:
-            with ThreadPoolExecutor(len(plan.devices)) as pool:
-                running = [pool.submit(in_thread, device) for device in plan.devices]
+            with ThreadPoolExecutor(len(job.plan.devices)) as pool:
+                running = [pool.submit(in_thread, device) for device in job.plan.devices]
                 try:
                     for future in running:
                         future.result()
@@ -163,30 +169,19 @@ def follow(
     return names
 
 
-def _followed(
-    recipe: Recipe,
-    shared: Shared,
-    members: Members,
-    at: np.ndarray,
-    epochs: int,
-    plan: Plan,
-    device: Any,
-    kept: Kept,
-    names: list[str],
-    show: Callable[[int, bool], None],
-) -> Outcome:
+def _followed(job: Job, at: np.ndarray, device: Any, names: list[str], show: Callable[[int, bool], None]) -> Outcome:
     """One chunk, from its beginning or its checkpoint."""
+    width, epochs = job.plan.width, job.epochs
     # the last one is filled up, so that all have one width: another width would have other last bits
-    filled = np.append(at, np.repeat(at[-1:], plan.width - len(at)))
-    own = members.taken(filled if plan.width > 1 else at[0])
-    data = jax.device_put(shared.of(own.fold), device)
+    filled = np.append(at, np.repeat(at[-1:], width - len(at)))
+    own = job.members.taken(filled if width > 1 else at[0])
+    data = jax.device_put(job.shared.of(own.fold), device)
     places = room_for(epochs)
-    chunk = compiled(recipe, plan.width, places, own, data, device)
-    state, pieces, write = _begun(chunk, own, data, kept, at, recipe, plan.width)
-    seconds = segment_seconds(None), places, chunk.pace.get("seconds a step")
-    following = segments(chunk.run, state, data, epochs, recipe.batch_size, *seconds)
+    chunk = compiled(job.recipe, width, places, own, data, device)
+    state, pieces, write = _begun(chunk, own, data, job, at)
     done = place(state)[0]
-    with closing(following):
+    pace = segment_seconds(None), places, chunk.pace.get("seconds a step")
+    with closing(segments(chunk.run, state, data, epochs, job.recipe.batch_size, *pace)) as following:
         for segment in following:
             state = segment.state
             if segment.seconds_a_step is not None:
@@ -198,18 +193,20 @@ def _followed(
                 break
     write(state, pieces, True)
     history = joined(pieces)
-    ended = not names or not place(state)[3] or place(state)[0] >= epochs
-    show(epochs - max(done, history.loss.shape[-1]) if ended else 0, ended)
+    reached, _, _, active = place(state)
+    ended = reached >= epochs or not active
+    show(epochs - reached + done if ended else 0, ended)
     state = jax.tree.map(np.asarray, state)
-    if plan.width == 1:
+    if width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
     return Outcome(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
 
 
 def _begun(
-    chunk: Chunk, own: Members, data: Any, kept: Kept, at: np.ndarray, recipe: Recipe, width: int
+    chunk: Chunk, own: Members, data: Any, job: Job, at: np.ndarray
 ) -> tuple[TrainState, list[History], Callable[..., None]]:
     """The state to go on from, the history up to there, and how to keep what comes."""
+    width, kept = job.plan.width, job.kept
     start = chunk.init(own, data)
     none = jax.tree.map(lambda a: np.zeros((width, 0) if width > 1 else 0, a.dtype), chunk.history)
     if kept.folder is None:

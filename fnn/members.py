@@ -13,7 +13,7 @@ from jax.sharding import SingleDeviceSharding
 
 from fnn.batches import room
 from fnn.parts import Recipe, parts
-from fnn.programs import cheaply
+from fnn.programs import cheaply, compiled_with, for_small
 from fnn.train import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
@@ -113,7 +113,8 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
     with ThreadPoolExecutor(1) as other:  # JAX holds no lock while XLA compiles
         made = other.submit(starting.compile, cheaply())
         state = shaped(starting.out_info)
-        whole = jax.jit(run, donate_argnums=0).lower(state, shaped(arguments[2]), number, number).compile()
+        running = jax.jit(run, donate_argnums=0).lower(state, shaped(arguments[2]), number, number)
+        whole = compiled_with(running, for_small() if width > 1 else {})
         begin = made.result()
     sizes: Any = whole.memory_analysis()
     room = 0 if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from fnn import checks, resume
-from fnn.crew import Kept, Outcome, Plan, follow, planned
+from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
 from fnn.members import Members, Shared
 from fnn.parts import Recipe
 from fnn.points import traced_and_static
@@ -192,8 +192,8 @@ def run_groups(
                 break
             folder = how.checkpoint and f"{how.checkpoint}/{number}"
             kept = Kept(folder, how.checkpoint_seconds, group.about)
-            taken = functools.partial(take, group)
-            names += follow(group.recipe, group.shared, group.members, epochs, plan, taken, kept, show)
+            job = Job(group.recipe, group.shared, group.members, epochs, plan, kept)
+            names += follow(job, functools.partial(take, group), show)
     return plans, names
 
 
