@@ -82,6 +82,8 @@ WORKER = """
 import json, sys, time
 import bench.study as study
 study.digits()
+if sys.argv[3]:
+    study.fnn.enable_compile_cache(sys.argv[3])
 seconds = []
 for _ in range(int(sys.argv[2])):
     begun = time.perf_counter()
@@ -91,12 +93,12 @@ print(json.dumps([seconds, accuracy]))
 """
 
 
-def in_a_process(name: str, calls: int, **environment: str) -> tuple[list[float], float]:
+def in_a_process(name: str, calls: int, cache: str = "") -> tuple[list[float], float]:
     """Seconds of each call in a fresh process, imports and data apart; and the accuracy."""
     # the processes that scikit-learn starts take their settings from the environment
-    more = {"PYTHONWARNINGS": "ignore", **environment}
-    command = [sys.executable, "-c", WORKER, name, str(calls)]
-    done = subprocess.run(command, env=os.environ | more, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", WORKER, name, str(calls), cache]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: expected seconds, got an error:\n{done.stderr}")
     seconds, accuracy = json.loads(done.stdout.splitlines()[-1])
@@ -110,17 +112,12 @@ def grid_search(rounds: int) -> tuple[list[Timing], dict[str, float]]:
     later: list[float] = []
     peers: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        cache = {
-            "JAX_COMPILATION_CACHE_DIR": folder,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-        in_a_process("choice", 1, **cache)
+        in_a_process("choice", 1, folder)
         for _ in range(max(3, rounds // 3)):
             (first, *others), ours = in_a_process("choice", 4)
             cold.append(first)
             later += others
-            cached += in_a_process("choice", 1, **cache)[0]
+            cached += in_a_process("choice", 1, folder)[0]
             (_, *others), theirs = in_a_process("by_scikit_learn", 3)
             peers += others
     timings = [

@@ -74,20 +74,24 @@ class Section(NamedTuple):
 def close(quantity: str, published: float, reproduced: float, tolerance: float = 2e-7, origin: str = PUBLISHED) -> Row:
     """A number that a document prints, to within a relative tolerance; the default is float32's printing."""
     off = reproduced - published
-    ok = abs(off) <= tolerance * abs(published)
+    ok = bool(abs(off) <= tolerance * abs(published))
     return Row(quantity, origin, _text(published), _text(reproduced), f"{off:+.2g}", f"± {tolerance:g} relative", ok)
 
 
 def at_least(quantity: str, bound: float, reproduced: float, origin: str = OURS) -> Row:
     """A number that must not be below a bound."""
     claimed, off = f"≥ {_text(bound)}", f"{reproduced - bound:+.3g}"
-    return Row(quantity, origin, claimed, _text(reproduced, 4), off, f"at least {_text(bound)}", reproduced >= bound)
+    return Row(
+        quantity, origin, claimed, _text(reproduced, 4), off, f"at least {_text(bound)}", bool(reproduced >= bound)
+    )
 
 
 def at_most(quantity: str, bound: float, reproduced: float, origin: str = OURS) -> Row:
     """A number that must not be above a bound."""
     claimed, off = f"≤ {_text(bound)}", f"{reproduced - bound:+.3g}"
-    return Row(quantity, origin, claimed, _text(reproduced, 4), off, f"at most {_text(bound)}", reproduced <= bound)
+    return Row(
+        quantity, origin, claimed, _text(reproduced, 4), off, f"at most {_text(bound)}", bool(reproduced <= bound)
+    )
 
 
 def holds(quantity: str, claimed: str, found: str, criterion: str, ok: bool, origin: str = IN_WORDS) -> Row:

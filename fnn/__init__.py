@@ -46,6 +46,9 @@ from fnn.combine import (
     residual as residual,
     serial as serial,
 )
+from fnn.compile_cache import (
+    enable_compile_cache as enable_compile_cache,
+)
 from fnn.complexity import (
     summary as summary,
 )

@@ -16,10 +16,11 @@ import numpy as np
 
 from fnn import resume
 from fnn.interrupts import noted
-from fnn.members import Chunk, Members, Shared, compiled, size_of_member, usual_width
+from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
 from fnn.parts import Recipe
 from fnn.segments import joined, place, segment_seconds, segments
+from fnn.state import dtype_of
 from fnn.train import LONGEST_HISTORY
 from fnn.types import History, TrainState
 
@@ -72,19 +73,20 @@ def planned(
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
-    workers = workers[: max(1, len(members))]
     places = room_for(epochs)
     each, weights, rows = size_of_member(recipe, shared, members, places)
     free = free_bytes(True) if memory is None else 2 * memory
-    most = len(members) if free is None else int(free / 2 / each / len(workers))
-    if most < 1:
+    room = None if free is None else int(free / 2 / each)  # members that fit
+    if room == 0:
         raise MemoryError(
-            f"memory: expected room for one member on each of {len(workers)} devices or threads, about "
-            f"{each * len(workers) / 1e9:.3g} GB, got {(free or 0) / 2e9:.3g} GB. Do take a smaller batch_size."
+            f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(free or 0) / 2e9:.3g} GB. "
+            "Do take a smaller batch_size."
         )
+    workers = workers[: min(len(members), room or len(members))]
     if width is None:
         width = usual_width(len(members), len(workers), weights, rows, workers[0].platform)
-    width = min(width, 1 << (most.bit_length() - 1) if most < width else width)
+    most = width if room is None else room // len(workers)
+    width = width if width <= most else 1 << (most.bit_length() - 1)
     return Plan(len(members), width, workers, each * width * len(workers))
 
 
@@ -126,13 +128,17 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     """
     waiting = iter(range(0, len(job.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
-    x64 = jnp.result_type(float) == np.float64  # belongs to a thread
+    x64 = jnp.result_type(float) == np.float64  # these two belong to a thread
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
     with noted() as names:
 
+        def stopped() -> bool:
+            return bool(names) or failed.is_set()
+
         def work(device: Any) -> None:
             there = job._replace(shared=job.shared._replace(data=jax.device_put(job.shared.data, device)))
-            while not names and not failed.is_set():
+            while not stopped():
                 with lock:
                     first = next(waiting, None)
                 if first is None:
@@ -143,12 +149,12 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                outcome = _followed(there, at, device, names, shown)
+                outcome = _followed(there, at, device, stopped, shown)
                 with lock:
                     take(outcome)
 
         def in_thread(device: Any) -> None:
-            with jax.enable_x64(x64):
+            with jax.enable_x64(x64), jax.default_matmul_precision(precision):
                 try:
                     work(device)
                 except BaseException:
@@ -169,7 +175,9 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     return names
 
 
-def _followed(job: Job, at: np.ndarray, device: Any, names: list[str], show: Callable[[int, bool], None]) -> Outcome:
+def _followed(
+    job: Job, at: np.ndarray, device: Any, stopped: Callable[[], bool], show: Callable[[int, bool], None]
+) -> Outcome:
     """One chunk, from its beginning or its checkpoint."""
     width, epochs = job.plan.width, job.epochs
     # the last one is filled up, so that all have one width: another width would have other last bits
@@ -177,10 +185,13 @@ def _followed(job: Job, at: np.ndarray, device: Any, names: list[str], show: Cal
     own = job.members.taken(filled if width > 1 else at[0])
     data = jax.device_put(job.shared.of(own.fold), device)
     places = room_for(epochs)
+    found, write = _found(job, at, own, data)  # raises where it is of another study: before anything compiles
     chunk = compiled(job.recipe, width, places, own, data, device)
-    state, pieces, write = _begun(chunk, own, data, job, at)
+    state = chunk.init(own, data) if found is None or found.state is None else found.state
+    pieces = [_no_epochs(job, state.params) if found is None else found.history]
     done = place(state)[0]
-    pace = segment_seconds(None), places, chunk.pace.get("seconds a step")
+    between = None if job.kept.folder is None else job.kept.seconds
+    pace = segment_seconds(between), places, chunk.pace.get("seconds a step")
     with closing(segments(chunk.run, state, data, epochs, job.recipe.batch_size, *pace)) as following:
         for segment in following:
             state = segment.state
@@ -189,7 +200,7 @@ def _followed(job: Job, at: np.ndarray, device: Any, names: list[str], show: Cal
             pieces.append(segment.history)
             show(segment.history.loss.shape[-1], False)
             write(state, pieces)
-            if names:
+            if stopped():
                 break
     write(state, pieces, True)
     history = joined(pieces)
@@ -202,16 +213,27 @@ def _followed(job: Job, at: np.ndarray, device: Any, names: list[str], show: Cal
     return Outcome(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
 
 
-def _begun(
-    chunk: Chunk, own: Members, data: Any, job: Job, at: np.ndarray
-) -> tuple[TrainState, list[History], Callable[..., None]]:
-    """The state to go on from, the history up to there, and how to keep what comes."""
+def _no_epochs(job: Job, params: Any) -> History:
+    """A chunk's history before it has begun."""
+    blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of(params))
+    metrics, validates = dict.fromkeys(dict(job.recipe.metrics), blank), job.shared.data.validation is not None
+    return History(blank, metrics, blank if validates else None, metrics if validates else {})
+
+
+def _found(job: Job, at: np.ndarray, own: Members, data: Any) -> tuple[resume.Found | None, Callable[..., None]]:
+    """What the folder holds of a chunk, if there is one and it is of this study; and a writer to it."""
     width, kept = job.plan.width, job.kept
-    start = chunk.init(own, data)
-    none = jax.tree.map(lambda a: np.zeros((width, 0) if width > 1 else 0, a.dtype), chunk.history)
     if kept.folder is None:
-        return start, [none], lambda *of: None
+        return None, lambda *of: None
+    init = chunk_functions(job.recipe, width, room_for(job.epochs), data)[0]
+    start = jax.eval_shape(init, own.keys, own.settings, data)
     folder = os.path.join(kept.folder, f"members-{at[0]}-{at[-1]}")
-    about = kept.about | {"members": resume.digest(own), "width": width}
-    found = resume.found(folder, about, start, none)
-    return found.state or start, [found.history], resume.writer(folder, about, found, kept.seconds)
+    about = kept.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
+    found = resume.found(folder, about, start, _no_epochs(job, start.params))
+    done = found.history.loss.shape[-1]
+    if done > job.epochs:
+        raise ValueError(
+            f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={job.epochs}. "
+            "Do ask for as many, or name another folder to start anew."
+        )
+    return found, resume.writer(folder, about, found, kept.seconds)

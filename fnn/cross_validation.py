@@ -13,11 +13,22 @@ from fnn.crew import Outcome, Plan
 from fnn.data import Standardiser, are_classes, classes_of, standardiser
 from fnn.fitting import fit
 from fnn.parts import given
-from fnn.points import points_of
 from fnn.prediction import predict
 from fnn.preparation import rows_of
 from fnn.splits import folds as fold_rows
-from fnn.study import Figures, Group, Task, groups_of, run_groups, run_of, running, warn_of_interrupt, with_fixed
+from fnn.study import (
+    Figures,
+    Group,
+    Task,
+    asked_points,
+    groups_of,
+    interrupted,
+    run_groups,
+    run_of,
+    running,
+    seed_words,
+    with_fixed,
+)
 from fnn.types import Data, Layer, Part, Run, View
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by
@@ -58,17 +69,22 @@ class CrossValidation(NamedTuple):
         return self.points[self.best]
 
     def sorted(self, by: str | None = None, largest: bool | None = None) -> list[dict[str, Any]]:
-        """The rows as dicts, best first, by any column."""
-        more = self.largest if by is None else bool(largest)
-        order = listing.ordered(self.table, by or self.judge, more)
+        """The rows as dicts, best first, by any column: the smallest first, unless `largest`.
+
+        By default as it prints: by the column that tells the best, those that diverged in a fold last.
+        """
+        order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
         return [{name: values[i].item() for name, values in self.table.items()} for i in order]
 
     def to_csv(self, path: Any) -> None:
         """Write the table, a row a point."""
         listing.to_csv(self.table, path)
 
+    def _order(self) -> np.ndarray:
+        return listing.ordered(self.table, self.judge, self.largest, self.table["diverged"] > 0)
+
     def __repr__(self) -> str:
-        return listing.printed(self.table, listing.ordered(self.table, self.judge, self.largest))
+        return listing.printed(self.table, self._order())
 
 
 def cross_validate(
@@ -132,19 +148,20 @@ def cross_validate(
     >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
     {'lr': 1.0} (90, 2) (2, 5)
     """
-    for name, value in (("patience", training.get("patience")), ("validation", training.get("validation"))):
-        if value is not None:
+    points = [{}] if over is None else asked_points(over)
+    for name in ("patience", "validation"):
+        if training.get(name) is not None or name in points[0]:
             raise ValueError(
-                f"{name}: expected none in a cross-validation, whose folds are for judging, got {value!r}. "
+                f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
                 "Do choose the number of epochs by the histories of the result."
             )
-    points = [{}] if over is None else points_of(over)
     epochs = checks.whole_number("epochs", epochs, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = checks.key(key), key
     rows, _ = rows_of(data, None, weights, key, None)
     part = rows.train
     made = _folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
+    _check_weights(part.weight, made)
     views, scalers = _views(made, np.asarray(part.x), standardise)
     keys, each = _keys(key, seed, repeats), len(made) // repeats
     tasks = [Task(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
@@ -166,21 +183,22 @@ def cross_validate(
         best.add(places, [run_of(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
 
     plans, names = run_groups("cross_validate", groups_, epochs, how, take)
-    if names:
-        warn_of_interrupt("cross_validate", names[0], figures.columns["epochs"], epochs, how)
+    early = interrupted("cross_validate", names, figures, how)
     scores = {name: v.reshape(len(points), -1) for name, v in figures.columns.items() if name in figures.histories}
     histories = {name: v.reshape(len(points), len(made), epochs) for name, v in figures.histories.items()}
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
-    for name, values in scores.items():
-        columns |= {name: values.mean(1), f"{name}_std": values.std(1)}
+    with np.errstate(invalid="ignore"):  # a fold that diverged is inf, and its distance from the mean nan
+        for name, values in scores.items():
+            columns |= {name: values.mean(1), f"{name}_std": values.std(1)}
     columns["diverged"] = figures.columns["diverged"].reshape(len(points), -1).sum(1)
     chosen = points[best.point]
     parts, same = with_fixed((net, loss, optimizer, training.get("penalty")), chosen)
-    predictions = (
-        None if names else _predictions(parts[0], chosen, best.runs, made, scalers, np.asarray(part.x), repeats)
-    )
-    run, scaler = None, standardiser(np.asarray(part.x)) if standardise else None
-    if refit and not names:
+    predictions, run = None, None
+    if not early:
+        settings = {**(training.get("settings") or {}), **chosen}
+        predictions = _predictions(parts[0], settings, best.runs, made, scalers, np.asarray(part.x), repeats)
+    scaler = _standardiser(np.asarray(part.x)) if standardise else None
+    if refit and not early:
         run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
     return CrossValidation(
         points, columns, scores, histories, made, best.point, predictions, run, scaler, figures.judge,
@@ -194,17 +212,27 @@ def cross_validate(
 def _folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
     """The rows of each fold."""
     repeats = checks.whole_number("repeats", repeats, 1)
-    if isinstance(folds, (int, np.integer)):
+    if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
+        got = type(stratify).__name__
+        raise TypeError(f"stratify: expected True, False or None, got {got}. Do pass folds=fnn.folds(…) for others.")
+    if not hasattr(folds, "__iter__"):
+        folds = checks.whole_number("folds", folds, 2)
         if stratify and not are_classes(t):
             raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
         wanted = stratify or (stratify is None and groups is None and are_classes(t))
         number = seed if isinstance(seed, (int, np.integer)) else np.asarray(jax.random.key_data(seed)).ravel()[-1]
         classes = classes_of(t) if wanted else None
-        return fold_rows(len(t), int(folds), key=int(number), stratify=classes, groups=groups, repeats=repeats)
-    if repeats != 1:
-        raise ValueError("repeats: expected 1 with folds of your own, got more. Do put all folds into the list.")
-    made = [(_rows_of_fold(f"folds[{i}][0]", a, len(t)), _rows_of_fold(f"folds[{i}][1]", b, len(t)))
-            for i, (a, b) in enumerate(folds)]  # fmt: skip
+        try:
+            return fold_rows(len(t), folds, key=int(number), stratify=classes, groups=groups, repeats=repeats)
+        except ValueError as error:  # some of its arguments have other names here
+            words = str(error).replace("k: ", "folds: ").replace(" k=", " folds=")
+            raise type(error)(words.replace("stratify=None", "stratify=False")) from None
+    for name, asked in (("repeats", repeats != 1), ("stratify", stratify), ("groups", groups is not None)):
+        if asked:
+            raise ValueError(
+                f"{name}: expected none with folds of your own, got both. Do pass it to fnn.folds instead."
+            )
+    made = [_pair(f"folds[{i}]", pair, len(t)) for i, pair in enumerate(folds)]
     if not made:
         raise ValueError("folds: expected at least one, got none. Do pass a number, or pairs of row numbers.")
     for i, (train, test) in enumerate(made):
@@ -213,9 +241,16 @@ def _folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: n
     return made
 
 
+def _pair(name: str, pair: Any, count: int) -> Fold:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else type(pair).__name__
+        raise TypeError(f"{name}: expected a pair (train, test), got {got}. Do pass the row numbers of both sides.")
+    return _rows_of_fold(f"{name}[0]", pair[0], count), _rows_of_fold(f"{name}[1]", pair[1], count)
+
+
 def _rows_of_fold(name: str, rows: Any, count: int) -> np.ndarray:
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+    rows = np.asarray(checks.rows(name, rows))
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise ValueError(
             f"{name}: expected row numbers, got {rows.dtype} of shape {rows.shape}. Do pass a list of them."
         )
@@ -224,19 +259,31 @@ def _rows_of_fold(name: str, rows: Any, count: int) -> np.ndarray:
     return rows.astype(np.int64)
 
 
+def _check_weights(weight: Any, folds: list[Fold]) -> None:
+    """Rows that weigh nothing would have a loss of 0, which nothing beats."""
+    for i, pair in enumerate(folds if weight is not None else []):
+        for rows, side in zip(pair, ("train on", "judge by"), strict=True):
+            if not np.asarray(weight)[rows].any():
+                wanted = f"one above 0 among the rows to {side} in fold {i}"
+                raise ValueError(f"weights: expected {wanted}, got zeros only. Do drop the rows that weigh nothing.")
+
+
+def _standardiser(x: np.ndarray) -> Standardiser:
+    """In the dtype of the run, also for images of bytes."""
+    return Standardiser(*(moment.astype(jnp.result_type(float)) for moment in standardiser(x)))
+
+
 def _views(folds: list[Fold], x: np.ndarray, standardise: bool) -> tuple[tuple[View, View], list[Standardiser | None]]:
     """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each."""
-    scalers = [standardiser(x[train]) if standardise else None for train, _ in folds]
+    scalers = [_standardiser(x[train]) if standardise else None for train, _ in folds]
     made = []
     for side in (0, 1):
         rows = [fold[side] for fold in folds]
         room = max(map(len, rows))
         table = np.stack([np.append(r, np.repeat(r[:1], room - len(r))) for r in rows]).astype(np.int32)
         lengths = np.array([len(r) for r in rows], np.int32)
-        dtype = np.dtype(jnp.result_type(float))
         moments = [
-            np.stack([getattr(s, name) for s in scalers]).astype(dtype) if standardise else None
-            for name in ("mean", "deviation")
+            np.stack([getattr(s, name) for s in scalers]) if standardise else None for name in ("mean", "deviation")
         ]
         made.append(View(table, lengths, *moments))  # type: ignore[arg-type]
     return (made[0], made[1]), scalers
@@ -252,7 +299,7 @@ def _keys(key: Any, seed: Any, repeats: int) -> list[np.ndarray]:
 
 
 def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.random.key_data(jax.random.key(int(point["seed"])))) if "seed" in point else key
+    return seed_words([int(point["seed"])])[0] if "seed" in point else key
 
 
 # ---- the best point

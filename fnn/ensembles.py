@@ -13,7 +13,7 @@ from fnn.endings import probabilities_of
 from fnn.parts import given_loss
 from fnn.prediction import predict
 from fnn.preparation import rows_of
-from fnn.study import Figures, Group, Task, groups_of, run_groups, running, seed_words, warn_of_interrupt
+from fnn.study import Figures, Group, Task, groups_of, interrupted, run_groups, running, seed_words
 from fnn.types import Array, Layer, Run
 
 
@@ -52,6 +52,9 @@ class Ensemble(NamedTuple):
 
     def member(self, i: int) -> Run:
         """One member's parameters and layer state, for `fnn.predict` and `fnn.save`."""
+        count = len(jax.tree.leaves((self.params, self.state))[0])
+        if not -count <= i < count:
+            raise IndexError(f"member: expected 0 to {count - 1}, got {i}. Do leave out those that diverged.")
         params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
         return Run(params, state, None, None, self.in_shape)  # type: ignore[arg-type]
 
@@ -127,11 +130,11 @@ def ensemble(
             kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
 
     plans, names = run_groups("ensemble", groups, epochs, how, take)
-    if names:
-        warn_of_interrupt("ensemble", names[0], figures.columns["epochs"], epochs, how)
+    interrupted("ensemble", names, figures, how)
     whole = [kept[i] for i in sorted(kept) if not figures.columns["diverged"][i]]
     if not whole:
-        raise ValueError("ensemble: expected members that trained, got none: all diverged. Do lower the learning rate.")
+        got, mend = ("all diverged", "lower the learning rate") if kept else ("it was ended too early", "call it again")
+        raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
     params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, rows.train.x.shape[1:], plans)

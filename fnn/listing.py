@@ -9,8 +9,8 @@ import numpy as np
 Columns = Mapping[str, Any]  # name -> one value a row, NumPy
 
 
-def ordered(columns: Columns, by: str, largest: bool = False) -> np.ndarray:
-    """The places of the rows, best first; NaN last. Rows that are equal stay in their order.
+def ordered(columns: Columns, by: str, largest: bool = False, last: Any = False) -> np.ndarray:
+    """The places of the rows, best first; NaN last, and behind it those marked `last`. Equal ones stay in their order.
 
     >>> import numpy as np
     >>> from fnn.listing import ordered
@@ -20,7 +20,8 @@ def ordered(columns: Columns, by: str, largest: bool = False) -> np.ndarray:
     if by not in columns:
         raise ValueError(f"by: expected one of {', '.join(columns)}, got {by!r}. Do name a column.")
     values = np.asarray(columns[by], float)
-    return np.argsort(-values if largest else values, kind="stable")
+    order = np.argsort(-values if largest else values, kind="stable")
+    return order[np.argsort(np.broadcast_to(last, values.shape)[order], kind="stable")]
 
 
 def printed(columns: Columns, order: Any, most: int = 20) -> str:

@@ -55,7 +55,6 @@ class Chunk(NamedTuple):
 
     init: Callable[[Members, Data], TrainState]
     run: Callable[..., tuple[TrainState, History]]
-    history: History  # what `run` returns, shapes and dtypes
     bytes_: int
     pace: dict[str, float]  # what has been measured: seconds a step
 
@@ -92,7 +91,8 @@ def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Da
     arguments = (members.keys, members.settings, data)
     about = jax.tree.map(lambda a: (np.shape(a), str(jnp.result_type(a))), arguments)
     leaves, tree = jax.tree.flatten(about, is_leaf=lambda a: isinstance(a, tuple) and len(a) == 2)
-    known = (recipe, width, places, tuple(leaves), tree, device)
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    known = (recipe, width, places, tuple(leaves), tree, device, precision)
     with _lock:  # nobody else compiles the same
         if known not in _compiled:
             if len(_compiled) > 128:
@@ -109,17 +109,19 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.result_type(a), sharding=there), tree)
 
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
-    starting = jax.jit(init).lower(*shaped(arguments))
+    try:  # both, before either is compiled, so that what does not fit raises now
+        starting = jax.jit(init).lower(*shaped(arguments))
+        running = jax.jit(run, donate_argnums=0).lower(shaped(starting.out_info), shaped(arguments[2]), number, number)
+    except (ValueError, TypeError) as error:
+        error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
+        raise
     with ThreadPoolExecutor(1) as other:  # JAX holds no lock while XLA compiles
-        made = other.submit(starting.compile, cheaply())
-        state = shaped(starting.out_info)
-        running = jax.jit(run, donate_argnums=0).lower(state, shaped(arguments[2]), number, number)
+        made = other.submit(compiled_with, starting, cheaply())
         whole = compiled_with(running, for_small() if width > 1 else {})
         begin = made.result()
     sizes: Any = whole.memory_analysis()
     room = 0 if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes
-    history = whole.out_info[1]
-    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, history, room, {})
+    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, room, {})
 
 
 # ---- how many at a time

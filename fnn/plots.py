@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what a network has learnt, by matplotlib, which is imported on use.
+"""Pictures of a training run, of what a network has learnt and of what a study found, by matplotlib, imported on use.
 
 Each function draws on the axes `ax` if it is given some, else on a new figure, and returns the figure, for `savefig`.
 Figures are made directly, not through pyplot: no display is needed, and no global list keeps them alive.
@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from fnn.drawing import INK, LINE_COLOURS, axes, finished
 from fnn.evaluation import predict
+from fnn.study_plots import sweep as sweep
 from fnn.types import History, Layer, Run
 
 CLASS_COLOURS = (
@@ -23,8 +25,6 @@ CLASS_COLOURS = (
     "#16a085",
     "#b5527d",
 )  # label 0 is red
-LINE_COLOURS = ("#1f3a4d", "#c8553d", "#7a8b3c", "#8a6bab", "#c99a2e", "#5a7d9a")
-INK = "#333333"
 
 
 def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: bool = False, ax: Any = None) -> Any:
@@ -46,14 +46,14 @@ def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: 
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     ['slow', 'fast']
     """
-    figure, ax = _axes(ax)
+    figure, ax = axes(ax)
     named = histories if isinstance(histories, Mapping) else {"": histories}
     for i, (name, history) in enumerate(named.items()):
         _curve(ax, history, name, LINE_COLOURS[i % len(LINE_COLOURS)])
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         ax.set_yscale("log")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
@@ -91,10 +91,10 @@ def classes(x: Any, t: Any, *, names: Sequence[str] | None = None, ax: Any = Non
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     ['outer', 'inner']
     """
-    figure, ax = _axes(ax)
+    figure, ax = axes(ax)
     _scatter(ax, _points("classes", x, 2), t, names)
     ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def decision_boundary(
@@ -131,7 +131,7 @@ def decision_boundary(
     >>> print(figure.axes[0].get_xlim() == (-2, 2))
     True
     """
-    figure, ax = _axes(ax)
+    figure, ax = axes(ax)
     ticks = np.linspace(*span, grid)
     leaves = jax.tree.leaves(run.params)
     points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2).astype(leaves[0].dtype if leaves else np.float32)
@@ -151,7 +151,7 @@ def decision_boundary(
     _scatter(ax, _points("decision_boundary", x, 2), t, names)
     ax.plot([], [], color=INK, linewidth=1.2, label="boundary")
     ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=span, ylim=span, aspect="equal")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def hidden_space(
@@ -183,13 +183,13 @@ def hidden_space(
     >>> print(figure.axes[0].elev, figure.axes[0].azim)
     10 -40
     """
-    figure, ax = _axes(ax, "3d")
+    figure, ax = axes(ax, "3d")
     if plane is not None:
         _plane(ax, np.asarray(plane[0], float), float(plane[1]))
     _scatter(ax, _points("hidden_space", hidden, 3), t, names)
     ax.set(xlabel="hidden unit 1", ylabel="hidden unit 2", zlabel="hidden unit 3")
     ax.view_init(elev=elevation, azim=azimuth)
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def _plane(ax: Any, normal: np.ndarray, offset: float) -> None:
@@ -232,14 +232,14 @@ def schedules(named: Mapping[str, Any], steps: int, *, ax: Any = None) -> Any:
     >>> figure.axes[0].get_xlabel()
     'step'
     """
-    figure, ax = _axes(ax)
+    figure, ax = axes(ax)
     at = np.arange(steps, dtype=np.int32)
     for i, (name, schedule) in enumerate(named.items()):
         with jax.numpy_dtype_promotion("standard"):  # schedules of optax mix the integer step with floats
             values = np.array(jax.vmap(schedule)(at))
         ax.step(at, values, where="mid", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=name)
     ax.set(xlabel="step", ylabel="learning rate")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any = None) -> Any:
@@ -255,12 +255,12 @@ def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any =
     >>> [text.get_text() for text in plots.activation(fnn.tanh).axes[0].get_legend().get_texts()]
     ['tanh', 'derivative']
     """
-    figure, ax = _axes(ax)
+    figure, ax = axes(ax)
     x = np.linspace(low, high, 401, dtype=np.float32)
     ax.plot(x, np.asarray(function(x)), color=LINE_COLOURS[0], label=str(function))
     ax.plot(x, np.asarray(function.derivative(x)), color=LINE_COLOURS[1], linestyle="--", label="derivative")
     ax.set(xlabel="input", ylabel="output")
-    return _finished(figure, ax)
+    return finished(figure, ax)
 
 
 def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = None, ax: Any = None) -> Any:
@@ -300,7 +300,7 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets, predicted), 1)
     wrong = counts * (1 - np.eye(size, dtype=int))
-    figure, ax = _axes(ax)
+    figure, ax = axes(ax)
     shown = ax.imshow(wrong, cmap="Oranges", vmin=0, vmax=max(1, wrong.max()))
     for t, p in np.argwhere(counts):
         colour = "#999999" if t == p else "white" if wrong[t, p] > 0.6 * wrong.max() else "black"
@@ -311,28 +311,6 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
     ax.set_yticks(range(size), labels)
     ticks = np.unique(np.linspace(0, max(1, wrong.max()), 5).astype(int))
     figure.colorbar(shown, ax=ax, label="rows taken for another class", shrink=0.9, ticks=ticks)
-    return figure
-
-
-def _axes(ax: Any, projection: str | None = None) -> tuple[Any, Any]:
-    """The axes to draw on, and their figure."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('plots: matplotlib is not installed. Do run: pip install "fnn[plots]"') from None
-    if ax is not None:
-        return ax.figure, ax
-    figure = Figure(figsize=(5.6, 4.4), layout="constrained")
-    return figure, figure.add_subplot(projection=projection)
-
-
-def _finished(figure: Any, ax: Any) -> Any:
-    """What every picture has: a legend, over the axes where rows could be beneath it, and quiet axes."""
-    over = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 3} if ax.collections else {}
-    ax.legend(frameon=False, fontsize="small", **over)
-    ax.tick_params(labelsize="small")
-    if ax.name != "3d":
-        ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 

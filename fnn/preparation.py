@@ -140,8 +140,13 @@ def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: list[str]) -
     return Part(x, t, None if weights is None else checks.weights(own, weights, len(x), dtype))
 
 
-def made_ready(asked: Asked) -> Ready:
-    """Trace, without compiling, so that what does not fit raises now; and look at the targets' values."""
+def made_ready(asked: Asked, alone: bool = True) -> Ready:
+    """Trace, without compiling, so that what does not fit raises now; and look at the targets' values.
+
+    Args:
+        asked: the run.
+        alone: trace the run itself too; a study does so with its own rows, and has no use for `history`.
+    """
     recipe, settings, rows, key, params, state = asked
     try:
         _check_start(asked)
@@ -149,7 +154,7 @@ def made_ready(asked: Asked) -> Ready:
         compiled = program(recipe)
         start = functools.partial(compiled.init, key, rows, settings, params, state)
         made = jax.eval_shape(compiled.pure.init, key, rows, settings, params, state)
-        _, history = jax.eval_shape(compiled.run, made, rows, 0, 0)
+        history = jax.eval_shape(compiled.run, made, rows, 0, 0)[1] if alone else None
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
@@ -161,7 +166,8 @@ def made_ready(asked: Asked) -> Ready:
     for part in rows:
         if part is not None and loss.check is not None:
             loss.check(jax.eval_shape(outputs, made.params, made.state, part.x), np.asarray(part.t))
-    return Ready(recipe, settings, compiled, start, made, jax.tree.map(lambda a: np.zeros(0, a.dtype), history))
+    none: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
+    return Ready(recipe, settings, compiled, start, made, none)
 
 
 def _check_start(asked: Asked) -> None:

@@ -20,8 +20,9 @@ from fnn import checks, resume
 from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
 from fnn.members import Members, Shared
 from fnn.parts import Recipe
-from fnn.points import traced_and_static
+from fnn.points import points_of, traced_and_static
 from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
+from fnn.programs import NUMBERS
 from fnn.progress import shown_members
 from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
 
@@ -30,6 +31,10 @@ TRAINING = (
     "batch_size", "settings", "monitor", "mode", "patience", "min_delta", "metrics", "penalty", "gradient",
     "reduction", "shuffle",
 )  # fmt: skip
+
+
+# settings that are arguments of `fit` as well, and what they are at least
+OWN_POINTS = {"seed": 0, "batch_size": 1, "patience": 1}
 
 
 class Task(NamedTuple):
@@ -63,7 +68,8 @@ class Running(NamedTuple):
 
 def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any) -> Running:
     """These arguments, checked."""
-    if devices is not None and (not isinstance(devices, Sequence) or len(devices) == 0):
+    known = isinstance(devices, Sequence) and len(devices) > 0 and all(isinstance(d, jax.Device) for d in devices)
+    if devices is not None and not known:
         raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Do write devices=jax.devices().")
     return Running(
         width=None if width is None else checks.whole_number("width", width, 1),
@@ -76,6 +82,20 @@ def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_s
 
 
 # ---- from tasks to groups
+
+
+def asked_points(over: Any) -> list[dict[str, Any]]:
+    """The points to try; those of their settings that `fit` has as well, checked."""
+    points = points_of(over)
+    for name in ("key", NUMBERS):
+        if name in points[0]:
+            mend = "write 'seed'" if name == "key" else "rename it"
+            raise ValueError(f"over: expected names of your own, got {name!r}, an argument. Do {mend}.")
+    for point in points:
+        for name in OWN_POINTS.keys() & point.keys():
+            checks.whole_number(name, point[name], OWN_POINTS[name])
+        checks.number("min_delta", point.get("min_delta", 0), 0)
+    return points
 
 
 def groups_of(
@@ -123,7 +143,8 @@ def _group(
 ) -> Group:
     arguments = dict(training)
     base = checks.settings(arguments.pop("settings", None), OWN_SETTINGS)
-    min_delta, patience = arguments.pop("min_delta", 0.0), arguments.get("patience")
+    patience, min_delta = arguments.get("patience"), arguments.pop("min_delta", 0.0)
+    min_delta = same.pop("min_delta", min_delta)
     differing = {name: [task.settings[name] for task in tasks] for name in tasks[0].settings if name not in same}
     differing.pop("seed", None)  # it is in the keys
     if "patience" in differing:
@@ -136,7 +157,7 @@ def _group(
     numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jnp.asarray(tasks[0].key))
     asked = Asked(recipe, numbers, data, key, None, None)
-    ready = made_ready(asked)
+    ready = made_ready(asked, alone=False)
     about = {}
     if resumable:
         about = resume.description(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
@@ -197,17 +218,6 @@ def run_groups(
     return plans, names
 
 
-def warn_of_interrupt(who: str, name: str, done: np.ndarray, epochs: int, how: Running) -> None:
-    """Say how far it came."""
-    mend = f"call {who} again to go on from there" if how.checkpoint else "pass checkpoint=folder to be able to go on"
-    warnings.warn(
-        f"{who}: expected {len(done)} members to train {epochs} epochs, got {name} when {(done > 0).sum()} of them had "
-        f"begun; what there is comes back. Do {mend}.",
-        TrainingInterrupted,
-        stacklevel=3,
-    )
-
-
 # ---- figures
 
 
@@ -215,16 +225,22 @@ class Figures:
     """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
 
     def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool):
-        self.recipe, self.validates = recipe, validates
+        self.recipe, self.validates, self.epochs = recipe, validates, epochs
         count = len(tasks)
         kinds = ["", "validation_"] if validates else [""]
         names = [f"{kind}{name}" for kind in kinds for name in ("loss", *dict(recipe.metrics))]
+        columns = ["epoch", *names, "epochs", "diverged"]
+        for name in columns:
+            if columns.count(name) > 1:
+                got = f"{name!r}, a column of the result"
+                raise ValueError(f"metrics: expected names of your own, got {got}. Do rename it.")
         self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
         self.columns |= {name: np.full(count, np.nan) for name in names}
         self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}
         for name in sorted(self.columns.keys() & tasks[0].settings.keys()):
             raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Do rename it.")
         self.histories = {name: np.full((count, epochs), np.nan, np.float32) for name in names}
+        self.ended = np.zeros(count, bool)  # False: it has not run, or a signal ended it
 
     @property
     def judge(self) -> str:
@@ -249,6 +265,7 @@ class Figures:
             named |= {f"validation_{name}": values for name, values in held.items()}
         columns["epoch"][places], columns["epochs"][places] = epoch, epochs
         columns["diverged"][places] = np.asarray(state.diverged)[:, 0] >= 0
+        self.ended[places] = ~np.asarray(state.active) | (epochs >= self.epochs)
         for name, values in named.items():
             values = np.asarray(values)
             if self.histories[name].dtype != values.dtype:
@@ -261,6 +278,21 @@ class Figures:
         """Smaller is better; what diverged, or has not run, is inf."""
         values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
         return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
+
+
+def interrupted(who: str, names: list[str], figures: Figures, how: Running) -> bool:
+    """Whether a signal came before the end; then a warning says how far it was."""
+    if not names or figures.ended.all():
+        return False
+    done = figures.columns["epochs"]
+    mend = f"call {who} again to go on from there" if how.checkpoint else "pass checkpoint=folder to be able to go on"
+    warnings.warn(
+        f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
+        f"of them had begun; what there is comes back. Do {mend}.",
+        TrainingInterrupted,
+        stacklevel=3,
+    )
+    return True
 
 
 def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
@@ -280,6 +312,6 @@ def on_device(run: Run) -> Run:
 def seed_words(seeds: Sequence[int]) -> np.ndarray:
     """Raw key data of `jax.random.key(seed)` for each seed: on the host, where it compiles nothing."""
     default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
-    if default == "threefry2x32":
-        return np.array([[seed >> 32, seed & 0xFFFFFFFF] for seed in seeds], np.uint32)
+    if default == "threefry2x32" and all(0 <= seed < 2**32 for seed in seeds):
+        return np.array([[0, seed] for seed in seeds], np.uint32)  # of larger ones JAX drops bits, without float64
     return np.stack([np.asarray(jax.random.key_data(jax.random.key(seed))) for seed in seeds])

@@ -7,19 +7,19 @@ import numpy as np
 
 from fnn import checks, listing
 from fnn.crew import Outcome, Plan
-from fnn.points import points_of
 from fnn.preparation import rows_of
 from fnn.study import (
     Figures,
     Group,
     Task,
+    asked_points,
     groups_of,
+    interrupted,
     on_device,
     run_groups,
     run_of,
     running,
     seed_words,
-    warn_of_interrupt,
 )
 from fnn.types import Run
 
@@ -48,15 +48,23 @@ class Sweep(NamedTuple):
     @property
     def run(self) -> Run:
         """The best member's."""
-        return self.runs[self.best]
+        return self.runs[self._begun()]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The best member's."""
-        return self.points[self.best]
+        return self.points[self._begun()]
+
+    def _begun(self) -> int:
+        if self.best < 0:
+            raise ValueError("sweep: expected members that have run, got none: it ended too early. Do call it again.")
+        return self.best
 
     def sorted(self, by: str | None = None, largest: bool | None = None) -> list[dict[str, Any]]:
-        """The rows as dicts, best first, by any column."""
+        """The rows as dicts, best first, by any column: the smallest first, unless `largest`.
+
+        By default as it prints: by the column that tells the best, those that diverged last.
+        """
         order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
         return [{name: values[i].item() for name, values in self.table.items()} for i in order]
 
@@ -65,8 +73,7 @@ class Sweep(NamedTuple):
         listing.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        order = listing.ordered(self.table, self.judge, self.largest)
-        return np.concatenate([order[~self.table["diverged"][order]], order[self.table["diverged"][order]]])
+        return listing.ordered(self.table, self.judge, self.largest, self.table["diverged"])
 
     def __repr__(self) -> str:
         return listing.printed(self.table, self._order())
@@ -133,7 +140,7 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    points = points_of(over)
+    points = asked_points(over)
     epochs = checks.whole_number("epochs", epochs, 0)
     keep = checks.one_of("keep", keep, ("best", "all"))
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
@@ -154,14 +161,14 @@ def sweep(
             runs.update({int(place): run_of(outcome, row, in_shape, held) for row, place in enumerate(places)})
             return
         row = int(np.argmin(scores[places]))
-        if not runs or scores[places[row]] < scores[next(iter(runs))]:
+        # of equal ones the first, whichever thread comes first
+        if not runs or (scores[places[row]], places[row]) < min((scores[i], i) for i in runs):
             runs.clear()
             runs[int(places[row])] = run_of(outcome, row, in_shape, held)
 
     plans, names = run_groups("sweep", groups, epochs, how, take)
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
-    if names:
-        warn_of_interrupt("sweep", names[0], figures.columns["epochs"], epochs, how)
+    interrupted("sweep", names, figures, how)
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
     table = columns | figures.columns
     runs = {member: on_device(runs[member]) for member in sorted(runs)}

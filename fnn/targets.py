@@ -71,8 +71,12 @@ def _mend(y: Array, t: Array) -> str:
 
 
 def pick(y: Array, labels: Array) -> Array:
-    """The output of each row at its class, `(batch,)`."""
-    return jnp.take_along_axis(y, labels[:, None], axis=-1)[:, 0]
+    """The output of each row at its class, `(batch,)`; nan where there is no such class.
+
+    As a sum, since the derivative of an indexed array is a scatter, which on a CPU takes as long as a small product.
+    """
+    picked = jnp.where(labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype), y, 0.0).sum(-1)
+    return jnp.where((labels >= 0) & (labels < y.shape[-1]), picked, jnp.nan)
 
 
 def one_hot(y: Array, labels: Array) -> Array:

@@ -25,8 +25,8 @@ def network(width, outputs):
 
 def theirs(kind, x, t, folds, width, epochs, seed):
     net = kind(
-        hidden_layer_sizes=(width,), learning_rate_init=0.01, batch_size=32, max_iter=epochs, n_iter_no_change=epochs + 1, alpha=0.0,
-        random_state=seed,
+        hidden_layer_sizes=(width,), learning_rate_init=0.01, batch_size=32, max_iter=epochs,
+        n_iter_no_change=epochs + 1, alpha=0.0, random_state=seed,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the optimization has not converged
