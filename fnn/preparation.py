@@ -155,17 +155,21 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
         start = functools.partial(compiled.init, key, rows, settings, params, state)
         made = jax.eval_shape(compiled.pure.init, key, rows, settings, params, state)
         history = jax.eval_shape(compiled.run, made, rows, 0, 0)[1] if alone else None
+        net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
+
+        def outputs(params: Any, state: Any, x: Any) -> Any:
+            return net.forward(params, state, x, None, False)[0]
+
+        kept = [part for part in rows if part is not None]
+        said = [jax.eval_shape(outputs, made.params, made.state, part.x) for part in kept]
+        for y, part in zip(said, kept, strict=True):
+            jax.eval_shape(loss.value, y, part.t)  # of targets whose shape is wrong, values are not to be looked at
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
-
-    def outputs(params: Any, state: Any, x: Any) -> Any:
-        return net.forward(params, state, x, None, False)[0]
-
-    for part in rows:
-        if part is not None and loss.check is not None:
-            loss.check(jax.eval_shape(outputs, made.params, made.state, part.x), np.asarray(part.t))
+    for y, part in zip(said, kept, strict=True):
+        if loss.check is not None:
+            loss.check(y, np.asarray(part.t))
     none: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
     return Ready(recipe, settings, compiled, start, made, none)
 

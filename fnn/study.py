@@ -125,8 +125,11 @@ def groups_of(
     by_shape: dict[Any, list[int]] = {}
     for place, task in enumerate(tasks):
         by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
+    several = len(by_shape) > 1
     return [
-        _group(parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable)
+        _group(
+            parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable, several
+        )
         for same, places in by_shape.items()
     ]
 
@@ -140,6 +143,7 @@ def _group(
     training: dict[str, Any],
     views: tuple[View | None, View | None],
     resumable: bool,
+    several: bool,
 ) -> Group:
     arguments = dict(training)
     base = checks.settings(arguments.pop("settings", None), OWN_SETTINGS)
@@ -157,7 +161,7 @@ def _group(
     numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jnp.asarray(tasks[0].key))
     asked = Asked(recipe, numbers, data, key, None, None)
-    ready = made_ready(asked, alone=False)
+    ready = made_ready(asked, alone=several)  # else an error of the last group would come after the first has trained
     about = {}
     if resumable:
         about = resume.description(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
