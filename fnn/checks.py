@@ -180,7 +180,9 @@ def fraction(name: str, value: Any) -> float:
 def key(value: Any) -> jax.Array:
     """One random key, from a seed or as it is."""
     if isinstance(value, (int, np.integer)):
-        return jax.random.key(whole_number("key", value, 0))
+        if whole_number("key", value, 0) >= 2**63:
+            raise ValueError(f"key: expected a seed below 2^63, got {value}. Do take a smaller one.")
+        return jax.random.key(int(value))
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
     if not isinstance(value, jax.Array) or value.shape != () or value.dtype != jax.random.key(0).dtype:
         default = jax.random.key(0).dtype

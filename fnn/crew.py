@@ -227,7 +227,7 @@ def _found(job: Job, at: np.ndarray, own: Members, data: Any) -> tuple[resume.Fo
         return None, lambda *of: None
     init = chunk_functions(job.recipe, width, room_for(job.epochs), data)[0]
     start = jax.eval_shape(init, own.keys, own.settings, data)
-    folder = os.path.join(kept.folder, f"members-{at[0]}-{at[-1]}")
+    folder = os.path.join(kept.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
     about = kept.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
     found = resume.found(folder, about, start, _no_epochs(job, start.params))
     done = found.history.loss.shape[-1]

@@ -16,7 +16,7 @@ PROBABILITIES = re.compile(r"\b(sparse_|binary_)?cross_entropy\b")
 ROWS = 64
 
 
-def warn_of_mix_up(net: Layer, loss: str, state: TrainState, x: jax.Array, stacklevel: int) -> None:
+def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array, stacklevel: int) -> None:
     """Warn where a loss on logits is handed probabilities, or a loss on probabilities what a dense layer puts out.
 
     Goes by the last layer, and where that is the user's own by the first outputs: whether their rows sum to 1.
@@ -24,12 +24,14 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState, x: jax.Array, stack
     Args:
         net: the network.
         loss: its name.
-        state: the state before the first step.
+        state: the state before the first step; None: go by the last layer alone.
         x: inputs.
     """
     last, factory = _last(net)
     if LOGITS.search(loss):
-        if last in ("softmax", "sigmoid") or (factory is None and _sums_to_1(net, state, x[:ROWS])):
+        if last in ("softmax", "sigmoid") or (
+            factory is None and state is not None and _sums_to_1(net, state, x[:ROWS])
+        ):
             what = last if last in ("softmax", "sigmoid") else "probabilities, rows that sum to 1"
             warnings.warn(
                 f"loss: {loss} expected logits, got {what} from the end of the network. "

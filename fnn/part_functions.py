@@ -1,6 +1,7 @@
 """The parts of a run as functions of arrays alone, to be traced: for telling whether two are the same."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -31,13 +32,14 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
     size = sizes(len(part.x), recipe.batch_size)[0]
     x, t = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in part[:2])
 
-    def forward(settings: Any, x: Any) -> Any:
-        layer = given("net", recipe.net, Layer, settings)
-        made, state, _ = layer.init(jax.random.key(0), x.shape[1:])
-        return made, layer.forward(made if params is None else params, state, x, None, False)[0]
+    if isinstance(recipe.net, Layer):
+        made, outputs = jax.eval_shape(_traced_once(recipe.net), params, x)
+    else:
 
-    made, outputs = jax.eval_shape(forward, named, x)
-    made = made if params is None else params
+        def of_settings(settings: Any, params: Any, x: Any) -> Any:
+            return _forward(given("net", recipe.net, Layer, settings))(params, x)
+
+        made, outputs = jax.eval_shape(of_settings, named, params, x)
     functions = {"net": Function(_net(recipe), (named, jax.random.key(0), x, jax.ShapeDtypeStruct((size,), bool)))}
     functions["loss"] = Function(_loss(recipe), (named, outputs, t))
     init, update = _optimizer(recipe)
@@ -46,6 +48,23 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
     if recipe.penalty is not None:
         functions["penalty"] = Function(_penalty(recipe), (named, made))
     return functions | {f"metrics.{name}": Function(metric, (outputs, t)) for name, metric in recipe.metrics}
+
+
+def _forward(net: Layer) -> Callable[..., Any]:
+    """The parameters, and what the network makes of examples."""
+
+    def forward(params: Any, x: Any) -> Any:
+        made, state, _ = net.init(jax.random.key(0), x.shape[1:])
+        made = made if params is None else params
+        return made, net.forward(made, state, x, None, False)[0]
+
+    return forward
+
+
+@lru_cache(maxsize=128)
+def _traced_once(net: Layer) -> Callable[..., Any]:
+    """One jitted function for one network: else JAX would trace, and remember, another each time."""
+    return jax.jit(_forward(net))
 
 
 def _net(recipe: Recipe) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from fnn.gradients import autodiff
 from fnn.parts import Recipe, given, given_loss
 from fnn.programs import NUMBERS, Program, program, shared
 from fnn.streams import Stream, checked
-from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
+from fnn.types import Data, History, Layer, Loss, Part, ShapeError, TrainState
 
 
 class Asked(NamedTuple):
@@ -153,17 +153,15 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
         recipe, settings = shared(recipe, settings, rows.train, params)
         compiled = program(recipe)
         start = functools.partial(compiled.init, key, rows, settings, params, state)
-        made = jax.eval_shape(compiled.pure.init, key, rows, settings, params, state)
+        made = jax.eval_shape(compiled.traced_init, key, rows, settings, params, state)
         history = jax.eval_shape(compiled.run, made, rows, 0, 0)[1] if alone else None
         net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
-
-        def outputs(params: Any, state: Any, x: Any) -> Any:
-            return net.forward(params, state, x, None, False)[0]
-
         kept = [part for part in rows if part is not None]
+        outputs = _outputs(net) if net is recipe.net else _forward(net)
         said = [jax.eval_shape(outputs, made.params, made.state, part.x) for part in kept]
+        value = _value(loss) if loss is asked.recipe.loss else loss.value
         for y, part in zip(said, kept, strict=True):
-            jax.eval_shape(loss.value, y, part.t)  # of targets whose shape is wrong, values are not to be looked at
+            jax.eval_shape(value, y, part.t)  # of targets of a wrong shape, values are not to be looked at
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
@@ -172,6 +170,23 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
             loss.check(y, np.asarray(part.t))
     none: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
     return Ready(recipe, settings, compiled, start, made, none)
+
+
+# one jitted function for one network or loss: else JAX would trace, and remember, another each time
+
+
+def _forward(net: Layer) -> Callable[..., Any]:
+    return lambda params, state, x: net.forward(params, state, x, None, False)[0]
+
+
+@functools.lru_cache(maxsize=128)
+def _outputs(net: Layer) -> Callable[..., Any]:
+    return jax.jit(_forward(net))
+
+
+@functools.lru_cache(maxsize=128)
+def _value(loss: Loss) -> Callable[..., Any]:
+    return jax.jit(loss.value)
 
 
 def _check_start(asked: Asked) -> None:

@@ -30,13 +30,15 @@ class Program(NamedTuple):
     pure: Trainer
     init: Callable[..., TrainState]
     run: Callable[..., Any]
+    traced_init: Callable[..., TrainState]  # the same for `eval_shape`, which takes no compiler options
 
 
 @functools.lru_cache(maxsize=128)
 def program(recipe: Recipe) -> Program:
     """The program of a recipe."""
     pure = from_recipe(recipe)
-    return Program(pure, jax.jit(pure.init, compiler_options=cheaply()), jax.jit(pure.run, donate_argnums=0))
+    init = jax.jit(pure.init, compiler_options=cheaply())
+    return Program(pure, init, jax.jit(pure.run, donate_argnums=0), jax.jit(pure.init))
 
 
 def cheaply() -> dict[str, Any]:

@@ -87,7 +87,7 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
     if lines:
         raise ValueError(
             "\n".join([f"checkpoint: expected the run that {folder} is of, got one that differs:", *lines])
-            + "\nDo call fit as before, or name another folder to start anew."
+            + "\nDo ask for the same as before, or name another folder to start anew."
         )
 
 

@@ -9,6 +9,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +19,9 @@ import optax
 
 from fnn import checks, resume
 from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
+from fnn.endings import warn_of_mix_up
 from fnn.members import Members, Shared
-from fnn.parts import Recipe
+from fnn.parts import Recipe, given, given_loss
 from fnn.points import points_of, traced_and_static
 from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
 from fnn.programs import NUMBERS
@@ -126,12 +128,17 @@ def groups_of(
     for place, task in enumerate(tasks):
         by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
     several = len(by_shape) > 1
-    return [
+    groups = [
         _group(
             parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable, several
         )
         for same, places in by_shape.items()
     ]
+    first = groups[0]
+    settings = {name: values[0] for name, values in first.members.settings.items()}
+    net, loss = given("net", first.recipe.net, Layer, settings), given_loss(first.recipe.loss, settings)
+    warn_of_mix_up(net, loss.name, None, data.train.x, 4)
+    return groups
 
 
 def _group(
@@ -205,21 +212,38 @@ def run_groups(
     title: str, groups: list[Group], epochs: int, how: Running, take: Callable[[Group, Outcome], None]
 ) -> tuple[list[Plan], list[str]]:
     """Run all groups, one after another; how each was run, and the signals that ended it early."""
+    folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
     plans = [
-        planned(group.recipe, group.shared, group.members, epochs, how.width, how.devices, how.memory)
-        for group in groups
+        planned(group.recipe, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
+        for group, folder in zip(groups, folders, strict=True)
     ]
     names: list[str] = []
     words = f"{title}: {'; '.join(map(str, plans))}"
     with shown_members(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
-        for number, (group, plan) in enumerate(zip(groups, plans, strict=True)):
+        for group, plan, folder in zip(groups, plans, folders, strict=True):
             if names:
                 break
-            folder = how.checkpoint and f"{how.checkpoint}/{number}"
+            _keep_width(folder, plan.width)
             kept = Kept(folder, how.checkpoint_seconds, group.about)
             job = Job(group.recipe, group.shared, group.members, epochs, plan, kept)
             names += follow(job, functools.partial(take, group), show)
     return plans, names
+
+
+def _width(folder: str | None, how: Running) -> int | None:
+    """As asked for, else as the study in that folder was begun: another width would be other chunks."""
+    if how.width is not None or folder is None:
+        return how.width
+    try:
+        return int(Path(folder, "width").read_text())
+    except (OSError, ValueError):  # there is none, or a process was killed while it wrote this
+        return None
+
+
+def _keep_width(folder: str | None, width: int) -> None:
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "width").write_text(str(width))
 
 
 # ---- figures

@@ -146,7 +146,10 @@ def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) ->
     order = order_of(made, s, part)
 
     def one(j: Array, now: Progress) -> Progress:
-        return _step(made, now, nth(part, order, j, size), jax.random.fold_in(key, j), j)
+        own = jax.random.fold_in(key, j)
+        # a fold that a single batch holds trains with the key of a single batch, as it would alone
+        own = own if part.view is None else jnp.where(count(part) <= size, key, own)
+        return _step(made, now, nth(part, order, j, size), own, j)
 
     begin = largest(jnp.where(s.active, s.step, 0))
     stop = begin + jnp.minimum(batches - begin, left)
@@ -165,7 +168,10 @@ def order_of(made: Parts, s: TrainState, part: Part) -> Array:
     """The rows in the order of the epoch under way, filled up to whole batches."""
     rows = room(part)
     size, batches = sizes(rows, made.batch_size)
-    order = epoch_order(s.key, s.epoch, rows, count(part)) if made.shuffle else jnp.arange(rows, dtype=jnp.int32)
+    given = jnp.arange(rows, dtype=jnp.int32)
+    order = epoch_order(s.key, s.epoch, rows, count(part)) if made.shuffle else given
+    if part.view is not None:  # a fold that a single batch holds keeps its order, as it would alone
+        order = jnp.where(count(part) <= size, given, order)
     return filled(order, batches, size)
 
 

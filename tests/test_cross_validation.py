@@ -92,9 +92,10 @@ def test_a_fold_is_the_run_of_fit_alone_on_its_rows(dtype):
                     near(found.predictions[number // 3, fold[1]], outputs, dtype)
 
 
-@pytest.mark.parametrize("width, devices", [(1, ONE), (4, TWO)], ids=["one", "four"])
-def test_so_it_is_in_one_batch_and_not_standardised(width, devices):
-    plain = {"standardise": False, "weights": None, "batch_size": None}
+@pytest.mark.parametrize("width, devices, batch_size", [(1, ONE, None), (4, TWO, 66)], ids=["one", "four"])
+def test_so_it_is_in_one_batch_and_not_standardised(width, devices, batch_size):
+    """Or where one batch holds all rows of one fold, but not those of another."""
+    plain = {"standardise": False, "weights": None, "batch_size": batch_size}
     found = validated(width=width, devices=devices, repeats=1, over=OVER[:1], **plain)
     for number, fold in enumerate(found.folds):
         figures, outputs = fold_alone(fold, OVER[0], 5, **plain)
@@ -201,7 +202,7 @@ def test_shapes_seeds_and_batch_sizes_may_be_chosen_and_other_numbers_compile_no
             "settings": {"slope": slope}, "monitor": "accuracy", "mode": "max", "repeats": 1, "standardise": False,
             "weights": None, "epochs": 20,
         }  # fmt: skip
-        sizes = [{"features": 3, "batch_size": 34, "lr": 1e-6}, {"features": 6, "batch_size": 20, "lr": 0.05}]
+        sizes = [{"features": 3, "batch_size": 34, "lr": 1e-6}, {"features": 6, "batch_size": 25, "lr": 0.05}]
         points = [{**size, "seed": seed} for size in sizes for seed in (3, 3)]
         return validated(**arguments | more, over=points)
 
@@ -211,7 +212,7 @@ def test_shapes_seeds_and_batch_sizes_may_be_chosen_and_other_numbers_compile_no
     accuracies = first.table["validation_accuracy"]
     assert accuracies[0] == accuracies[1] < accuracies[2] == accuracies[3] and first.best == 2
     assert [row["features"] for row in first.sorted()] == [6, 6, 3, 3]
-    run = fnn.fit(shaped({"features": 6, "slope": 0.1}), LOSS, optax.adam(0.05), (X, LABELS), key=3, batch_size=20,
+    run = fnn.fit(shaped({"features": 6, "slope": 0.1}), LOSS, optax.adam(0.05), (X, LABELS), key=3, batch_size=25,
                   epochs=20, metrics=TRAINING["metrics"], progress=False)  # fmt: skip
     np.testing.assert_allclose(first.run.history.loss, run.history.loss, rtol=1e-4)
     compiled.clear()

@@ -54,8 +54,13 @@ def small(last, loss, data, **more):
 
 @pytest.mark.parametrize(
     "dtype, width, devices",
-    [("float32", 1, ONE), ("float32", 3, ONE), ("float32", 4, TWO), ("float64", 3, ONE)],
-    ids=["one", "three", "four", "float64"],
+    [
+        ("float32", 3, ONE),
+        pytest.param("float32", 1, ONE, marks=pytest.mark.slow),  # test_study has them for sweeps
+        pytest.param("float32", 4, TWO, marks=pytest.mark.slow),
+        pytest.param("float64", 3, ONE, marks=pytest.mark.slow),
+    ],
+    ids=["three", "one", "four", "float64"],
 )
 def test_a_member_is_the_run_of_fit_alone(dtype, width, devices):
     with jax.enable_x64(dtype == "float64"):

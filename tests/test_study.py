@@ -12,7 +12,7 @@ import pytest
 
 import fnn
 from fnn.crew import Plan
-from fnn.members import usual_width
+from fnn.members import SMALL, WIDE, usual_width
 from fnn.points import draws, log_uniform
 from fnn.study import Figures, seed_words
 from fnn.types import TrainingInterrupted
@@ -142,9 +142,9 @@ def test_whole_numbers_compile_once_each_and_other_floats_nothing(compiled):
     more = {"loss": LOSS, "penalty": None, "validation": 0.2, "epochs": 20}
 
     def found(lr, seed):
-        points = [{**size, "lr": k * lr, "seed": seed, "scale": 0.5 * k} for k in (1, 2) for size in sizes]
+        points = [{**size, "lr": k * lr, "seed": seed + k, "scale": 0.5 * k} for k in (1, 2) for size in sizes]
         opt = lambda s: optax.adam(s["lr"])  # noqa: E731  made anew each time, on purpose
-        return swept(points, net=shaped, optimizer=opt, width=2, keep="all", **more)
+        return swept(points, net=shaped, optimizer=opt, width=2, keep="all", key=seed + 2, **more)
 
     first = found(0.01, 0)
     assert has_compiled(compiled) == (2, 2), compiled
@@ -154,7 +154,7 @@ def test_whole_numbers_compile_once_each_and_other_floats_nothing(compiled):
     assert compiled == []
     assert not same_bits(first.runs, second.runs)
     assert [run.params[0]["w"].shape for run in first.runs.values()] == [(4, 5), (4, 3), (4, 5), (4, 3)]
-    point = {"lr": 0.02, "scale": 1.0, "seed": 0}
+    point = {"lr": 0.02, "scale": 1.0, "seed": 2}
     run = alone(point, net=lambda s: shaped({**s, "features": 3}), optimizer=optax.adam(0.02), **more, batch_size=50)
     assert difference(first.runs[3], run) < 1e-4
     np.testing.assert_array_equal(first.runs[3].validation_rows, run.validation_rows)
@@ -204,6 +204,7 @@ def test_the_best_member_is_kept_or_all(whole):
     assert same_bits(found.run, whole.runs[found.best]) and found.settings == POINTS[found.best]
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((found.run.params, found.run.train_state)))
     assert found.run.in_shape == (4,) and isinstance(found.run.history.loss, np.ndarray)
+    assert swept([POINTS[i] for i in (2, 0, 1)]).best == 1
 
 
 def test_a_table_that_prints_sorts_and_writes_itself(whole, tmp_path):
@@ -349,27 +350,22 @@ def test_the_memory_of_a_member_grows_with_its_batch_and_its_weights(plan_of):
 
 
 def test_by_default_small_networks_are_trained_together_and_others_one_after_another(plan_of):
-    assert plan_of(width=None, devices=TWO)[1:3] == (2, tuple(TWO))
-    assert plan_of(width=None)[1] == 4
-    wide = {"net": lambda s: fnn.serial(fnn.dense(800, weight_init=s["scale"]), fnn.tanh, fnn.dense(2))}
-    assert plan_of(width=None, **wide)[1] == 1
+    many = 16 * POINTS
+    assert 1 < plan_of(many, width=None)[1] <= WIDE and plan_of(many, width=None, devices=TWO)[2] == tuple(TWO)
+    features = SMALL // 32 // 7 + 1  # so many weights times the rows of a batch are no longer few
+    wide = {"net": lambda s: fnn.serial(fnn.dense(features, weight_init=s["scale"]), fnn.tanh, fnn.dense(2))}
+    assert plan_of(many, width=None, **wide)[1] == 1
 
 
-@pytest.mark.parametrize(
-    "arguments, width",
-    [
-        ((1, 1, 10, 10, "cpu"), 1),
-        ((5, 1, 10, 10, "cpu"), 8),
-        ((5, 2, 10, 10, "cpu"), 4),
-        ((1000, 2, 10, 10, "cpu"), 64),
-        ((1000, 2, 10_000, 100, "cpu"), 1),
-        ((1000, 1, 10_000, 100, "gpu"), 1024),
-        ((1000, 8, 10_000, 100, "gpu"), 128),
-        ((100_000, 1, 10, 10, "gpu"), 4096),
-    ],
-)
-def test_the_usual_width(arguments, width):
-    assert usual_width(*arguments) == width
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("members", [1, 5, 16, 1000, 100_000])
+def test_the_usual_width_is_a_power_of_two_and_leaves_work_for_all(members, workers):
+    for platform, weights, most in (("cpu", 10, WIDE), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
+        width = usual_width(members, workers, weights, 10, platform)
+        assert width in [2**k for k in range(20)] and width <= most
+        assert -(-members // width) >= min(members, workers)
+        if platform == "gpu" and workers == 1:
+            assert width == min(1 << (members - 1).bit_length(), 4096)  # all that go at once
 
 
 def test_a_plan_tells_itself():
@@ -395,23 +391,19 @@ def test_a_thread_computes_as_precisely_as_the_caller_asks(monkeypatch):
 
 
 def test_an_error_in_one_thread_ends_the_others_with_their_segments(signals, monkeypatch):
-    broken, real, lock = threading.Event(), signals.segments, threading.Lock()
+    real, both = signals.segments, threading.Barrier(2)
 
     def segments(*arguments):
         for i, segment in enumerate(real(*arguments)):
-            if i == 5:
-                with lock:
-                    first = not broken.is_set()
-                    broken.set()
-                if first:
-                    raise ZeroDivisionError
-                time.sleep(0.3)  # until the error is known
+            if i == 0 and both.wait(60) == 0:
+                raise ZeroDivisionError
+            time.sleep(0.5 if i == 1 else 0)  # until the error is known
             yield segment
 
     monkeypatch.setattr("fnn.crew.segments", segments)
     with pytest.raises(ZeroDivisionError):
         swept(width=1, devices=TWO)
-    assert len(signals.lengths) == 2 and max(signals.lengths) < 10
+    assert sorted(signals.lengths)[0] == 1 and len(signals.lengths) == 2 and max(signals.lengths) < 10
 
 
 # ---- what is refused
@@ -609,8 +601,40 @@ def test_another_study_in_that_folder_is_refused_before_anything_compiles(whole,
         with pytest.raises(ValueError) as caught:
             swept(**more, checkpoint=tmp_path)
         message = str(caught.value)
-        assert message.startswith(f"checkpoint: expected the run that {tmp_path}/0/members-0-2 is of, got one that dif")
+        assert message.startswith(
+            f"checkpoint: expected the run that {tmp_path}/0/members-0-2-width-3 is of, got one that"
+        )
         assert f"  {what}: expected " in message and "name another folder" in message
     with pytest.raises(ValueError, match=r"checkpoint: expected at least 25 epochs, .* got epochs=24. Do ask for as m"):
         swept(epochs=24, checkpoint=tmp_path)
     assert has_compiled(compiled) == (0, 0)
+
+
+def test_probabilities_where_logits_are_wanted_are_told():
+    net = fnn.serial(fnn.dense(2), fnn.softmax)
+    x = np.ones((8, 2), "float32")
+    with pytest.warns(UserWarning, match="sparse_softmax_cross_entropy expected logits, got softmax"):
+        fnn.sweep(
+            net, fnn.losses.sparse_softmax_cross_entropy, lambda s: optax.sgd(s["lr"]), (x, np.zeros(8, int)),
+            over={"lr": [0.1]}, epochs=1,
+        )  # fmt: skip
+
+
+def test_a_study_goes_on_with_the_width_that_it_was_begun_with(tmp_path):
+    about = {"over": {"lr": [0.01, 0.02, 0.03]}, "epochs": 2, "checkpoint": tmp_path}
+    x = np.linspace(-1, 1, 8, dtype="float32")[:, None]
+
+    def again(**more):
+        return fnn.sweep(
+            fnn.serial(fnn.dense(1)),
+            fnn.losses.squared_error,
+            lambda s: optax.sgd(s["lr"]),
+            (x, 2 * x),
+            **about,
+            **more,
+        )
+
+    assert again(width=2).plans[0].width == 2
+    assert again().plans[0].width == 2  # three members alone would be run otherwise
+    (tmp_path / "0" / "width").write_text("")  # a process was killed while it wrote this
+    assert again(memory=1e9).plans[0].width == 1
