@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +85,7 @@ _compiled: dict[Any, Chunk] = {}
 
 
 def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
-    """A chunk's programs for one device: compiled side by side, once for each shape of members and data."""
+    """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
     about = jax.tree.map(lambda a: (np.shape(a), str(jnp.result_type(a))), arguments)
     leaves, tree = jax.tree.flatten(about, is_leaf=lambda a: isinstance(a, tuple) and len(a) == 2)
@@ -114,10 +113,8 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    with ThreadPoolExecutor(1) as other:  # JAX holds no lock while XLA compiles
-        made = other.submit(compiled_with, starting, cheaply())
-        whole = compiled_with(running, for_small() if width > 1 else {})
-        begin = made.result()
+    begin = compiled_with(starting, cheaply())
+    whole = compiled_with(running, for_small() if width > 1 else {})
     sizes: Any = whole.memory_analysis()
     room = 0 if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes
     return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, room, {})
