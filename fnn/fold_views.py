@@ -1,0 +1,96 @@
+"""The folds of a cross-validation: asked for, checked, and as tables of row numbers that all members share."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import checks
+from fnn.data import Standardiser, are_classes, classes_of, standardiser
+from fnn.splits import folds as fold_rows
+from fnn.types import View
+
+Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by
+
+
+def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
+    """The rows of each fold."""
+    repeats = checks.whole_number("repeats", repeats, 1)
+    if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
+        got = type(stratify).__name__
+        raise TypeError(f"stratify: expected True, False or None, got {got}. Do pass folds=fnn.folds(…) for others.")
+    if not hasattr(folds, "__iter__"):
+        folds = checks.whole_number("folds", folds, 2)
+        if stratify and not are_classes(t):
+            raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
+        wanted = stratify or (stratify is None and groups is None and are_classes(t))
+        number = seed if isinstance(seed, (int, np.integer)) else np.asarray(jax.random.key_data(seed)).ravel()[-1]
+        classes = classes_of(t) if wanted else None
+        try:
+            return fold_rows(len(t), folds, key=int(number), stratify=classes, groups=groups, repeats=repeats)
+        except ValueError as error:  # some of its arguments have other names here
+            words = str(error).replace("k: ", "folds: ").replace(" k=", " folds=")
+            raise type(error)(words.replace("stratify=None", "stratify=False")) from None
+    for name, asked in (("repeats", repeats != 1), ("stratify", stratify), ("groups", groups is not None)):
+        if asked:
+            raise ValueError(
+                f"{name}: expected none with folds of your own, got both. Do pass it to fnn.folds instead."
+            )
+    made = [_pair(f"folds[{i}]", pair, len(t)) for i, pair in enumerate(folds)]
+    if not made:
+        raise ValueError("folds: expected at least one, got none. Do pass a number, or pairs of row numbers.")
+    for i, (train, test) in enumerate(made):
+        if len(both := np.intersect1d(train, test)):
+            raise ValueError(f"folds[{i}]: expected no row on both sides, got row {both[0]}. Do take it out of one.")
+    return made
+
+
+def _pair(name: str, pair: Any, count: int) -> Fold:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else type(pair).__name__
+        raise TypeError(f"{name}: expected a pair (train, test), got {got}. Do pass the row numbers of both sides.")
+    return _rows_of_fold(f"{name}[0]", pair[0], count), _rows_of_fold(f"{name}[1]", pair[1], count)
+
+
+def _rows_of_fold(name: str, rows: Any, count: int) -> np.ndarray:
+    rows = np.asarray(checks.rows(name, rows))
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: expected row numbers, got {rows.dtype} of shape {rows.shape}. Do pass a list of them."
+        )
+    if rows.min() < 0 or rows.max() >= count:
+        raise ValueError(f"{name}: expected rows 0 to {count - 1}, got {rows.min()} to {rows.max()}. Do count from 0.")
+    return rows.astype(np.int64)
+
+
+def check_weights(weight: Any, folds: list[Fold]) -> None:
+    """Rows that weigh nothing would have a loss of 0, which nothing beats."""
+    for i, pair in enumerate(folds if weight is not None else []):
+        for rows, side in zip(pair, ("train on", "judge by"), strict=True):
+            if not np.asarray(weight)[rows].any():
+                wanted = f"one above 0 among the rows to {side} in fold {i}"
+                raise ValueError(f"weights: expected {wanted}, got zeros only. Do drop the rows that weigh nothing.")
+
+
+def standardiser_of(x: np.ndarray) -> Standardiser:
+    """In the dtype of the run, also for images of bytes."""
+    return Standardiser(*(moment.astype(jnp.result_type(float)) for moment in standardiser(x)))
+
+
+def views_of(
+    folds: list[Fold], x: np.ndarray, standardise: bool
+) -> tuple[tuple[View, View], list[Standardiser | None]]:
+    """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each."""
+    scalers = [standardiser_of(x[train]) if standardise else None for train, _ in folds]
+    made = []
+    for side in (0, 1):
+        rows = [fold[side] for fold in folds]
+        room = max(map(len, rows))
+        table = np.stack([np.append(r, np.repeat(r[:1], room - len(r))) for r in rows]).astype(np.int32)
+        lengths = np.array([len(r) for r in rows], np.int32)
+        moments = [
+            np.stack([getattr(s, name) for s in scalers]) if standardise else None for name in ("mean", "deviation")
+        ]
+        made.append(View(table, lengths, *moments))  # type: ignore[arg-type]
+    return (made[0], made[1]), scalers
