@@ -71,7 +71,8 @@ def by_scikit_learn() -> float:
         (100,), solver="sgd", momentum=0.9, nesterovs_momentum=False, batch_size=BATCH, max_iter=EPOCHS,
         n_iter_no_change=EPOCHS + 1, random_state=0,
     )  # fmt: skip
-    grid = {"learning_rate_init": RATES, "alpha": [len(x) * p for p in PENALTIES]}
+    # its derivative is alpha w / rows of a batch, that of l2(c) is 2 c w
+    grid = {"learning_rate_init": RATES, "alpha": [2 * BATCH * p for p in PENALTIES]}
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that 20 epochs are few

@@ -75,11 +75,12 @@ def planned(
     workers = tuple(devices) if devices is not None else usual_devices()
     places = room_for(epochs)
     each, weights, rows = size_of_member(recipe, shared, members, places)
-    free = free_bytes(True) if memory is None else 2 * memory
-    room = None if free is None else int(free / 2 / each)  # members that fit
+    free = free_bytes(True)
+    most_bytes = memory if memory is not None else None if free is None else free / 2
+    room = None if most_bytes is None else int(most_bytes / each)  # members that fit
     if room == 0:
         raise MemoryError(
-            f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(free or 0) / 2e9:.3g} GB. "
+            f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(most_bytes or 0) / 1e9:.3g} GB. "
             "Do take a smaller batch_size."
         )
     workers = workers[: min(len(members), room or len(members))]
@@ -131,6 +132,8 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     x64 = jnp.result_type(float) == np.float64  # these two belong to a thread
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
+    like = None if job.kept.folder is None else _state_of_a_chunk(job)
+
     with noted() as names:
 
         def stopped() -> bool:
@@ -149,7 +152,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                outcome = _followed(there, at, device, stopped, shown)
+                outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)
 
@@ -176,16 +179,16 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
 
 
 def _followed(
-    job: Job, at: np.ndarray, device: Any, stopped: Callable[[], bool], show: Callable[[int, bool], None]
+    job: Job, at: np.ndarray, device: Any, like: Any, stopped: Callable[[], bool], show: Callable[[int, bool], None]
 ) -> Outcome:
-    """One chunk, from its beginning or its checkpoint."""
+    """One chunk, from its beginning or its checkpoint; `like` is its state, shapes and dtypes, if it has one."""
     width, epochs = job.plan.width, job.epochs
     # the last one is filled up, so that all have one width: another width would have other last bits
     filled = np.append(at, np.repeat(at[-1:], width - len(at)))
     own = job.members.taken(filled if width > 1 else at[0])
     data = jax.device_put(job.shared.of(own.fold), device)
     places = room_for(epochs)
-    found, write = _found(job, at, own, data)  # raises where it is of another study: before anything compiles
+    found, write = _found(job, at, own, like)  # raises where it is of another study: before anything compiles
     chunk = compiled(job.recipe, width, places, own, data, device)
     state = chunk.init(own, data) if found is None or found.state is None else found.state
     pieces = [_no_epochs(job, state.params) if found is None else found.history]
@@ -220,16 +223,23 @@ def _no_epochs(job: Job, params: Any) -> History:
     return History(blank, metrics, blank if validates else None, metrics if validates else {})
 
 
-def _found(job: Job, at: np.ndarray, own: Members, data: Any) -> tuple[resume.Found | None, Callable[..., None]]:
+def _state_of_a_chunk(job: Job) -> Any:
+    """Shapes and dtypes, the same for all chunks."""
+    width = job.plan.width
+    own = job.members.taken(np.zeros(width, int) if width > 1 else 0)
+    data = job.shared.of(own.fold)
+    init = chunk_functions(job.recipe, width, room_for(job.epochs), data)[0]
+    return jax.eval_shape(init, own.keys, own.settings, data)
+
+
+def _found(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Found | None, Callable[..., None]]:
     """What the folder holds of a chunk, if there is one and it is of this study; and a writer to it."""
     width, kept = job.plan.width, job.kept
     if kept.folder is None:
         return None, lambda *of: None
-    init = chunk_functions(job.recipe, width, room_for(job.epochs), data)[0]
-    start = jax.eval_shape(init, own.keys, own.settings, data)
     folder = os.path.join(kept.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
     about = kept.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
-    found = resume.found(folder, about, start, _no_epochs(job, start.params))
+    found = resume.found(folder, about, like, _no_epochs(job, like.params))
     done = found.history.loss.shape[-1]
     if done > job.epochs:
         raise ValueError(

@@ -22,6 +22,7 @@ from fnn.study import (
     asked_points,
     groups_of,
     interrupted,
+    keys_from,
     run_groups,
     run_of,
     running,
@@ -71,7 +72,7 @@ class CrossValidation(NamedTuple):
         By default as it prints: by the column that tells the best, those that diverged in a fold last.
         """
         order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
-        return [{name: values[i].item() for name, values in self.table.items()} for i in order]
+        return listing.rows(self.table, order)
 
     def to_csv(self, path: Any) -> None:
         """Write the table, a row a point."""
@@ -160,7 +161,7 @@ def cross_validate(
     made = asked_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
     check_weights(part.weight, made)
     views, scalers = views_of(made, np.asarray(part.x), standardise)
-    keys, each = _keys(key, seed, repeats), len(made) // repeats
+    keys, each = keys_from(seed, repeats), len(made) // repeats
     tasks = [Task(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
     groups_ = groups_of(
         "cross_validate",
@@ -209,15 +210,6 @@ def _table(points: list[dict[str, Any]], scores: dict[str, np.ndarray], diverged
 
 
 # ---- keys
-
-
-def _keys(key: Any, seed: Any, repeats: int) -> list[np.ndarray]:
-    """Raw key data of each repeat: the key, then seeds 1, 2, … more, or keys folded in."""
-    if isinstance(seed, (int, np.integer)):
-        keys = [jax.random.key(int(seed) + r) for r in range(repeats)]
-    else:
-        keys = [key, *(jax.random.fold_in(key, r) for r in range(1, repeats))]
-    return [np.asarray(jax.random.key_data(k)) for k in keys]
 
 
 def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:

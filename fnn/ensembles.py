@@ -13,7 +13,7 @@ from fnn.endings import probabilities_of
 from fnn.parts import given_loss
 from fnn.prediction import predict
 from fnn.preparation import rows_of
-from fnn.study import Figures, Group, Task, groups_of, interrupted, run_groups, running, seed_words
+from fnn.study import Figures, Group, Task, groups_of, interrupted, keys_from, run_groups, running
 from fnn.types import Array, Layer, Run
 
 
@@ -85,8 +85,8 @@ def ensemble(
 
     `mean = (1/n) Σ_i p_i(x)`, `spread = sqrt((1/n) Σ_i (p_i(x) - mean)²)`, with `p_i` the outputs of member `i`, as
     probabilities where the loss is one on logits (softmax or sigmoid): Lakshminarayanan, Pritzel & Blundell 2017.
-    Member `i` is the run of `fit(..., key=key + i)`, to rounding, or of `key=jax.random.fold_in(key, i)`, if the key
-    is no integer: other weights to begin with, another order of the rows.
+    Member `i` is the run of `fit(..., key=key + i)`, to rounding; if the key is no integer, the first is of the key
+    itself, the others of `jax.random.fold_in(key, i)`: other weights to begin with, another order of the rows.
 
     Args:
         net, loss, optimizer, data, validation, weights: as for `fit`.
@@ -117,7 +117,7 @@ def ensemble(
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, checks.key(key)
     rows, _ = rows_of(data, validation, weights, key, None)
-    tasks = [Task({}, words) for words in _keys(key, seed, members)]
+    tasks = [Task({}, words) for words in keys_from(seed, members)]
     groups = groups_of("ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
     figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
     kept: dict[int, Any] = {}
@@ -138,12 +138,6 @@ def ensemble(
     params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, rows.train.x.shape[1:], plans)
-
-
-def _keys(key: Any, seed: Any, members: int) -> list[np.ndarray]:
-    if isinstance(seed, (int, np.integer)):
-        return list(seed_words([int(seed) + i for i in range(members)]))
-    return list(np.asarray(jax.random.key_data(jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(members)))))
 
 
 @functools.lru_cache(maxsize=64)

@@ -24,6 +24,11 @@ def ordered(columns: Columns, by: str, largest: bool = False, last: Any = False)
     return order[np.argsort(np.broadcast_to(last, values.shape)[order], kind="stable")]
 
 
+def rows(columns: Columns, order: Any) -> list[dict[str, Any]]:
+    """The rows in that order, as dicts of Python's numbers."""
+    return [{name: values[i].item() for name, values in columns.items()} for i in order]
+
+
 def printed(columns: Columns, order: Any, most: int = 20) -> str:
     """The first rows in that order, as text.
 

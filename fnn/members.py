@@ -49,11 +49,10 @@ class Shared(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A compiled chunk of so many members; `bytes_` is the memory that it takes beside the rows."""
+    """A compiled chunk of so many members."""
 
     init: Callable[[Members, Data], TrainState]
     run: Callable[..., tuple[TrainState, History]]
-    bytes_: int
     pace: dict[str, float]  # what has been measured: seconds a step
 
 
@@ -115,9 +114,7 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
         raise
     begin = compiled_with(starting, cheaply())
     whole = compiled_with(running, for_small() if width > 1 else {})
-    sizes: Any = whole.memory_analysis()
-    room = 0 if sizes is None else sizes.temp_size_in_bytes + sizes.output_size_in_bytes
-    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, room, {})
+    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {})
 
 
 # ---- how many at a time

@@ -66,7 +66,7 @@ class Sweep(NamedTuple):
         By default as it prints: by the column that tells the best, those that diverged last.
         """
         order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
-        return [{name: values[i].item() for name, values in self.table.items()} for i in order]
+        return listing.rows(self.table, order)
 
     def to_csv(self, path: Any) -> None:
         """Write the table, a row a member."""
