@@ -70,7 +70,7 @@ def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
 
 def filled(order: Array, batches: int, size: int) -> Array:
     """The order, filled up with row 0 to whole batches."""
-    return jnp.zeros(batches * size, jnp.int32).at[: order.shape[0]].set(order)
+    return jnp.pad(order, (0, batches * size - order.shape[0]))
 
 
 def weighted_sum(values: Array, weight: Array | None) -> tuple[Array, Array]:
