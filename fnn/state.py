@@ -64,9 +64,16 @@ def where(condition: Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
+FEW = 2**16  # numbers that are sooner copied than looked at array by array
+
+
 def all_finite(tree: Any) -> Array:
     """Whether every number of a tree is finite."""
-    return reduce(jnp.logical_and, [jnp.isfinite(a).all() for a in jax.tree.leaves(tree)], jnp.asarray(True))
+    arrays = jax.tree.leaves(tree)
+    if len({a.dtype for a in arrays}) == 1 and sum(a.size for a in arrays) <= FEW:
+        # as one array: compiles in a quarter of the time
+        arrays = [jnp.concatenate([a.ravel() for a in arrays])]
+    return reduce(jnp.logical_and, [jnp.isfinite(a).all() for a in arrays], jnp.asarray(True))
 
 
 @jax.custom_batching.custom_vmap

@@ -18,9 +18,9 @@ from fnn import checks
 from fnn.batches import Batch, count, filled, metric_sums, nth, room, sizes, whole
 from fnn.early_stopping import end_epoch
 from fnn.gradients import autodiff
+from fnn.loops import kept_whole
 from fnn.parts import Parts, Recipe, parts
 from fnn.shuffle import epoch_order
-from fnn.small_loops import one_function
 from fnn.state import all_finite, any_member, blank_history, largest, start, where
 from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
 
@@ -124,7 +124,7 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
 
         left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         carry = (jnp.int32(0), left, train_state, history)
-        _, _, train_state, history = one_function(lambda carry: lax.while_loop(more, body, carry), carry)
+        _, _, train_state, history = kept_whole(lambda carry: lax.while_loop(more, body, carry), carry)
         return train_state, jax.tree.map(lambda h: h[:places], history)
 
     return Trainer(init, run)

@@ -1,9 +1,13 @@
-"""A loop over few numbers, compiled into one function: on a CPU a small network's step takes a third of the time.
+"""How the loop of a whole run is compiled on a CPU: a small one into one function, large ones member after member.
 
 XLA calls one function for every operation of a loop, which costs more than the work where the work is a few hundred
-numbers. From JAX 0.11 on it makes one function of a small loop by itself; JAX 0.10 does where it is told to. It cannot
-where the loop calls a library, sorts, or stands in another loop: then it would end the process. So what may be in such
-a loop is listed here, and what is not listed is compiled as always.
+numbers: a 2-3-2 network's step takes a third of the time as one function. From JAX 0.11 on XLA makes one of a small
+loop by itself; JAX 0.10 does where it is told to. It cannot where the loop calls a library, sorts, or stands in
+another loop: then it would end the process. So what may be in such a loop is listed here, and what is not listed is
+compiled as always.
+
+Under `vmap` the members of a small network share every call of a function. Of a large one a step fills the cache by
+itself, and all members' at once overflow it: they run one after another, each as fast as alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,13 +15,15 @@ from math import prod
 from typing import Any
 
 import jax
+from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
-BY_ITSELF = (0, 11)  # from this version of JAX on XLA does it unasked
+BY_ITSELF = (0, 11)  # from this version of JAX on XLA makes one function unasked
 FEW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual functions are as fast
 SMALL = 2**13  # bytes of the largest array made; XLA hands sums over twice as many to a library
+MANY = 2**20  # numbers that a round makes; beyond, members run one after another
 _ALLOWED = """
     abs add add_any ceil cos div erf erf_inv erfc exp exp2 expm1 floor integer_pow log log1p logistic max min mul neg
     pow rem round rsqrt sign sin sqrt square sub tanh
@@ -34,38 +40,44 @@ _FREE = """
 ALLOWED, FREE = frozenset(_ALLOWED.split()), frozenset(_FREE.split())
 
 
-def one_function(call: Callable[..., Any], *arguments: Any) -> Any:
-    """`call(*arguments)`, compiled into one function where that is fast and XLA can: nothing else changes.
+def kept_whole(call: Callable[..., Any], *arguments: Any) -> Any:
+    """`call(*arguments)`, a loop, compiled in the way that is fast for its size: nothing else changes.
 
     >>> import jax.numpy as jnp
     >>> from jax import lax
-    >>> from fnn.small_loops import one_function
-    >>> print(one_function(lambda x: lax.fori_loop(0, 10, lambda _, x: 2 * x, x), jnp.arange(3)))
+    >>> from fnn.loops import kept_whole
+    >>> print(kept_whole(lambda x: lax.fori_loop(0, 10, lambda _, x: 2 * x, x), jnp.arange(3)))
     [   0 1024 2048]
     """
-    if jax.__version_info__ >= BY_ITSELF or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return call(*arguments)
     flat, tree = jax.tree.flatten(arguments)
     whole = jax.make_jaxpr(lambda *flat: call(*jax.tree.unflatten(tree, flat)), return_shape=True)
     closed, shapes = whole(*flat)
-    if _suits(closed.jaxpr):
-        # what `call` has from outside may be traced: an argument too
-        inner = closed.jaxpr.replace(constvars=[], invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
-        outputs = _loop.bind(*closed.consts, *flat, made=ClosedJaxpr(inner, []))
-    else:
-        outputs = jaxpr_as_fun(closed)(*flat)
+    # what `call` has from outside may be traced: an argument too
+    inner = closed.jaxpr.replace(constvars=[], invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
+    outputs = _loop.bind(*closed.consts, *flat, made=ClosedJaxpr(inner, []))
     return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
 
-def _suits(jaxpr: Any) -> bool:
-    """Whether XLA can make one function of it, and whether that is worth it."""
-    equations = [equation for equation in _equations(jaxpr) if equation.primitive.name not in FREE]
-    made = [v.aval for equation in equations for v in equation.outvars]
+def _as_one_function(jaxpr: Any) -> bool:
+    """Whether XLA can make one function of it, must be told so, and whether that is worth it."""
+    equations = _working(jaxpr)
     return (
-        all(equation.primitive.name in ALLOWED for equation in equations)
-        and sum(prod(array.shape) for array in made) <= FEW
-        and all(prod(array.shape) * array.dtype.itemsize <= SMALL for array in made)
+        jax.__version_info__ < BY_ITSELF
+        and all(equation.primitive.name in ALLOWED for equation in equations)
+        and _numbers(jaxpr) <= FEW
+        and all(prod(v.aval.shape) * v.aval.dtype.itemsize <= SMALL for e in equations for v in e.outvars)
     )
+
+
+def _numbers(jaxpr: Any) -> int:
+    """How many numbers are made where every loop in it has one round."""
+    return sum(prod(v.aval.shape) for equation in _working(jaxpr) for v in equation.outvars)
+
+
+def _working(jaxpr: Any) -> list[Any]:
+    return [equation for equation in _equations(jaxpr) if equation.primitive.name not in FREE]
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
@@ -81,7 +93,7 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 
 def _lowered(ctx: Any, *operands: Any, made: ClosedJaxpr) -> Any:
     call: Callable[..., Any] = jaxpr_as_fun(made)
-    if _outermost():
+    if _as_one_function(made.jaxpr) and _outermost():
         whole = jax.jit(call)
 
         def call(*operands: Any) -> Any:
@@ -101,8 +113,17 @@ def _outermost() -> bool:
 
 
 def _members(operands: Any, axes: Any, *, made: ClosedJaxpr) -> Any:
-    call = jax.vmap(jaxpr_as_fun(made), in_axes=tuple(axes))
-    outputs = one_function(call, *operands)
+    call = jaxpr_as_fun(made)
+    if _numbers(made.jaxpr) < MANY:
+        outputs = kept_whole(jax.vmap(call, in_axes=tuple(axes)), *operands)
+        return outputs, [0] * len(outputs)
+    of_each = [jax.numpy.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
+
+    def one(member: list[Any]) -> Any:
+        own = iter(member)
+        return call(*(a if axis is None else next(own) for a, axis in zip(operands, axes, strict=True)))
+
+    outputs = lax.map(one, of_each)
     return outputs, [0] * len(outputs)
 
 
@@ -110,7 +131,7 @@ def _forward(primals: Any, tangents: Any, *, made: ClosedJaxpr) -> Any:
     return jax.jvp(jaxpr_as_fun(made), tuple(primals), tuple(ad.instantiate_zeros(t) for t in tangents))
 
 
-_loop = Primitive("fnn_small_loop")
+_loop = Primitive("fnn_loop")
 _loop.multiple_results = True
 _loop.def_impl(lambda *operands, made: jax.jit(jaxpr_as_fun(made))(*operands))
 _loop.def_abstract_eval(lambda *_, made: made.out_avals)

@@ -8,15 +8,15 @@ import pytest
 from jax import lax
 
 import fnn
-from fnn import small_loops
-from fnn.small_loops import one_function
+from fnn import loops
+from fnn.loops import kept_whole
 
-HERE = jax.__version_info__ < small_loops.BY_ITSELF and jax.default_backend() == "cpu"
+HERE = jax.__version_info__ < loops.BY_ITSELF and jax.default_backend() == "cpu"
 needs_it = pytest.mark.skipif(not HERE, reason="XLA does it by itself")
 
 
 def doubled(x, times=3):
-    return one_function(lambda x: lax.fori_loop(0, times, lambda _, x: 2 * x, x), x)
+    return kept_whole(lambda x: lax.fori_loop(0, times, lambda _, x: 2 * x, x), x)
 
 
 def told(function, *arguments):
@@ -40,8 +40,8 @@ def test_xla_is_told_where_it_can():
 )
 def test_xla_is_not_told_where_it_cannot(loop):
     x = jnp.arange(3.0)
-    assert not told(lambda x: one_function(loop, x), x)
-    np.testing.assert_array_equal(jax.jit(lambda x: one_function(loop, x))(x), loop(x))
+    assert not told(lambda x: kept_whole(loop, x), x)
+    np.testing.assert_array_equal(jax.jit(lambda x: kept_whole(loop, x))(x), loop(x))
 
 
 def test_inside_other_loops_it_is_compiled_as_always():  # else XLA ends the process
@@ -74,7 +74,7 @@ def test_it_can_be_mapped_differentiated_and_called_without_jit():
 
 def test_what_the_loop_sees_from_outside_may_be_traced():
     def scaled(x, factor):
-        return one_function(lambda x: lax.fori_loop(0, 2, lambda _, x: factor * x, x), x)
+        return kept_whole(lambda x: lax.fori_loop(0, 2, lambda _, x: factor * x, x), x)
 
     x = jnp.arange(3.0)
     np.testing.assert_array_equal(jax.jit(scaled)(x, 3.0), 9 * x)
@@ -103,8 +103,25 @@ def test_a_run_is_the_same_as_without(kind, monkeypatch, x64):
     start = training.init(jax.random.key(0), data)
     assert told(lambda s, d: training.run(s, d, 20), start, data)
     one = jax.jit(lambda s, d: training.run(s, d, 20))(start, data)
-    monkeypatch.setattr(small_loops, "BY_ITSELF", (0, 0))
+    monkeypatch.setattr(loops, "BY_ITSELF", (0, 0))
     assert not told(lambda s, d: training.run(s, d, 20), start, data)
     other = jax.jit(lambda s, d: training.run(s, d, 20))(start, data)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="for a CPU")
+def test_large_members_run_one_after_another(monkeypatch):
+    def scaled(x, factor, offset):
+        return kept_whole(lambda x: lax.fori_loop(0, 2, lambda _, x: factor * x + offset, x), x)
+
+    def one_by_one():
+        mapped = jax.vmap(scaled, (1, 0, None), 1)
+        loops = [e for e in jax.make_jaxpr(mapped)(x, factor, 0.5).eqns if e.primitive.name == "scan"]
+        np.testing.assert_array_equal(jax.jit(mapped)(x, factor, 0.5), factor**2 * x + 0.5 * (factor + 1))
+        return len(loops) == 1
+
+    x, factor = jnp.arange(6.0).reshape(2, 3), jnp.array([1.0, 2.0, 3.0])
+    assert not one_by_one()
+    monkeypatch.setattr(loops, "MANY", 0)
+    assert one_by_one()
