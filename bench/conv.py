@@ -11,6 +11,7 @@ shapes that convolutions and dense layers come down to, are what no program of p
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,7 +21,10 @@ import optax
 from jax import lax
 
 import fnn
-from bench.timing import Timing, in_turn, report, save
+from bench.bounds import dense_products, products
+from bench.output import publish
+from bench.peers import pytorch as torch_peer
+from bench.timing import Make, Work, in_turn
 from fnn.conv import conv2d, flatten
 from fnn.pooling import max_pool
 
@@ -32,7 +36,6 @@ NET = fnn.serial(
 )  # fmt: skip
 LOSS = fnn.losses.sparse_softmax_cross_entropy
 OPTIMIZER = optax.sgd(0.01, momentum=0.9)
-Work = Callable[[], Any]
 
 
 def rows() -> fnn.Data:
@@ -104,21 +107,21 @@ def pytorch(data: fnn.Data) -> Work:
     """A step as PyTorch's own examples write it."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    nn = torch.nn
+    nn, where = torch.nn, torch_peer.device(os.cpu_count() or 1)
     net = nn.Sequential(
         nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
-    )  # fmt: skip
+    ).to(where)  # fmt: skip
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9), nn.CrossEntropyLoss()
-    x = torch.tensor(np.asarray(data.train.x[:BATCH])).permute(0, 3, 1, 2).contiguous()
-    t = torch.tensor(np.asarray(data.train.t[:BATCH]), dtype=torch.int64)
+    x = torch.tensor(np.asarray(data.train.x[:BATCH])).permute(0, 3, 1, 2).contiguous().to(where)
+    t = torch.tensor(np.asarray(data.train.t[:BATCH]), dtype=torch.int64).to(where)
 
     def work() -> None:
         for _ in range(STEPS):
             optimizer.zero_grad()
             loss(net(x), t).backward()
             optimizer.step()
+        torch_peer.finished()
 
     return work
 
@@ -140,53 +143,36 @@ def keras(data: fnn.Data) -> Work:
     return lambda: net.fit(x, t, batch_size=BATCH, epochs=STEPS // BATCHES, verbose=0)
 
 
-PEERS = {"torch": ("PyTorch eager", pytorch), "keras": ("Keras fit", keras)}
-
+PEERS = {  # package -> name, what makes the work; `--quick` does without, since dense has them
+    "torch": ("PyTorch eager, a thread a core", pytorch),
+    "keras": ("Keras fit, on JAX", keras),
+}
 
 # ---- the products alone
 
 SHAPES = [  # rows, inner, columns: forward, by the weights, by the inputs; the first layer needs none by its inputs
     (BATCH * 24 * 24, 25, 20), (25, BATCH * 24 * 24, 20),
     (BATCH * 8 * 8, 500, 50), (500, BATCH * 8 * 8, 50), (BATCH * 8 * 8, 50, 500),
-    (BATCH, 800, 500), (800, BATCH, 500), (BATCH, 500, 800), (BATCH, 500, 10), (500, BATCH, 10), (BATCH, 10, 500),
+    (BATCH, 500, 800), *dense_products((800, 500, 10), BATCH),
 ]  # fmt: skip
 
 
-def products() -> Work:
-    """The matrix products of a step, in a loop; each needs a number of the round before, so that none is left out."""
-    pairs = [(jnp.ones((m, k)), jnp.ones((k, n))) for m, k, n in SHAPES]
-
-    def once(_: Any, carry: Any) -> Any:
-        pairs, results = carry
-        pairs = [(a.at[0, 0].add(1e-9 * y[0, 0]), b) for (a, b), y in zip(pairs, results, strict=True)]
-        return pairs, [lax.optimization_barrier(a @ b) for a, b in pairs]
-
-    run = jax.jit(lambda carry: lax.fori_loop(0, STEPS, once, carry))
-    start = (pairs, [jnp.zeros((m, n)) for m, _, n in SHAPES])
-    return lambda: run(start)
-
-
-def main(rounds: int = 15) -> str:
-    """Measure, write the JSON, return the table."""
+def main(rounds: int = 15, quick: bool = False) -> str:
+    """Measure, write JSON and picture, return the table."""
     data = rows()
-    candidates: dict[str, tuple[Work, int]] = {
-        "fused": (fused(data), STEPS),
-        "fused, by hand": (fused(data, fnn.backprop), STEPS),
-        "jitted step, Python loop": (python_loop(data, forward), STEPS),
-        "by the library, Python loop": (python_loop(data, by_the_library), STEPS),
-        f"{MEMBERS} networks, each": (vmapped(data), STEPS * MEMBERS),
-        "its matrix products alone": (products(), STEPS),
+    candidates: dict[str, tuple[Make, int]] = {
+        "fnn, fused": (lambda: fused(data), STEPS),
+        "bound: its matrix products alone": (lambda: products(SHAPES, STEPS), STEPS),
     }
-    for module, (name, make) in PEERS.items():
-        if importlib.util.find_spec(module):
-            candidates[name] = (make(data), STEPS)
+    if not quick:
+        candidates |= {
+            "fnn, fused, derivatives by hand": (lambda: fused(data, fnn.backprop), STEPS),
+            "fnn, jitted step in a Python loop": (lambda: python_loop(data, forward), STEPS),
+            f"fnn, {MEMBERS} networks, each": (lambda: vmapped(data), STEPS * MEMBERS),
+            "plain JAX, by XLA's convolution": (lambda: python_loop(data, by_the_library), STEPS),
+        }
+    for package, (name, make) in PEERS.items():
+        if importlib.util.find_spec(package) and not quick:
+            candidates[name] = partial(make, data), STEPS
     question = f"A training step of a LeNet-like network, batches of {BATCH}, momentum"
-    timings = in_turn(candidates, rounds)
-    ratios = {t.name: timings[0].middle / t.middle for t in timings[1:]}
-    path = save("conv", question, timings, **{f"fused_over_{name}": ratio for name, ratio in ratios.items()})
-    return f"{report(question, timings, 'step')}\n{_ratios(timings)}\nWritten to {path.name}."
-
-
-def _ratios(timings: list[Timing]) -> str:
-    first = timings[0].middle
-    return "The fused step takes " + ", ".join(f"{first / t.middle:.2f} of {t.name}" for t in timings[1:]) + "."
+    return publish("conv", question, in_turn(candidates, rounds), "step", quick=quick)

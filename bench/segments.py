@@ -20,12 +20,13 @@ import numpy as np
 import optax
 
 import fnn
+from bench.output import publish
 from bench.step import LOSS, NET, rows
-from bench.timing import Timing, in_turn, report, save
+from bench.timing import Make, Timing, in_turn
 from fnn.progress import shown
 from fnn.segments import SEGMENT_SECONDS, segments
 
-SECONDS = 3.0  # about, a run
+SECONDS, QUICK_SECONDS = 3.0, 0.6  # about, a run
 
 
 def digits() -> fnn.Data:
@@ -39,8 +40,10 @@ def digits() -> fnn.Data:
     return fnn.Data(fnn.Part(jnp.asarray(x / 16, jnp.float32), jnp.asarray(t, jnp.int32)))
 
 
-def candidates(name: str, training: fnn.Trainer, data: fnn.Data, batch_size: int | None, epochs: int) -> dict[str, Any]:
-    """Name -> (work, epochs)."""
+def candidates(
+    training: fnn.Trainer, data: fnn.Data, batch_size: int | None, epochs: int
+) -> dict[str, tuple[Make, int]]:
+    """Name -> (what makes the work, epochs)."""
     start = jax.jit(training.init)(jax.random.key(0), data)
     whole = jax.jit(training.run, static_argnums=2, donate_argnums=0)
     part = jax.jit(training.run, donate_argnums=0)
@@ -58,9 +61,9 @@ def candidates(name: str, training: fnn.Trainer, data: fnn.Data, batch_size: int
             return in_segments(show)
 
     return {
-        f"{name}, one program": (lambda: whole(fresh(), data, epochs), epochs),
-        f"{name}, segments": (lambda: in_segments(lambda segment: None), epochs),
-        f"{name}, segments and bar": (with_bar, epochs),
+        "bound: one program": (lambda: lambda: whole(fresh(), data, epochs), epochs),
+        "segments": (lambda: lambda: in_segments(lambda segment: None), epochs),
+        "segments and bar": (lambda: with_bar, epochs),
     }
 
 
@@ -82,12 +85,12 @@ def _drain(here: int) -> None:
             pass
 
 
-def epochs_for(training: fnn.Trainer, data: fnn.Data) -> int:
-    """How many epochs take about `SECONDS`."""
+def epochs_for(training: fnn.Trainer, data: fnn.Data, seconds: float) -> int:
+    """How many epochs take about so long."""
     start = jax.jit(training.init)(jax.random.key(0), data)
     run = jax.jit(lambda: training.run(start, data, 200))
-    (timing,) = in_turn({"": (run, 200)}, 3)
-    return max(1, int(SECONDS / timing.middle))
+    (timing,) = in_turn({"": (lambda: run, 200)}, 3).timings
+    return max(1, int(seconds / timing.middle))
 
 
 def empty_segment(training: fnn.Trainer, data: fnn.Data) -> float:
@@ -103,49 +106,50 @@ def empty_segment(training: fnn.Trainer, data: fnn.Data) -> float:
     return median(seconds)
 
 
-def costs(name: str, found: list[Timing], empty: float) -> dict[str, float]:
+def costs(found: list[Timing], empty: float) -> dict[str, float]:
     """Segments over one program, the bar over segments: ratios of medians, and of the quietest quarters."""
-    (one, segmented, barred), quiet = [timing.middle for timing in found], [quietest(timing) for timing in found]
+    (one, segmented, barred), quiet = [timing.middle for timing in found], [timing.quartiles[0] for timing in found]
     return {
-        f"{name}: segments over one program": segmented / one,
-        f"{name}: segments over one program, quietest quarters": quiet[1] / quiet[0],
-        f"{name}: bar more": barred / segmented,
-        f"{name}: bar more, quietest quarters": quiet[2] / quiet[1],
-        f"{name}: a segment that runs nothing, over half a second": 1 + empty / SEGMENT_SECONDS,
+        "segments over one program": segmented / one,
+        "segments over one program, quietest quarters": quiet[1] / quiet[0],
+        "bar more": barred / segmented,
+        "bar more, quietest quarters": quiet[2] / quiet[1],
+        "a segment that runs nothing, over half a second": 1 + empty / SEGMENT_SECONDS,
     }
 
 
-def quietest(timing: Timing) -> float:
-    """The lower quartile of the rounds."""
-    return float(np.quantile(timing.rounds, 0.25))
-
-
-def costs_in_words(name: str, figures: dict[str, float]) -> str:
+def costs_in_words(figures: dict[str, float]) -> str:
     """In percent."""
-    segments, quiet, bar, quiet_bar, empty = (100 * (v - 1) for k, v in figures.items() if k.startswith(name))
+    segments, quiet, bar, quiet_bar, empty = (100 * (value - 1) for value in figures.values())
     return (
-        f"{name}: segments cost {segments:+.1f} % (quietest quarters {quiet:+.1f} %), the bar {bar:+.1f} % more "
+        f"Segments cost {segments:+.1f} % (quietest quarters {quiet:+.1f} %), the bar {bar:+.1f} % more "
         f"({quiet_bar:+.1f} %); a segment that runs nothing takes {empty:.2f} % of half a second."
     )
 
 
-def main(rounds: int = 15) -> str:
-    """Measure, write the JSON, return the table."""
-    small = fnn.trainer(NET, LOSS, optax.sgd(0.02, momentum=0.9), reduction="sum")
-    net = fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(10))
-    loss = fnn.losses.sparse_softmax_cross_entropy
-    large = fnn.trainer(net, loss, optax.sgd(0.1, momentum=0.9), batch_size=128)
-    question = "An epoch of a whole run: one program, against segments of half a second"
-    print(f"(about {2 * 3 * (rounds + 2) * SECONDS / 60:.0f} minutes)", file=sys.stderr)
-    lines: list[str] = []
-    timings: list[Timing] = []
-    figures: dict[str, float] = {}
+def measured(
+    name: str, network: str, training: fnn.Trainer, data: fnn.Data, size: int | None, rounds: int, quick: bool
+) -> str:
+    """One network: measure, write JSON and picture, return the table."""
+    epochs = epochs_for(training, data, QUICK_SECONDS if quick else SECONDS)
+    found = in_turn(candidates(training, data, size, epochs), rounds)
     # the machine's noise is of the size of what is measured, so beside the ratio of medians that of the quietest
     # quarters, and what a segment costs that runs nothing
-    for name, training, data, size in (("2-3-2", small, rows(), None), ("digits", large, digits(), 128)):
-        found = in_turn(candidates(name, training, data, size, epochs_for(training, data)), rounds)
-        figures |= costs(name, found, empty_segment(training, data))
-        lines.append(costs_in_words(name, figures))
-        timings += found
-    path = save("segments", question, timings, **figures)
-    return "\n".join([report(question, timings, "epoch"), *lines, f"Written to {path.name}."])
+    figures = costs(found.timings, empty_segment(training, data))
+    question = f"An epoch of {network}: one program, against segments of half a second"
+    return f"{publish(name, question, found, 'epoch', quick=quick, figures=figures)}\n{costs_in_words(figures)}"
+
+
+def main(rounds: int = 15, quick: bool = False) -> str:
+    """Measure, write JSON and pictures, return the tables."""
+    small = fnn.trainer(NET, LOSS, optax.sgd(0.02, momentum=0.9), reduction="sum")
+    if quick:
+        return measured("segments_small", "the 2-3-2 network", small, rows(), None, 1, quick)
+    net = fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(10))
+    large = fnn.trainer(net, fnn.losses.sparse_softmax_cross_entropy, optax.sgd(0.1, momentum=0.9), batch_size=128)
+    print(f"(segments: about {2 * 3 * (rounds + 2) * SECONDS / 60:.0f} minutes)", file=sys.stderr)
+    tables = [
+        measured("segments_small", "the 2-3-2 network", small, rows(), None, rounds, quick),
+        measured("segments_digits", "64-64-10 on the digits", large, digits(), 128, rounds, quick),
+    ]
+    return "\n\n".join(tables)

@@ -1,6 +1,6 @@
 """Data larger than memory: does a memory-mapped file train as fast as arrays in memory, and in how little memory?
 
-A file of 4 GB (`--quick`: 400 MB) of random rows of 784 numbers is written to a temporary folder, and deleted in the
+A file of 4 GB (`--quick`: 50 MB) of random rows of 784 numbers is written to a temporary folder, and deleted in the
 end. A 784-512-512-10 network, batches of 128, Adam, is trained on it for one epoch, then predicts all its rows. Its
 pages are dropped from the cache before each of these, where the system can do that, so that the disk is read. Beside
 it the same network takes up to 4,000 of the same steps on as many rows as fit 400 MB, in memory, by the program that
@@ -25,7 +25,8 @@ import numpy as np
 import optax
 
 import fnn
-from bench.timing import Timing, report, save
+from bench.output import publish
+from bench.timing import Measured, Timing
 from fnn.parts import Recipe
 from fnn.prediction import predict
 from fnn.stream_training import stream_segments
@@ -144,15 +145,15 @@ def _best(y: Any) -> Any:
 
 
 def main(rounds: int = 15, quick: bool = False) -> str:
-    """Measure, write the JSON, return the table."""
-    size = 400_000_000 if quick else 4_000_000_000
-    question = f"Training on a memory-mapped file of {size / 1e9:.1f} GB: 784-512-512-10, batch {BATCH}, Adam"
+    """Measure, write JSON and picture, return the table."""
+    size = 50_000_000 if quick else 4_000_000_000
+    question = f"Training on a memory-mapped file of {size / 1e9:.3g} GB: 784-512-512-10, batch {BATCH}, Adam"
     with files(size) as (x, t):
         rows = len(np.load(t, mmap_mode="r"))
         streamed, memory, run = on_the_stream(x, t, rounds)
         seconds, memory_predicting = predicting(run, x)
         held = in_memory(x, t, rounds, min(-(-rows // BATCH), 4_000))
-    timings = [Timing("in memory", 0.0, tuple(held)), Timing("memory-mapped", 0.0, tuple(streamed))]
+    timings = [Timing("memory-mapped", 0.0, tuple(streamed)), Timing("bound: in memory", 0.0, tuple(held))]
     whole = sum(held) / len(held) / (sum(streamed) / len(streamed))
     figures = {
         "bytes": size,
@@ -161,10 +162,9 @@ def main(rounds: int = 15, quick: bool = False) -> str:
         "anonymous_bytes_predicting": memory_predicting,
         "predicted_rows_a_second": rows / seconds,
     }
-    path = save("stream", question, timings, **figures)
     return (
-        f"{report(question, timings, 'step')}\n"
+        f"{publish('stream', question, Measured(timings, {}), 'step', quick=quick, figures=figures)}\n"
         f"The stream trains at {100 * whole:.0f} % of the speed in memory (means), with {memory / 1e6:.0f} MB of "
         f"anonymous memory above the start.\nPredicting: {rows / seconds:.0f} rows a second, "
-        f"{memory_predicting / 1e6:.0f} MB. Written to {path.name}."
+        f"{memory_predicting / 1e6:.0f} MB."
     )

@@ -6,7 +6,7 @@ disk filled; and later calls. scikit-learn's `GridSearchCV` runs in two processe
 that fnn is compared with: its first also starts the processes.
 
 Then 4,096 of the documents' 2-3-2 networks, 100 rows, full batch, 300 steps: microseconds a network and step, beside
-PyTorch's eager step of one, where it is installed.
+PyTorch's eager step of one, where it is installed, and the hand-written loop in C on one core.
 """
 
 import importlib.util
@@ -15,20 +15,21 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 
 import fnn
-from bench.step import LOSS, NET, PEERS, rows
-from bench.timing import Timing, report, save
+from bench import peers
+from bench.bounds import dense_products, products
+from bench.output import publish
+from bench.step import C_LOOP, LOOP_STEPS, LOSS, NET, rows, task
+from bench.timing import Make, Measured, Timing, in_a_line, in_turn
 
 RATES, PENALTIES, FOLDS, EPOCHS, BATCH = (0.03, 0.1, 0.2, 0.3), (0.0, 1e-4, 1e-3), 5, 20, 100
+SIZES, ROWS = (64, 100, 10), 1_797  # of the network, of the digits
 MEMBERS, STEPS = 4_096, 300
 
 
@@ -40,16 +41,23 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return (x / 16).astype(np.float32), t
 
 
-def choice() -> float:
+def grid(quick: bool) -> tuple[dict[str, Any], int]:
+    """The settings, and how many folds."""
+    rates, penalties, folds = (RATES[:2], PENALTIES[:1], 3) if quick else (RATES, PENALTIES, FOLDS)
+    return {"lr": rates, "l2": penalties}, folds
+
+
+def choice(quick: bool = False) -> float:
     """The study by fnn; the best mean accuracy."""
+    over, folds = grid(quick)
     found = fnn.cross_validate(
         fnn.serial(fnn.dense(100), fnn.relu, fnn.dense(10)),
         fnn.losses.sparse_softmax_cross_entropy,
         lambda s: optax.sgd(s["lr"], momentum=0.9),
         digits(),
         penalty=lambda s: fnn.penalties.l2(s["l2"]),
-        over={"lr": RATES, "l2": PENALTIES},
-        folds=FOLDS,
+        over=over,
+        folds=folds,
         epochs=EPOCHS,
         batch_size=BATCH,
         metrics={"accuracy": fnn.accuracy},
@@ -61,22 +69,22 @@ def choice() -> float:
     return float(found.table["validation_accuracy"].max())
 
 
-def by_scikit_learn() -> float:
+def by_scikit_learn(quick: bool = False) -> float:
     """The same by `GridSearchCV` in two processes."""
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.neural_network import MLPClassifier
 
-    x, t = digits()
+    (x, t), (over, folds) = digits(), grid(quick)
     net = MLPClassifier(
         (100,), solver="sgd", momentum=0.9, nesterovs_momentum=False, batch_size=BATCH, max_iter=EPOCHS,
         n_iter_no_change=EPOCHS + 1, random_state=0,
     )  # fmt: skip
     # its derivative is alpha w / rows of a batch, that of l2(c) is 2 c w
-    grid = {"learning_rate_init": RATES, "alpha": [2 * BATCH * p for p in PENALTIES]}
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    settings = {"learning_rate_init": over["lr"], "alpha": [2 * BATCH * p for p in over["l2"]]}
+    splits = StratifiedKFold(folds, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that 20 epochs are few
-        return float(GridSearchCV(net, grid, cv=folds, n_jobs=2, refit=False).fit(x, t).best_score_)
+        return float(GridSearchCV(net, settings, cv=splits, n_jobs=2, refit=False).fit(x, t).best_score_)
 
 
 WORKER = """
@@ -88,17 +96,17 @@ if sys.argv[3]:
 seconds = []
 for _ in range(int(sys.argv[2])):
     begun = time.perf_counter()
-    accuracy = getattr(study, sys.argv[1])()
+    accuracy = getattr(study, sys.argv[1])(sys.argv[4] == "quick")
     seconds.append(time.perf_counter() - begun)
 print(json.dumps([seconds, accuracy]))
 """
 
 
-def in_a_process(name: str, calls: int, cache: str = "") -> tuple[list[float], float]:
+def in_a_process(name: str, calls: int, quick: bool, cache: str = "") -> tuple[list[float], float]:
     """Seconds of each call in a fresh process, imports and data apart; and the accuracy."""
     # the processes that scikit-learn starts take their settings from the environment
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", WORKER, name, str(calls), cache]
+    command = [sys.executable, "-c", WORKER, name, str(calls), cache, "quick" if quick else ""]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: expected seconds, got an error:\n{done.stderr}")
@@ -106,67 +114,78 @@ def in_a_process(name: str, calls: int, cache: str = "") -> tuple[list[float], f
     return seconds, accuracy
 
 
-def grid_search(rounds: int) -> tuple[list[Timing], dict[str, float]]:
+def grid_search(rounds: int, quick: bool) -> tuple[Measured, dict[str, float]]:
     """Both, turn by turn."""
-    cold: list[float] = []
-    cached: list[float] = []
-    later: list[float] = []
-    peers: list[float] = []
+    seconds: dict[str, list[float]] = {LATER: [], BOUND: [], CACHED: [], FIRST: [], PEER: []}
+    accuracy, left_out = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        in_a_process("choice", 1, folder)
-        for _ in range(max(3, rounds // 3)):
-            (first, *others), ours = in_a_process("choice", 4)
-            cold.append(first)
-            later += others
-            cached += in_a_process("choice", 1, folder)[0]
-            (_, *others), theirs = in_a_process("by_scikit_learn", 3)
-            peers += others
-    timings = [
-        Timing("fnn, later calls", 0.0, tuple(later)),
-        Timing("fnn, compilation cache filled", 0.0, tuple(cached)),
-        Timing("fnn, first call", 0.0, tuple(cold)),
-        Timing("scikit-learn, two processes", 0.0, tuple(peers)),
-    ]
-    return timings, {"accuracy_of_fnn": ours, "accuracy_of_scikit_learn": theirs}
+        if not quick:
+            in_a_process("choice", 1, quick, folder)
+        for _ in range(rounds):
+            (first, *others), accuracy["accuracy_of_fnn"] = in_a_process("choice", 2 if quick else 4, quick)
+            seconds[FIRST].append(first)
+            seconds[LATER] += others
+            if not quick:
+                seconds[CACHED] += in_a_process("choice", 1, quick, folder)[0]
+            try:
+                (_, *others), right = in_a_process("by_scikit_learn", 2 if quick else 3, quick)
+                seconds[PEER] += others
+                accuracy["accuracy_of_scikit_learn"] = right
+            except RuntimeError as error:
+                left_out[PEER] = in_a_line(error)
+    seconds[BOUND] += products_of_the_study(rounds, quick)
+    return Measured([Timing(name, 0.0, tuple(found)) for name, found in seconds.items() if found], left_out), accuracy
 
 
-def many(rounds: int) -> list[Timing]:
-    """Seconds a network and step of thousands of small networks; and of one by PyTorch."""
-    data = rows()
+LATER, FIRST, CACHED = "fnn, later calls", "fnn, first call", "fnn, compilation cache filled"
+BOUND, PEER = "bound: its matrix products, one network at a time", "scikit-learn, two processes"
+
+
+def products_of_the_study(rounds: int, quick: bool) -> list[float]:
+    """Seconds of the matrix products of all its steps, one network after another."""
+    folds = grid(quick)[1]
+    steps = fits(quick) * EPOCHS * -(-ROWS * (folds - 1) // folds // BATCH)
+    few = 500
+    work = products(dense_products(SIZES, BATCH), few)
+    timing = in_turn({"": (lambda: work, few)}, max(3, rounds)).timings[0]
+    return [steps * seconds for seconds in timing.rounds]
+
+
+def fits(quick: bool) -> int:
+    """How many networks the study trains."""
+    over, folds = grid(quick)
+    return len(over["lr"]) * len(over["l2"]) * folds
+
+
+def many(rounds: int, quick: bool) -> Measured:
+    """Seconds a network and step of thousands of small networks; of one by the loop in C, and by PyTorch."""
+    data, members = rows(), MEMBERS // 8 if quick else MEMBERS
 
     def sweep() -> None:
         fnn.sweep(
             NET, LOSS, lambda s: optax.sgd(s["lr"], momentum=0.9), (data.train.x, data.train.t), reduction="sum",
-            over={"lr": np.linspace(0.001, 0.02, MEMBERS)}, epochs=STEPS, progress=False,
+            over={"lr": np.linspace(0.001, 0.02, members)}, epochs=STEPS, progress=False,
         )  # fmt: skip
 
-    timings = [_timed(f"{MEMBERS} networks, a network and step", sweep, MEMBERS * STEPS, rounds)]
-    if importlib.util.find_spec("torch"):
-        name, make = PEERS["torch"]
-        work, units = make(data)
-        timings.append(_timed(name, work, units, rounds))
-    return timings
+    candidates: dict[str, tuple[Make, int]] = {
+        f"fnn, {members:,} networks, a network and step": (lambda: sweep, members * STEPS),
+        **C_LOOP,
+        **peers.installed(task(), LOOP_STEPS, False, (peers.EAGER, peers.GRAPH)),
+    }
+    return in_turn(candidates, rounds)
 
 
-def _timed(name: str, work: Callable[[], Any], units: int, rounds: int) -> Timing:
-    seconds = []
-    for _ in range(rounds + 1):  # the first compiles
-        begun = time.perf_counter()
-        jax.block_until_ready(work())
-        seconds.append((time.perf_counter() - begun) / units)
-    return Timing(name, seconds[0] * units, tuple(seconds[1:]))
-
-
-def main(rounds: int = 15) -> str:
-    """Measure, write the JSON, return the table."""
-    question = f"A choice of settings: {len(RATES) * len(PENALTIES) * FOLDS} fits of 64-100-10 on the digits"
-    timings, figures = grid_search(rounds)
-    small = many(max(3, rounds // 3))
-    peer = timings[-1].middle
-    ratios = {f"scikit-learn over {t.name}": peer / t.middle for t in timings[:-1]}
-    if len(small) > 1:
-        ratios["PyTorch eager step over a step of one of many"] = small[1].middle / small[0].middle
-    path = save("study", question, [*timings, *small], **figures, **ratios)
-    words = "\n".join(f"{name}: {ratio:.1f}" for name, ratio in ratios.items())
-    words += "\n" + "\n".join(f"{name}: {100 * value:.2f} %" for name, value in figures.items())
-    return f"{report(question, timings, 'study')}\n{report('', small, 'step')}\n{words}\nWritten to {path.name}."
+def main(rounds: int = 15, quick: bool = False) -> str:
+    """Measure, write JSON and pictures, return the tables."""
+    fewer = 1 if quick else max(3, rounds // 3)
+    parts = []
+    if importlib.util.find_spec("sklearn"):
+        question = f"A choice of settings: {fits(quick)} fits of 64-100-10 on the digits"
+        found, accuracy = grid_search(fewer, quick)
+        text = publish("study", question, found, "study", quick=quick, figures=accuracy)
+        parts.append("\n".join([text, *(f"{name}: {100 * value:.2f} %" for name, value in accuracy.items())]))
+    else:  # the digits are in scikit-learn
+        parts.append('study: the digits come with scikit-learn. Do run: pip install "fnn[bench]"')
+    question = "A training step of the 2-3-2 network, of thousands of networks at once"
+    parts.append(publish("many", question, many(fewer, quick), "step", quick=quick))
+    return "\n\n".join(parts)

@@ -1,21 +1,23 @@
 """Timing that can be trusted: compile time apart, a warm-up, blocked until done, the candidates in turn, medians."""
 
-import json
-import platform
+import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
+Work = Callable[[], Any]  # does the units of work, or starts them and returns what there is to wait for
+Make = Callable[[], Work]  # data, networks and imports: not timed
 
 
 class Timing(NamedTuple):
-    """Seconds a unit of work (a step, a run) over several rounds, and the seconds to compile before."""
+    """Seconds a unit of work (a step, a run) over several rounds, and the seconds to compile before.
+
+    Where memory is measured the rounds are bytes.
+    """
 
     name: str
     compile: float
@@ -26,59 +28,57 @@ class Timing(NamedTuple):
         """The median, the figure to quote."""
         return median(self.rounds)
 
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Between these was half of the rounds."""
+        low, high = np.quantile(self.rounds, (0.25, 0.75))
+        return float(low), float(high)
 
-def in_turn(candidates: dict[str, tuple[Callable[[], Any], int]], rounds: int) -> list[Timing]:
+
+class Measured(NamedTuple):
+    """What was timed, and what could not be: name -> why."""
+
+    timings: list[Timing]
+    left_out: dict[str, str]
+
+    def middle(self, name: str) -> float | None:
+        """The median of one of them, None if it was left out."""
+        return next((t.middle for t in self.timings if t.name == name), None)
+
+
+def in_turn(candidates: dict[str, tuple[Make, int]], rounds: int) -> Measured:
     """Time the candidates one after another, round by round, so that a slow moment of the machine hits all alike.
 
     Args:
-        candidates: name -> (work, how many units of it a call does). The first call may compile.
+        candidates: name -> (what makes the work, how many units of it a call does). Its first call may compile. The
+            first candidate has to work; another that raises is left out, and why is kept.
         rounds: how often each is timed.
     """
-    compiling = {name: _seconds(work) - _seconds(work) for name, (work, _) in candidates.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    works, compiling, left_out = {}, {}, {}
+    for name, (make, units) in candidates.items():
+        try:
+            work = make()
+            compiling[name] = max(0.0, _seconds(work) - _seconds(work))
+            works[name] = work, units
+        except Exception as error:  # a peer may fail in any way, and the others are still worth measuring
+            if not works:
+                raise
+            left_out[name] = in_a_line(error)
+            print(f"{name}: left out: {left_out[name]}", file=sys.stderr)
+    seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
-        for name, (work, units) in candidates.items():
+        for name, (work, units) in works.items():
             seconds[name].append(_seconds(work) / units)
-    return [Timing(name, max(0.0, compiling[name]), tuple(seconds[name])) for name in candidates]
+    return Measured([Timing(name, compiling[name], tuple(seconds[name])) for name in works], left_out)
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def _seconds(work: Work) -> float:
     begun = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - begun
 
 
-def report(question: str, timings: list[Timing], unit: str) -> str:
-    """A table: compile seconds, microseconds a unit, and how many times as slow as the first candidate."""
-    width = max(len(t.name) for t in timings)
-    lines = [question, f"{'':{width}}  compile s  µs a {unit}     min     max  times the first"]
-    for t in timings:
-        low, middle, high = (1e6 * s for s in (min(t.rounds), t.middle, max(t.rounds)))
-        lines.append(
-            f"{t.name:{width}}  {t.compile:9.2f}  {middle:{5 + len(unit)}.2f}  {low:6.2f}  {high:6.2f}"
-            f"  {t.middle / timings[0].middle:15.2f}"
-        )
-    return "\n".join(lines)
-
-
-def device() -> dict[str, str]:
-    """Where this was measured."""
-    first = jax.devices()[0]
-    return {
-        "platform": first.platform,
-        "device": first.device_kind,
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-    }
-
-
-def save(name: str, question: str, timings: list[Timing], **figures: float) -> Path:
-    """Write what was measured as JSON, one file a question and platform."""
-    RESULTS.mkdir(exist_ok=True)
-    where = device()
-    path = RESULTS / f"{name}-{where['platform']}.json"
-    rows = [{"name": t.name, "compile_s": t.compile, "median_s": t.middle, "rounds_s": t.rounds} for t in timings]
-    path.write_text(json.dumps({"question": question, **where, **figures, "timings": rows}, indent=1) + "\n")
-    return path
+def in_a_line(error: Exception, longest: int = 160) -> str:
+    """An error as one line of a table."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
