@@ -11,6 +11,7 @@ import numpy as np
 
 Work = Callable[[], Any]  # does the units of work, or starts them and returns what there is to wait for
 Make = Callable[[], Work]  # data, networks and imports: not timed
+PAUSE = 0.1  # seconds; threads of the library before (OpenBLAS, OpenMP) go on looking for work for a while
 
 
 class Timing(NamedTuple):
@@ -68,6 +69,7 @@ def in_turn(candidates: dict[str, tuple[Make, int]], rounds: int) -> Measured:
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, (work, units) in works.items():
+            time.sleep(PAUSE)
             seconds[name].append(_seconds(work) / units)
     return Measured([Timing(name, compiling[name], tuple(seconds[name])) for name in works], left_out)
 

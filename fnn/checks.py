@@ -3,6 +3,7 @@
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -63,7 +64,7 @@ def inputs(name: str, value: Any, dtype: Any, cut: list[str] | None = None) -> j
     if array.ndim < 2:
         raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. Do reshape: {name}[:, None].")
     if array.dtype == np.uint8:
-        return jnp.asarray(array)
+        return on_device(array)
     if array.dtype.kind in "iu":
         _fits(name, array, np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64, "scale them to floats")
     return _cast(name, array, dtype, value, cut)
@@ -77,7 +78,12 @@ def targets(name: str, value: Any, dtype: Any, cut: list[str] | None = None) -> 
     integer = jax.dtypes.canonicalize_dtype(np.int64)
     if array.dtype.kind != "b":
         _fits(name, array, integer, "renumber them")
-    return jnp.asarray(array.astype(integer))
+    return on_device(array.astype(integer))
+
+
+def on_device(array: Any) -> jax.Array:
+    """A copy on the device, of its own when this returns; unlike `jnp.asarray` it compiles nothing."""
+    return jax.block_until_ready(jax.device_put(array))
 
 
 def _fits(name: str, array: Any, integer: Any, mend: str) -> None:
@@ -99,7 +105,7 @@ def _cast(name: str, array: Any, dtype: Any, given: Any, cut: list[str] | None) 
             warn_of_cut([name], dtype, 5)
         else:
             cut.append(name)
-    return jnp.asarray(array).astype(dtype) if isinstance(array, jax.Array) else jnp.asarray(np.asarray(array, dtype))
+    return array.astype(dtype) if isinstance(array, jax.Array) else on_device(np.asarray(array, dtype))
 
 
 def warn_of_cut(names: list[str], dtype: Any, stacklevel: int) -> None:
@@ -126,7 +132,7 @@ def weights(name: str, value: Any, count: int, dtype: Any) -> jax.Array:
         raise ValueError(
             f"{name}: expected a weight above 0, got zeros only. Do leave {name} out to count all rows alike."
         )
-    return jnp.asarray(array)
+    return on_device(array)
 
 
 def same_rows(name: str, x: Any, t: Any) -> None:
@@ -182,12 +188,20 @@ def key(value: Any) -> jax.Array:
     if isinstance(value, (int, np.integer)):
         if whole_number("key", value, 0) >= 2**63:
             raise ValueError(f"key: expected a seed below 2^63, got {value}. Do take a smaller one.")
-        return jax.random.key(int(value))
+        return jax.random.wrap_key_data(seed_words([int(value)])[0])
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
     if not isinstance(value, jax.Array) or value.shape != () or value.dtype != jax.random.key(0).dtype:
         default = jax.random.key(0).dtype
         raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
     return value
+
+
+def seed_words(seeds: Sequence[int]) -> np.ndarray:
+    """Raw key data of `jax.random.key(seed)` for each seed: on the host, where it compiles nothing."""
+    default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+    if default == "threefry2x32" and all(0 <= seed < 2**32 for seed in seeds):
+        return np.array([[0, seed] for seed in seeds], np.uint32)  # of larger ones JAX drops bits, without float64
+    return np.stack([np.asarray(jax.random.key_data(jax.random.key(seed))) for seed in seeds])
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:

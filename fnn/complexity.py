@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import checks
 from fnn.combine import as_layer, repeat, residual, serial
 from fnn.conv import conv2d
 from fnn.linear import dense
@@ -126,7 +127,7 @@ def _made(layer: Layer, in_shape: Shape) -> Any:
         out_shape.append(shape)
         return params, state
 
-    params, state = jax.eval_shape(init, jax.random.key(0))
+    params, state = jax.eval_shape(init, checks.key(0))
     return params, state, out_shape[0]
 
 

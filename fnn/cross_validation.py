@@ -4,7 +4,6 @@ with several settings, which of them does best."""
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from fnn import checks, listing
@@ -26,7 +25,6 @@ from fnn.study import (
     run_groups,
     run_of,
     running,
-    seed_words,
     with_fixed,
 )
 from fnn.types import Data, Layer, Part, Run
@@ -213,7 +211,7 @@ def _table(points: list[dict[str, Any]], scores: dict[str, np.ndarray], diverged
 
 
 def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
-    return seed_words([int(point["seed"])])[0] if "seed" in point else key
+    return checks.seed_words([int(point["seed"])])[0] if "seed" in point else key
 
 
 # ---- the best point
@@ -264,7 +262,7 @@ def _refitted(
     traced = {n: v for n, v in chosen.items() if n not in (*same, "seed", "batch_size", "min_delta")}
     size = chosen.get("batch_size", training.get("batch_size"))
     if "seed" in chosen:
-        key = jax.random.key(int(chosen["seed"]))
+        key = checks.key(int(chosen["seed"]))
     return fit(
         net, loss, optimizer, (x, part.t), epochs=epochs, key=key, weights=part.weight, penalty=penalty,
         settings={**(training.get("settings") or {}), **traced}, batch_size=size, progress=progress, **own,

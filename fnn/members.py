@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
+from fnn import checks
 from fnn.batches import room
 from fnn.parts import Recipe, parts
-from fnn.programs import cheaply, compiled_with, for_small
+from fnn.programs import briskly, cheaply, compiled_with, for_small
 from fnn.train import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
@@ -113,7 +114,7 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
     begin = compiled_with(starting, cheaply())
-    whole = compiled_with(running, for_small() if width > 1 else {})
+    whole = compiled_with(running, briskly() | (for_small() if width > 1 else {}))
     return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {})
 
 
@@ -140,7 +141,7 @@ def size_of_member(recipe: Recipe, shared: Shared, members: Members, places: int
         return parts(recipe, settings).net.forward(params, layers, x, key, True)
 
     x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
-    kept = jax.eval_shape(cache, state.settings, state.params, state.state, jax.random.key(0), x)
+    kept = jax.eval_shape(cache, state.settings, state.params, state.state, checks.key(0), x)
     history = 4 * places * (1 + len(recipe.metrics)) * (1 if data.validation is None else 2)
     weights = sum(a.size for a in jax.tree.leaves(state.params))
     return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history, weights, rows

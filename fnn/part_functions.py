@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fnn import checks
 from fnn.batches import sizes
 from fnn.parts import Recipe, given, given_loss
 from fnn.types import Layer, Part, Penalty, Rows
@@ -40,7 +41,7 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
             return _forward(given("net", recipe.net, Layer, settings))(params, x)
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
-    functions = {"net": Function(_net(recipe), (named, jax.random.key(0), x, jax.ShapeDtypeStruct((size,), bool)))}
+    functions = {"net": Function(_net(recipe), (named, checks.key(0), x, jax.ShapeDtypeStruct((size,), bool)))}
     functions["loss"] = Function(_loss(recipe), (named, outputs, t))
     init, update = _optimizer(recipe)
     functions["optimizer.init"] = Function(init, (named, made))
@@ -54,7 +55,7 @@ def _forward(net: Layer) -> Callable[..., Any]:
     """The parameters, and what the network makes of examples."""
 
     def forward(params: Any, x: Any) -> Any:
-        made, state, _ = net.init(jax.random.key(0), x.shape[1:])
+        made, state, _ = net.init(checks.key(0), x.shape[1:])
         made = made if params is None else params
         return made, net.forward(made, state, x, None, False)[0]
 

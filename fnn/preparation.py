@@ -100,7 +100,7 @@ def rows_of(data: Any, validation: Any, weights: Any, key: Any, params: Any) -> 
         at = held_rows(np.asarray(train.t), checks.fraction("validation", validation), seed)
         others = np.setdiff1d(np.arange(len(train.x)), at)
         # on the host, since on the device this would compile
-        train, held = (jax.tree.map(lambda a, at=at: jnp.asarray(np.asarray(a)[at]), train) for at in (others, at))
+        train, held = (jax.tree.map(lambda a, at=at: checks.on_device(np.asarray(a)[at]), train) for at in (others, at))
     elif validation is not None:
         held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
     checks.warn_of_cut(cut, dtype, 4)
@@ -122,7 +122,7 @@ def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if len(chunk[0]):
             x, t, _ = checked(f"data, chunk {number}", chunk, dtype)
-            train = Part(jnp.asarray(x[:1]), jnp.asarray(t[:1]), jnp.ones(1, dtype))
+            train = Part(checks.on_device(x[:1]), checks.on_device(t[:1]), checks.on_device(np.ones(1, dtype)))
             break
     else:
         raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
@@ -153,8 +153,9 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
         recipe, settings = shared(recipe, settings, rows.train, params)
         compiled = program(recipe)
         start = functools.partial(compiled.init, key, rows, settings, params, state)
-        made = jax.eval_shape(compiled.traced_init, key, rows, settings, params, state)
-        history = jax.eval_shape(compiled.run, made, rows, 0, 0)[1] if alone else None
+        made = jax.eval_shape(compiled.traced.init, key, rows, settings, params, state)
+        none = np.int32(0)
+        history = jax.eval_shape(compiled.traced.run, made, rows, none, none)[1] if alone else None
         net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
         kept = [part for part in rows if part is not None]
         outputs = _outputs(net) if net is recipe.net else _forward(net)
@@ -168,8 +169,8 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     for y, part in zip(said, kept, strict=True):
         if loss.check is not None:
             loss.check(y, np.asarray(part.t))
-    none: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
-    return Ready(recipe, settings, compiled, start, made, none)
+    empty: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
+    return Ready(recipe, settings, compiled, start, made, empty)
 
 
 # one jitted function for one network or loss: else JAX would trace, and remember, another each time

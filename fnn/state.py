@@ -70,10 +70,11 @@ FEW = 2**16  # numbers that are sooner copied than looked at array by array
 def all_finite(tree: Any) -> Array:
     """Whether every number of a tree is finite."""
     arrays = jax.tree.leaves(tree)
-    if len({a.dtype for a in arrays}) == 1 and sum(a.size for a in arrays) <= FEW:
-        # as one array: compiles in a quarter of the time
-        arrays = [jnp.concatenate([a.ravel() for a in arrays])]
-    return reduce(jnp.logical_and, [jnp.isfinite(a).all() for a in arrays], jnp.asarray(True))
+    if sum(a.size for a in arrays) > FEW or len({a.dtype for a in arrays}) > 1:
+        # 0 · a is 0 where a is finite, else nan: a sum is faster than `all`, which writes down what it is of
+        return reduce(jnp.logical_and, [jnp.isfinite((0 * a).sum()) for a in arrays], jnp.asarray(True))
+    # as one array: compiles in a quarter of the time
+    return jnp.isfinite(jnp.concatenate([a.ravel() for a in arrays])).all()
 
 
 @jax.custom_batching.custom_vmap

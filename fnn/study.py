@@ -337,17 +337,9 @@ def on_device(run: Run) -> Run:
     return run._replace(params=params, state=state, train_state=train_state)
 
 
-def seed_words(seeds: Sequence[int]) -> np.ndarray:
-    """Raw key data of `jax.random.key(seed)` for each seed: on the host, where it compiles nothing."""
-    default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
-    if default == "threefry2x32" and all(0 <= seed < 2**32 for seed in seeds):
-        return np.array([[0, seed] for seed in seeds], np.uint32)  # of larger ones JAX drops bits, without float64
-    return np.stack([np.asarray(jax.random.key_data(jax.random.key(seed))) for seed in seeds])
-
-
 def keys_from(seed: Any, count: int) -> list[np.ndarray]:
     """Raw key data: of seeds `seed`, `seed + 1`, …; or of the key and those folded in from 1 on."""
     if isinstance(seed, (int, np.integer)):
-        return list(seed_words([int(seed) + i for i in range(count)]))
+        return list(checks.seed_words([int(seed) + i for i in range(count)]))
     keys = [seed, *(jax.random.fold_in(seed, i) for i in range(1, count))]
     return [np.asarray(jax.random.key_data(key)) for key in keys]

@@ -19,7 +19,6 @@ from fnn.study import (
     run_groups,
     run_of,
     running,
-    seed_words,
 )
 from fnn.types import Run
 
@@ -147,7 +146,7 @@ def sweep(
     key = checks.key(key)
     rows, held = rows_of(data, validation, weights, key, None)
     words = np.asarray(jax.random.key_data(key))
-    tasks = [Task(point, seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points]
+    tasks = [Task(point, checks.seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points]
     groups = groups_of("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
     figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
     runs: dict[int, Run] = {}

@@ -11,10 +11,11 @@ import optax
 import pytest
 
 import fnn
+from fnn.checks import seed_words
 from fnn.crew import Plan
 from fnn.members import SMALL, WIDE, usual_width
 from fnn.points import draws, log_uniform
-from fnn.study import Figures, seed_words
+from fnn.study import Figures
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, LOSS, X, same_bits
 from tests.studied import (
