@@ -12,7 +12,7 @@ from jax.sharding import SingleDeviceSharding
 from fnn import checks
 from fnn.batches import room
 from fnn.parts import Recipe, parts
-from fnn.programs import briskly, cheaply, compiled_with, for_small
+from fnn.programs import cheaply, compiled_with, for_small
 from fnn.train import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
@@ -114,7 +114,7 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
     begin = compiled_with(starting, cheaply())
-    whole = compiled_with(running, briskly() | (for_small() if width > 1 else {}))
+    whole = compiled_with(running, for_small() if width > 1 else {})
     return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {})
 
 

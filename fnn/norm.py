@@ -186,12 +186,20 @@ def _moments(x: Array, share: Array) -> tuple[Array, Array, Array]:
     (the mean of ten times 0.1 is not 0.1), and one that is far from 0 loses no digits. The mean does not depend on
     which number that is, so there is no derivative by it.
     """
-    first = jnp.argmax(share.reshape(-1) > 0)  # a row that counts
-    origin = lax.stop_gradient(x[first].reshape(-1, x.shape[-1])[0])
+    of_rows = x.reshape(len(x), -1, x.shape[-1])[:, 0]
+    first = jnp.arange(len(x)) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
+    # a sum of one number, since to take that row from `x` would write down all of `x` before: a third of a step
+    origin = lax.stop_gradient(jnp.where(first[:, None], of_rows, 0.0).sum(0))
     distance = x - origin
-    shift = _over_rows(jnp.where(share > 0, share * distance, 0.0))
+    shift = _mean(distance, share)
     centred = distance - shift
-    return centred, origin + shift, _over_rows(jnp.where(share > 0, share * jnp.square(centred), 0.0))
+    return centred, origin + shift, _mean(jnp.square(centred), share)
+
+
+def _mean(a: Array, share: Array) -> Array:
+    """Σ over the rows that count. First within each row: masking all numbers, not just the rows' sums, is slow."""
+    share, of_rows = share.reshape(-1, 1), a.sum(tuple(range(1, a.ndim - 1)))
+    return jnp.where(share > 0, share * of_rows, 0.0).sum(0)
 
 
 def _moved(state: State, momentum: Any, mean: Array, var: Array, share: Array) -> State:

@@ -5,7 +5,6 @@ the first one that computes the same: their traced programs are compared, not th
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -39,7 +38,7 @@ def program(recipe: Recipe) -> Program:
     """The program of a recipe."""
     pure = from_recipe(recipe)
     init = jax.jit(pure.init, compiler_options=cheaply())
-    run = jax.jit(pure.run, donate_argnums=0, compiler_options=briskly())
+    run = jax.jit(pure.run, donate_argnums=0)
     return Program(pure, init, run, Trainer(jax.jit(pure.init), jax.jit(pure.run)))
 
 
@@ -52,16 +51,6 @@ def cheaply() -> dict[str, Any]:
         return {}
     older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
     return {"xla_backend_optimization_level": 0} | older
-
-
-def briskly() -> dict[str, Any]:
-    """Compiler options for a run: on a CPU LLVM's second level, a sixth faster than its third; steps are as fast.
-
-    A level that the environment names stays.
-    """
-    level = "xla_backend_optimization_level"
-    named = level in os.environ.get("XLA_FLAGS", "")
-    return {level: 2} if jax.default_backend() == "cpu" and not named else {}
 
 
 def for_small() -> dict[str, Any]:

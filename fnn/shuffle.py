@@ -11,11 +11,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.hashing import GOLDEN, mix, mix_once
 from fnn.types import Array
 
 # fixed, so that a table of n rows has the same order whatever room it is stored in; 48 rounds mix 2^24 rows
 ROUNDS = 48
-_GOLDEN = 0x9E3779B1
 
 
 def epoch_order(key_data: Array, epoch: Array, rows: int, count: Any = None) -> Array:
@@ -34,28 +34,15 @@ def epoch_order(key_data: Array, epoch: Array, rows: int, count: Any = None) -> 
     [0, 1, 2, 3, 4]
     """
     n = jnp.asarray(rows if count is None else count, jnp.uint32)
-    seed = _mix(key_data[0] + _mix(key_data[1] + epoch.astype(jnp.uint32) * jnp.uint32(_GOLDEN)))
-    words = _mix(jnp.arange(2 * ROUNDS, dtype=jnp.uint32) * jnp.uint32(_GOLDEN) + seed).reshape(ROUNDS, 2)
+    seed = mix(key_data[0] + mix(key_data[1] + epoch.astype(jnp.uint32) * jnp.uint32(GOLDEN)))
+    words = mix(jnp.arange(2 * ROUNDS, dtype=jnp.uint32) * jnp.uint32(GOLDEN) + seed).reshape(ROUNDS, 2)
     place = jnp.arange(rows, dtype=jnp.uint32)
     place = jnp.where(place < n, place, jnp.uint32(0))
 
     def swap_round(x: Array, word: Array) -> tuple[Array, None]:
         k = lax.rem(word[0], n)
         partner = jnp.where(x > k, k - x + n, k - x)  # (k - x) mod n, in unsigned arithmetic
-        coin = _mix_once(jnp.maximum(x, partner) ^ word[1])
+        coin = mix_once(jnp.maximum(x, partner) ^ word[1])
         return jnp.where(coin >> 31 == 1, partner, x), None
 
     return lax.scan(swap_round, place, words)[0].astype(jnp.int32)
-
-
-def _mix(h: Array) -> Array:
-    """The finaliser of MurmurHash3: every bit of the input moves every bit of the result."""
-    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
-    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
-    return h ^ (h >> 16)
-
-
-def _mix_once(h: Array) -> Array:
-    """As much of it as one coin, the top bit, needs."""
-    h = h * jnp.uint32(0x85EBCA6B)
-    return (h ^ (h >> 15)) * jnp.uint32(0xC2B2AE35)
