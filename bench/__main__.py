@@ -1,6 +1,6 @@
 """`python -m bench` measures everything, `python -m bench step` one question: tables, JSON and pictures.
 
-`--quick` looks at everything with few rounds and small sizes, in under a minute: enough to see that it runs.
+`--quick` takes few rounds and small sizes, and less than a minute: enough to see that it runs, and about how fast.
 """
 
 import argparse
@@ -21,7 +21,7 @@ QUESTIONS = {
     "segments": "what it costs that the host has a look every half second",
 }
 
-LONG = ("segments",)  # says nothing in a few seconds: `--quick` measures it only by name
+LONG = ("memory", "stream", "segments")  # say nothing in a few seconds: `--quick` measures them only by name
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """The end of an epoch: means over its rows, validation, the best parameters so far, patience. All in the program."""
 
+from math import prod
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -9,7 +11,8 @@ from fnn.parts import Parts
 from fnn.state import where
 from fnn.types import Array, History, Part, Sums, TrainState
 
-VALIDATION_ROWS = 4_096  # rows evaluated at once
+# rows evaluated at once: on a CPU what is computed of them should stay in the cache
+VALIDATION_ROWS, VALIDATION_NUMBERS = 4_096, 2**17
 
 
 def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
@@ -52,8 +55,8 @@ def _evaluated(made: Parts, s: TrainState, part: Part) -> Sums:
         total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
         return Sums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
 
-    rows = room(part)
-    size, batches = sizes(rows, VALIDATION_ROWS)
+    rows, numbers = room(part), prod(part.x.shape[1:])
+    size, batches = sizes(rows, min(VALIDATION_ROWS, max(64, VALIDATION_NUMBERS // numbers)))
     if batches == 1:
         return measured(whole(part))
     order = filled(jnp.arange(rows, dtype=jnp.int32), batches, size)

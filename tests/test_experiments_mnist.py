@@ -7,7 +7,7 @@ import pytest
 import fnn
 from experiments import mnist
 
-SMALL = mnist.Settings(seeds=1, epochs=4, images=40, channels=(4, 8))
+SMALL = mnist.Settings(seeds=1, epochs=4, epochs_moved=8, images=40, channels=(4, 8))
 
 
 def test_the_images_are_bytes_and_each_digit_is_there_alike():

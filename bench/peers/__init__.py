@@ -28,7 +28,7 @@ COMPILED = Peer("torch", "PyTorch compiled", pytorch.make_compiled, True)
 GRAPH = Peer("torch", "PyTorch, the step as a CUDA graph", pytorch.make_graph)
 NNX = Peer("flax", "Flax NNX, jitted step in a Python loop", flax_nnx.make, True)
 EQUINOX = Peer("equinox", "Equinox, jitted step in a Python loop", equinox_loop.make, True)
-SCIKIT = Peer("sklearn", "scikit-learn fit", scikit_learn.make)
+SCIKIT = Peer("sklearn", "scikit-learn fit", scikit_learn.make, True)
 KERAS = Peer("keras", "Keras fit, on JAX", keras_fit.make, True)
 ALL = (PLAIN, NNX, EQUINOX, EAGER, COMPILED, GRAPH, SCIKIT, KERAS)
 
