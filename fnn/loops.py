@@ -54,9 +54,12 @@ def kept_whole(call: Callable[..., Any], *arguments: Any) -> Any:
     flat, tree = jax.tree.flatten(arguments)
     whole = jax.make_jaxpr(lambda *flat: call(*jax.tree.unflatten(tree, flat)), return_shape=True)
     closed, shapes = whole(*flat)
-    # what `call` has from outside may be traced: an argument too
-    inner = closed.jaxpr.replace(constvars=[], invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
-    outputs = _loop.bind(*closed.consts, *flat, made=ClosedJaxpr(inner, []))
+    if _as_one_function(closed.jaxpr) or _numbers(closed.jaxpr) >= MANY:
+        # what `call` has from outside may be traced: an argument too
+        inner = closed.jaxpr.replace(constvars=[], invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
+        outputs = _loop.bind(*closed.consts, *flat, made=ClosedJaxpr(inner, []))
+    else:  # the loop as it was traced; `call` would trace it again
+        outputs = jaxpr_as_fun(closed)(*flat)
     return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
 
