@@ -113,7 +113,10 @@ def test_a_run_is_the_same_as_without(kind, monkeypatch, x64):
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="for a CPU")
 def test_large_members_run_one_after_another(monkeypatch):
     def scaled(x, factor, offset):
-        return kept_whole(lambda x: lax.fori_loop(0, 2, lambda _, x: factor * x + offset, x), x)
+        def twice(x):
+            return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, factor * c[1] + offset), (0, x))[1]
+
+        return kept_whole(twice, x)
 
     def one_by_one():
         mapped = jax.vmap(scaled, (1, 0, None), 1)
