@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
-from fnn.hashing import uniform
+from fnn import hashing
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 
@@ -364,7 +364,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
             raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         else:
             # drawn in float32 for every dtype, so that the same key draws the same slopes
-            share = uniform(key, x.shape).astype(x.dtype)
+            share = hashing.uniform(key, x.shape).astype(x.dtype)
             slope = lower + (upper - lower) * share
         return jnp.where(x > 0, x, slope * x), state, (x, slope)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from fnn import hashing
 from fnn.activations import as_floats
-from fnn.hashing import uniform
 from fnn.scalars import scalar
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
@@ -53,7 +53,7 @@ def dropout(rate: Any) -> Layer:
         if key is None:
             raise ValueError("dropout: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         # float32 for every dtype: bfloat16 has too few numbers in [0, 1) to hit a rate
-        keep = uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
+        keep = hashing.uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
         return kept(keep, x), state, keep
 
     def backward(params: Any, keep: Any, dy: Array) -> Any:
