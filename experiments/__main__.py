@@ -28,7 +28,7 @@ EXPERIMENTS = (
     Experiment("circles", "back-propagation by hand, gradient checking, momentum (D2)", 12),
     Experiment("digits", "a multi-layer network on real handwritten digits (D2's series, part 5)", 4),
     Experiment("model_choice", "settings by cross-validation, an ensemble of the chosen ones (D4)", 20),
-    Experiment("mnist", "a convolutional network on real images, as they are and moved (D0, D4)", 110, long=True),
+    Experiment("mnist", "a convolutional network on real images, as they are and moved (D0, D4)", 120, long=True),
     Experiment("losses", "every number that the documents print for a loss (D1, D3)", 5),
     Experiment("activations", "ten activations and their derivatives (D3)", 4),
     Experiment("learning_rates", "exponential, piecewise constant and linear decay (D3, D2)", 1),
