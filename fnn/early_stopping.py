@@ -11,8 +11,8 @@ from fnn.parts import Parts
 from fnn.state import where
 from fnn.types import Array, History, Part, Sums, TrainState
 
-# rows evaluated at once: on a CPU what is computed of them should stay in the cache
-VALIDATION_ROWS, VALIDATION_NUMBERS = 4_096, 2**17
+VALIDATION_ROWS = 4_096  # evaluated at once
+IN_CACHE = 2**17  # numbers in the rows evaluated at once on a CPU, so that what is computed of them stays in the cache
 
 
 def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
@@ -55,13 +55,19 @@ def _evaluated(made: Parts, s: TrainState, part: Part) -> Sums:
         total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
         return Sums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
 
-    rows, numbers = room(part), prod(part.x.shape[1:])
-    size, batches = sizes(rows, min(VALIDATION_ROWS, max(64, VALIDATION_NUMBERS // numbers)))
+    rows = room(part)
+    size, batches = sizes(rows, _at_once(part))
     if batches == 1:
         return measured(whole(part))
     order = filled(jnp.arange(rows, dtype=jnp.int32), batches, size)
     every = lax.map(lambda j: measured(nth(part, order, j, size)), jnp.arange(batches, dtype=jnp.int32))
     return jax.tree.map(lambda a: a.sum(0), every)
+
+
+def _at_once(part: Part) -> int:
+    if jax.default_backend() != "cpu":
+        return VALIDATION_ROWS
+    return min(VALIDATION_ROWS, max(64, IN_CACHE // prod(part.x.shape[1:])))
 
 
 def _means(sums: Sums, reduction: str) -> tuple[Array, dict[str, Array]]:

@@ -1,0 +1,39 @@
+"""What checks hand on: arrays that are the run's own, keys that are JAX's; and whether numbers are finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import checks
+from fnn.state import FEW, all_finite
+
+
+@pytest.mark.parametrize("offset", [0, 16, 64])
+@pytest.mark.parametrize("rows", [64, 100_000])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "uint8"])
+def test_arrays_on_the_device_do_not_follow_what_they_were_made_of(dtype, rows, offset):
+    memory = np.zeros(4 * rows + 256, np.uint8)
+    begin = -memory.ctypes.data % 64 + offset  # where a CPU would take it as it is
+    array = memory[begin : begin + rows * np.dtype(dtype).itemsize].view(dtype).reshape(-1, 2)
+    taken = checks.on_device(array)
+    array[:] = 1
+    assert taken.shape == array.shape and taken.dtype == dtype and not np.asarray(taken).any()
+    np.testing.assert_array_equal(checks.on_device(array[::-2]), array[::-2])
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5])
+def test_a_seed_is_the_key_of_jax(seed):
+    assert checks.key(seed) == jax.random.key(seed) and checks.key(seed).dtype == jax.random.key(0).dtype
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("size", [3, FEW, FEW + 1])
+@pytest.mark.parametrize("other", ["float32", "bfloat16", "int32"])
+def test_one_number_that_is_not_finite_is_found_anywhere(other, size, bad):
+    finite = jax.jit(all_finite)
+    good = {"a": jnp.full((size,), 3e38), "b": jnp.ones((2, 2), other)}
+    assert finite(good)
+    assert not finite({**good, "a": good["a"].at[size // 2].set(bad)})
+    if other != "int32":
+        assert not finite({**good, "b": good["b"].at[1, 1].set(bad)})
