@@ -17,9 +17,12 @@ def started(script: str, *arguments: str) -> subprocess.Popen[str]:
     """A script of `bench/scripts` in a process of its own."""
     roots = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]  # where fnn is, installed or not
     command = [sys.executable, str(HERE / "scripts" / f"{script}.py"), *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
+    # what pip has installed has its byte code on the disk; a checkout keeps its own from the first import on
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.Popen(
         command,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(roots)},
+        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

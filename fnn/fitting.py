@@ -21,6 +21,7 @@ from fnn.preparation import (
     own_settings,
     rows_of,
 )
+from fnn.programs import compile_ahead
 from fnn.progress import shown
 from fnn.segments import joined, segment_seconds, segments
 from fnn.stream_training import stream_segments
@@ -186,7 +187,9 @@ def _followed(
     """The end of the run, its history, and the signals that ended it early, if any did."""
     state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
     if state is None:
-        state = ready.start()
+        if stream is None and epochs > 0:
+            compile_ahead(ready.program, ready.arguments, ready.state, rows)
+        state = ready.program.init(*ready.arguments)
         net, loss = given("net", ready.recipe.net, Layer, asked.settings), given_loss(asked.recipe.loss, asked.settings)
         warn_of_mix_up(net, loss.name, state, rows.train.x, 4)
     if stream is None:

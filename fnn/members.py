@@ -12,7 +12,7 @@ from jax.sharding import SingleDeviceSharding
 from fnn import checks
 from fnn.batches import room
 from fnn.parts import Recipe, parts
-from fnn.programs import cheaply, compiled_with, for_small
+from fnn.programs import cheaply, compiled_with, for_small, shape_of, side_by_side
 from fnn.train import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
@@ -87,10 +87,8 @@ _compiled: dict[Any, Chunk] = {}
 def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
-    about = jax.tree.map(lambda a: (np.shape(a), str(jnp.result_type(a))), arguments)
-    leaves, tree = jax.tree.flatten(about, is_leaf=lambda a: isinstance(a, tuple) and len(a) == 2)
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    known = (recipe, width, places, tuple(leaves), tree, device, precision)
+    known = (recipe, width, places, shape_of(arguments), device, precision)
     with _lock:  # nobody else compiles the same
         if known not in _compiled:
             if len(_compiled) > 128:
@@ -109,12 +107,14 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
     try:  # both, before either is compiled, so that what does not fit raises now
         starting = jax.jit(init).lower(*shaped(arguments))
-        running = jax.jit(run, donate_argnums=0).lower(shaped(starting.out_info), shaped(arguments[2]), number, number)
+        running = jax.jit(run, donate_argnums=0).trace(shaped(starting.out_info), shaped(arguments[2]), number, number)
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    begin = compiled_with(starting, cheaply())
-    whole = compiled_with(running, for_small() if width > 1 else {})
+    begin, whole = side_by_side(
+        lambda: compiled_with(starting, cheaply()),
+        lambda: compiled_with(running.lower(), for_small() if width > 1 else {}),
+    )
     return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {})
 
 

@@ -37,7 +37,7 @@ class Ready(NamedTuple):
     recipe: Recipe  # of shared parts
     settings: dict[str, Any]  # with the numbers of the optimizer
     program: Program
-    start: Callable[[], TrainState]
+    arguments: tuple[Any, ...]  # of the program's `init`
     state: TrainState  # shapes and dtypes
     history: History  # of no epochs
 
@@ -152,8 +152,8 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
         _check_start(asked)
         recipe, settings = shared(recipe, settings, rows.train, params)
         compiled = program(recipe)
-        start = functools.partial(compiled.init, key, rows, settings, params, state)
-        made = jax.eval_shape(compiled.traced.init, key, rows, settings, params, state)
+        arguments = (key, rows, settings, params, state)
+        made = jax.eval_shape(compiled.traced.init, *arguments)
         none = np.int32(0)
         history = jax.eval_shape(compiled.traced.run, made, rows, none, none)[1] if alone else None
         net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
@@ -170,7 +170,7 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
         if loss.check is not None:
             loss.check(y, np.asarray(part.t))
     empty: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
-    return Ready(recipe, settings, compiled, start, made, empty)
+    return Ready(recipe, settings, compiled, arguments, made, empty)
 
 
 # one jitted function for one network or loss: else JAX would trace, and remember, another each time

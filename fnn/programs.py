@@ -6,6 +6,7 @@ the first one that computes the same: their traced programs are compared, not th
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from fnn.part_functions import Function, part_functions
 from fnn.parts import Recipe
 from fnn.tracing import traced
 from fnn.train import from_recipe
-from fnn.types import Layer, Loss, Part, Penalty, Trainer, TrainState
+from fnn.types import Layer, Loss, Part, Penalty, Trainer
 
 NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 
@@ -28,8 +29,8 @@ class Program(NamedTuple):
     """A training run, compiled once for each shape of data. `run` donates the state, never the data."""
 
     pure: Trainer
-    init: Callable[..., TrainState]
-    run: Callable[..., Any]
+    init: Any
+    run: Any
     traced: Trainer  # the same for `eval_shape`, which takes no compiler options
 
 
@@ -68,6 +69,39 @@ def compiled_with(lowered: Any, options: dict[str, Any]) -> Any:
         return lowered.compile(options)
     except RuntimeError:
         return lowered.compile()
+
+
+def side_by_side(starting: Callable[[], Any], running: Callable[[], Any]) -> tuple[Any, Any]:
+    """Compile what begins a run in a thread of its own, and here what goes on with it, which takes longer.
+
+    XLA leaves Python to others while it compiles.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        begin = pool.submit(starting)
+        whole = running()
+        return begin.result(), whole
+
+
+def shape_of(tree: Any) -> Any:
+    """What a program is compiled for: structure, shapes and dtypes; can be hashed."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((np.shape(a), str(jnp.result_type(a))) for a in leaves)
+
+
+def compile_ahead(made: Program, arguments: tuple[Any, ...], state: Any, data: Any) -> None:
+    """Compile `init` and `run` at once, where they have not been for such arguments: calls find them compiled."""
+    known = made.init, shape_of((arguments, state, data))
+    if known in _ahead:
+        return
+    if len(_ahead) > 1024:
+        _ahead.clear()
+    _ahead.add(known)
+    none = np.int32(0)
+    starting = made.init.lower(*arguments)
+    side_by_side(starting.compile, lambda: made.run.lower(state, data, none, none).compile())
+
+
+_ahead: set[Any] = set()
 
 
 def shared(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> tuple[Recipe, dict[str, Any]]:
