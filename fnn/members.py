@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from math import ceil
 from typing import Any, NamedTuple
 
 import jax
@@ -124,7 +125,7 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
 # measured on two cores: 16 of 4-16-3 in one program take half the time of one after another, of 64-100-10 four fifths;
 # of 784-128-10 there is nothing to gain
 SMALL = 2_000_000  # weights × rows of a batch
-WIDE = 16  # members of such a program
+WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
 
 
 def size_of_member(recipe: Recipe, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
@@ -158,7 +159,14 @@ def usual_width(members: int, workers: int, weights: int, rows: int, platform: s
     of them share a call. On other devices as many as there are: one alone leaves nearly all of it idle.
     """
     chunks = workers * (4 if platform == "cpu" else 1)  # several each, so that all end at about the same time
-    share = 1 << (-(-members // chunks) - 1).bit_length()  # a power of two: few programs for studies of many sizes
+    share = 1 << (ceil(members / chunks) - 1).bit_length()  # a power of two
     if platform != "cpu":
         return min(share, 4096)
-    return min(share, WIDE) if weights * rows <= SMALL else 1
+    if weights * rows > SMALL:
+        return 1
+
+    def cost(width: int) -> int:
+        """What the busiest worker has to do: chunks, the last of which is filled up, and a call costs a member's."""
+        return ceil(ceil(members / width) / workers) * (width + 1)
+
+    return min((width for width in WIDTHS if width <= share), key=cost)

@@ -13,7 +13,7 @@ import pytest
 import fnn
 from fnn.checks import seed_words
 from fnn.crew import Plan
-from fnn.members import SMALL, WIDE, usual_width
+from fnn.members import SMALL, WIDTHS, usual_width
 from fnn.points import draws, log_uniform
 from fnn.study import Figures
 from fnn.types import TrainingInterrupted
@@ -352,7 +352,7 @@ def test_the_memory_of_a_member_grows_with_its_batch_and_its_weights(plan_of):
 
 def test_by_default_small_networks_are_trained_together_and_others_one_after_another(plan_of):
     many = 16 * POINTS
-    assert 1 < plan_of(many, width=None)[1] <= WIDE and plan_of(many, width=None, devices=TWO)[2] == tuple(TWO)
+    assert 1 < plan_of(many, width=None)[1] <= WIDTHS[0] and plan_of(many, width=None, devices=TWO)[2] == tuple(TWO)
     features = SMALL // 32 // 7 + 1  # so many weights times the rows of a batch are no longer few
     wide = {"net": lambda s: fnn.serial(fnn.dense(features, weight_init=s["scale"]), fnn.tanh, fnn.dense(2))}
     assert plan_of(many, width=None, **wide)[1] == 1
@@ -360,13 +360,20 @@ def test_by_default_small_networks_are_trained_together_and_others_one_after_ano
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 @pytest.mark.parametrize("members", [1, 5, 16, 1000, 100_000])
-def test_the_usual_width_is_a_power_of_two_and_leaves_work_for_all(members, workers):
-    for platform, weights, most in (("cpu", 10, WIDE), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
+def test_the_usual_width_is_one_of_few_and_leaves_work_for_all(members, workers):
+    most = WIDTHS[0]
+    for platform, weights, most in (("cpu", 10, most), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
         width = usual_width(members, workers, weights, 10, platform)
-        assert width in [2**k for k in range(20)] and width <= most
+        assert width in (WIDTHS if platform == "cpu" else [2**k for k in range(20)]) and width <= most
         assert -(-members // width) >= min(members, workers)
         if platform == "gpu" and workers == 1:
             assert width == min(1 << (members - 1).bit_length(), 4096)  # all that go at once
+
+
+@pytest.mark.parametrize(("members", "workers", "width"), [(60, 2, 6), (64, 2, 8), (100, 2, 8), (4096, 2, 16)])
+def test_a_chunk_is_seldom_filled_up(members, workers, width):
+    """60 in chunks of 8 would be 64: a fifteenth for nothing."""
+    assert usual_width(members, workers, 10, 10, "cpu") == width
 
 
 def test_a_plan_tells_itself():
