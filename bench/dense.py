@@ -17,7 +17,7 @@ import optax
 
 import fnn
 from bench import peers
-from bench.bounds import dense_products, flops, products
+from bench.bounds import dense_products, flops, momentum, products, weights
 from bench.output import publish
 from bench.peers.task import Task, on_a_gpu
 from bench.timing import Make, Work, in_turn
@@ -25,6 +25,7 @@ from bench.timing import Make, Work, in_turn
 RATE, BATCHES = 0.01, 32
 LOSS = fnn.losses.sparse_softmax_cross_entropy
 SIZES, BATCH = (784, 512, 512, 10), 128
+PRODUCTS, UPDATE = "bound: its matrix products alone", "bound: momentum of its parameters alone"
 WIDE, WIDE_BATCHES = 8_192, 4  # 268 million parameters: with momentum and derivatives 4 GB, a peer's as much again
 PEAK = "one product of 8,192³"
 
@@ -62,13 +63,17 @@ def main(rounds: int = 15, quick: bool = False) -> str:
     steps = BATCHES // 4 if quick else BATCHES
     candidates: dict[str, tuple[Make, int]] = {
         "fnn, fused": (lambda: fused(given, steps), steps),
-        "bound: its matrix products alone": (lambda: products(shapes, steps), steps),
+        PRODUCTS: (lambda: products(shapes, steps), steps),
+        UPDATE: (lambda: momentum(weights(SIZES), steps), steps),
         **peers.installed(given, steps, quick),
     }
     question = "A training step of 784-512-512-10, batches of 128, float32, momentum"
-    text = publish(
-        "dense", question, in_turn(candidates, rounds), "step", quick=quick, figures={"flops": flops(shapes)}
-    )
+    measured = in_turn(candidates, rounds)
+    middle = {timing.name: timing.middle for timing in measured.timings}
+    share = (middle[PRODUCTS] + middle[UPDATE]) / middle["fnn, fused"]
+    figures = {"flops": flops(shapes), "share_of_products_and_update": share}
+    text = publish("dense", question, measured, "step", quick=quick, figures=figures)
+    text += f"\nProducts and update together take {100 * share:.0f} % of fnn's step."
     return f"{text}\n\n{wide(rounds, quick)}" if on_a_gpu() else text
 
 
