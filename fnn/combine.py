@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.activations import Activation, as_floats
+from fnn.scalars import told
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -143,7 +144,9 @@ def repeat(layer: Any, times: int) -> Layer:
     """
     child = as_layer(layer)
     if not isinstance(times, int) or times < 1:
-        raise ValueError(f"repeat: expected times to be a whole number, at least 1, got {times!r}. Do write times=2.")
+        raise ValueError(
+            f"repeat: expected times to be a whole number, at least 1, got {told(times)}. Do write times=2."
+        )
 
     def init(key: Key, in_shape: Shape) -> Any:
         out_shape = child.init(key, in_shape)[2]

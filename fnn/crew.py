@@ -75,7 +75,7 @@ def planned(
     workers = tuple(devices) if devices is not None else usual_devices()
     places = room_for(epochs)
     each, weights, rows = size_of_member(recipe, shared, members, places)
-    free = free_bytes(True)
+    free = free_bytes(workers)
     most_bytes = memory if memory is not None else None if free is None else free / 2
     room = None if most_bytes is None else int(most_bytes / each)  # members that fit
     if room == 0:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import products
+from fnn.scalars import told
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -38,7 +39,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     """
     if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
         raise ValueError(
-            f"dense: expected a whole number of features, at least 1, got {features!r}. Do write dense(10)."
+            f"dense: expected a whole number of features, at least 1, got {told(features)}. Do write dense(10)."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:

@@ -1,22 +1,23 @@
 """How much memory there is to take."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import jax
 
+def free_bytes(devices: Iterable[Any] = ()) -> int | None:
+    """Memory that may be taken, of these devices together, or of the host; None if it cannot be told.
 
-def free_bytes(device: bool) -> int | None:
-    """Memory that may be taken, of the first device or of the host; None if it cannot be told.
+    Of devices with memory of their own as much as if each had only what the fullest has: they get equal shares.
 
     >>> from fnn.memory import free_bytes
-    >>> free = free_bytes(False)
+    >>> free = free_bytes()
     >>> free is None or free > 0
     True
     """
-    if device:
-        stats = jax.devices()[0].memory_stats() or {}
-        if "bytes_limit" in stats:
-            return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    stats = [device.memory_stats() or {} for device in dict.fromkeys(devices)]
+    if stats and all("bytes_limit" in of for of in stats):
+        return len(stats) * min(of["bytes_limit"] - of.get("bytes_in_use", 0) for of in stats)
     try:  # what is "available" counts the pages of files that can be given up; os.sysconf's free pages do not
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024

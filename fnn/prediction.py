@@ -221,7 +221,7 @@ class _Combined:
 
 def _check_room(size: int, rows: int, device: bool) -> None:
     """Raise now what would end the process later."""
-    free = free_bytes(device)
+    free = free_bytes(jax.devices()[:1] if device else ())
     if free is not None and size > free:
         raise MemoryError(
             f"predict: expected a result that fits in memory, got {size / 1e9:.3g} GB for {rows} rows with "

@@ -8,6 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def told(value: Any) -> str:
+    """A value that ought to be a whole number, for a message; a traced one has a name that tells a user nothing.
+
+    >>> from fnn.scalars import told
+    >>> told(2.5)
+    '2.5'
+    """
+    if isinstance(value, jax.core.Tracer):
+        return "a traced setting (whole numbers are given as they are where all of them are whole: 8, not 8.0)"
+    return repr(value)
+
+
 def scalar(name: str, what: str, value: Any, mend: str, positive: bool = False) -> Any:
     """`value` as a Python number; as it came where it is traced (one of the settings), since it is not known yet.
 

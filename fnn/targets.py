@@ -4,6 +4,7 @@ A single row (1-D) works as a batch of one. Targets are converted to the dtype o
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import jax
@@ -25,8 +26,8 @@ def dense_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
         )
     if not (jnp.issubdtype(t.dtype, jnp.floating) or jnp.issubdtype(t.dtype, jnp.integer) or t.dtype == bool):
         raise TypeError(f"{name}: expected real targets, got {t.dtype}. Do convert them to a floating dtype.")
-    rows = 1 if y.ndim == 1 else y.shape[0]
-    return y.reshape(rows, -1), t.astype(y.dtype).reshape(rows, -1)
+    shape = (1, y.shape[0]) if y.ndim == 1 else (y.shape[0], prod(y.shape[1:]))  # no -1: there may be no rows
+    return y.reshape(shape), t.astype(y.dtype).reshape(shape)
 
 
 def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:

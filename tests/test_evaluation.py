@@ -165,8 +165,20 @@ def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
 
 
 def test_free_memory_is_told():
-    free = free_bytes(False)
+    free = free_bytes()
     assert free is None or 1e6 < free < 1e15
+
+
+def test_free_memory_of_devices_is_that_of_the_fullest_times_their_number():
+    class Gpu:
+        def __init__(self, taken):
+            self.taken = taken
+
+        def memory_stats(self):
+            return {"bytes_limit": 1000, "bytes_in_use": self.taken}
+
+    roomy, full = Gpu(100), Gpu(700)
+    assert free_bytes([roomy]) == 900 and free_bytes([roomy, full, roomy]) == 600
 
 
 def test_accuracy_of_labels_and_of_one_hot_rows():

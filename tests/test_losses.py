@@ -35,6 +35,13 @@ def test_value_equals_the_formula_in_numpy(case, rows, k, x64):
     close(value, case.value(y, t), rtol=1e-12, atol=1e-14)
 
 
+@every_loss
+def test_no_rows_have_no_losses(case):
+    """As a filter may leave behind: no error deep in a reshape."""
+    y, t = batch(case, dtype=np.float32)
+    assert case.loss(y[:0], t[:0]).shape == (0,) and case.loss.grad(y[:0], t[:0]).shape == (0, *y.shape[1:])
+
+
 def test_values_equal_those_of_optax(x64):
     z, t = (
         np.random.default_rng(0).normal(0, 3, (6, 4)),

@@ -361,8 +361,8 @@ def test_by_default_small_networks_are_trained_together_and_others_one_after_ano
 @pytest.mark.parametrize("workers", [1, 2, 8])
 @pytest.mark.parametrize("members", [1, 5, 16, 1000, 100_000])
 def test_the_usual_width_is_one_of_few_and_leaves_work_for_all(members, workers):
-    most = WIDTHS[0]
-    for platform, weights, most in (("cpu", 10, most), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
+    widest = WIDTHS[0]
+    for platform, weights, most in (("cpu", 10, widest), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
         width = usual_width(members, workers, weights, 10, platform)
         assert width in (WIDTHS if platform == "cpu" else [2**k for k in range(20)]) and width <= most
         assert -(-members // width) >= min(members, workers)
@@ -504,6 +504,15 @@ BAD = {
         ),
         fnn.ShapeError,
         r"metric m: expected one number a row, shape \(32,\), got \(\)",
+    ),
+    "a width as a float": (
+        dict(
+            points={"lr": [0.1], "momentum": [0.9], "features": [2, 3.0]},
+            net=lambda s: fnn.serial(fnn.dense(s["features"]), fnn.dense(2)),
+            penalty=None,
+        ),
+        ValueError,
+        r"dense: expected a whole number of features, at least 1, got a traced setting \(whole numbers .* 8, not 8.0",
     ),
     "a network for images": (dict(data=(X.reshape(100, 2, 2), LABELS)), fnn.ShapeError, "expected examples of shape"),
     "settings": (dict(settings={"patience": 3}), ValueError, "settings: expected your own names, got 'patience'"),
