@@ -1,5 +1,6 @@
 """`fit`: what it accepts, what it refuses, what it compiles, what it gives back."""
 
+import threading
 import warnings
 
 import jax
@@ -9,7 +10,9 @@ import optax
 import pytest
 
 import fnn
+from fnn import programs
 from tests.fitted import LABELS, LOSS, RNG, X, fit, net, same_bits
+from tests.studied import has_compiled
 
 
 def test_compiles_once_whatever_the_settings_seed_and_data(compiled):
@@ -26,6 +29,34 @@ def test_compiles_once_whatever_the_settings_seed_and_data(compiled):
     assert compiled == []
     assert all(not same_bits(first.params, other.params) for other in others)
     assert same_bits(first, once(0.1, 0.9, 0, X))
+
+
+def test_init_and_run_are_compiled_side_by_side_and_the_calls_find_them(monkeypatch, compiled):
+    threads, both = [], programs.side_by_side
+
+    def watched(starting, running):
+        begun = threading.Event()
+
+        def start():
+            threads.append(threading.current_thread())
+            begun.set()
+            return starting()
+
+        def run():
+            assert begun.wait(60)  # the other is not kept until this one ends
+            return running()
+
+        made = both(start, run)
+        assert has_compiled(compiled) == (1, 1)
+        compiled.clear()
+        return made
+
+    monkeypatch.setattr("fnn.programs.side_by_side", watched)
+    x = X[:97]  # a shape of its own
+    fit(x, LABELS[:97])
+    assert len(threads) == 1 and threads[0] is not threading.current_thread() and compiled == []
+    fit(x, LABELS[:97], key=3, epochs=2)
+    assert len(threads) == 1
 
 
 def test_containers_give_the_same_bits_and_are_left_alone(tmp_path):
