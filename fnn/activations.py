@@ -7,9 +7,10 @@ At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) 
 Sources: documents D2 (logistic, softmax) and D3 (all ten); the papers named below for the others.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,23 +19,22 @@ from jax.scipy.special import erfc
 
 from fnn import hashing
 from fnn.spec import factory
-from fnn.types import Array, Key, Layer, Shape
+from fnn.types import Array, Functions, Key, Layer, Shape
 
 
-class _Fields(NamedTuple):
-    spec: Any
-    value: Callable[[Array], Array]
-    derivative: Callable[[Array], Array]
-    backward: Callable[[Array, Array], Array]
-
-
-class Activation(_Fields):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Activation(Functions):
     """A function of an array that knows its derivative, and stands in `serial` as a layer.
 
     - calling it: the function, for `x` of any shape (integers become floats); `value` is the same without checks.
     - `derivative(x)`: elementwise, of the shape of `x`; for softmax the Jacobian, `(..., K, K)`.
     - `backward(x, dy)`: the derivative of a scalar by `x`, given its derivative `dy` by the outputs.
     """
+
+    spec: Any
+    value: Callable[[Array], Array]
+    derivative: Callable[[Array], Array]
+    backward: Callable[[Array, Array], Array]
 
     def __call__(self, x: Any) -> Array:
         """`value(x)`, of what may be a list or integers."""
@@ -70,8 +70,7 @@ def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable
     serial(dense(4), square, dense(1))
     """
     activation = Activation(name, value, lambda x: derivative(as_floats(name, x)), lambda x, dy: dy * derivative(x))
-    activation.__doc__ = value.__doc__ or ""
-    return activation
+    return activation._documented(value.__doc__)
 
 
 # ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
@@ -298,8 +297,9 @@ def _softmax_backward(x: Array, dy: Array) -> Array:
     return y * (dy - (y * dy).sum(-1, keepdims=True))
 
 
-softmax = Activation("softmax", _softmax, lambda x: _softmax_jacobian(as_floats("softmax", x)), _softmax_backward)
-softmax.__doc__ = _softmax.__doc__ or ""
+softmax = Activation(
+    "softmax", _softmax, lambda x: _softmax_jacobian(as_floats("softmax", x)), _softmax_backward
+)._documented(_softmax.__doc__)
 
 
 # ---- rectifiers that are layers, since they have a parameter or draw numbers

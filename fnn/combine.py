@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn import scalars
 from fnn.activations import Activation, as_floats
-from fnn.scalars import told
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -145,7 +145,7 @@ def repeat(layer: Any, times: int) -> Layer:
     child = as_layer(layer)
     if not isinstance(times, int) or times < 1:
         raise ValueError(
-            f"repeat: expected times to be a whole number, at least 1, got {told(times)}. Do write times=2."
+            f"repeat: expected times to be a whole number, at least 1, got {scalars.told(times)}. Do write times=2."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:

@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import convolutions
+from fnn import convolutions, scalars
 from fnn.activations import as_floats
 from fnn.convolutions import Convolution
 from fnn.linear import _draw
-from fnn.scalars import told
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 from fnn.windows import sliding
@@ -116,7 +115,9 @@ def conv2d(
 
 def _whole(what: str, value: Any, mend: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"conv2d: expected a whole number of {what}, at least 1, got {told(value)}. Do write {mend}.")
+        raise ValueError(
+            f"conv2d: expected a whole number of {what}, at least 1, got {scalars.told(value)}. Do write {mend}."
+        )
 
 
 @factory

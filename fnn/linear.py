@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import products
-from fnn.scalars import told
+from fnn import products, scalars
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -39,7 +38,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     """
     if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
         raise ValueError(
-            f"dense: expected a whole number of features, at least 1, got {told(features)}. Do write dense(10)."
+            f"dense: expected a whole number of features, at least 1, got {scalars.told(features)}. Do write dense(10)."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:

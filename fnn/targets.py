@@ -167,6 +167,5 @@ def make_loss(
     def checked_grad(outputs: Any, targets: Any) -> Array:
         return grad(*rows(name, outputs, targets)).reshape(jnp.shape(outputs))
 
-    loss = Loss(name, checked_value, checked_grad, None if check is None else check(name), targets, dense)
-    loss.__doc__ = value.__doc__ or ""
-    return loss
+    checked = None if check is None else check(name)
+    return Loss(name, checked_value, checked_grad, checked, targets, dense)._documented(value.__doc__)

@@ -4,8 +4,9 @@ Each is a named tuple of pure functions, as an optax optimizer is. Who has under
 """
 
 import csv
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -78,16 +79,26 @@ class Layer(NamedTuple):
         return str(self.spec)
 
 
-class _LossFields(NamedTuple):
-    name: str
-    value: Callable[[Any, Any], Array]
-    grad: Callable[[Any, Any], Array]
-    check: Callable[[Any, Any], None] | None = None
-    targets: str | None = None
-    dense: Any = None
+class Functions:
+    """Functions with names, of which one is called; unpacked, replaced and compared as a named tuple is.
+
+    No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+
+    def _replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def _documented(self, text: str | None) -> Self:
+        """With this docstring, so that `help` of the object tells its formula."""
+        object.__setattr__(self, "__doc__", text or "")
+        return self
 
 
-class Loss(_LossFields):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Loss(Functions):
     """A loss: one number a row, never reduced, and its derivative by hand. Itself callable.
 
     - `value(outputs, targets) -> (batch,)`
@@ -99,6 +110,13 @@ class Loss(_LossFields):
     - `dense`: optional; for "labels", the same loss on one-hot rows.
     """
 
+    name: str
+    value: Callable[[Any, Any], Array]
+    grad: Callable[[Any, Any], Array]
+    check: Callable[[Any, Any], None] | None = None
+    targets: str | None = None
+    dense: Any = None
+
     def __call__(self, outputs: Any, targets: Any) -> Array:
         """`value(outputs, targets)`."""
         return self.value(outputs, targets)
@@ -107,7 +125,8 @@ class Loss(_LossFields):
         return self.name
 
 
-class Penalty(NamedTuple):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Penalty(Functions):
     """A number added to the cost for the size of the parameters, and its derivative by hand. Itself callable.
 
     - `value(params) -> scalar`
