@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.types import Array, Part, Rows, ShapeError
+from fnn.types import Array, Data, Part, Rows, ShapeError
 
 
 class Batch(NamedTuple):
@@ -21,6 +21,22 @@ class Batch(NamedTuple):
     t: Array
     weight: Array | None
     train: Any
+
+
+def arrays(data: Any) -> Data:
+    """The data as JAX arrays, with a target and a weight for every row."""
+    if not isinstance(data, Data):
+        got = type(data).__name__
+        raise TypeError(f"data: expected a Data, got {got}. Do write fnn.Data(fnn.Part(x, t)).")
+    data = jax.tree.map(jnp.asarray, data)  # NumPy's cannot be indexed by what is traced
+    for name, part in data._asdict().items():
+        for field, array in (("t", part and part.t), ("weight", part and part.weight)):
+            if array is not None and array.shape[:1] != part.x.shape[:1]:
+                raise ShapeError(
+                    f"data.{name}.{field}: expected {part.x.shape[0]} rows, as many as inputs, "
+                    f"got shape {array.shape}. Do pass one a row."
+                )
+    return data
 
 
 def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from fnn import files, named_arrays, vocabulary
-from fnn.types import History, Layer, Run, ShapeError
+from fnn.types import History, Layer, Run
 
 FORMAT = 1  # of the description; a file with a higher number is of a later fnn
 
@@ -56,7 +56,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
         "tree": _structure(tree, "run"),
         "printed": str(net),
     }
-    _check_against(net, run.params, run.state, run.in_shape, "run")
+    named_arrays.check_those_of(net, run.params, run.state, run.in_shape, "run")
     constants: list[np.ndarray] = []
     unknown: list[str] = []
     description |= {"net": vocabulary.described(net, constants, unknown), "unknown": unknown}
@@ -99,7 +99,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     net = vocabulary.built(path, about, leaves) if net is None else net
     tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
     in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
-    _check_against(net, tree["params"], tree["state"], in_shape, os.fspath(path))
+    named_arrays.check_those_of(net, tree["params"], tree["state"], in_shape, os.fspath(path))
     params, state = (_on_device(tree[part], part) for part in ("params", "state"))
     history: Any = None if tree["history"] is None else History(**tree["history"])
     nothing: Any = None
@@ -151,21 +151,6 @@ def _rebuilt(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
     if isinstance(structure, list):
         return tuple(_rebuilt(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
     return {key: _rebuilt(part, f"{name}/{named_arrays.escaped(key)}", leaves) for key, part in structure.items()}
-
-
-def _check_against(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
-    """Compare the leaves with those that the network makes for examples of that shape, where it is known."""
-    if in_shape is None:
-        return
-    made = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
-    expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
-    what, mend = f"the parameters of {net}", "Do pass the network that was trained."
-    # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
-    named_arrays.check_alike(name, what, named_arrays.named(expected), named_arrays.named(got), mend, width=False)
-    ours: Any = jax.tree.structure(expected)
-    theirs: Any = jax.tree.structure(got)
-    if ours != theirs:  # a layer without parameters more or less
-        raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {mend}")
 
 
 def _on_device(tree: Any, name: str) -> Any:

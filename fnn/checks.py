@@ -229,6 +229,8 @@ def settings(value: Any, reserved: tuple[str, ...]) -> dict[str, float]:
             f"settings: expected a dict of numbers, got {type(value).__name__}. Do write settings={{'lr': 0.1}}."
         )
     for name, number in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"settings: expected names as keys, got {name!r}. Do write settings={{'lr': 0.1}}.")
         if name in reserved:
             raise ValueError(
                 f"settings: expected your own names, got {name!r}, which is an argument. Do pass {name}=…."
@@ -247,14 +249,17 @@ def gradient(value: Any) -> Any:
     return value
 
 
-def metrics(value: Any) -> dict[str, Any]:
-    """Functions by name."""
+def metrics(value: Any, taken: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Functions by name; some names may be taken, by columns of a history."""
     if value is not None and not isinstance(value, dict):
         got = type(value).__name__
         raise TypeError(
             f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
         )
     for name, metric in (value or {}).items():
+        if name in taken:
+            got = f"{name!r}, a column of the result"
+            raise ValueError(f"metrics: expected names of your own, got {got}. Do rename it.")
         if not callable(metric):
             got = type(metric).__name__
             raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Do pass one.")
@@ -284,6 +289,11 @@ def monitored(monitor: Any, mode: Any, patience: Any, metrics: Any, validates: b
         raise ValueError(
             f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Do say mode='max' if more is better."
         )
+    if mode == "max" and monitor == "loss":
+        raise ValueError(
+            "mode: expected 'min' for the loss, got 'max', which would choose the worst epoch. "
+            "Do name what more of is better: monitor='accuracy'."
+        )
     return one_of("mode", mode or "min", ("min", "max"))
 
 
@@ -291,4 +301,4 @@ def folder(name: str, value: Any) -> str:
     """The path of a folder."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Do write {name}='folder'.")
-    return os.fspath(value)
+    return os.path.expanduser(os.fspath(value))

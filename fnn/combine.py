@@ -5,12 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fnn import scalars
 from fnn.activations import Activation, as_floats
 from fnn.spec import factory
-from fnn.types import Array, Key, Layer, Shape, ShapeError
+from fnn.types import Array, Key, Layer, Loss, Penalty, Shape, ShapeError
 
 
 def as_layer(thing: Any) -> Layer:
@@ -28,9 +29,14 @@ def as_layer(thing: Any) -> Layer:
         raise TypeError(
             f"{thing.__name__}: expected a layer, got the factory that makes it. Do call it: {thing.__name__}(...)."
         )
-    if callable(thing):
+    mend = "Do write dense(10)."
+    if isinstance(thing, np.ufunc):
+        mend = f"Do write jnp.{thing.__name__}."
+    elif isinstance(thing, (list, tuple)):
+        mend = "Do write serial(*layers)."
+    elif callable(thing) and not isinstance(thing, (Loss, Penalty)):
         return from_function(thing)
-    raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. Do write dense(10).")
+    raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. {mend}")
 
 
 def _activation_layer(activation: Activation) -> Layer:
@@ -62,7 +68,7 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
 
     def init(key: Key, in_shape: Shape) -> Any:
         one = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
-        return (), (), jax.eval_shape(function, one).shape[1:]
+        return (), (), jax.eval_shape(lambda x: function(x), one).shape[1:]  # JAX cannot take every callable itself
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         return function(x), state, x

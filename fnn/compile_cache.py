@@ -30,7 +30,7 @@ def enable_compile_cache(folder: Any) -> None:
     True
     >>> jax.config.update("jax_compilation_cache_dir", None)  # off again
     """
-    folder = os.path.expanduser(checks.folder("folder", folder))
+    folder = checks.folder("folder", folder)
     os.makedirs(folder, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

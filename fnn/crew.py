@@ -19,7 +19,7 @@ from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
 from fnn.parts import Recipe
-from fnn.segments import joined, place, segment_seconds, segments
+from fnn.segments import joined, nan_found_by_fnn, place, segment_seconds, segments
 from fnn.state import dtype_of
 from fnn.train import LONGEST_HISTORY
 from fnn.types import History, TrainState
@@ -32,6 +32,9 @@ class Plan(NamedTuple):
     width: int
     devices: tuple[Any, ...]
     bytes_: int  # about, at once
+
+    def __reduce__(self) -> Any:  # for pickle: JAX's devices belong to a process, their names do not
+        return Plan, tuple(self._replace(devices=tuple(map(str, self.devices))))
 
     def __repr__(self) -> str:
         many = "one after another" if self.width == 1 else f"{self.width} in one program"
@@ -152,7 +155,8 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                outcome = _followed(there, at, device, like, stopped, shown)
+                with nan_found_by_fnn():
+                    outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)
 

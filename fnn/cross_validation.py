@@ -39,7 +39,7 @@ class CrossValidation(NamedTuple):
     - `scores`: figure -> `(points, folds)`, of the parameters after the last epoch.
     - `histories`: figure -> `(points, folds, epochs)`.
     - `folds`: the rows to train on and those to judge by, of each fold; repeats one after another.
-    - `best`: the best point.
+    - `best`: the best point; -1 if it was ended before the folds of one had run.
     - `predictions`: what the networks of the best point say of the rows that they have not seen, `(rows, ...)`, with
       repeats `(repeats, rows, ...)`; NaN where a row is in no fold.
     - `run`: the network trained anew on all rows with the best settings; None with `refit=False`.
@@ -62,6 +62,11 @@ class CrossValidation(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """The best point's."""
+        if self.best < 0:
+            raise ValueError(
+                "cross_validate: expected a point whose folds have all run, got none: it ended too early. "
+                "Do call it again."
+            )
         return self.points[self.best]
 
     def sorted(self, by: str | None = None, largest: bool | None = None) -> list[dict[str, Any]]:
@@ -183,7 +188,8 @@ def cross_validate(
     scores = {name: v.reshape(len(points), -1) for name, v in figures.columns.items() if name in figures.histories}
     histories = {name: v.reshape(len(points), len(made), epochs) for name, v in figures.histories.items()}
     columns = _table(points, scores, figures.columns["diverged"])
-    chosen = points[best.point]
+    found = -1 if early and not np.isfinite(best.score) else best.point
+    chosen = points[found]
     parts, same = with_fixed((net, loss, optimizer, training.get("penalty")), chosen)
     predictions, run = None, None
     if not early:
@@ -193,7 +199,7 @@ def cross_validate(
     if refit and not early:
         run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
     return CrossValidation(
-        points, columns, scores, histories, made, best.point, predictions, run, scaler, figures.judge,
+        points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
         figures.largest, plans,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import checks
+from fnn.types import ShapeError
 
 
 class Standardiser(NamedTuple):
@@ -14,8 +15,14 @@ class Standardiser(NamedTuple):
     deviation: np.ndarray
 
     def __call__(self, x: Any) -> np.ndarray:
-        """`(x - mean)/deviation`, column by column."""
-        return (np.asarray(checks.rows("x", x)) - self.mean) / self.deviation
+        """`(x - mean)/deviation`, column by column; computed in float64, in the dtype of `x` if that is floating."""
+        x = np.asarray(checks.rows("x", x))
+        if x.shape[1:] != self.mean.shape:
+            raise ShapeError(
+                f"x: expected rows of shape {self.mean.shape}, as the standardiser was fitted to, got {x.shape[1:]}. "
+                "Do pass the same columns."
+            )
+        return ((x - self.mean) / self.deviation).astype(x.dtype if x.dtype.kind == "f" else self.mean.dtype)
 
 
 def standardiser(x: Any) -> Standardiser:
@@ -35,11 +42,9 @@ def standardiser(x: Any) -> Standardiser:
      [ 3.  0.]]
     """
     x = np.asarray(checks.rows("x", x))
-    x = x if x.dtype.kind == "f" else x.astype(np.float64)
-    mean, deviation = x.mean(0), x.std(0)
+    mean, deviation = x.mean(0, np.float64), x.std(0, np.float64)  # float16 would overflow, float32 lose digits
     constant = (x == x[0]).all(0)  # rounding can leave such a column a deviation that is not quite 0
-    mean = np.where(constant, x[0], mean)
-    return Standardiser(mean.astype(x.dtype), np.where(constant | (deviation == 0), 1.0, deviation).astype(x.dtype))
+    return Standardiser(np.where(constant, x[0], mean), np.where(constant | (deviation == 0), 1.0, deviation))
 
 
 def standardise(train: Any, *others: Any) -> Any:
@@ -63,7 +68,8 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
         x, t: as many rows each.
         fraction: of the rows to hold out, between 0 and 1; rounded up to whole rows.
         key: the seed of the split.
-        stratify: class numbers, one a row: each class is held out in the same proportion, to within one row.
+        stratify: the classes, as numbers or one-hot rows, one a row: each is held out in the same proportion, to
+            within one row.
 
     >>> import fnn, numpy as np
     >>> (x, t), (x_held, t_held) = fnn.hold_out(np.arange(8), np.arange(8), 0.25)
@@ -74,13 +80,20 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
         raise ValueError(f"fraction: expected a number between 0 and 1, got {fraction}. Do write fraction=0.25.")
     x, t = checks.rows("x", x), checks.rows("t", t)
     checks.same_rows("hold_out", x, t)
-    rng = np.random.default_rng(key)
+    rng = np.random.default_rng(checks.whole_number("key", key, 0))
     count = int(np.ceil(fraction * len(x)))
     if count == len(x):
         raise ValueError(
             f"fraction: expected rows to be left to train on, got {fraction} of {len(x)} rows. Do lower it."
         )
-    classes = np.zeros(len(x), int) if stratify is None else np.asarray(checks.rows("stratify", stratify))
+    classes = np.zeros(len(x), int)
+    if stratify is not None:
+        asked = np.asarray(checks.rows("stratify", stratify))
+        if len(asked) != len(x):
+            raise ShapeError(
+                f"stratify: expected a class for each of {len(x)} rows, got {len(asked)}. Do pass one a row."
+            )
+        classes = asked if asked.ndim == 1 else classes_of(asked)
     held = np.sort(_sample(classes, count, rng))
     train = np.setdiff1d(np.arange(len(x)), held)
     return (x[train], t[train]), (x[held], t[held])

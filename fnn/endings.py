@@ -28,7 +28,13 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array
         x: inputs.
     """
     last, factory = _last(net)
-    if LOGITS.search(loss):
+    if last.startswith("dense(1") and factory == "dense" and last[7] in ",)" and "softmax" in loss:
+        warnings.warn(
+            f"loss: {loss} expected one output a class, got a single one, whose softmax is 1 whatever it is. "
+            f"Do use {'sigmoid_focal' if 'focal' in loss else 'sigmoid_cross_entropy'}, or dense(2).",
+            stacklevel=stacklevel,
+        )
+    elif LOGITS.search(loss):
         if last in ("softmax", "sigmoid") or (
             factory is None and state is not None and _sums_to_1(net, state, x[:ROWS])
         ):

@@ -46,7 +46,7 @@ class Ensemble(NamedTuple):
 
     def predict(self, x: Any, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
-        run = Run(self.params, self.state, None, None, self.in_shape)  # type: ignore[arg-type]
+        run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
         both = predict(_together(self.net, self.to_probabilities), run, x, batch_size)
         return Prediction(both[:, 0], both[:, 1])
 
@@ -131,9 +131,12 @@ def ensemble(
 
     plans, names = run_groups("ensemble", groups, epochs, how, take)
     interrupted("ensemble", names, figures, how)
-    whole = [kept[i] for i in sorted(kept) if not figures.columns["diverged"][i]]
+    begun = figures.begun()
+    whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
     if not whole:
-        got, mend = ("all diverged", "lower the learning rate") if kept else ("it was ended too early", "call it again")
+        got, mend = (
+            ("all diverged", "lower the learning rate") if begun.any() else ("it was ended too early", "call it again")
+        )
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
     params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)

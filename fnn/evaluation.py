@@ -11,7 +11,7 @@ import numpy as np
 from fnn import checks
 from fnn.batches import row_values
 from fnn.losses import as_loss
-from fnn.prediction import outputs_of, predict as predict, run_dtype
+from fnn.prediction import check_run, outputs_of, predict as predict, run_dtype
 from fnn.streams import as_stream, checked, inputs_dtype, is_stream, rechunked, targets_dtype, warn_if_cut
 from fnn.types import Array, Layer, ShapeError
 
@@ -42,7 +42,9 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
-    size, dtype = checks.whole_number("batch_size", batch_size, 1), run_dtype(run)
+    size, metrics = checks.whole_number("batch_size", batch_size, 1), checks.metrics(metrics)
+    check_run(net, run)
+    dtype = run_dtype(run)
     rows, chunks = _examples(data, dtype, size)
     measure = _measures(net, tuple(metrics.items()))
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0

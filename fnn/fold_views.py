@@ -74,8 +74,9 @@ def check_weights(weight: Any, folds: list[Fold]) -> None:
 
 
 def standardiser_of(x: np.ndarray) -> Standardiser:
-    """In the dtype of the run, also for images of bytes."""
-    return Standardiser(*(moment.astype(jnp.result_type(float)) for moment in standardiser(x)))
+    """What it makes is in the dtype of the run, also of images of bytes."""
+    found = standardiser(x)
+    return found if x.dtype.kind == "f" else Standardiser(*(moment.astype(jnp.result_type(float)) for moment in found))
 
 
 def views_of(
@@ -83,14 +84,15 @@ def views_of(
 ) -> tuple[tuple[View, View], list[Standardiser | None]]:
     """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each."""
     scalers = [standardiser_of(x[train]) if standardise else None for train, _ in folds]
-    made = []
+    made, dtype = [], jnp.result_type(float)
     for side in (0, 1):
         rows = [fold[side] for fold in folds]
         room = max(map(len, rows))
         table = np.stack([np.append(r, np.repeat(r[:1], room - len(r))) for r in rows]).astype(np.int32)
         lengths = np.array([len(r) for r in rows], np.int32)
         moments = [
-            np.stack([getattr(s, name) for s in scalers]) if standardise else None for name in ("mean", "deviation")
+            np.stack([getattr(s, name) for s in scalers]).astype(dtype) if standardise else None
+            for name in ("mean", "deviation")
         ]
         made.append(View(table, lengths, *moments))  # type: ignore[arg-type]
     return (made[0], made[1]), scalers

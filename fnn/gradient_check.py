@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fnn import named_arrays
 from fnn.batches import row_values
 from fnn.complex_step import NotAnalytic, complex_step
 from fnn.differences import difference, steps
 from fnn.gradients import autodiff, backprop
 from fnn.losses import as_loss
-from fnn.types import Array, Key, Layer, Params, Penalty, State
+from fnn.types import Array, Key, Layer, Params, Penalty, ShapeError, State
 
 LARGE, DIRECTIONS = 256, 16  # a leaf with more numbers than this is checked in so many random directions
 AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2), 2: (2e-2, 2e-2, 0.2)}  # limits of the three, by bytes
@@ -105,6 +106,24 @@ def _small(value: float) -> str:
     return "-" if np.isnan(value) else "none" if np.isinf(value) and value > 0 else f"{value:.1e}"
 
 
+def _check_shapes(net: Layer, loss: Any, params: Any, state: Any, x: Any, t: Any, key: Any, train: Any) -> None:
+    """Derivatives of other shapes than what they are of: a sum over the rows forgotten, say."""
+
+    def by_hand(params: Any, x: Any) -> Any:
+        y, _, cache = net.forward(params, state, x, key, train)
+        dy = loss.grad(y, t)
+        return y, dy, *(net.backward(params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
+
+    y, dy, dparams, dx = jax.eval_shape(by_hand, params, x)
+    mend = "Do look at the formula: which sum over the rows, or which transpose, is missing?"
+    if dy.shape != y.shape:
+        raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {mend}")
+    if jnp.issubdtype(x.dtype, jnp.floating) and dx.shape != x.shape:
+        raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {mend}")
+    theirs, ours = named_arrays.named(params), named_arrays.named(dparams)
+    named_arrays.check_alike(f"backward of {net}", "dparams like the parameters", theirs, ours, mend, width=False)
+
+
 def check_gradients(
     net: Layer,
     loss: Any,
@@ -152,7 +171,10 @@ def check_gradients(
     >>> fnn.check_gradients(net, fnn.losses.softmax_cross_entropy, params, state, x, t, show=False).ok
     True
     """
-    x, loss = jnp.asarray(x), as_loss(loss)
+    x, t, loss = jnp.asarray(x), jnp.asarray(t), as_loss(loss)
+    if not x.shape[:1] or not x.shape[0]:
+        raise ValueError(f"x: expected at least one row, got shape {x.shape}. Do pass a batch.")
+    _check_shapes(net, loss, params, state, x, t, key, train)
     if jnp.issubdtype(x.dtype, jnp.floating):
         point, whole = {"params": params, "x": x}, _with_inputs(net)
         penal = None if penalty is None else _of_params(penalty)

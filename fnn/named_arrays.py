@@ -1,12 +1,13 @@
 """Trees of arrays as named arrays, and back: what a file can hold."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.types import ShapeError
+from fnn.types import Layer, Shape, ShapeError
 
 
 def named(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -84,6 +85,26 @@ def check_alike(
             lines.append(f"  {leaf}: expected {shown(a)}, got {shown(b)}")
     if lines:
         raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, mend]))
+
+
+def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
+    """Compare leaves with those that the network makes for examples of that shape, where it is known."""
+    if in_shape is None:
+        return
+    made = _made_by(net, tuple(in_shape))
+    expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
+    what, mend = f"the parameters of {net}", "Do pass the network that was trained."
+    # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
+    check_alike(name, what, named(expected), named(got), mend, width=False)
+    ours: Any = jax.tree.structure(expected)
+    theirs: Any = jax.tree.structure(got)
+    if ours != theirs:  # a layer without parameters more or less
+        raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {mend}")
+
+
+@functools.lru_cache(maxsize=128)
+def _made_by(net: Layer, in_shape: Shape) -> Any:
+    return jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
 
 
 def to_jax(name: str, array: Any) -> jax.Array:

@@ -1,11 +1,12 @@
 """What a run is made of: the network, the loss, the optimizer and the others, once the settings are known."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import optax
 
+from fnn.activations import Activation
 from fnn.losses import as_loss
 from fnn.types import Layer, Loss, Penalty
 
@@ -64,9 +65,11 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
     """A part of the run, which may be given as a function of the settings."""
     if thing is None or isinstance(thing, kind):
         return thing
-    if getattr(thing, "is_factory", False) or str(getattr(thing, "__module__", "")).startswith("optax."):
+    of_another_kind = isinstance(thing, (Layer, Loss, Penalty, Activation, optax.GradientTransformation))
+    optax_factory = not of_another_kind and str(getattr(thing, "__module__", "")).startswith("optax.")
+    if getattr(thing, "is_factory", False) or optax_factory:
         raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Do call it.")
-    if not callable(thing):
+    if of_another_kind or not callable(thing):
         raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Do pass one.")
     made = made_of(thing, settings)
     if not isinstance(made, kind):
@@ -75,6 +78,23 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
             "Do return one."
         )
     return made
+
+
+def check_readers(recipe: Recipe, names: Iterable[str]) -> None:
+    """Settings to be swept over that no part can read are a mistake: all members would be the same."""
+    loss_reads = _of_settings(recipe.loss) if not isinstance(recipe.loss, Loss) else False
+    fixed = (Layer, Penalty, optax.GradientTransformation, type(None))
+    if not loss_reads and all(isinstance(part, fixed) for part in (recipe.net, recipe.optimizer, recipe.penalty)):
+        for name in names:
+            raise ValueError(
+                f"over: expected a function that reads {name!r} as net, loss, optimizer or penalty, got none. "
+                f"Do write optimizer=lambda s: optax.sgd(s['lr']), say, or leave {name!r} out."
+            )
+
+
+def _of_settings(loss: Any) -> bool:
+    """Whether a loss that is a plain function takes the settings, and not outputs and targets."""
+    return len([p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]) == 1
 
 
 def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
@@ -90,6 +110,5 @@ def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
 def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
     if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
-        required = [p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]
-        loss = made_of(loss, settings) if len(required) == 1 else loss
+        loss = made_of(loss, settings) if _of_settings(loss) else loss
     return as_loss(loss)

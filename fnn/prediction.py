@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import checks, named_arrays
 from fnn.memory import free_bytes
 from fnn.streams import as_stream, inputs_dtype, is_stream, rechunked, warn_if_cut
 from fnn.types import Array, Layer, ShapeError
@@ -62,6 +62,7 @@ def predict(
     [5. 5.]
     """
     size = checks.whole_number("batch_size", batch_size, 1)
+    check_run(net, run)
     rows, size, chunks = _inputs(x, run_dtype(run), size)
     program = _program(net, reduce, combine)
     kept: Any = None
@@ -78,6 +79,19 @@ def predict(
         raise ValueError("x: expected at least one row, got a stream without any. Do pass rows.")
     kept.add(*before)
     return kept.result(device)
+
+
+def check_run(net: Any, run: Any) -> None:
+    """A network and what was trained with it."""
+    if not isinstance(net, Layer):
+        mend = "Do pass net(found.settings)." if callable(net) else "Do pass the network first."
+        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {mend}")
+    if hasattr(run, "member"):
+        raise TypeError("run: expected one run, got an ensemble. Do call its own predict(x), or pass its member(0).")
+    if not (hasattr(run, "params") and hasattr(run, "state")):
+        mend = "Do pass found.run." if hasattr(run, "run") else "Do pass the whole of it, not its parameters alone."
+        raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {mend}")
+    named_arrays.check_those_of(net, run.params, run.state, getattr(run, "in_shape", None), "run")
 
 
 def run_dtype(run: Any) -> Any:

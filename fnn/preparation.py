@@ -68,7 +68,7 @@ def asked_recipe(
         optimizer=optimizer,
         penalty=penalty,
         gradient=checks.gradient(gradient),
-        metrics=tuple(checks.metrics(metrics).items()),
+        metrics=tuple(checks.metrics(metrics, ("loss", "epoch")).items()),
         batch_size=None if batch_size is None else checks.whole_number("batch_size", batch_size, 1),
         shuffle=bool(shuffle),
         reduction=checks.one_of("reduction", reduction, ("mean", "sum")),

@@ -3,8 +3,9 @@
 Whatever yields `Segment`s may stand in the place of `segments`: another source of rows, larger than memory, say.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,14 @@ from fnn.train import LONGEST_HISTORY
 from fnn.types import Data, History, TrainState
 
 SEGMENT_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def nan_found_by_fnn() -> Iterator[None]:
+    """JAX's own search (`jax_debug_nans`, `jax_debug_infs`) left aside: histories have nan where nothing has been yet,
+    and what becomes nan or inf is found, and told with epoch, step and row, anyway."""
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 class Segment(NamedTuple):

@@ -21,11 +21,12 @@ from fnn import checks, resume
 from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
 from fnn.endings import warn_of_mix_up
 from fnn.members import Members, Shared
-from fnn.parts import Recipe, given, given_loss
+from fnn.parts import Recipe, check_readers, given, given_loss
 from fnn.points import points_of, traced_and_static
 from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
 from fnn.programs import NUMBERS
 from fnn.progress import shown_members
+from fnn.segments import nan_found_by_fnn
 from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
 
 # arguments of `fit` that all members share
@@ -165,6 +166,7 @@ def _group(
     recipe = asked_recipe(
         net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **arguments
     )
+    check_readers(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jnp.asarray(tasks[0].key))
     asked = Asked(recipe, numbers, data, key, None, None)
@@ -302,6 +304,10 @@ class Figures:
             for row, place in enumerate(places):
                 columns[name][place] = values[row, epoch[row]] if epoch[row] >= 0 else np.nan
 
+    def begun(self) -> np.ndarray:
+        """Which members have run; all, where there was nothing to run."""
+        return (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+
     def scores(self) -> np.ndarray:
         """Smaller is better; what diverged, or has not run, is inf."""
         values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
@@ -333,7 +339,8 @@ def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = Fa
 
 def on_device(run: Run) -> Run:
     """A run as `fit` returns it."""
-    params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
+    with nan_found_by_fnn():
+        params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
     return run._replace(params=params, state=state, train_state=train_state)
 
 

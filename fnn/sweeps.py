@@ -169,6 +169,7 @@ def sweep(
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
     interrupted("sweep", names, figures, how)
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
+    best = best if best >= 0 and figures.begun()[best] else -1
     table = columns | figures.columns
     runs = {member: on_device(runs[member]) for member in sorted(runs)}
     return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)

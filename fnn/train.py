@@ -15,7 +15,7 @@ import optax
 from jax import lax
 
 from fnn import checks
-from fnn.batches import Batch, count, filled, metric_sums, nth, room, sizes, whole
+from fnn.batches import Batch, arrays, count, filled, metric_sums, nth, room, sizes, whole
 from fnn.early_stopping import end_epoch
 from fnn.gradients import autodiff
 from fnn.loops import kept_whole
@@ -90,8 +90,10 @@ def trainer(
     >>> print(end.params[0]["w"].ravel().round(4), history.loss.shape)
     [3. 3. 3. 3.] (4, 30)
     """
+    measured = tuple(checks.metrics(metrics, ("loss", "epoch")).items())
     mode = checks.monitored(monitor, mode, None, metrics, True)
-    measured = tuple((metrics or {}).items())
+    batch_size = None if batch_size is None else checks.whole_number("batch_size", batch_size, 1)
+    reduction = checks.one_of("reduction", reduction, ("mean", "sum"))
     return from_recipe(
         Recipe(net, loss, optimizer, penalty, gradient, measured, batch_size, shuffle, reduction, monitor, mode)
     )
@@ -102,10 +104,11 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
-        return start(parts(recipe, settings), key, data, settings, params, state)
+        key = checks.key(key) if isinstance(key, int) else key
+        return start(parts(recipe, settings), key, arrays(data), settings, params, state)
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:
-        made = parts(recipe, train_state.settings)
+        made, data = parts(recipe, train_state.settings), arrays(data)
         places = epochs if isinstance(epochs, int) else longest
         history = blank_history(places + 1, train_state.params, made.metrics, data.validation is not None)
 

@@ -166,11 +166,20 @@ def test_as_layer_leaves_layers_as_they_are_and_lifts_functions():
     assert str(fnn.as_layer(fnn.relu)) == "relu"
 
 
-@pytest.mark.parametrize("thing, name", [(3, "int"), ("relu", "str"), (None, "NoneType"), ([fnn.relu], "tuple")])
-def test_what_is_no_layer_raises(thing, name):
-    with pytest.raises(
-        TypeError, match=rf"layer: expected a layer or a function, got {name} .* Do write dense\(10\)\."
-    ):
+@pytest.mark.parametrize(
+    "thing, name, mend",
+    [
+        (3, "int", r"dense\(10\)"),
+        ("relu", "str", r"dense\(10\)"),
+        (None, "NoneType", r"dense\(10\)"),
+        ([fnn.relu], "tuple", r"serial\(\*layers\)"),
+        (np.sin, "ufunc", "jnp.sin"),
+        (fnn.losses.squared_error, "Loss", r"dense\(10\)"),
+        (fnn.penalties.l2(0.1), "Penalty", r"dense\(10\)"),
+    ],
+)
+def test_what_is_no_layer_raises(thing, name, mend):
+    with pytest.raises(TypeError, match=rf"layer: expected a layer or a function, got {name} .* Do write {mend}\."):
         fnn.serial(fnn.dense(3), thing)
 
 
