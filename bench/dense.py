@@ -1,8 +1,8 @@
 """How near is a training step of a dense network to its own matrix products, and how does it compare?
 
 784-512-512-10, relu, batches of 128, float32, momentum. fnn shuffles, fetches the rows of a batch and guards against
-non-finite values; the peers train on one batch that they hold. PyTorch has a thread a core. The bound is the matrix
-products of a step, timed alone.
+non-finite values; the peers train on one batch that they hold. PyTorch has a thread a core. The bounds are the
+matrix products of a step and the update of its parameters, each timed alone.
 
 On a GPU a second table: 4 layers of 8,192, batches of 8,192, bfloat16 products with float32 parameters, beside the
 rate of one bfloat16 product of 8,192³.

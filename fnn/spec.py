@@ -43,7 +43,7 @@ def _show(value: Any) -> str:
 
 
 def factory(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn a function that makes a layer, a loss, or any named tuple with a `spec`, into a factory.
+    """Turn a function that makes a layer, a loss, or anything else with a `spec`, into a factory.
 
     The result of equal arguments is one object, its `spec` (a loss's `name`) is filled in, and a factory that was
     handed on without being called is recognised. Arguments that cannot be remembered (arrays, traced settings) make a

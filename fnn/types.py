@@ -1,6 +1,6 @@
 """The abstractions, all of them: a layer, a loss, a penalty, a training run, and the data and states they pass around.
 
-Each is a named tuple of pure functions, as an optax optimizer is. Who has understood one has understood all.
+Each is a few pure functions under names, as an optax optimizer is. Who has understood one has understood all.
 """
 
 import csv
