@@ -82,7 +82,7 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
 
 def check_readers(recipe: Recipe, names: Iterable[str]) -> None:
     """Settings to be swept over that no part can read are a mistake: all members would be the same."""
-    loss_reads = _of_settings(recipe.loss) if not isinstance(recipe.loss, Loss) else False
+    loss_reads = takes_settings(recipe.loss) if not isinstance(recipe.loss, Loss) else False
     fixed = (Layer, Penalty, optax.GradientTransformation, type(None))
     if not loss_reads and all(isinstance(part, fixed) for part in (recipe.net, recipe.optimizer, recipe.penalty)):
         for name in names:
@@ -92,9 +92,9 @@ def check_readers(recipe: Recipe, names: Iterable[str]) -> None:
             )
 
 
-def _of_settings(loss: Any) -> bool:
-    """Whether a loss that is a plain function takes the settings, and not outputs and targets."""
-    return len([p for p in inspect.signature(loss).parameters.values() if p.default is p.empty]) == 1
+def takes_settings(function: Any) -> bool:
+    """Whether a plain function takes the settings, and not, as a loss, outputs and targets."""
+    return len([p for p in inspect.signature(function).parameters.values() if p.default is p.empty]) == 1
 
 
 def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
@@ -110,5 +110,5 @@ def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
 def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
     if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
-        loss = made_of(loss, settings) if _of_settings(loss) else loss
+        loss = made_of(loss, settings) if takes_settings(loss) else loss
     return as_loss(loss)

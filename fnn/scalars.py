@@ -16,7 +16,7 @@ def told(value: Any) -> str:
     '2.5'
     """
     if isinstance(value, jax.core.Tracer):
-        return "a traced setting (whole numbers are given as they are where all of them are whole: 8, not 8.0)"
+        return "a traced setting (whole numbers alone in `over` are not traced: 8, not 8.0)"
     return repr(value)
 
 

@@ -22,9 +22,6 @@ SEGMENT_SECONDS = 0.5
 def nan_found_by_fnn() -> Iterator[None]:
     """JAX's own search (`jax_debug_nans`, `jax_debug_infs`) left aside: histories have nan where nothing has been yet,
     and what becomes nan or inf is found, and told with epoch, step and row, anyway."""
-    if not (jax.config.jax_debug_nans or jax.config.jax_debug_infs):  # type: ignore[attr-defined]
-        yield  # to set them, be it to what they are, would make JAX trace again what it has traced
-        return
     with jax.debug_nans(False), jax.debug_infs(False):
         yield
 

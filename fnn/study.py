@@ -6,7 +6,6 @@ size), so each combination of these is a group of its own.
 """
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from fnn import checks, resume
 from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
 from fnn.endings import warn_of_mix_up
 from fnn.members import Members, Shared
-from fnn.parts import Recipe, check_readers, given, given_loss
+from fnn.parts import Recipe, check_readers, given, given_loss, takes_settings
 from fnn.points import points_of, traced_and_static
 from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
 from fnn.programs import NUMBERS
@@ -166,11 +165,11 @@ def _group(
     recipe = asked_recipe(
         net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **arguments
     )
-    check_readers(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jnp.asarray(tasks[0].key))
     asked = Asked(recipe, numbers, data, key, None, None)
     ready = made_ready(asked, alone=several)  # else an error of the last group would come after the first has trained
+    check_readers(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
         about = resume.description(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
@@ -191,7 +190,7 @@ def _bound(thing: Any, same: dict[str, Any]) -> Any:
     fixed = isinstance(thing, (Layer, Loss, Penalty, optax.GradientTransformation)) or not callable(thing)
     if fixed or not same or getattr(thing, "is_factory", False):
         return thing
-    if len([p for p in inspect.signature(thing).parameters.values() if p.default is p.empty]) != 1:
+    if not takes_settings(thing):
         return thing  # a loss, written as a plain function
     return lambda settings: thing({**settings, **same})
 
