@@ -56,13 +56,10 @@ def outcomes(first: int, count: int, children: int = 1) -> list[dict[str, Any]]:
 
 def _of_a_child(first: int, count: int) -> Iterator[dict[str, Any]]:
     """The results of one child, until it has ended; the last may be its death."""
-    command = [sys.executable, "-m", "tests.fuzz.child", str(first), str(count)]
-    # with what users have: the tests' own XLA_FLAGS leave out what kills
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_ENABLE_X64")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+    command = _command("tests.fuzz.child", str(first), str(count))
     with (
         tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, cwd=ROOT, env=environment) as child,
+        subprocess.Popen(**command, stdout=subprocess.PIPE, stderr=said, text=True) as child,
     ):
         under_way, hangs = first, False
 
@@ -91,6 +88,19 @@ def _of_a_child(first: int, count: int) -> Iterator[dict[str, Any]]:
             lines = said.read().strip().splitlines()
             fatal = [line for line in lines if "Check failed" in line] or lines[-1:]
             yield {"seed": under_way, "outcome": "hangs" if hangs else "dies", "error": f"exit status {code}: {fatal}"}
+
+
+def _command(module: str, *arguments: str) -> dict[str, Any]:
+    """How to start a module in a process with what users have: the tests' own XLA_FLAGS leave out what kills."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_ENABLE_X64")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+    return {"args": [sys.executable, "-m", module, *arguments], "cwd": ROOT, "env": environment}
+
+
+def output_of(module: str, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, output and errors of a module that runs in a child."""
+    done = subprocess.run(**_command(module, *arguments), capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 def failures(ended: list[dict[str, Any]]) -> list[str]:
