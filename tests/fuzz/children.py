@@ -1,5 +1,7 @@
 """Runs programs of the fuzzer in child processes, so that one that ends its process is a result like the others.
 
+`python -m tests.fuzz.children FIRST COUNT CHILDREN` prints what is wrong as it comes, and figures now and then.
+
 A child runs some dozens of programs, one after another. When it dies the program under way is written down, and a
 fresh child goes on with the next one.
 """
@@ -12,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,16 @@ A_PROGRAM = 300.0  # seconds after which a program is held to hang
 FAILURES = ("dies", "hangs", "raises", "differs")
 
 
-def outcomes(first: int, count: int, children: int = 1) -> list[dict[str, Any]]:
+def outcomes(
+    first: int, count: int, children: int = 1, show: Callable[[list[dict[str, Any]]], None] = lambda ended: None
+) -> list[dict[str, Any]]:
     """How the programs `first`, `first + 1`, … end, a dict each, by seed.
 
     Args:
         first: the first seed.
         count: how many programs.
         children: how many processes at a time.
+        show: called with all that have ended so far, after each.
     """
     todo: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
     for start in range(first, first + count, A_CHILD):
@@ -44,6 +49,7 @@ def outcomes(first: int, count: int, children: int = 1) -> list[dict[str, Any]]:
             while number > 0:
                 for result in _of_a_child(start, number):
                     ended.append(result)
+                    show(list(ended))
                     start, number = result["seed"] + 1, start + number - result["seed"] - 1
 
     threads = [threading.Thread(target=work) for _ in range(children)]
@@ -123,3 +129,16 @@ def figures(ended: list[dict[str, Any]]) -> str:
         f"{len(ended)} programs: {dict(counts)}; {whole} made one function; furthest apart {apart:.1e}; "
         f"{seconds:.0f} s of CPU"
     )
+
+
+def _shown(ended: list[dict[str, Any]]) -> None:
+    for line in failures(ended[-1:]):
+        print(line, flush=True)
+    if len(ended) % A_CHILD == 0:
+        print(figures(ended), flush=True)
+
+
+if __name__ == "__main__":
+    all_ended = outcomes(*map(int, sys.argv[1:]), show=_shown)
+    print(figures(all_ended))
+    sys.exit(bool(failures(all_ended)))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import fnn
+from tests.fuzz.plain import OPTIONS
 from tests.fuzz.programs import Program, Table
 
 
@@ -183,7 +184,7 @@ def _trainer(p: Program) -> fnn.Trainer:
 
 def _data(m: Member) -> fnn.Data:
     train, validation = (None if table is None else fnn.Part(*table) for table in (m.train, m.validation))
-    return jax.tree.map(jnp.asarray, fnn.Data(train, validation))
+    return jax.tree.map(jax.device_put, fnn.Data(train, validation))
 
 
 def _numbers(p: Program, m: Member) -> dict[str, Any]:
@@ -198,34 +199,33 @@ def _of_state(end: Any, history: fnn.History) -> Found:
     return Found((end.params, end.state), best, history)
 
 
+def _begun(p: Program, m: Member, training: fnn.Trainer, data: Any) -> Any:
+    """The first state; what draws it is compiled as plainly as XLA can."""
+    return jax.jit(training.init, compiler_options=OPTIONS)(jax.random.key(m.key), data, _numbers(p, m))
+
+
 def _jitted(p: Program, members: list[Member]) -> list[Found]:
     (m,), training = members, _trainer(p)
-
-    def whole(key: Any, data: Any, settings: Any) -> Any:
-        return training.run(training.init(key, data, settings), data, p.epochs)
-
-    return [_of_state(*jax.jit(whole)(jax.random.key(m.key), _data(m), _numbers(p, m)))]
+    data = _data(m)
+    start = _begun(p, m, training, data)
+    return [_of_state(*jax.jit(lambda state, data: training.run(state, data, p.epochs))(start, data))]
 
 
 def _closed_over(p: Program, members: list[Member]) -> list[Found]:
     """Rows, key and settings are constants of the program."""
     (m,), training = members, _trainer(p)
-    start = training.init(jax.random.key(m.key), _data(m), _numbers(p, m))
     data = _data(m)
+    start = _begun(p, m, training, data)
     return [_of_state(*jax.jit(lambda: training.run(start, data, p.epochs))())]
 
 
 def _vmapped(p: Program, members: list[Member]) -> list[Found]:
     training, data = _trainer(p), _data(members[0])
-
-    def whole(key: Any, settings: Any) -> Any:
-        return training.run(training.init(key, data, settings), data, p.epochs)
-
-    keys = jnp.stack([jax.random.key(m.key) for m in members])
-    settings = {
-        name: jnp.stack([jnp.float32(_numbers(p, m)[name]) for m in members]) for name in _numbers(p, members[0])
-    }
-    ends = jax.jit(jax.vmap(whole))(keys, settings)
+    init = jax.jit(jax.vmap(lambda seed, s: training.init(jax.random.key(seed), data, s)), compiler_options=OPTIONS)
+    settings = jax.tree.map(lambda *numbers: np.array(numbers, "float32"), *[_numbers(p, m) for m in members])
+    starts = init(np.array([m.key for m in members]), settings)
+    ends = jax.jit(jax.vmap(lambda state: training.run(state, data, p.epochs)))(starts)
+    ends = jax.tree.map(np.asarray, ends)
     return [_of_state(*jax.tree.map(lambda a, i=i: a[i], ends)) for i in range(len(members))]
 
 
@@ -252,7 +252,7 @@ def _pieces(p: Program, members: list[Member]) -> list[Found]:
     """So many steps at a time, the state handed on."""
     (m,), training = members, _trainer(p)
     data = _data(m)
-    state = jax.jit(training.init)(jax.random.key(m.key), data, _numbers(p, m))
+    state = _begun(p, m, training, data)
     run = jax.jit(training.run, donate_argnums=0)
     rows: list[Any] = []
     while int(state.epoch) < p.epochs and bool(state.active):

@@ -52,6 +52,7 @@ class Plain:
         self.init = jax.jit(self._init, compiler_options=OPTIONS)
         self.step = jax.jit(self._step, static_argnames=("whole",), compiler_options=OPTIONS)
         self.judged = jax.jit(self._judged, compiler_options=OPTIONS)
+        self.said = jax.jit(self._said, compiler_options=OPTIONS)
 
     def _init(self, key: Any, settings: Any) -> Any:
         params, state, _ = self.program.net.init(key, self.program.train.x.shape[1:])
@@ -78,9 +79,12 @@ class Plain:
         metrics = {name: _sum(metric(y, t), w) for name, metric in p.metrics.items()}
         return Step(params, new_state, optimizer, total, count, metrics, finite)
 
+    def _said(self, params: Any, state: Any, x: Any) -> Any:
+        return self.program.net.forward(params, state, x, None, False)[0]
+
     def _judged(self, params: Any, state: Any, rows: Table) -> dict[str, Any]:
         p = self.program
-        y = p.net.forward(params, state, rows.x, None, False)[0]
+        y = self._said(params, state, rows.x)
         values = {"loss": p.loss(y, rows.t), **{name: metric(y, rows.t) for name, metric in p.metrics.items()}}
         sums = {name: _sum(value, rows.weight) for name, value in values.items()}
         return sums | {"weight": rows.weight.sum()}
@@ -159,7 +163,7 @@ class Plain:
 
     def outputs(self, moment: Moment, x: Any) -> np.ndarray:
         """What the network says after the last step."""
-        return np.asarray(self.program.net.forward(moment.params, moment.state, jnp.asarray(x), None, False)[0])
+        return np.asarray(self.said(moment.params, moment.state, x))
 
 
 _order = jax.jit(epoch_order, static_argnames=("rows",))
