@@ -14,8 +14,10 @@ from jax import lax
 from fnn import checks
 from fnn.batches import Batch
 from fnn.buffers import Buffer, Plan, ahead, buffers
+from fnn.cache import programs
 from fnn.early_stopping import end_epoch
 from fnn.parts import Recipe, given, given_loss, parts
+from fnn.programs import freeze, shape_of
 from fnn.segments import SEGMENT_SECONDS, Segment
 from fnn.state import blank_history, dtype_of, largest
 from fnn.streams import as_stream
@@ -73,10 +75,13 @@ def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
     return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
 
 
-@functools.lru_cache(maxsize=128)
-def _compiled(recipe: Recipe) -> Callable[..., Any]:
-    """Compiled once for each shape of buffer. The state is donated, the buffer is not."""
-    return jax.jit(part_runner(recipe), donate_argnums=0)
+def _program(recipe: Recipe, *arguments: Any) -> Callable[..., Any]:
+    """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
+    if recipe.identity is None:  # nothing is known of it: nothing is remembered
+        return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
+    key = "stream", recipe, shape_of(arguments)
+    make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
+    return programs.get(key, make, lambda made: made[2])[0]
 
 
 def stream_segments(
@@ -122,7 +127,7 @@ def stream_segments(
     [[3.]] 20
     """
     plan = _planned(recipe, source, buffer_rows, state)
-    run_part = _compiled(recipe._replace(shuffle=False))  # the host shuffles
+    one_order = recipe._replace(shuffle=False)  # the host shuffles
     done, step, steps = int(state.epoch), int(state.step), 0
     if done >= epochs or not bool(state.active):
         return
@@ -131,7 +136,8 @@ def stream_segments(
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
             epoch, step = int(state.epoch), int(state.step)
             if steps == 0:
-                state, row, _ = run_part(state, buffer, validation, 0)  # compiles, and runs nothing
+                run_part = _program(one_order, state, buffer, validation, np.int32(0))
+                state, row, _ = run_part(state, buffer, validation, np.int32(0))  # compiles, and runs nothing
                 none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
                 weights = sum(a.size for a in jax.tree.leaves(state.params))
                 seconds_a_step = 1e-5 + 6 * weights * plan.batch_size / 2e9  # a guess, measured from here
@@ -139,7 +145,7 @@ def stream_segments(
                 yield Segment(state, none, 0.0)
             while step < end and bool(state.active):
                 begun = time.perf_counter()
-                state, row, ended = run_part(state, buffer, validation, steps)
+                state, row, ended = run_part(state, buffer, validation, np.int32(steps))
                 reached = end if bool(ended) else int(state.step)  # waits for the end
                 elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
                 steps, step = max(1, int(seconds * taken / elapsed)), reached
