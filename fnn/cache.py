@@ -109,7 +109,9 @@ def memoise(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def remember(*arguments: Any) -> Any:
-        return programs.get((function, arguments), lambda: function(*arguments), lambda value: getattr(value, "bytes", 0))
+        return programs.get(
+            (function, arguments), lambda: function(*arguments), lambda value: getattr(value, "bytes", 0)
+        )
 
     return remember
 

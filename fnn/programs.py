@@ -183,9 +183,7 @@ def compile_ahead(made: Program, arguments: tuple[Any, ...], data: Any) -> None:
     made.compiled = True
 
 
-def identify(
-    recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None
-) -> tuple[Recipe, dict[str, Any]]:
+def identify(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> tuple[Recipe, dict[str, Any]]:
     """The recipe, known by what its parts compute now; and the settings for it.
 
     Two recipes of one identity have the same program. The optimizer becomes a function of the settings that takes its

@@ -87,7 +87,14 @@ def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) ->
         return jax.tree.unflatten(structure, leaves)
 
     identity = Identity(whole, None if exact else closed)
-    return Traced(hashlib.sha256(text.encode()).hexdigest(), exact, tuple(numbers), call, identity, any(rule in whole for rule in RULES))
+    return Traced(
+        hashlib.sha256(text.encode()).hexdigest(),
+        exact,
+        tuple(numbers),
+        call,
+        identity,
+        any(rule in whole for rule in RULES),
+    )
 
 
 def _is_number(value: Any) -> bool:

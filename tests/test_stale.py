@@ -111,7 +111,9 @@ def recipe_of(made):
     asked = {"net": NET, "loss": SQUARES, "optimizer": optax.sgd(0.01), "gradient": fnn.autodiff, **made}
     metrics = tuple(asked.get("metrics", {}).items())
     parts = asked["net"], asked["loss"], asked["optimizer"], asked.get("penalty"), asked["gradient"]
-    recipe, numbers = identify(Recipe(*parts, metrics, None, True, "mean"), {}, fnn.Part(jnp.asarray(X), jnp.asarray(T)))
+    recipe, numbers = identify(
+        Recipe(*parts, metrics, None, True, "mean"), {}, fnn.Part(jnp.asarray(X), jnp.asarray(T))
+    )
     return recipe, numbers["optimizer"].tolist()
 
 
