@@ -41,8 +41,8 @@ def _is_constant(thing: Any, seen: set[int]) -> bool:
         return _from_libraries(type(thing)) and all(_is_constant(part, seen) for part in thing)
     if isinstance(thing, type):
         return _from_libraries(thing)
-    if isinstance(thing, (types.BuiltinFunctionType, np.ufunc)):
-        return getattr(thing, "__self__", None) is None or isinstance(thing.__self__, types.ModuleType)
+    if isinstance(thing, (types.BuiltinFunctionType, np.ufunc)):  # a method of an object is none
+        return isinstance(getattr(thing, "__self__", None), (types.ModuleType, type(None)))
     if isinstance(thing, functools.partial):
         return all(_is_constant(part, seen) for part in (thing.func, thing.args, tuple(thing.keywords.items())))
     if isinstance(thing, jax.custom_jvp):

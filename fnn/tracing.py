@@ -174,7 +174,7 @@ def _text(value: Any) -> str:
 
 def _digest(array: Any) -> str:
     """SHA-256 of the numbers, without a copy of them."""
-    flat = np.ascontiguousarray(array).reshape(-1)
+    flat: Any = np.ascontiguousarray(array).reshape(-1)
     return hashlib.sha256(flat.view(np.uint8) if flat.size else b"").hexdigest()
 
 

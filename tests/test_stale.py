@@ -1,4 +1,4 @@
-"""What a function reads when it is called is part of what it computes: what has changed counts from the next call on."""
+"""What a function reads when it is called is part of what it computes: a change counts from the next call on."""
 
 import itertools
 
@@ -92,7 +92,7 @@ KINDS = {
     "network": lambda read: {"net": lambda s: fnn.serial(fnn.dense(1, weight_init=0.3 * float(read())))},
     "layer": lambda read: {"net": fnn.serial(scaled_layer(read), fnn.dense(1))},
     "function in a network": lambda read: {"net": fnn.serial(lambda x: read() * x, fnn.dense(1))},
-    "initial weights": lambda read: {"net": fnn.serial(fnn.dense(1, weight_init=lambda k, s, d: jnp.full(s, read(), d)))},
+    "initial weights": lambda read: {"net": fnn.dense(1, weight_init=lambda k, s, d: jnp.full(s, read(), d))},
     "optimizer": lambda read: {"optimizer": lambda s: optax.sgd(0.01 * float(read()))},
     "update": lambda read: {"optimizer": optax.stateless(lambda g, p: jax.tree.map(lambda a: -0.01 * read() * a, g))},
     "schedule": lambda read: {"optimizer": optax.sgd(lambda step: 0.01 * read() / (1.0 + step))},
