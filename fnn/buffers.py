@@ -132,7 +132,7 @@ def _gathered(plan: Plan, epochs: Iterable[int]) -> Generator[Gathered, None, No
             while done < len(chunk[0]):
                 if filled == room:  # there is a row beyond it, so it is not the last
                     rows = room
-                    check = check_sum(stage, check)
+                    check = check_sum([kept[:filled] for kept in stage], check)  # it may have room for more
                     yield Gathered(stage, room, Seen(epoch, index, (index + 1) * room, check), filled)
                     index, filled = index + 1, 0
                 n = min(room - filled, len(chunk[0]) - done)
