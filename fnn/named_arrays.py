@@ -35,6 +35,35 @@ def named(tree: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def is_key(leaf: Any) -> bool:
+    """Whether it holds typed keys, as `jax.random.key` makes, or is their shape and dtype."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def without_keys(tree: Any) -> Any:
+    """The tree with the numbers of typed keys in their place, which a file can hold; so too of shapes and dtypes.
+
+    >>> import jax
+    >>> from fnn.named_arrays import with_keys, without_keys
+    >>> tree = {"noise": jax.random.key(7)}
+    >>> print(without_keys(tree), with_keys(without_keys(tree), tree) == tree)
+    {'noise': Array([0, 7], dtype=uint32)} True
+    """
+
+    def numbers(leaf: Any) -> Any:
+        if not is_key(leaf):
+            return leaf
+        of_shapes = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.eval_shape(jax.random.key_data, leaf) if of_shapes else jax.random.key_data(leaf)
+
+    return jax.tree.map(numbers, tree)
+
+
+def with_keys(tree: Any, like: Any) -> Any:
+    """`without_keys` backwards: typed keys again where `like` has them."""
+    return jax.tree.map(lambda a, b: jax.random.wrap_key_data(a, dtype=b.dtype) if is_key(b) else a, tree, like)
+
+
 def _key(step: Any) -> str:
     return escaped(next(getattr(step, kind) for kind in ("name", "idx", "key") if hasattr(step, kind)))
 

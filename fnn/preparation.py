@@ -14,7 +14,7 @@ from fnn.data import held_rows
 from fnn.gradients import autodiff
 from fnn.parts import Recipe, given, given_loss
 from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
-from fnn.streams import Stream, checked
+from fnn.streams import Stream, checked, inputs_dtype, targets_dtype
 from fnn.train import from_recipe
 from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
 
@@ -121,7 +121,8 @@ def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if len(chunk[0]):
             x, t, _ = checked(f"data, chunk {number}", chunk, dtype)
-            train = Part(checks.on_device(x[:1]), checks.on_device(t[:1]), checks.on_device(np.ones(1, dtype)))
+            x, t = x[:1].astype(inputs_dtype(x.dtype, dtype)), t[:1].astype(targets_dtype(t.dtype, dtype))
+            train = Part(checks.on_device(x), checks.on_device(t), checks.on_device(np.ones(1, dtype)))
             break
     else:
         raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
