@@ -1,0 +1,91 @@
+"""What rounding alone does to a result: the program evaluated again with an ulp added to each number it computes.
+
+Rounding is measured where it arises, in the terms that are summed, and not guessed from the size of the sum: where the
+terms cancel (a bias before a batch_norm, targets that equal the outputs) all of the sum may be rounding.
+The idea is that of Monte Carlo arithmetic: Parker 1997, "Monte Carlo Arithmetic", UCLA CSD-970002.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.types import Array
+from fnn.walks import Walk, bind, is_float
+
+WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts
+# what moves or picks numbers, and so rounds none
+_EXACT = frozenset(
+    (
+        *("reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice", "rev", "pad", "concatenate"),
+        *("dynamic_slice", "dynamic_update_slice", "gather", "scatter", "split", "stack", "copy", "copy_p", "neg"),
+        *("max", "min", "abs", "sign", "clamp", "reduce_max", "reduce_min", "sort", "cummax", "cummin", "select_n"),
+        *("floor", "ceil", "round", "stop_gradient", "optimization_barrier", "real", "imag", "top_k", "iota"),
+        *("reduce_window_max", "reduce_window_min", "select_and_gather_add", "reduce_precision"),
+    )
+)
+
+
+def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callable[..., Any]:
+    """`function` with every number that it computes, and every number that it is given, moved by `amount` ulps.
+
+    Up or down by chance; the same number always the same way, so that what is equal stays equal. 0 changes no bit.
+
+    Args:
+        function: of pytrees of arrays.
+        amount, seed: numbers, which may be traced.
+
+    >>> from fnn.rounding import with_rounding
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([1.25, -0.3])
+    >>> print(with_rounding(lambda x: (x + 1e6) - 1e6, 0.0, 0)(x))
+    [ 1.25  -0.3125]
+    >>> off = with_rounding(lambda x: (x + 1e6) - 1e6, 1.0, 0)(x) - x
+    >>> print(bool((abs(off) > 0.05).all()))
+    True
+    """
+
+    def moved(*arguments: Any) -> Any:
+        traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        walk = _Rounding(amount, jnp.asarray(seed, jnp.uint32))
+        given = [walk.round(a) for a in jax.tree.leaves(arguments)]
+        return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
+
+    return moved
+
+
+class _Rounding(Walk):
+    """Evaluates a program, and moves what is computed."""
+
+    def __init__(self, amount: Any, seed: Array) -> None:
+        self.amount, self.seed = amount, seed
+
+    def inner(self) -> "_Rounding":
+        return _Rounding(self.amount, self.seed)
+
+    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        outputs = bind(equation, inputs)
+        exact = equation.primitive.name in _EXACT or not inputs
+        return outputs if exact else [*map(self.round, outputs)]
+
+    def round(self, value: Any) -> Any:
+        known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
+        return _moved(value, self.amount, self.seed) if known else value
+
+
+@jax.jit
+def _moved(value: Array, amount: Any, seed: Array) -> Array:
+    bits = lax.bitcast_convert_type(jnp.abs(value), _BITS[value.dtype.itemsize])
+    if value.dtype.itemsize == 8:
+        bits = bits ^ (bits >> 32)
+    bits = (bits.astype(jnp.uint32) ^ seed) * jnp.uint32(2654435761)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(2246822519)
+    ulp = (jnp.asarray(amount, jnp.float32) * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
+    other = value * jnp.where(bits >> 31 == 1, 1 + ulp, 1 - ulp)
+    whole = (value == jnp.round(value)) & (jnp.abs(value) <= WHOLE)
+    return jnp.where(whole, value, other)
+
+
+_BITS = {8: jnp.uint64, 4: jnp.uint32, 2: jnp.uint16}
