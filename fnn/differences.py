@@ -47,7 +47,8 @@ def numerical_gradient(
     def by(i: int, k: Array, params: Params) -> Array:
         unit = (jnp.arange(leaves[i].size, dtype=k.dtype) == k).astype(leaves[i].dtype).reshape(leaves[i].shape)
         moves = [unit if j == i else jnp.zeros_like(leaf) for j, leaf in enumerate(leaves)]
-        return difference(function, params, jax.tree.unflatten(tree, moves), order, step).slope
+        sizes = usual_size(leaves[i]), jnp.abs(leaves[i].ravel()[k])
+        return difference(function, params, jax.tree.unflatten(tree, moves), sizes, order, step).slope
 
     def every(params: Params) -> list[Array]:
         return [lax.map(lambda k, i=i: by(i, k, params), jnp.arange(leaf.size)) for i, leaf in enumerate(leaves)]
@@ -61,25 +62,29 @@ class Difference(NamedTuple):
 
     slope: Array
     error: Array  # as estimated; inf where every step crosses a kink
-    scale: Array  # the size of the numbers that move
 
 
 def difference(
-    function: Callable[[Any], Array], point: Any, direction: Any, order: int = 6, step: float | None = None
+    function: Callable[[Any], Array],
+    point: Any,
+    direction: Any,
+    sizes: tuple[Array, Array],
+    order: int = 6,
+    step: float | None = None,
 ) -> Difference:
     """The derivative of the sum of `function` along `direction`.
 
     Where the function has several values they are subtracted one by one and summed thereafter, so that a long sum costs
-    no digits. Without a given step, six are tried, from a share of the numbers that move downwards. The error of each
-    is estimated: by how far the next lower order is from it, or the next larger step, whichever is nearer; by how far
-    it is from a smaller step, beyond its rounding; and by what the rounding of the values costs. The step with the least is taken, of those that cross no kink if there are any.
-    So a function that bends sharply is followed, and rounding does not take over where it is flat. With a given step
-    the error is 0, and kinks are not looked for.
+    no digits. Without a given step, six are tried, from a share of `sizes` downwards: how large the numbers of the leaf
+    usually are, and the largest of those that move. The error of each is estimated: by how far the next lower order is
+    from it, or the next larger step, whichever is nearer; by how far it is from a smaller step, beyond its rounding;
+    and by what the rounding of the values costs. The step with the least is taken, of those that cross no kink if there
+    are any. So a function that bends sharply is followed, and rounding does not take over where it is flat. With a
+    given step the error is 0, and kinks are not looked for.
     """
     dtype = jnp.result_type(*jax.tree.leaves(point))
     offsets, factors, _ = STENCILS[order]
-    scale, smallest = _sizes(point, direction, dtype)
-    tried = jnp.full(1, step, dtype) if step is not None else _steps(scale, smallest, order)
+    tried = jnp.full(1, step, dtype) if step is not None else _steps(*(size.astype(dtype) for size in sizes), order)
     signed = jnp.asarray([s * o for o in offsets for s in (1, -1)], dtype)
 
     def moved(by: Array) -> Any:
@@ -95,7 +100,7 @@ def difference(
     apart = (values[:, ::2] - values[:, 1::2]).sum(-1)
     slopes = apart @ jnp.asarray(factors, values.dtype) / tried.astype(values.dtype)
     if step is not None:
-        return Difference(jnp.where(_lost(point, moved(tried[0]), direction), jnp.nan, slopes[0]), 0.0 * here[0], scale)
+        return Difference(jnp.where(_lost(point, moved(tried[0]), direction), jnp.nan, slopes[0]), 0.0 * here[0])
     crosses = (branches[:-1].reshape(len(tried), -1) != branches[-1]).any(-1)
     truncation = jnp.abs(slopes - apart @ jnp.asarray(LOWER[order], values.dtype) / tried.astype(values.dtype))
     neighbour = jnp.abs(jnp.diff(slopes, prepend=jnp.inf))
@@ -103,7 +108,7 @@ def difference(
     errors = jnp.maximum(jnp.minimum(truncation, neighbour), _beyond(slopes, 10 * rounding, crosses)) + rounding
     errors = jnp.where(jnp.isfinite(errors), errors, jnp.inf)
     best = jnp.argmin(jnp.where(crosses & ~crosses.all(), jnp.inf, errors))
-    return Difference(slopes[best], jnp.where(crosses.all(), jnp.inf, errors[best]), scale)
+    return Difference(slopes[best], jnp.where(crosses.all(), jnp.inf, errors[best]))
 
 
 def _beyond(slopes: Array, rounding: Array, crosses: Array) -> Array:
@@ -113,34 +118,22 @@ def _beyond(slopes: Array, rounding: Array, crosses: Array) -> Array:
     return jnp.where(later & jnp.isfinite(apart), apart, 0.0).max(1, initial=0.0)
 
 
-def _sizes(point: Any, direction: Any, dtype: Any) -> tuple[Array, Array]:
-    """(The largest, the smallest) size that a step is measured by: of the leaf that moves, and of what moves of it."""
-    zero = jnp.zeros((), dtype)
-    leaves = [*zip(jax.tree.leaves(point), jax.tree.leaves(direction), strict=True)]
-    moves = [jnp.abs(d).max(initial=0).astype(dtype) for _, d in leaves]
-    total = sum((jnp.where(m > 0, p.size, 0).astype(dtype) for (p, _), m in zip(leaves, moves, strict=True)), zero)
-    top = [jnp.where(m > 0, jnp.abs(p).max(initial=0), 0).astype(dtype) for (p, _), m in zip(leaves, moves, strict=True)]
-    largest = jnp.stack(top).max()
-    unit = jnp.where(largest > 0, largest, 1.0)  # so that squares of large and of tiny numbers exist
-    squares = [
-        jnp.where(m > 0, jnp.square(p.astype(dtype) / unit).sum(), 0.0).astype(dtype)
-        for (p, _), m in zip(leaves, moves, strict=True)
-    ]
-    usual = unit * jnp.sqrt(sum(squares, zero) / jnp.maximum(total, 1))
-    own = jnp.stack([jnp.abs(jnp.where(d != 0, p, 0)).max(initial=0).astype(dtype) for p, d in leaves]).max()
-    scale = jnp.maximum(usual, own)
-    scale = jnp.where(scale > 0, scale, 1.0)
-    return scale, jnp.where(own > 0, own, scale * jnp.where(usual > 0, NEAR, ALONE))
+def usual_size(leaf: Array) -> Array:
+    """How large the numbers of a leaf usually are: the root of their mean square."""
+    top = jnp.abs(leaf).max(initial=0)
+    unit = jnp.where(top > 0, top, 1)  # so that squares of large and of tiny numbers exist
+    return unit * jnp.sqrt(jnp.square(leaf / unit).mean()) if leaf.size else top
 
 
-def _steps(scale: Array, smallest: Array, order: int) -> Array:
+def _steps(usual: Array, own: Array, order: int) -> Array:
     """The steps that are tried, from the largest to the smallest: powers of two, which add to a number exactly."""
-    dtype = scale.dtype
+    dtype = own.dtype
+    scale = jnp.maximum(usual, own)
+    scale = jnp.where(scale > 0, scale, 1)
+    smallest = jnp.where(own > 0, own, scale * jnp.where(usual > 0, NEAR, ALONE))
     largest = scale * float(jnp.finfo(dtype).eps) ** STENCILS[order][2]
-    ratio = jnp.maximum(4.0, (256 * scale / smallest) ** (1 / (TRIED - 1)))
-    steps = largest / ratio ** jnp.arange(TRIED, dtype=dtype)
-    bits = jnp.finfo(dtype)
-    return lax.reduce_precision(steps, bits.nexp, 0)
+    ratio = jnp.maximum(4, (256 * (scale / smallest)) ** (1 / (TRIED - 1)))
+    return lax.reduce_precision(largest / ratio ** jnp.arange(TRIED, dtype=dtype), jnp.finfo(dtype).nexp, 0)
 
 
 def _lost(point: Any, moved: Any, direction: Any) -> Array:

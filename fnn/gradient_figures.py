@@ -1,8 +1,8 @@
 """The figures of a check of derivatives, as arrays with one number per leaf; and what they are worth."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,6 +10,7 @@ from fnn.slopes import LARGE, Plan, Slopes
 from fnn.types import Array
 
 AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2)}  # limits of the three, by bytes
+MATRIX = 100_000  # numbers of a matrix with a row per leaf
 NOISE = 8  # so many times what rounding was seen to do is still rounding
 COARSE = 0.1  # where the limit is more than this of a derivative, nothing can be told of it
 TINY = {8: 1e-270, 4: 1e-20}  # below it, by bytes, a complex step underflows
@@ -39,7 +40,7 @@ def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes) ->
     judged = auto.counts | exact.counts | numerical.counts
     wrong = auto.wrong | exact.wrong | numerical.wrong
     here = np.asarray(wanted.point) == 0
-    kink = _Leaves(jnp.asarray(wanted.leaf[here]), len(leaves)).least(along.kink[here])
+    kink = _Leaves(wanted.leaf[here], len(leaves)).least(along.kink[here])
     vanishes = shown.pop("vanishes")
     return shown | {
         "autodiff": auto.off,
@@ -58,12 +59,12 @@ def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes) ->
 
 def _by_autodiff(sizes: list[int], sampled: Sampled, agree: float) -> tuple[Judged, dict[str, Array]]:
     """All leaves as one long vector: a handful of kernels, whatever the network."""
-    each = _Leaves(jnp.asarray(np.repeat(np.arange(len(sizes)), sizes), jnp.int32), len(sizes))
+    each = _Leaves(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
     hand, auto, noise = sampled
     apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
-    off, top = jax.vmap(each.largest)(apart), jax.vmap(each.largest)(jnp.abs(auto))
-    rounding = NOISE * jax.vmap(each.largest)(jnp.where(jnp.isnan(noise), jnp.inf, noise))
-    known = jnp.isfinite(jax.vmap(each.total)(jnp.where(jnp.isfinite(auto), 0.0, jnp.inf)))
+    off, top = each.largest(apart), each.largest(jnp.abs(auto))
+    rounding = NOISE * each.largest(jnp.where(jnp.isnan(noise), jnp.inf, noise))
+    known = ~each.any(~jnp.isfinite(auto))
     spoilt = known & ~jnp.isfinite(off)  # by hand is no number, where autodiff has one
     limit = agree * top + rounding
     wrong = spoilt | (known & (off > limit))
@@ -72,7 +73,7 @@ def _by_autodiff(sizes: list[int], sampled: Sampled, agree: float) -> tuple[Judg
     share = off / jnp.where(top > 0, top, 1.0)
     counted = jnp.where(sharp | wrong, share, -jnp.inf).max(0)
     judged = Judged(jnp.where(jnp.isfinite(counted) | (counted > 0), counted, jnp.nan), sharp.any(0), wrong.any(0))
-    size = jax.vmap(each.largest)(jnp.where(jnp.isfinite(hand), jnp.abs(hand), jnp.inf))
+    size = each.largest(jnp.where(jnp.isfinite(hand), jnp.abs(hand), jnp.inf))
     zero = known & (jnp.maximum(size, top) <= rounding)
     leaf = jnp.arange(len(sizes))
     shown = _worst_number(sizes, each, hand[worst[each.of], _places(hand)], auto[worst[each.of], _places(hand)])
@@ -89,8 +90,7 @@ def _places(vectors: Array) -> Array:
 def _worst_number(sizes: list[int], each: "_Leaves", hand: Array, auto: Array) -> dict[str, Array]:
     """Where in its leaf by hand and autodiff are furthest apart, what they are there, and by what factor overall."""
     apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
-    place = _places(hand)
-    worst = -each.largest(jnp.where(apart == each.largest(apart)[each.of], -place, -hand.size))  # the first of them
+    worst = each.first(apart == each.largest(apart)[each.of])
     top = each.largest(jnp.abs(auto))
     unit = jnp.where((top > 0) & jnp.isfinite(top), top, 1.0)[each.of]  # so that no square underflows
     size = each.total(jnp.square(auto / unit))
@@ -117,7 +117,7 @@ def _by_itself(
     """
     dtype = along.by_hand.dtype
     count = len(sampled.by_hand)
-    each = _Leaves(jnp.asarray(wanted.point * len(leaves) + wanted.leaf), count * len(leaves))  # of each point
+    each = _Leaves(wanted.point * len(leaves) + wanted.leaf, count * len(leaves))  # of each point
     size = _norms([leaf.size for leaf in leaves], sampled.by_hand)
     many = np.asarray([leaf.size > LARGE for leaf in leaves])[wanted.leaf]
     usual = jnp.where(jnp.asarray(many | wanted.random), 0.5 * size[wanted.point, wanted.leaf], 0.0)
@@ -137,11 +137,13 @@ def _by_itself(
     exact_wrong = exact_known & ~against & ~(off_exact <= exact_limit)
     wrong = known & ~exact_known & ~beside & ~(off <= numerical_limit)
 
-    leaf = _Leaves(jnp.asarray(wanted.leaf), len(leaves))
+    order = np.argsort(wanted.leaf, kind="stable")  # those of a leaf together, whatever the point
+    leaf = _Leaves(wanted.leaf[order], len(leaves))
     top = jnp.where(top > 0, top, 1.0)
-    complex_step = _judged(leaf, off_exact / top, exact_known & (exact_limit <= COARSE * top), exact_wrong)
-    numerical = _judged(leaf, off / top, known & (rounding <= COARSE * top), wrong)
-    crossed = ~leaf.any(jnp.isfinite(along.error))
+    sharp = exact_known & (exact_limit <= COARSE * top)
+    complex_step = _judged(leaf, *(v[order] for v in (off_exact / top, sharp, exact_wrong)))
+    numerical = _judged(leaf, *(v[order] for v in (off / top, known & (rounding <= COARSE * top), wrong)))
+    crossed = ~leaf.any(jnp.isfinite(along.error)[order])
     return complex_step, numerical, crossed
 
 
@@ -153,33 +155,46 @@ def _judged(each: "_Leaves", off: Array, counts: Array, wrong: Array) -> Judged:
 
 def _norms(sizes: list[int], vectors: Array) -> Array:
     """The length of each leaf at each point."""
-    each = _Leaves(jnp.asarray(np.repeat(np.arange(len(sizes)), sizes), jnp.int32), len(sizes))
+    each = _Leaves(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
 
-    def norms(vector: Array) -> Array:
-        top = each.largest(jnp.abs(vector))
-        unit = jnp.where((top > 0) & jnp.isfinite(top), top, 1.0)
-        return unit * jnp.sqrt(each.total(jnp.square(vector / unit[each.of])))
-
-    return jax.vmap(norms)(vectors)
+    top = each.largest(jnp.abs(vectors))
+    unit = jnp.where((top > 0) & jnp.isfinite(top), top, 1.0)
+    return unit * jnp.sqrt(each.total(jnp.square(vectors / unit[..., each.of])))
 
 
-class _Leaves(NamedTuple):
-    """Reductions of a long vector, leaf by leaf."""
+class _Leaves:
+    """Reductions of long vectors (the last axis), leaf by leaf."""
 
-    of: Array  # the leaf that each number belongs to
-    leaves: int
+    def __init__(self, of: np.ndarray, leaves: int) -> None:
+        self.of = np.asarray(of)  # the leaf that each number belongs to, in order
+        ends = np.searchsorted(self.of, np.arange(leaves + 1))
+        self.spans = [slice(*span) for span in pairwise(ends)]
+        longest = int(np.diff(ends).max(initial=0))
+        # as rows of one matrix, which is quick to compile; a leaf at a time where that would take too much memory
+        self.rows = np.minimum(ends[:-1, None] + np.arange(longest), len(self.of) - 1)
+        self.real = np.arange(longest) < np.diff(ends)[:, None]
+
+    def reduced(self, values: Array, reduce: Any, none: Any) -> Array:
+        if self.rows.size <= MATRIX:
+            return reduce(jnp.where(self.real, values[..., self.rows], none), axis=-1)
+        return jnp.stack([reduce(values[..., span], axis=-1, initial=none) for span in self.spans], -1)
 
     def largest(self, values: Array) -> Array:
-        return jax.ops.segment_max(values, self.of, self.leaves)
+        return self.reduced(values, jnp.max, -jnp.inf)
 
     def least(self, values: Array) -> Array:
-        return jax.ops.segment_min(values, self.of, self.leaves)
+        return self.reduced(values, jnp.min, jnp.inf)
 
     def total(self, values: Array) -> Array:
-        return jax.ops.segment_sum(values, self.of, self.leaves)
+        return self.reduced(values, jnp.sum, 0.0)
 
     def any(self, values: Array) -> Array:
-        return self.largest(values.astype(jnp.int32)) > 0
+        return self.reduced(values, jnp.any, False)
+
+    def first(self, chosen: Array) -> Array:
+        """The place in the vector of the first that is chosen of each leaf."""
+        places = jnp.where(chosen, jnp.arange(len(self.of), dtype=jnp.int32), len(self.of) - 1)
+        return self.reduced(places, jnp.min, len(self.of) - 1)
 
     def normwise(self, difference: Array, value: Array) -> Array:
         """Largest difference over largest value; the difference itself where all values are 0; inf for nan."""

@@ -49,8 +49,10 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
 
     def moved(*arguments: Any) -> Any:
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        walk = _Rounding(amount, jnp.asarray(seed, jnp.uint32))
-        given = [walk.round(a) for a in jax.tree.leaves(arguments)]
+        widest = jnp.uint64 if jax.config.jax_enable_x64 else jnp.uint32
+        bits = jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(2654435768) + jnp.uint32(2654435769)  # odd
+        walk = _Rounding(jnp.asarray(amount, jnp.float32), bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1))
+        given = [walk.round_given(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 
     return moved
@@ -59,7 +61,7 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
 class _Rounding(Walk):
     """Evaluates a program, and moves what is computed."""
 
-    def __init__(self, amount: Any, seed: Array) -> None:
+    def __init__(self, amount: Any, seed: Any) -> None:
         self.amount, self.seed = amount, seed
 
     def inner(self) -> "_Rounding":
@@ -67,25 +69,29 @@ class _Rounding(Walk):
 
     def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
         outputs = bind(equation, inputs)
-        exact = equation.primitive.name in _EXACT or not inputs
+        exact = equation.primitive.name in _EXACT or not any(map(is_float, inputs))
         return outputs if exact else [*map(self.round, outputs)]
 
     def round(self, value: Any) -> Any:
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
         return _moved(value, self.amount, self.seed) if known else value
 
+    def round_given(self, value: Any) -> Any:
+        """Likewise, but for small whole numbers, which a program may compare with: masks, labels, counts."""
+        if not is_float(value):
+            return value
+        return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, self.round(value))
+
 
 @jax.jit
-def _moved(value: Array, amount: Any, seed: Array) -> Array:
-    bits = lax.bitcast_convert_type(jnp.abs(value), _BITS[value.dtype.itemsize])
-    if value.dtype.itemsize == 8:
-        bits = bits ^ (bits >> 32)
-    bits = (bits.astype(jnp.uint32) ^ seed) * jnp.uint32(2654435761)
-    bits = (bits ^ (bits >> 15)) * jnp.uint32(2246822519)
-    ulp = (jnp.asarray(amount, jnp.float32) * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
-    other = value * jnp.where(bits >> 31 == 1, 1 + ulp, 1 - ulp)
-    whole = (value == jnp.round(value)) & (jnp.abs(value) <= WHOLE)
-    return jnp.where(whole, value, other)
+def _moved(value: Array, amount: Array, seed: Array) -> Array:
+    """By the top bit of the number's bits times an even number: the sign does not matter then."""
+    unsigned = _BITS[value.dtype.itemsize]
+    even = (seed * 2).astype(jnp.uint64 if value.dtype.itemsize == 8 else jnp.uint32)
+    bits = lax.bitcast_convert_type(value, unsigned).astype(even.dtype)
+    bits = bits * (even << 16 if value.dtype.itemsize == 2 else even)
+    ulp = (amount * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
+    return value * jnp.where(bits >> (8 * bits.dtype.itemsize - 1) == 1, 1 + ulp, 1 - ulp)
 
 
 _BITS = {8: jnp.uint64, 4: jnp.uint32, 2: jnp.uint16}

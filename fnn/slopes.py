@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from fnn.complex_step import NotAnalytic, complex_step
-from fnn.differences import difference
+from fnn.differences import difference, usual_size
 from fnn.types import Array
 
 LARGE, DIRECTIONS = 256, 16  # a leaf with more numbers than this is looked at along so many random directions
@@ -60,6 +60,9 @@ def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array,
         wanted: the directions.
     """
 
+    numbers = jnp.concatenate([p.reshape(len(p), -1).astype(by_hand.dtype) for p in jax.tree.leaves(points)], -1)
+    usual = jnp.stack([jax.vmap(usual_size)(p).astype(by_hand.dtype) for p in jax.tree.leaves(points)], -1)
+
     def along(point: Array, leaf: Array, number: Array, random: Array) -> Slopes:
         at, *rest = jax.tree.map(lambda a: a[point], (points, *more))
         leaves, tree = jax.tree.flatten(at)
@@ -69,8 +72,8 @@ def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array,
         hand = jnp.where(long != 0, long * by_hand[point], 0).sum()
         uncertain = jnp.sqrt(jnp.square(jnp.where(long != 0, long * noise[point], 0)).sum())
         exact, kink = _complex_step(cost, at, direction)
-        slope, error, scale = difference(cost, at, direction)
-        return Slopes(hand, uncertain, exact, kink, slope, error, scale)
+        sizes = usual[point, leaf], jnp.where(long != 0, jnp.abs(numbers[point]), 0).max()
+        return Slopes(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), jnp.maximum(*sizes))
 
     return lax.map(lambda one: along(*one), Plan(*map(jnp.asarray, wanted)))
 
