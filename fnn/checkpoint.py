@@ -53,6 +53,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
         "kind": "run",
         "format": FORMAT,
         "in_shape": run.in_shape,
+        "columns": run.columns,
         "tree": _structure(tree, "run"),
         "printed": str(net),
     }
@@ -103,7 +104,8 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     params, state = (_on_device(tree[part], part) for part in ("params", "state"))
     history: Any = None if tree["history"] is None else History(**tree["history"])
     nothing: Any = None
-    return net, Run(params, state, history, nothing, in_shape)
+    columns = tuple(names and tuple(names) for names in about.get("columns", (None, None)))  # older files: none
+    return net, Run(params, state, history, nothing, in_shape, None, columns)
 
 
 def _expect(name: str, thing: Any, kind: type, mend: str) -> None:

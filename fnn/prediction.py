@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, named_arrays
+from fnn.arrays import columns_of, owned, owned_tree
 from fnn.memory import free_bytes
-from fnn.streams import as_stream, inputs_dtype, is_stream, rechunked, warn_if_cut
-from fnn.types import Array, Layer, ShapeError
+from fnn.preparation import dtype_of_run
+from fnn.streams import as_stream, is_stream, rechunked
+from fnn.types import Array, Layer, Run, ShapeError
 
 
 def predict(
@@ -61,17 +63,18 @@ def predict(
     >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
     [5. 5.]
     """
-    size = checks.whole_number("batch_size", batch_size, 1)
-    check_run(net, run)
-    rows, size, chunks = _inputs(x, run_dtype(run), size)
+    size, device = checks.whole_number("batch_size", batch_size, 1), checks.flag("device", device)
+    run = checked_run(net, run)
+    rows, size, chunks = _inputs(x, run, size)
     program = _program(net, reduce, combine)
     kept: Any = None
     before: Any = None
     for chunk, count in rechunked(chunks, size):
+        part = owned(chunk[0])
         if kept is None:
-            made = outputs_of(net, run, chunk[0], reduce)
+            made = outputs_of(net, run, part, reduce)
             kept = _Combined(combine) if combine is not None else _Kept(made, rows, size, device)
-        now = program(run.params, run.state, chunk[0], np.int32(count)), count
+        now = program(run.params, run.state, part, jax.device_put(np.int32(count))), count
         if before is not None:  # fetched while the next chunk is computed
             kept.add(*before)
         before = now
@@ -81,8 +84,8 @@ def predict(
     return kept.result(device)
 
 
-def check_run(net: Any, run: Any) -> None:
-    """A network and what was trained with it."""
+def checked_run(net: Any, run: Any) -> Run:
+    """What was trained with this network; its arrays are nobody else's."""
     if not isinstance(net, Layer):
         mend = "Do pass net(found.settings)." if callable(net) else "Do pass the network first."
         raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {mend}")
@@ -91,13 +94,13 @@ def check_run(net: Any, run: Any) -> None:
     if not (hasattr(run, "params") and hasattr(run, "state")):
         mend = "Do pass found.run." if hasattr(run, "run") else "Do pass the whole of it, not its parameters alone."
         raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {mend}")
-    named_arrays.check_those_of(net, run.params, run.state, getattr(run, "in_shape", None), "run")
-
-
-def run_dtype(run: Any) -> Any:
-    """The dtype of a run's numbers: that of its parameters, or the default where there are none."""
-    leaves = jax.tree.leaves(run.params)
-    return np.dtype(leaves[0].dtype if leaves else jnp.result_type(float))
+    in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", (None, None))
+    named_arrays.check_those_of(net, run.params, run.state, in_shape, "run")
+    cut: list[str] = []
+    params, state = owned_tree("run", run.params, cut), owned_tree("run", run.state, cut)
+    checks.Cut(cut).warn(np.float32, 4)
+    nothing: Any = None
+    return Run(params, state, nothing, nothing, in_shape, None, columns)
 
 
 @functools.lru_cache(maxsize=128)
@@ -146,36 +149,39 @@ def _combined(combine: Any, values: Any, count: Array) -> Any:
 # ---- where the rows come from
 
 
-def _inputs(x: Any, dtype: Any, size: int) -> tuple[int | None, int, Iterator[Any]]:
+def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
     """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
+    dtype = dtype_of_run(run.params)
     if is_stream(x):
         stream = as_stream("x", x, once=True)
-        return stream.rows, min(size, stream.rows or size), _of_stream(stream, dtype)
-    if not isinstance(x, np.memmap):
-        whole = checks.rows("x", x)
-        if hasattr(x, "dtype") or hasattr(x, "dtypes"):
-            warn_if_cut("x", whole.dtype, dtype)
-        x = np.asarray(whole)
-    if x.ndim < 2 or not len(x):
-        raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
-    return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
+        return stream.rows, min(size, stream.rows or size), _of_stream(stream, run, dtype)
+    if isinstance(x, np.memmap):
+        if x.ndim < 2 or not len(x):
+            raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+        return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
+    checks.same_columns("x", run.columns[0], columns_of(x))
+    cut = checks.Cut()
+    whole = np.asarray(checks.inputs("x", x, dtype, cut, run.in_shape))
+    cut.warn(dtype, 4)
+    return len(whole), min(size, len(whole)), ((whole[i : i + size],) for i in range(0, len(whole), size))
 
 
-def _slices(x: Any, dtype: Any, size: int) -> Iterator[Any]:
+def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
     for start in range(0, len(x), size):
-        part = x[start : start + size]
-        if isinstance(x, np.memmap):  # the others have been checked
-            part = checks.rows(f"x[{start}:{start + len(part)}]", part)
-        yield (np.asarray(part, inputs_dtype(x.dtype, dtype)),)
+        part, cut = x[start : start + size], checks.Cut()
+        yield (np.asarray(checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut)),)
+        if start == 0:
+            cut.warn(dtype, 5)
 
 
-def _of_stream(stream: Any, dtype: Any) -> Iterator[Any]:
+def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
-        x = np.asarray(checks.rows(f"x, chunk {number}", chunk[0] if several else chunk))
-        if x.ndim < 2:
-            raise ValueError(f"x, chunk {number}: expected shape (rows, features), got {x.shape}. Do reshape it.")
-        yield (np.asarray(x, inputs_dtype(x.dtype, dtype)),)
+        name, x, cut = f"x, chunk {number}", chunk[0] if several else chunk, checks.Cut()
+        checks.same_columns(name, run.columns[0], columns_of(x))
+        yield (np.asarray(checks.inputs(name, x, dtype, cut)),)
+        if number == 0:
+            cut.warn(dtype, 5)
 
 
 # ---- where the results go

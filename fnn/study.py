@@ -79,7 +79,7 @@ def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_s
         memory=None if memory is None else checks.number("memory", memory, 1),
         checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
         checkpoint_seconds=checks.number("checkpoint_seconds", checkpoint_seconds, 0),
-        progress=bool(progress),
+        progress=checks.flag("progress", progress),
     )
 
 

@@ -266,6 +266,7 @@ class Run(NamedTuple):
     train_state: TrainState
     in_shape: Shape | None = None  # of one example, so that a saved run can be checked against its network
     validation_rows: Any = None  # which rows `fit(..., validation=0.2)` held back, as NumPy indices
+    columns: Any = (None, None)  # the names of the columns of inputs and of targets, where these were frames
 
     @property
     def best_epoch(self) -> int | None:

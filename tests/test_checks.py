@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fnn import checks
+from fnn.arrays import owned
 from fnn.state import FEW, all_finite
 
 
@@ -16,10 +17,10 @@ def test_arrays_on_the_device_do_not_follow_what_they_were_made_of(dtype, rows, 
     memory = np.zeros(4 * rows + 256, np.uint8)
     begin = -memory.ctypes.data % 64 + offset  # where a CPU would take it as it is
     array = memory[begin : begin + rows * np.dtype(dtype).itemsize].view(dtype).reshape(-1, 2)
-    taken = checks.on_device(array)
+    taken = owned(array)
     array[:] = 1
     assert taken.shape == array.shape and taken.dtype == dtype and not np.asarray(taken).any()
-    np.testing.assert_array_equal(checks.on_device(array[::-2]), array[::-2])
+    np.testing.assert_array_equal(owned(array[::-2]), array[::-2])
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5])
