@@ -4,11 +4,14 @@ JAX on a CPU takes memory that begins at a multiple of 64 as it is, and computes
 into again goes through `owned`, here and nowhere else.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from fnn.types import Columns, ShapeError
 
 Names = tuple[str, ...]
 
@@ -87,6 +90,12 @@ def _is_key(a: Any) -> bool:
 
 
 # ---- dtypes
+
+
+def dtype_of_run(params: Any) -> Any:
+    """The dtype of a run's data: that of its parameters, or the default where there are none."""
+    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return np.dtype(floating[0] if floating else jnp.result_type(float))
 
 
 def inputs_dtype(given: Any, dtype: Any) -> Any:
@@ -185,6 +194,35 @@ def columns_of(value: Any) -> Names | None:
     if names is None and (hasattr(value, "iloc") or hasattr(value, "get_columns")):
         names = getattr(value, "columns", None)
     return None if names is None or callable(names) else tuple(str(name) for name in names)
+
+
+def columns(data: Any) -> Columns | None:
+    """The names of the columns of `(inputs, targets)`, where one of these is a frame."""
+    pair = data if isinstance(data, (tuple, list)) and len(data) > 1 else (data, None)
+    found = Columns(columns_of(pair[0]), columns_of(pair[1]))
+    return None if found == Columns(None) else found
+
+
+def same_columns(names: Sequence[str], known: Columns | None, got: Columns | None) -> None:
+    """Frames must have the columns of the training, in their order. Arrays have no names to compare."""
+    if known is not None and got is not None:
+        several = [None if pair and len(pair) == 1 else pair for pair in (known.t, got.t)]  # one may have any name
+        for name, expected, found in zip(names, (known.x, several[0]), (got.x, several[1]), strict=False):
+            _same_names(name, expected, found)
+
+
+def _same_names(name: str, expected: Names | None, got: Names | None) -> None:
+    if expected is None or got is None or expected == got:
+        return
+    unnamed = tuple(map(str, range(len(got))))  # what pandas calls columns without names: no opinion on others
+    if unnamed in (expected, got) and len(expected) == len(got) and set(expected) != set(got):
+        return
+    at = next((i for i, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b), min(len(expected), len(got)))
+    wanted, found = (f"{names[at]!r}" if at < len(names) else "none" for names in (expected, got))
+    raise ShapeError(
+        f"{name}: expected the {len(expected)} columns of the training in their order, got {len(got)}, of which "
+        f"column {at} is {found} instead of {wanted}. Pass frame[list(run.columns.x)], or an array."
+    )
 
 
 def _of_frame(name: str, value: Any) -> np.ndarray:

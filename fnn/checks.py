@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import arrays
-from fnn.types import ShapeError
 
 
 @dataclasses.dataclass
@@ -146,7 +145,7 @@ def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True
 
 def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:
     """Raise for weights that overflow or vanish in a run's dtype, alone or summed over so many rows."""
-    one, whole = jnp.finfo(dtype), jnp.finfo(jnp.promote_types(dtype, jnp.float32))
+    one, whole = jnp.finfo(dtype), jnp.finfo(dtype if jnp.dtype(dtype).itemsize > 2 else jnp.float32)
     low, high = np.min(array, where=array > 0, initial=1), np.max(array)
     if low < one.tiny or high > one.max or float(high) > float(whole.max) / count:
         raise ValueError(
@@ -189,25 +188,6 @@ def pair(name: str, value: Any) -> tuple[Any, Any]:
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
         raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Do write {name}=(x, t).")
     return value[0], value[1]
-
-
-def columns(data: Any) -> tuple[arrays.Names | None, arrays.Names | None]:
-    """The names of the columns of inputs and of targets, where these are frames."""
-    pair = data if isinstance(data, (tuple, list)) and len(data) > 1 else (data, None)
-    return arrays.columns_of(pair[0]), arrays.columns_of(pair[1])
-
-
-def same_columns(name: str, expected: arrays.Names | None, got: arrays.Names | None) -> None:
-    """A frame must have the columns that the run was trained with, in their order. Arrays have no names to compare."""
-    if expected is None or got is None or expected == got:
-        return
-    unnamed = tuple(map(str, range(len(got))))  # what pandas calls columns without names: no opinion on others
-    if unnamed in (expected, got) and len(expected) == len(got) and set(expected) != set(got):
-        return
-    raise ShapeError(
-        f"{name}: expected the columns {', '.join(expected)}, as in the training, got {', '.join(got)}. "
-        f"Pass {name}[{list(expected)}]."
-    )
 
 
 def flag(name: str, value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import checks, listing
+from fnn import arrays, checks, listing
 from fnn.crew import Outcome, Plan
 from fnn.data import Standardiser
 from fnn.fitting import fit
@@ -199,7 +199,7 @@ def cross_validate(
     scaler = standardiser_of(np.asarray(part.x)) if standardise else None
     if refit and not early:
         run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
-        run = run._replace(columns=checks.columns(data))
+        run = run._replace(columns=arrays.columns(data))
     return CrossValidation(
         points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
         figures.largest, plans,

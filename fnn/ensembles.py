@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, listing
+from fnn import arrays, checks, listing
 from fnn.crew import Outcome, Plan
 from fnn.endings import probabilities_of
 from fnn.parts import given_loss
 from fnn.prediction import predict
 from fnn.preparation import rows_of
 from fnn.study import Figures, Group, Task, groups_of, interrupted, keys_from, run_groups, running
-from fnn.types import Array, Layer, Run
+from fnn.types import Array, Columns, Layer, Run
 
 
 class Prediction(NamedTuple):
@@ -43,11 +43,11 @@ class Ensemble(NamedTuple):
     to_probabilities: Any
     in_shape: Any
     plans: list[Plan]
-    columns: Any = (None, None)  # as in a `Run`
+    columns: Columns | None = None  # as in a `Run`
 
     def predict(self, x: Any, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
-        checks.same_columns("x", self.columns[0], checks.columns(x)[0])
+        arrays.same_columns("x", self.columns, Columns(arrays.columns_of(x)))
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
         both = predict(_together(self.net, self.to_probabilities), run, x, batch_size)
         return Prediction(both[:, 0], both[:, 1])
@@ -142,7 +142,7 @@ def ensemble(
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
     params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
-    shape, columns = rows.train.x.shape[1:], checks.columns(data)
+    shape, columns = rows.train.x.shape[1:], arrays.columns(data)
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
 
 

@@ -8,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
-from fnn.arrays import owned
+from fnn import arrays, checks
 from fnn.batches import row_values
 from fnn.losses import as_loss
 from fnn.prediction import checked_run, outputs_of, predict as predict
-from fnn.preparation import dtype_of_run
 from fnn.streams import as_stream, checked, is_stream, rechunked
 from fnn.types import Array, Layer, Run, ShapeError
 
@@ -53,7 +51,7 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
         _check_targets(net, run, metrics, x, t[:count])
         w = w[:count].astype(np.float64)
         weight += w.sum()
-        for name, values in measure(run.params, run.state, owned(x), owned(t)).items():
+        for name, values in measure(run.params, run.state, arrays.owned(x), arrays.owned(t)).items():
             values = np.asarray(values)[:count].astype(np.float64)
             totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
     if not weight > 0:
@@ -99,10 +97,9 @@ def _examples(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]
 
 def _checked(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
     """Chunks, checked, with a weight for every row; a warning for digits that the first of them loses."""
-    dtype, said = dtype_of_run(run.params), False
+    dtype, said = arrays.dtype_of_run(run.params), False
     for name, chunk in named:
-        for part, known, got in zip("xt", run.columns, checks.columns(chunk), strict=True):
-            checks.same_columns(f"{name}, {part}", known, got)
+        arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
         cut = checks.Cut()
         x, t, w = checked(name, chunk, dtype, cut)
         if not said:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from fnn import checks, divergence, resume
+from fnn import arrays, checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
@@ -148,7 +148,7 @@ def fit(
     with nan_found_by_fnn():
         end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, rows.train.x.shape[1:], held, checks.columns(data))
+    run = Run(params, state, history, end, rows.train.x.shape[1:], held, arrays.columns(data))
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows

@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, named_arrays
-from fnn.arrays import columns_of, owned, owned_tree
+from fnn import arrays, checks, named_arrays
 from fnn.memory import free_bytes
-from fnn.preparation import dtype_of_run
 from fnn.streams import as_stream, is_stream, rechunked
-from fnn.types import Array, Layer, Run, ShapeError
+from fnn.types import Array, Columns, Layer, Run, ShapeError
 
 
 def predict(
@@ -70,7 +68,7 @@ def predict(
     kept: Any = None
     before: Any = None
     for chunk, count in rechunked(chunks, size):
-        part = owned(chunk[0])
+        part = arrays.owned(chunk[0])
         if kept is None:
             made = outputs_of(net, run, part, reduce)
             kept = _Combined(combine) if combine is not None else _Kept(made, rows, size, device)
@@ -94,10 +92,10 @@ def checked_run(net: Any, run: Any) -> Run:
     if not (hasattr(run, "params") and hasattr(run, "state")):
         mend = "Do pass found.run." if hasattr(run, "run") else "Do pass the whole of it, not its parameters alone."
         raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {mend}")
-    in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", (None, None))
+    in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     named_arrays.check_those_of(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
-    params, state = owned_tree("run", run.params, cut), owned_tree("run", run.state, cut)
+    params, state = arrays.owned_tree("run", run.params, cut), arrays.owned_tree("run", run.state, cut)
     checks.Cut(cut).warn(np.float32, 4)
     nothing: Any = None
     return Run(params, state, nothing, nothing, in_shape, None, columns)
@@ -151,7 +149,7 @@ def _combined(combine: Any, values: Any, count: Array) -> Any:
 
 def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
     """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
-    dtype = dtype_of_run(run.params)
+    dtype = arrays.dtype_of_run(run.params)
     if is_stream(x):
         stream = as_stream("x", x, once=True)
         return stream.rows, min(size, stream.rows or size), _of_stream(stream, run, dtype)
@@ -159,7 +157,7 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
         if x.ndim < 2 or not len(x):
             raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
         return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
-    checks.same_columns("x", run.columns[0], columns_of(x))
+    arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.Cut()
     whole = np.asarray(checks.inputs("x", x, dtype, cut, run.in_shape))
     cut.warn(dtype, 4)
@@ -178,7 +176,7 @@ def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x, cut = f"x, chunk {number}", chunk[0] if several else chunk, checks.Cut()
-        checks.same_columns(name, run.columns[0], columns_of(x))
+        arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
         yield (np.asarray(checks.inputs(name, x, dtype, cut)),)
         if number == 0:
             cut.warn(dtype, 5)

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, named_arrays
-from fnn.arrays import owned, owned_tree
+from fnn import arrays, checks, named_arrays
 from fnn.data import held_rows
 from fnn.gradients import autodiff
 from fnn.parts import Recipe, given, given_loss
@@ -89,15 +87,9 @@ def own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
 def start_of(params: Any, state: Any) -> tuple[Any, Any]:
     """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
     cut: list[str] = []
-    mine = owned_tree("params", params, cut), owned_tree("state", state, cut)
+    mine = arrays.owned_tree("params", params, cut), arrays.owned_tree("state", state, cut)
     checks.Cut(cut).warn(np.float32, 4)
     return mine
-
-
-def dtype_of_run(params: Any) -> Any:
-    """The dtype of a run's data: that of its parameters, or the default where there are none."""
-    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    return np.dtype(floating[0] if floating else jnp.result_type(float))
 
 
 def rows_of(
@@ -108,7 +100,7 @@ def rows_of(
     A share to hold out is one of the rows that weigh something: the others are not there to judge by.
     """
     cut = checks.Cut()
-    dtype, scalable = dtype_of_run(params), reduction != "sum"
+    dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
     train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
     if isinstance(validation, (int, float, np.number)):
         seed = np.asarray(jax.random.key_data(key)).tolist()
@@ -116,11 +108,10 @@ def rows_of(
         at = real[held_rows(np.asarray(train.t)[real], checks.fraction("validation", validation), seed)]
         others = np.setdiff1d(np.arange(len(train.x)), at)
         # on the host, since on the device this would compile
-        train, held = (jax.tree.map(lambda a, at=at: owned(np.asarray(a)[at]), train) for at in (others, at))
+        train, held = (jax.tree.map(lambda a, at=at: arrays.owned(np.asarray(a)[at]), train) for at in (others, at))
     elif validation is not None:
         given = checks.pair_or_triple("validation", validation)
-        for i, names in enumerate(zip(checks.columns(data), checks.columns(given[:2]), strict=True)):
-            checks.same_columns(f"validation[{i}]", *names)
+        arrays.same_columns(("validation[0]", "validation[1]"), arrays.columns(data), arrays.columns(given[:2]))
         held = _part("validation", *given, dtype, cut, scalable)
     cut.warn(dtype, 4)
     return Data(train, held), at
@@ -139,11 +130,11 @@ def first_row_of(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Do hold some rows back."
         )
     cut = checks.Cut()
-    dtype = dtype_of_run(params)
+    dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if len(chunk[0]):
             x, t, _ = checked(f"data, chunk {number}", chunk, dtype, checks.Cut())  # the buffers warn
-            train = Part(owned(x[:1]), owned(t[:1]), owned(np.ones(1, dtype)))
+            train = Part(arrays.owned(x[:1]), arrays.owned(t[:1]), arrays.owned(np.ones(1, dtype)))
             break
     else:
         raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
@@ -158,8 +149,8 @@ def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.Cut, 
     x, t = checks.inputs(f"{name}[0]", x, dtype, cut), checks.targets(f"{name}[1]", t, dtype, cut)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
-    weight = None if weights is None else owned(checks.weights(own, weights, len(x), dtype, scalable))
-    return Part(owned(x), owned(t), weight)
+    weight = None if weights is None else arrays.owned(checks.weights(own, weights, len(x), dtype, scalable))
+    return Part(arrays.owned(x), arrays.owned(t), weight)
 
 
 def made_ready(asked: Asked, alone: bool = True) -> Ready:

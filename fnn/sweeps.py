@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import checks, listing
+from fnn import arrays, checks, listing
 from fnn.crew import Outcome, Plan
 from fnn.preparation import rows_of
 from fnn.study import (
@@ -171,6 +171,6 @@ def sweep(
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
     best = best if best >= 0 and figures.begun()[best] else -1
     table = columns | figures.columns
-    columns_of_data = checks.columns(data)
-    runs = {member: on_device(runs[member])._replace(columns=columns_of_data) for member in sorted(runs)}
+    of_frame = arrays.columns(data)
+    runs = {member: on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
     return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)

@@ -23,9 +23,14 @@ def test_arrays_on_the_device_do_not_follow_what_they_were_made_of(dtype, rows, 
     np.testing.assert_array_equal(owned(array[::-2]), array[::-2])
 
 
-@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5])
-def test_a_seed_is_the_key_of_jax(seed):
-    assert checks.key(seed) == jax.random.key(seed) and checks.key(seed).dtype == jax.random.key(0).dtype
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5, 2**63 - 1])
+def test_a_seed_is_the_key_that_jax_makes_of_all_its_bits(seed, impl):
+    with jax.default_prng_impl(impl):
+        ours = checks.key(seed)
+        with jax.enable_x64(True):  # else JAX drops the upper 32 bits
+            assert ours == jax.random.key(seed)
+        assert ours.dtype == jax.random.key(0).dtype
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
