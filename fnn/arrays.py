@@ -37,6 +37,12 @@ def aligned(array: Any, dtype: Any = None) -> np.ndarray:
     return own
 
 
+def as_numpy(array: Any, dtype: Any) -> np.ndarray:
+    """The array in this dtype, on the host: the caller's memory where nothing is to be cast."""
+    array = np.asarray(array)
+    return array if array.dtype == dtype else aligned(array, dtype)
+
+
 def owned(array: Any, dtype: Any = None) -> jax.Array:
     """An array on one device that nobody else can change; unlike `jnp.asarray` it compiles nothing for a NumPy array.
 

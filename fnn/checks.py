@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -70,16 +70,17 @@ def _finite(name: str, array: Any) -> None:
             )
 
 
-def inputs(name: str, value: Any, dtype: Any, cut: Cut, in_shape: Any = None) -> Any:
+def inputs(
+    name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any] = arrays.as_numpy, in_shape: Any = None
+) -> Any:
     """Inputs, checked, and cast to a run's dtype; bytes stay bytes (images), other integers become floats.
-
-    The result may still be the caller's memory: `arrays.owned` puts it on the device.
 
     Args:
         name: what errors call them.
         value: whatever `arrays.read` takes.
         dtype: of the run.
         cut: gets the name if digits are lost.
+        put: `arrays.owned`, or `arrays.as_numpy`, whose result may still be the caller's memory.
         in_shape: of one example, where it is known, for the hint of an error.
     """
     array = rows(name, value)
@@ -91,13 +92,14 @@ def inputs(name: str, value: Any, dtype: Any, cut: Cut, in_shape: Any = None) ->
         arrays.check_fits(name, array, integer, "scale them to floats")
         if arrays.loses_digits(array, dtype):
             cut.integers.append(name)
-    return _cast(name, array, arrays.inputs_dtype(array.dtype, dtype), value, cut)
+    _check_floats(name, array, arrays.inputs_dtype(array.dtype, dtype), value, cut)
+    return put(array, arrays.inputs_dtype(array.dtype, dtype))
 
 
-def targets(name: str, value: Any, dtype: Any, cut: Cut) -> Any:
+def targets(name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any] = arrays.as_numpy) -> Any:
     """Targets, checked, and cast: floats to a run's dtype, integers (class numbers) to those of JAX.
 
-    The result may still be the caller's memory. Integers that a loss could not take as floats are named in `cut`.
+    Arguments as for `inputs`. Integers that a loss could not take as floats are named in `cut`.
     """
     array = rows(name, value)
     to = arrays.targets_dtype(array.dtype, dtype)
@@ -105,39 +107,35 @@ def targets(name: str, value: Any, dtype: Any, cut: Cut) -> Any:
         arrays.check_fits(name, array, to, "renumber them")
         if arrays.loses_digits(array, dtype):
             cut.integers.append(name)
-    return _cast(name, array, to, value, cut)
+    _check_floats(name, array, to, value, cut)
+    return put(array, to)
 
 
-def _cast(name: str, array: Any, dtype: Any, given: Any, cut: Cut) -> Any:
-    """To this dtype; digits that the caller had chosen to have are not cut off in silence."""
+def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: Cut) -> None:
+    """They fit this dtype; digits that the caller had chosen to have are not cut off in silence."""
     if jnp.issubdtype(array.dtype, jnp.floating):
         arrays.check_fits(name, array, dtype, "scale them")
         chosen = not isinstance(given, (list, tuple))
         if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:
             cut.floats.append(name)
-    if array.dtype == dtype:
-        return array
-    return arrays.owned(array, dtype) if isinstance(array, jax.Array) else arrays.aligned(array, dtype)
 
 
 def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True) -> Any:
     """Row weights in a run's dtype: `(rows,)`, finite, at least 0, not all 0.
 
     Sums over rows must neither overflow nor vanish in that dtype. With `scalable` only their ratios count, as in a
-    mean: extreme ones are multiplied by a power of two, which changes no bit of a mean. Else they are refused.
+    mean: extreme ones are multiplied by a power of two, which changes no bit of a mean. Else they are refused. A weight
+    below 2^-100 times the largest counts as 0: its share is far below the last digit.
     """
     array = np.asarray(row_weights(name, value, count), np.float64)
     if not array.any():
         raise ValueError(
             f"{name}: expected a weight above 0, got zeros only. Do leave {name} out to count all rows alike."
         )
-    low, high, room = array[array > 0].min(), array.max(), 2.0 ** (0.4 * jnp.finfo(dtype).maxexp)
+    high, room = array.max(), 2.0 ** (0.4 * jnp.finfo(dtype).maxexp)
+    array = np.where(array < high * 2.0**-100, 0, array)
+    low = array[array > 0].min()
     if scalable and (low < 1 / room or high > room):
-        if np.log2(high) - np.log2(low) > 102:  # in the middle of float32 a loss could still overflow or vanish
-            raise ValueError(
-                f"{name}: expected weights of which the largest is at most 1e30 times the smallest above 0, "
-                f"got {low:g} to {high:g}. Use 0 for rows to leave out."
-            )
         array = np.ldexp(array, -int((np.log2(low) + np.log2(high)) / 2))
     check_weights(name, array, count, dtype)
     return arrays.aligned(array, dtype)
@@ -232,9 +230,9 @@ def fraction(name: str, value: Any) -> float:
 def key(value: Any) -> jax.Array:
     """One random key, from a seed or as it is."""
     if isinstance(value, (int, np.integer)):
-        return jax.random.wrap_key_data(seed_words([value])[0])
+        return jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
-    default = jax.random.wrap_key_data(seed_words([0])[0]).dtype
+    default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
     if not isinstance(value, jax.Array) or value.shape != () or value.dtype != default:
         raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
     return value

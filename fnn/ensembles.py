@@ -140,7 +140,7 @@ def ensemble(
             ("all diverged", "lower the learning rate") if begun.any() else ("it was ended too early", "call it again")
         )
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
-    params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
+    params, state = jax.tree.map(lambda *a: arrays.owned(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
     shape, columns = rows.train.x.shape[1:], arrays.columns(data)
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)

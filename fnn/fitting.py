@@ -24,7 +24,7 @@ from fnn.preparation import (
 )
 from fnn.programs import compile_ahead
 from fnn.progress import shown
-from fnn.segments import joined, nan_found_by_fnn, segment_seconds, segments
+from fnn.segments import joined, guards_aside, segment_seconds, segments
 from fnn.stream_training import stream_segments
 from fnn.streams import Stream, as_stream, is_stream
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
@@ -145,7 +145,7 @@ def fit(
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
     kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
-    with nan_found_by_fnn():
+    with guards_aside():
         end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     run = Run(params, state, history, end, rows.train.x.shape[1:], held, arrays.columns(data))

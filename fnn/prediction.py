@@ -159,7 +159,7 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
         return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.Cut()
-    whole = np.asarray(checks.inputs("x", x, dtype, cut, run.in_shape))
+    whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
     cut.warn(dtype, 4)
     return len(whole), min(size, len(whole)), ((whole[i : i + size],) for i in range(0, len(whole), size))
 
@@ -167,7 +167,7 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
 def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
     for start in range(0, len(x), size):
         part, cut = x[start : start + size], checks.Cut()
-        yield (np.asarray(checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut)),)
+        yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
         if start == 0:
             cut.warn(dtype, 5)
 
@@ -177,7 +177,7 @@ def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x, cut = f"x, chunk {number}", chunk[0] if several else chunk, checks.Cut()
         arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
-        yield (np.asarray(checks.inputs(name, x, dtype, cut)),)
+        yield (checks.inputs(name, x, dtype, cut),)
         if number == 0:
             cut.warn(dtype, 5)
 
@@ -197,7 +197,8 @@ class _Kept:
         room = -(-rows // size) * size if device else rows
         _check_room(self.row_bytes * room, rows, device)
         new = jnp.zeros if device else np.empty
-        self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
+        with jax.transfer_guard("allow"):  # of the zero that it is filled with
+            self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
 
     def add(self, values: Any, count: int) -> None:
         if self.rows is None:
@@ -206,7 +207,7 @@ class _Kept:
         elif self.done + count > self.rows:
             raise ValueError(f"x: expected {self.rows} rows, got more. Do give the stream its true number of rows.")
         elif self.on_device:
-            self.parts = _written(self.parts, values, np.int32(self.done))
+            self.parts = _written(self.parts, values, jax.device_put(np.int32(self.done)))
         else:
             for kept, new in zip(jax.tree.leaves(self.parts), jax.tree.leaves(values), strict=True):
                 kept[self.done : self.done + count] = np.asarray(new)[:count]
@@ -216,7 +217,8 @@ class _Kept:
         if self.rows is None:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self.parts)
             return jax.device_put(whole) if device else whole
-        return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
+        with jax.transfer_guard("allow"):  # of the place where it is cut
+            return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -146,11 +146,12 @@ def first_row_of(
 
 
 def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.Cut, scalable: bool) -> Part:
-    x, t = checks.inputs(f"{name}[0]", x, dtype, cut), checks.targets(f"{name}[1]", t, dtype, cut)
+    x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned)
+    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
     weight = None if weights is None else arrays.owned(checks.weights(own, weights, len(x), dtype, scalable))
-    return Part(arrays.owned(x), arrays.owned(t), weight)
+    return Part(x, t, weight)
 
 
 def made_ready(asked: Asked, alone: bool = True) -> Ready:

@@ -158,8 +158,7 @@ def checked(name: str, value: Any, dtype: Any, cut: checks.Cut) -> tuple[Any, An
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
         raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Do yield these.")
-    x = np.asarray(checks.inputs(f"{name}, x", value[0], dtype, cut))
-    t = np.asarray(checks.targets(f"{name}, t", value[1], dtype, cut))
+    x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
     checks.same_rows(name, x, t)
     if len(value) == 2 or value[2] is None:
         return x, t, None
