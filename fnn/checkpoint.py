@@ -26,7 +26,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
     description; `load` has to be given it again.
 
     Args:
-        path: where to; the usual ending is `.safetensors`. A file of that name is replaced.
+        path: where to; the usual ending is `.safetensors`. A file of that name is replaced. `~` is the home folder.
         net: the network that `run` is of.
         run: what `fit` returned.
 
@@ -46,6 +46,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
     >>> print(net, bool((run.params[0]["w"] == params[0]["w"]).all()))
     serial(dense(2), relu) True
     """
+    path = os.path.expanduser(path)
     _expect("net", net, Layer, "Do pass the network that was trained.")
     _expect("run", run, Run, "Do pass what fit returned.")
     history = None if run.history is None else run.history._asdict()
@@ -95,6 +96,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     >>> load(path, net=net)[0]
     serial(sin)
     """
+    path = os.path.expanduser(path)
     if net is not None:
         _expect("net", net, Layer, "Do pass the network that was trained.")
     leaves, about = _opened(path, "run")
@@ -198,7 +200,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
     >>> read_checkpoint(folder)
     Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=())
     """
-    folder = os.fspath(folder)
+    folder = os.path.expanduser(folder)
     os.makedirs(folder, exist_ok=True)
     for name in os.listdir(folder):
         if name.startswith(".checkpoint-") and name.endswith(".tmp"):
@@ -227,7 +229,7 @@ def read_checkpoint(folder: Any) -> Checkpoint | None:
 
     `named_arrays.filled` makes a tree of the leaves again.
     """
-    folder = os.fspath(folder)
+    folder = os.path.expanduser(folder)
     damaged: list[str] = []
     for number in _numbers(folder):
         try:

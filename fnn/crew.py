@@ -19,7 +19,7 @@ from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
 from fnn.parts import Recipe
-from fnn.segments import joined, guards_aside, place, segment_seconds, segments
+from fnn.segments import guards_aside, joined, place, segment_seconds, segments
 from fnn.state import dtype_of
 from fnn.train import LONGEST_HISTORY
 from fnn.types import History, TrainState

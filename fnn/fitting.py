@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
+import jax
+
 from fnn import arrays, checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
@@ -24,9 +26,10 @@ from fnn.preparation import (
 )
 from fnn.programs import compile_ahead
 from fnn.progress import shown
-from fnn.segments import joined, guards_aside, segment_seconds, segments
+from fnn.reading import Reading
+from fnn.segments import guards_aside, joined, segment_seconds, segments
 from fnn.stream_training import stream_segments
-from fnn.streams import Stream, as_stream, is_stream
+from fnn.streams import Stream, as_stream, is_stream, opened
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 
@@ -139,7 +142,7 @@ def fit(
     )
     key, progress = checks.key(key), checks.flag("progress", progress)
     params, state = start_of(params, state)
-    stream = as_stream("data", data) if is_stream(data) else None
+    stream = _stream(data) if is_stream(data) else None
     take = rows_of if stream is None else first_row_of
     rows, held = take(data if stream is None else stream, validation, weights, key, params, reduction)
     asked = Asked(recipe, numbers, rows, key, params, state)
@@ -163,6 +166,7 @@ class Kept(NamedTuple):
     history: History  # up to there
     write: Callable[..., None]
     seconds: float  # a segment's
+    reading: Reading | None = None  # of a stream that is kept
 
 
 # ---- the run, and what the host does between its segments
@@ -173,7 +177,7 @@ def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: i
     if checkpoint is None:
         return Kept(None, ready.history, lambda *of: None, segment_seconds(None))
     folder = checkpoint
-    about = resume.description(*asked) | ({} if stream is None else {"stream": str(stream)})
+    about = resume.description(*asked, stream)
     found = resume.found(folder, about, ready.state, ready.history)
     done = len(found.history.loss)
     if done > epochs:
@@ -181,7 +185,9 @@ def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: i
             f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
             "Do ask for as many, or name another folder to start anew."
         )
-    return Kept(found.state, found.history, resume.writer(folder, about, found, seconds), segment_seconds(seconds))
+    reading = None if stream is None else Reading(found.read, stream.numbered)
+    write = resume.writer(folder, about, found, seconds, reading)
+    return Kept(found.state, found.history, write, segment_seconds(seconds), reading)
 
 
 def _followed(
@@ -191,24 +197,35 @@ def _followed(
     state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
     if state is None:
         if stream is None and epochs > 0:
-            compile_ahead(ready.program, ready.arguments, ready.state, rows)
+            compile_ahead(ready.program, ready.arguments, rows)
         state = ready.program.init(*ready.arguments)
         net, loss = given("net", ready.recipe.net, Layer, asked.settings), given_loss(asked.recipe.loss, asked.settings)
         warn_of_mix_up(net, loss.name, state, rows.train.x, 4)
     if stream is None:
         following = segments(ready.program.run, state, rows, epochs, size, kept.seconds)
     else:
-        following = stream_segments(ready.recipe, stream, state, epochs, rows.validation, kept.seconds)
+        held, seconds, reading = rows.validation, kept.seconds, kept.reading
+        following = stream_segments(ready.recipe, stream, state, epochs, held, seconds, reading=reading)
     with noted() as names, shown(progress, epochs, int(state.epoch)) as show, closing(following):
-        for segment in following:
-            state = segment.state
-            pieces.append(segment.history)
-            show(segment)
-            kept.write(state, pieces)
-            if names:
-                break
+        try:
+            for segment in following:
+                state = segment.state
+                pieces.append(segment.history)
+                show(segment)
+                kept.write(state, pieces)
+                if names:
+                    break
+        except Exception:
+            if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
+                kept.write(state, pieces, True)
+            raise
         kept.write(state, pieces, True)
     return state, joined(pieces), names
+
+
+def _stream(data: Any) -> Stream:
+    """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
+    return data if isinstance(data, Stream) else opened(as_stream("data", data))
 
 
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:

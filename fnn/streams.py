@@ -21,11 +21,15 @@ class Stream(NamedTuple):
 
     - `chunks(seed, epoch, shuffle)`: an iterable of `(x, t)` or `(x, t, weight)`, of any numbers of rows.
     - `rows`: how many there are, where that is known.
+    - `chunk_rows`: how many rows of a file are read at a stretch, where the order of the rows depends on that.
+    - `numbered`: whether the rows are chosen by the epoch's number, so that those of any epoch can be had again.
     """
 
     spec: Any
     chunks: Callable[[Seed, int, bool], Iterable[Any]]
     rows: int | None = None
+    chunk_rows: int | None = None
+    numbered: bool = True
 
     def __repr__(self) -> str:
         return str(self.spec)
@@ -62,14 +66,56 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
             "after one pass. Do pass the function that makes it."
         )
     if hasattr(source, "__iter__"):
-        return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source)
+        return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source, numbered=False)
     if not callable(source):
         raise TypeError(
             f"{name}: expected a stream of chunks, got {type(source).__name__}. Do pass a generator function."
         )
     takes_epoch = _takes_an_argument(source)
     spec = Spec(getattr(source, "__name__", type(source).__name__))
-    return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source())
+    return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source(), numbered=takes_epoch)
+
+
+def opened(stream: Stream) -> Stream:
+    """A stream of which somebody may look at the first chunks: they are handed on, and nothing is opened twice.
+
+    Who asks for epoch 0 first gets its chunks; who asks for it next gets the same, and those that were left. Not for
+    streams whose order depends on the seed, such as `memory_mapped`: that is known later.
+
+    >>> from fnn.streams import as_stream, opened
+    >>> asked = []
+    >>> stream = opened(as_stream("data", lambda epoch: (asked.append(epoch), iter("abc"))[1]))
+    >>> print(next(iter(stream.chunks((0,), 0, True))), list(stream.chunks((0,), 0, True)), asked)
+    a ['a', 'b', 'c'] [0]
+    """
+    looked_at: list[Any] = []
+    left: list[Iterator[Any]] = []
+    asked = 0
+
+    def look(chunks: Iterator[Any]) -> Iterator[Any]:
+        left.append(chunks)
+        for chunk in chunks:
+            looked_at.append(chunk)
+            yield chunk
+
+    def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterable[Any]:
+        nonlocal asked
+        if epoch == 0:
+            asked += 1
+            if asked == 1:
+                return look(iter(stream.chunks(seed, epoch, shuffle)))
+            if left:
+                return _drained(looked_at, left.pop())
+        return stream.chunks(seed, epoch, shuffle)
+
+    return stream._replace(chunks=chunks)
+
+
+def _drained(first: list[Any], then: Iterator[Any]) -> Iterator[Any]:
+    """All of the list, which is emptied, and then the rest."""
+    while first:
+        yield first.pop(0)
+    yield from then
 
 
 def _takes_an_argument(function: Callable[..., Any]) -> bool:
@@ -126,13 +172,14 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
         Spec(f"memory_mapped({', '.join(f'{n}{list(a.shape)}' for n, a in zip(names, arrays, strict=True))})"),
         chunks,
         rows,
+        size,
     )
 
 
 def _mapped(name: str, value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)):
         try:
-            value = np.load(value, mmap_mode="r", allow_pickle=False)
+            value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
     if not hasattr(value, "shape") or not hasattr(value, "nbytes"):
