@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import resume
+from fnn.batches import dtype_of_sums
 from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
@@ -222,7 +223,7 @@ def _followed(
 
 def _no_epochs(job: Job, params: Any) -> History:
     """A chunk's history before it has begun."""
-    blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of(params))
+    blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of_sums(dtype_of(params)))
     metrics, validates = dict.fromkeys(dict(job.recipe.metrics), blank), job.shared.data.validation is not None
     return History(blank, metrics, blank if validates else None, metrics if validates else {})
 

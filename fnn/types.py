@@ -194,6 +194,7 @@ class Sums(NamedTuple):
     loss: Array
     weight: Array
     metrics: dict[str, Array]
+    lost: Any = ()  # what rounding took from these three, where many are added
 
 
 class TrainState(NamedTuple):
