@@ -36,13 +36,26 @@ def arrays(data: Any) -> Data:
                     f"data.{name}.{field}: expected {part.x.shape[0]} rows, as many as inputs, "
                     f"got shape {array.shape}. Do pass one a row."
                 )
+        if part is not None and part.weight is not None:
+            row_weights(part.weight, part.x.shape[0], f"data.{name}.weight")
     return data
+
+
+MOST_ROWS = 2**31 - 1  # beyond, places in a table do not fit int32
 
 
 def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
     """(rows a batch, batches an epoch); a batch is never larger than the table."""
+    if rows == 0:
+        raise ValueError("data: expected at least one row, got none. Pass rows to train on.")
     size = min(batch_size or rows, rows)
-    return size, -(-rows // size)
+    batches = -(-rows // size)
+    if size * batches > MOST_ROWS:
+        raise ValueError(
+            f"data: expected at most 2^31 - 1 rows in memory, filled up to whole batches, got {size * batches}. "
+            "Pass them as a stream of chunks."
+        )
+    return size, batches
 
 
 def room(part: Part) -> int:
@@ -77,10 +90,10 @@ def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
     at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
     x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
     if view is not None and view.mean is not None:
-        x = (x.astype(view.mean.dtype) - view.mean) / view.deviation
+        x = (x.astype(view.mean.dtype) - view.mean[None]) / view.deviation[None]
     if mask is None:
         return Batch(x, t, weight, True)
-    weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, 0.0)
+    weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, jnp.zeros_like(weight))
     return Batch(x, t, weight, Rows(mask))
 
 
@@ -109,12 +122,12 @@ def dtype_of_sums(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
-def row_weights(weight: Any, rows: int) -> Array:
+def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
     """The weights as an array `(rows,)`: a column beside rows would broadcast to rows × rows."""
     weight = jnp.asarray(weight)
     if weight.shape != (rows,):
         raise ShapeError(
-            f"weight: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
+            f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
         )
     return weight
 

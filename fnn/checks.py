@@ -174,6 +174,13 @@ def whole_number(name: str, value: Any, at_least: int) -> int:
     return int(value)
 
 
+def epochs(value: Any, at_least: int = 0) -> int:
+    """How many epochs; they are counted in int32."""
+    if whole_number("epochs", value, at_least) >= 2**31:
+        raise ValueError(f"epochs: expected fewer than 2^31, got {value}. Pass fewer, and go on from there.")
+    return int(value)
+
+
 def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """A finite number from `low` on, below `high`."""
     known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

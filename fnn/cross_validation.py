@@ -156,7 +156,7 @@ def cross_validate(
                 f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
                 "Do choose the number of epochs by the histories of the result."
             )
-    epochs = checks.whole_number("epochs", epochs, 1)
+    epochs = checks.epochs(epochs, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = checks.key(key), key
     rows, _ = rows_of(data, None, weights, key, None)

@@ -11,12 +11,14 @@ from fnn.parts import Parts
 from fnn.proximal import check_proximal
 from fnn.types import Array, Data, History, Key, Params, State, Sums, TrainState
 
+RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
+
 
 def start(
     made: Parts, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
 ) -> TrainState:
     """The state before the first step: fresh parameters, or copies of the given ones."""
-    key_init, key_run = jax.random.split(key)
+    key_init, key_run = jax.random.split(key)[0], jax.random.fold_in(key, RUN)
     if params is None or state is None:
         fresh_params, fresh_state, _ = made.net.init(key_init, data.train.x.shape[1:])
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
