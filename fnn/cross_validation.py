@@ -175,7 +175,7 @@ def cross_validate(
         views,
         resumable=how.checkpoint is not None,
     )
-    figures = Figures(tasks, epochs, groups_[0].recipe, True)
+    figures = Figures(tasks, epochs, groups_[0].recipe, True, deviations=True)
     best = _Best(figures, len(points), len(made))
 
     def take(group: Group, outcome: Outcome) -> None:

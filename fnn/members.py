@@ -88,6 +88,9 @@ _compiled: dict[Any, Chunk] = {}
 def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # nothing is to be compiled, so that it can be watched
+        init, run = chunk_functions(recipe, width, places, data)
+        return Chunk(lambda members, data: init(members.keys, members.settings, data), run, {})
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     known = (recipe, width, places, shape_of(arguments), device, precision)
     with _lock:  # nobody else compiles the same

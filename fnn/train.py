@@ -18,6 +18,7 @@ from fnn import checks
 from fnn.batches import Batch, added, arrays, count, filled, metric_sums, nth, room, sizes, whole
 from fnn.early_stopping import end_epoch
 from fnn.gradients import autodiff
+from fnn.listing import check_distinct, history_columns
 from fnn.loops import kept_whole
 from fnn.parts import Parts, Recipe, parts
 from fnn.shuffle import epoch_order
@@ -90,7 +91,8 @@ def trainer(
     >>> print(end.params[0]["w"].ravel().round(4), history.loss.shape)
     [3. 3. 3. 3.] (4, 30)
     """
-    measured = tuple(checks.metrics(metrics, ("loss", "epoch")).items())
+    measured = tuple(checks.metrics(metrics).items())
+    check_distinct(history_columns(dict(measured)))
     mode = checks.monitored(monitor, mode, None, metrics, True)
     batch_size = None if batch_size is None else checks.whole_number("batch_size", batch_size, 1)
     reduction = checks.one_of("reduction", reduction, ("mean", "sum"))
