@@ -166,7 +166,14 @@ def wrong(number: int) -> Structure:
         loss, targets, last = LOSSES[name]
     else:
         name, last = "wrong", None
-    layers = [fnn.dense(4), ACTIVATIONS[first], layer, ACTIVATIONS[second], fnn.dense(2), *([] if last is None else [last])]
+    layers = [
+        fnn.dense(4),
+        ACTIVATIONS[first],
+        layer,
+        ACTIVATIONS[second],
+        fnn.dense(2),
+        *([] if last is None else [last]),
+    ]
     net = fnn.serial(*(part for part in layers if part is not None))
     return Structure(net, loss, targets, penalty, (3,), False, f"{number}: {kind}; {first} {second}; {name}")
 
