@@ -41,7 +41,7 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
             return _forward(given("net", recipe.net, Layer, settings))(params, x)
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
-    functions = {"net": Function(_net(recipe), (named, checks.key(0), x, jax.ShapeDtypeStruct((size,), bool)))}
+    functions = {"net": Function(_net(recipe, params), (named, checks.key(0), x, jax.ShapeDtypeStruct((size,), bool)))}
     functions["loss"] = Function(_loss(recipe), (named, outputs, t))
     init, update = _optimizer(recipe)
     functions["optimizer.init"] = Function(init, (named, made))
@@ -68,10 +68,12 @@ def _traced_once(net: Layer) -> Callable[..., Any]:
     return jax.jit(_forward(net))
 
 
-def _net(recipe: Recipe) -> Callable[..., Any]:
+def _net(recipe: Recipe, start: Any) -> Callable[..., Any]:
     def net(settings: Any, key: Any, x: Any, mask: Any) -> Any:
         layer = given("net", recipe.net, Layer, settings)
         params, state, _ = layer.init(key, x.shape[1:])
+        if start is not None:  # of another dtype, maybe
+            params = jax.tree.map(lambda a, given: a.astype(jnp.result_type(given)), params, start)
         ways = [layer.forward(params, state, x, key, train) for train in (False, True, Rows(mask))]
         return params, state, ways, [layer.backward(params, cache, jnp.ones_like(y)) for y, _, cache in ways]
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -337,6 +338,19 @@ def test_params_of_something_else_are_refused(path, params, got):
 def test_a_typed_key_in_the_state_is_refused(path):
     text = error(TypeError, save, path, NET, fnn.Run((), (KEY,), None, None))
     assert text == ("state/0: expected an array, got key<fry>. Do use jnp.asarray, and jax.random.key_data for a key.")
+
+
+@pytest.mark.parametrize("where", ["~/net.safetensors", Path("~") / "net.safetensors"])
+def test_the_home_folder_has_a_short_name(where, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = a_run(NET)
+    save(where, NET, run)
+    assert os.listdir(tmp_path) == ["net.safetensors"]
+    same(load(where)[1].params, run.params)
+    write_checkpoint("~/checkpoints", 0, {"n": np.array(3)})
+    assert read_checkpoint("~/checkpoints").leaves["n"] == 3
+    files.write("~/more", {"n": np.array(4)})
+    assert files.read("~/more")[0]["n"] == 4 and len(os.listdir(tmp_path)) == 3
 
 
 def test_arguments_of_other_types_are_refused(path):
