@@ -563,6 +563,25 @@ def in_a_process(code, folder, number):
     return json.loads(done.stdout)
 
 
+SHARDED = """
+    import jax
+    jax.config.update("jax_num_cpu_devices", 2)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("d",))
+    spec = jax.sharding.PartitionSpec
+    table = np.arange(8.0, dtype="float32").reshape(2, 4)
+    made = [jax.device_put(table.astype(dtype), jax.sharding.NamedSharding(mesh, spec(*axes)))
+            for dtype in ("float32", jax.numpy.bfloat16) for axes in (("d",), (None, "d"), ())]
+    assert all(len(array.sharding.device_set) == number for array in made)
+    write_checkpoint(folder, 0, made)
+    leaves = read_checkpoint(folder).leaves
+    print(json.dumps([bool((leaves[str(i)] == table).all()) for i in range(len(made))]))
+"""
+
+
+def test_arrays_that_lie_on_two_devices_are_written(tmp_path):
+    assert in_a_process(SHARDED, tmp_path, 2) == [True] * 6
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")
 @pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_killed_in_the_midst_of_writing_the_newest_is_whole(tmp_path, kills):
