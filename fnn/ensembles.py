@@ -1,6 +1,5 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks, listing
+from fnn.constants import memoise_constants
 from fnn.crew import Outcome, Plan
 from fnn.endings import probabilities_of
 from fnn.parts import given_loss
@@ -143,7 +143,7 @@ def ensemble(
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, rows.train.x.shape[1:], plans)
 
 
-@functools.lru_cache(maxsize=64)
+@memoise_constants
 def _together(net: Layer, turn: Any) -> Layer:
     """The members as one network: outputs `(rows, 2, ...)`, mean and spread."""
 

@@ -11,7 +11,8 @@ import numpy as np
 from fnn import checks
 from fnn.batches import row_values
 from fnn.losses import as_loss
-from fnn.prediction import check_run, outputs_of, predict as predict, run_dtype
+from fnn.prediction import check_run, output_shapes, predict as predict, run_dtype
+from fnn.programs import specialise
 from fnn.streams import as_stream, checked, inputs_dtype, is_stream, rechunked, targets_dtype, warn_if_cut
 from fnn.types import Array, Layer, ShapeError
 
@@ -46,10 +47,14 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     check_run(net, run)
     dtype = run_dtype(run)
     rows, chunks = _examples(data, dtype, size)
-    measure = _measures(net, tuple(metrics.items()))
+    measure: Any = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
     for (x, t, w), count in rechunked(chunks, min(size, rows or size)):
-        _check_targets(net, run, metrics, x, t[:count])
+        if measure is None:
+            outputs = output_shapes(net, run, x)
+            parts = net, tuple(metrics.items())
+            measure, _ = specialise("evaluate", parts, _of_chunk(*parts), run.params, run.state, x, t)
+        _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         weight += w.sum()
         for name, values in measure(run.params, run.state, x, t).items():
@@ -60,24 +65,22 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     return {name: float(total / weight) for name, total in totals.items()}
 
 
-@functools.lru_cache(maxsize=128)
-def _measures(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
+def _of_chunk(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
     """(params, state, x, t) -> name -> one number a row."""
 
     def of_chunk(params: Any, state: Any, x: Array, t: Array) -> Any:
         y = net.forward(params, state, x, None, False)[0]
         return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
 
-    return jax.jit(of_chunk)
+    return of_chunk
 
 
-def _check_targets(net: Layer, run: Any, metrics: dict[str, Any], x: Any, t: Any) -> None:
+def _check_targets(metrics: dict[str, Any], outputs: Any, t: Any) -> None:
     """The values of the targets, where a loss has an opinion on them: labels out of range."""
-    opinions = [check for m in metrics.values() if (check := as_loss(m).check) is not None]
-    if opinions:
-        y = outputs_of(net, run, x, None)
-        for check in opinions:
-            check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
+    for metric in metrics.values():
+        check = as_loss(metric).check
+        if check is not None:
+            check(jax.ShapeDtypeStruct((len(t), *outputs.shape[1:]), outputs.dtype), t)
 
 
 def _examples(data: Any, dtype: Any, size: int) -> tuple[int | None, Iterator[Any]]:

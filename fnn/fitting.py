@@ -199,7 +199,7 @@ def _followed(
     state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
     if state is None:
         if stream is None and epochs > 0:
-            compile_ahead(ready.program, ready.arguments, ready.state, rows)
+            compile_ahead(ready.program, ready.arguments, rows)
         state = ready.program.init(*ready.arguments)
         net, loss = given("net", ready.recipe.net, Layer, asked.settings), given_loss(asked.recipe.loss, asked.settings)
         warn_of_mix_up(net, loss.name, state, rows.train.x, 4)

@@ -1,12 +1,12 @@
 """Trees of arrays as named arrays, and back: what a file can hold."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fnn.constants import memoise_constants
 from fnn.types import Layer, Shape, ShapeError
 
 
@@ -131,7 +131,7 @@ def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str
         raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {mend}")
 
 
-@functools.lru_cache(maxsize=128)
+@memoise_constants
 def _made_by(net: Layer, in_shape: Shape) -> Any:
     return jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
 

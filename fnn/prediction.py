@@ -14,6 +14,7 @@ import numpy as np
 
 from fnn import checks, named_arrays
 from fnn.memory import free_bytes
+from fnn.programs import specialise
 from fnn.streams import as_stream, inputs_dtype, is_stream, rechunked, warn_if_cut
 from fnn.types import Array, Layer, ShapeError
 
@@ -64,12 +65,13 @@ def predict(
     size = checks.whole_number("batch_size", batch_size, 1)
     check_run(net, run)
     rows, size, chunks = _inputs(x, run_dtype(run), size)
-    program = _program(net, reduce, combine)
     kept: Any = None
     before: Any = None
     for chunk, count in rechunked(chunks, size):
         if kept is None:
-            made = outputs_of(net, run, chunk[0], reduce)
+            program, made = _specialised(net, run, chunk[0], reduce, combine)
+            made = made if combine is None else _specialised(net, run, chunk[0], reduce, None)[1]
+            _check_rows(made, len(chunk[0]), reduce)
             kept = _Combined(combine) if combine is not None else _Kept(made, rows, size, device)
         now = program(run.params, run.state, chunk[0], np.int32(count)), count
         if before is not None:  # fetched while the next chunk is computed
@@ -100,8 +102,7 @@ def run_dtype(run: Any) -> Any:
     return np.dtype(leaves[0].dtype if leaves else jnp.result_type(float))
 
 
-@functools.lru_cache(maxsize=128)
-def _program(net: Layer, reduce: Any, combine: Any) -> Any:
+def _of_chunk(net: Layer, reduce: Any, combine: Any) -> Any:
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Any, state: Any, x: Array, count: Array) -> Any:
@@ -109,19 +110,27 @@ def _program(net: Layer, reduce: Any, combine: Any) -> Any:
         y = y if reduce is None else reduce(y)
         return y if combine is None else _combined(combine, y, count)
 
-    return jax.jit(of_chunk)
+    return of_chunk
 
 
-def outputs_of(net: Layer, run: Any, x: Any, reduce: Any) -> Any:
-    """The shapes of what is kept of a chunk's outputs; checked to be one thing a row."""
-    made = jax.eval_shape(_program(net, reduce, None), run.params, run.state, x, np.int32(0))
+def output_shapes(net: Layer, run: Any, x: Any) -> Any:
+    """The shapes and dtypes of the outputs for these rows."""
+    return _specialised(net, run, x, None, None)[1]
+
+
+def _specialised(net: Layer, run: Any, x: Any, reduce: Any, combine: Any) -> tuple[Any, Any]:
+    parts = net, reduce, combine
+    return specialise("predict", parts, _of_chunk(*parts), run.params, run.state, x, np.int32(0))
+
+
+def _check_rows(made: Any, rows: int, reduce: Any) -> None:
+    """What is kept of a chunk's outputs is one thing a row."""
     for leaf in jax.tree.leaves(made):
-        if leaf.shape[:1] != (len(x),):
+        if leaf.shape[:1] != (rows,):
             raise ShapeError(
-                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({len(x)}, ...), got "
+                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
                 f"{leaf.shape}. Do reduce over the outputs of a row; rows are put together by combine=jnp.add."
             )
-    return made
 
 
 def _combined(combine: Any, values: Any, count: Array) -> Any:

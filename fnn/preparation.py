@@ -3,8 +3,6 @@
 Nothing is compiled here, so that what does not fit raises at once.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +13,10 @@ from fnn import checks, named_arrays
 from fnn.data import held_rows
 from fnn.gradients import autodiff
 from fnn.parts import Recipe, given, given_loss
-from fnn.programs import NUMBERS, Program, program, shared
+from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
 from fnn.streams import Stream, checked, inputs_dtype, targets_dtype
-from fnn.types import Data, History, Layer, Loss, Part, ShapeError, TrainState
+from fnn.train import from_recipe
+from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
 
 
 class Asked(NamedTuple):
@@ -34,9 +33,9 @@ class Asked(NamedTuple):
 class Ready(NamedTuple):
     """What it takes to run it."""
 
-    recipe: Recipe  # of shared parts
+    recipe: Recipe  # identified
     settings: dict[str, Any]  # with the numbers of the optimizer
-    program: Program
+    program: Any  # a Program; None for a study, which has its own
     arguments: tuple[Any, ...]  # of the program's `init`
     state: TrainState  # shapes and dtypes
     history: History  # of no epochs
@@ -151,44 +150,22 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     recipe, settings, rows, key, params, state = asked
     try:
         _check_start(asked)
-        recipe, settings = shared(recipe, settings, rows.train, params)
-        compiled = program(recipe)
+        recipe, settings = identify(recipe, settings, rows.train, params)
+        dtype = jnp.result_type(float)
+        settings = {name: np.asarray(value, dtype) for name, value in settings.items()}
         arguments = (key, rows, settings, params, state)
-        made = jax.eval_shape(compiled.traced.init, *arguments)
-        none = np.int32(0)
-        history = jax.eval_shape(compiled.traced.run, made, rows, none, none)[1] if alone else None
-        net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
-        kept = [part for part in rows if part is not None]
-        outputs = _outputs(net) if net is recipe.net else _forward(net)
-        said = [jax.eval_shape(outputs, made.params, made.state, part.x) for part in kept]
-        value = _value(loss) if loss is asked.recipe.loss else loss.value
-        for y, part in zip(said, kept, strict=True):
-            jax.eval_shape(value, y, part.t)  # of targets of a wrong shape, values are not to be looked at
+        compiled = program(recipe, *shapes_of(arguments)) if alone else None
+        made = compiled.state if compiled else jax.eval_shape(from_recipe(recipe).init, *arguments)
+        outputs = compiled.outputs if compiled else output_shapes(recipe, made, rows)
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    for y, part in zip(said, kept, strict=True):
-        if loss.check is not None:
-            loss.check(y, np.asarray(part.t))
-    empty: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
-    return Ready(recipe, settings, compiled, arguments, made, empty)
-
-
-# one jitted function for one network or loss: else JAX would trace, and remember, another each time
-
-
-def _forward(net: Layer) -> Callable[..., Any]:
-    return lambda params, state, x: net.forward(params, state, x, None, False)[0]
-
-
-@functools.lru_cache(maxsize=128)
-def _outputs(net: Layer) -> Callable[..., Any]:
-    return jax.jit(_forward(net))
-
-
-@functools.lru_cache(maxsize=128)
-def _value(loss: Loss) -> Callable[..., Any]:
-    return jax.jit(loss.value)
+    check = given_loss(recipe.loss, settings).check
+    for y, part in zip(outputs, (part for part in rows if part is not None), strict=True):
+        if check is not None:
+            check(y, np.asarray(part.t))
+    history: Any = compiled and jax.tree.map(lambda a: np.zeros(0, a.dtype), compiled.history)
+    return Ready(recipe, settings, compiled, arguments, made, history)
 
 
 def _check_start(asked: Asked) -> None:

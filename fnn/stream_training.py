@@ -14,8 +14,10 @@ from jax import lax
 from fnn import checks
 from fnn.batches import Batch
 from fnn.buffers import Buffer, Plan, ahead, buffers, first_seen
+from fnn.cache import programs
 from fnn.early_stopping import end_epoch
 from fnn.parts import Recipe, given, given_loss, parts
+from fnn.programs import freeze, shape_of
 from fnn.reading import Reading, Seen
 from fnn.segments import SEGMENT_SECONDS, Segment
 from fnn.state import blank_history, dtype_of, largest
@@ -74,10 +76,13 @@ def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
     return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
 
 
-@functools.lru_cache(maxsize=128)
-def _compiled(recipe: Recipe) -> Callable[..., Any]:
-    """Compiled once for each shape of buffer. The state is donated, the buffer is not."""
-    return jax.jit(part_runner(recipe), donate_argnums=0)
+def _program(recipe: Recipe, *arguments: Any) -> Callable[..., Any]:
+    """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
+    if recipe.identity is None:  # nothing is known of it: nothing is remembered
+        return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
+    key = "stream", recipe, shape_of(arguments)
+    make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
+    return programs.get(key, make, lambda made: made[2])[0]
 
 
 def stream_segments(
@@ -127,7 +132,7 @@ def stream_segments(
     """
     reading = Reading() if reading is None else reading
     plan = _planned(recipe, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
-    run_part = _compiled(recipe._replace(shuffle=False))  # the host shuffles
+    one_order = recipe._replace(shuffle=False)  # the host shuffles
     done, step, steps = int(state.epoch), int(state.step), 0
     if done > 0 and reading.first is not None:
         reading.warn_if_it_shuffles()
@@ -140,7 +145,8 @@ def stream_segments(
             epoch, step, ended = int(state.epoch), int(state.step), False
             reading.take(_seen(buffer, epoch, plan.batch_size), len(buffer.part.x))
             if steps == 0:
-                state, row, over = run_part(state, buffer, validation, 0)  # compiles, and runs no step
+                run_part = _program(one_order, state, buffer, validation, np.int32(0))
+                state, row, over = run_part(state, buffer, validation, np.int32(0))  # compiles, and runs no step
                 ended = bool(over)  # where a stream has fewer rows than the state has steps behind it
                 none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
                 weights = sum(a.size for a in jax.tree.leaves(state.params))
@@ -149,7 +155,7 @@ def stream_segments(
                 yield Segment(state, _piece(row, ended, none, reading), 0.0)
             while not ended and (step < end or bool(buffer.last)) and bool(state.active):
                 begun = time.perf_counter()
-                state, row, over = run_part(state, buffer, validation, steps)
+                state, row, over = run_part(state, buffer, validation, np.int32(steps))
                 ended = bool(over)  # waits for the end
                 reached = end if ended else int(state.step)
                 elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
