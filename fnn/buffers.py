@@ -17,11 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import checks
+from fnn.arrays import inputs_dtype, targets_dtype
 from fnn.reading import Seen, check_sum
-from fnn.streams import Seed, Stream, checked, generator_of, inputs_dtype, targets_dtype, warn_if_cut
+from fnn.streams import Seed, Stream, checked, generator_of
 from fnn.types import Part, ShapeError
 
 BUFFER_BYTES = 64_000_000
+MOST_ROWS = 2**30  # of an epoch, over which weights must sum up; how many there are is not known before its end
 
 
 class Buffer(NamedTuple):
@@ -53,15 +56,17 @@ def _arriving(plan: Plan, epoch: int, like: list[Any]) -> Iterator[tuple[Any, An
         if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
             continue
         name = f"data, chunk {number}"
-        chunk = checked(name, value, plan.dtype)
+        cut = checks.Cut()
+        chunk = checked(name, value, plan.dtype, cut)
+        if chunk[2] is not None:
+            checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         about = [
             None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
             for a, kind in zip(chunk, (inputs_dtype, targets_dtype, lambda given, dtype: dtype), strict=True)
         ]
         if not like:
             like += about
-            for part, a in zip("xt", chunk, strict=False):
-                warn_if_cut(f"{name}, {part}", a.dtype, plan.dtype)
+            cut.warn(plan.dtype, 2)
         for part, one, this in zip(("x", "t", "weights"), like, about, strict=True):
             if one != this:
                 raise ShapeError(

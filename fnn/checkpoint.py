@@ -1,6 +1,7 @@
 """What survives the process: a run and its network in one file, and the checkpoints of a run under way."""
 
 import contextlib
+import dataclasses
 import os
 import re
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn import files, named_arrays, vocabulary
-from fnn.types import History, Layer, Run
+from fnn.types import Columns, History, Layer, Run
 
 FORMAT = 1  # of the description; a file with a higher number is of a later fnn
 
@@ -54,6 +55,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
         "kind": "run",
         "format": FORMAT,
         "in_shape": run.in_shape,
+        "columns": run.columns and dataclasses.asdict(run.columns),
         "tree": _structure(tree, "run"),
         "printed": str(net),
     }
@@ -105,7 +107,9 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     params, state = (_on_device(tree[part], part) for part in ("params", "state"))
     history: Any = None if tree["history"] is None else History(**tree["history"])
     nothing: Any = None
-    return net, Run(params, state, history, nothing, in_shape)
+    names = about.get("columns")  # an older file has none
+    columns = names and Columns(*(names[part] and tuple(names[part]) for part in ("x", "t")))
+    return net, Run(params, state, history, nothing, in_shape, None, columns)
 
 
 def _expect(name: str, thing: Any, kind: type, mend: str) -> None:

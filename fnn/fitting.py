@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn import checks, divergence, resume
+from fnn import arrays, checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
@@ -22,11 +22,12 @@ from fnn.preparation import (
     made_ready,
     own_settings,
     rows_of,
+    start_of,
 )
 from fnn.programs import compile_ahead
 from fnn.progress import shown
 from fnn.reading import Reading
-from fnn.segments import joined, nan_found_by_fnn, segment_seconds, segments
+from fnn.segments import guards_aside, joined, segment_seconds, segments
 from fnn.stream_training import stream_segments
 from fnn.streams import Stream, as_stream, is_stream, opened
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
@@ -123,7 +124,7 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    epochs = checks.whole_number("epochs", epochs, 0)
+    epochs = checks.epochs(epochs)
     on_nan = checks.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = checks.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = checks.settings(settings, OWN_SETTINGS) | own_settings(patience, min_delta)
@@ -143,17 +144,18 @@ def fit(
         patience=patience,
         validates=validation is not None,
     )
-    key = checks.key(key)
+    key, progress = checks.key(key), checks.flag("progress", progress)
+    params, state = start_of(params, state)
     stream = _stream(data) if is_stream(data) else None
     take = rows_of if stream is None else first_row_of
-    rows, held = take(data if stream is None else stream, validation, weights, key, params)
+    rows, held = take(data if stream is None else stream, validation, weights, key, params, reduction)
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
     kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
-    with nan_found_by_fnn():
+    with guards_aside():
         end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, rows.train.x.shape[1:], held)
+    run = Run(params, state, history, end, rows.train.x.shape[1:], held, arrays.columns(data))
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows

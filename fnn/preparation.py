@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, named_arrays
+from fnn import arrays, checks, named_arrays
 from fnn.data import held_rows
 from fnn.gradients import autodiff
+from fnn.listing import check_distinct, history_columns
 from fnn.parts import Recipe, given, given_loss
 from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
-from fnn.streams import Stream, checked, inputs_dtype, targets_dtype
+from fnn.ranges import check_settings
+from fnn.streams import Stream, checked
 from fnn.train import from_recipe
 from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
 
@@ -61,15 +63,17 @@ def asked_recipe(
     validates: bool = False,
 ) -> Recipe:
     """The arguments of `fit` that say what a run is, checked."""
+    measured = checks.metrics(metrics)
+    check_distinct(history_columns(measured))
     return Recipe(
         net=net,
         loss=loss,
         optimizer=optimizer,
         penalty=penalty,
         gradient=checks.gradient(gradient),
-        metrics=tuple(checks.metrics(metrics, ("loss", "epoch")).items()),
+        metrics=tuple(measured.items()),
         batch_size=None if batch_size is None else checks.whole_number("batch_size", batch_size, 1),
-        shuffle=bool(shuffle),
+        shuffle=checks.flag("shuffle", shuffle),
         reduction=checks.one_of("reduction", reduction, ("mean", "sum")),
         monitor=monitor,
         mode=checks.monitored(monitor, mode, patience, metrics, validates),
@@ -84,29 +88,42 @@ def own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
     }
 
 
-def _dtype(params: Any) -> Any:
-    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    return floating[0] if floating else jnp.result_type(float)
-
-
-def rows_of(data: Any, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, np.ndarray | None]:
-    """The rows to train and to validate on, on the device; and which rows of the data the latter are, if they are."""
+def start_of(params: Any, state: Any) -> tuple[Any, Any]:
+    """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
     cut: list[str] = []
-    dtype = _dtype(params)
-    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut), None, None
+    mine = arrays.owned_tree("params", params, cut), arrays.owned_tree("state", state, cut)
+    checks.Cut(cut).warn(np.float32, 4)
+    return mine
+
+
+def rows_of(
+    data: Any, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
+) -> tuple[Data, np.ndarray | None]:
+    """The rows to train and to validate on, on the device; and which rows of the data the latter are, if they are.
+
+    A share to hold out is one of the rows that weigh something: the others are not there to judge by.
+    """
+    cut = checks.Cut()
+    dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
+    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
     if isinstance(validation, (int, float, np.number)):
         seed = np.asarray(jax.random.key_data(key)).tolist()
-        at = held_rows(np.asarray(train.t), checks.fraction("validation", validation), seed)
+        real = np.arange(len(train.x)) if train.weight is None else np.flatnonzero(np.asarray(train.weight))
+        at = real[held_rows(np.asarray(train.t)[real], checks.fraction("validation", validation), seed)]
         others = np.setdiff1d(np.arange(len(train.x)), at)
         # on the host, since on the device this would compile
-        train, held = (jax.tree.map(lambda a, at=at: checks.on_device(np.asarray(a)[at]), train) for at in (others, at))
+        train, held = (jax.tree.map(lambda a, at=at: arrays.owned(np.asarray(a)[at]), train) for at in (others, at))
     elif validation is not None:
-        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
-    checks.warn_of_cut(cut, dtype, 4)
+        given = checks.pair_or_triple("validation", validation)
+        arrays.same_columns(("validation[0]", "validation[1]"), arrays.columns(data), arrays.columns(given[:2]))
+        held = _part("validation", *given, dtype, cut, scalable)
+    cut.warn(dtype, 4)
     return Data(train, held), at
 
 
-def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, None]:
+def first_row_of(
+    stream: Stream, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
+) -> tuple[Data, None]:
     """The first row of a stream, which stands for all where shapes are asked for; and the rows to validate on."""
     if weights is not None:
         raise ValueError(
@@ -116,28 +133,29 @@ def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params
         raise ValueError(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Do hold some rows back."
         )
-    cut: list[str] = []
-    dtype = _dtype(params)
+    cut = checks.Cut()
+    dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if len(chunk[0]):
-            x, t, _ = checked(f"data, chunk {number}", chunk, dtype)
-            x, t = x[:1].astype(inputs_dtype(x.dtype, dtype)), t[:1].astype(targets_dtype(t.dtype, dtype))
-            train = Part(checks.on_device(x), checks.on_device(t), checks.on_device(np.ones(1, dtype)))
+            x, t, _ = checked(f"data, chunk {number}", chunk, dtype, checks.Cut())  # the buffers warn
+            train = Part(arrays.owned(x[:1]), arrays.owned(t[:1]), arrays.owned(np.ones(1, dtype)))
             break
     else:
         raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
     held = None
     if validation is not None:
-        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
-        checks.warn_of_cut(cut, dtype, 4)
+        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut, reduction != "sum")
+        cut.warn(dtype, 4)
     return Data(train, held), None
 
 
-def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: list[str]) -> Part:
-    x, t = checks.inputs(f"{name}[0]", x, dtype, cut), checks.targets(f"{name}[1]", t, dtype, cut)
+def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.Cut, scalable: bool) -> Part:
+    x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned)
+    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
-    return Part(x, t, None if weights is None else checks.weights(own, weights, len(x), dtype))
+    weight = None if weights is None else arrays.owned(checks.weights(own, weights, len(x), dtype, scalable))
+    return Part(x, t, weight)
 
 
 def made_ready(asked: Asked, alone: bool = True) -> Ready:
@@ -149,6 +167,7 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     """
     recipe, settings, rows, key, params, state = asked
     try:
+        check_settings((recipe.net, recipe.loss, recipe.optimizer, recipe.penalty), settings)
         _check_start(asked)
         recipe, settings = identify(recipe, settings, rows.train, params)
         dtype = jnp.result_type(float)

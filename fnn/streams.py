@@ -5,8 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
@@ -199,54 +197,19 @@ def generator_of(*words: int) -> np.random.Generator:
 # ---- chunks, checked on arrival
 
 
-def inputs_dtype(given: Any, dtype: Any) -> Any:
-    """Of inputs in a run of this dtype: bytes stay bytes (images), other numbers become floats."""
-    return np.dtype(np.uint8) if given == np.uint8 else np.dtype(dtype)
+def checked(name: str, value: Any, dtype: Any, cut: checks.Cut) -> tuple[Any, Any, Any]:
+    """A chunk `(x, t)` or `(x, t, weight)` as NumPy arrays in the dtypes of a run; the weight may be None.
 
-
-def targets_dtype(given: Any, dtype: Any) -> Any:
-    """Of targets in a run of this dtype: floats of it, integers (class numbers) as JAX is set to have them."""
-    return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(np.int64))
-
-
-def checked(name: str, value: Any, dtype: Any) -> tuple[Any, Any, Any]:
-    """A chunk `(x, t)` or `(x, t, weight)`, as NumPy arrays that may still want a cast; the weight may be None."""
+    They may still be the memory of the source. `cut` gets the names of what loses digits.
+    """
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
         raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Do yield these.")
-    x, t = np.asarray(checks.rows(f"{name}, x", value[0])), np.asarray(checks.rows(f"{name}, t", value[1]))
-    if x.ndim < 2:
-        raise ValueError(f"{name}, x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+    x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
     checks.same_rows(name, x, t)
-    _fits(f"{name}, x", x, dtype, np.int32 if np.dtype(dtype).itemsize < 8 else np.int64, "scale them to floats")
-    _fits(f"{name}, t", t, dtype, jax.dtypes.canonicalize_dtype(np.int64), "renumber them")
     if len(value) == 2 or value[2] is None:
         return x, t, None
-    w = np.asarray(checks.rows(f"{name}, weights", value[2]))
-    if w.shape != (len(x),):
-        raise ValueError(f"{name}, weights: expected shape ({len(x)},), got {w.shape}. Do pass one weight a row.")
-    if (w < 0).any():
-        row = int(np.argmax(w < 0))
-        raise ValueError(f"{name}, weights: expected at least 0, got {w[row]} in row {row}. Do use 0 to leave it out.")
-    return x, t, w
-
-
-def _fits(name: str, array: Any, dtype: Any, integer: Any, mend: str) -> None:
-    """Numbers that a cast would turn into others."""
-    if array.dtype.kind in "iu":
-        low, high, room = int(array.min()), int(array.max()), np.iinfo(integer)
-        if low < room.min or high > room.max:
-            raise ValueError(f"{name}: expected integers that fit {room.dtype}, got {low} to {high}. Do {mend}.")
-    elif array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
-        largest = np.abs(array).max()
-        if largest > float(jnp.finfo(dtype).max):
-            raise ValueError(f"{name}: expected numbers that fit {np.dtype(dtype)}, got {largest:g}. Do scale them.")
-
-
-def warn_if_cut(name: str, given: Any, dtype: Any) -> None:
-    """Float64 that the caller has chosen loses digits in a float32 run: say so once."""
-    if given == np.float64 and np.dtype(dtype).itemsize < 8:
-        checks.warn_of_cut([name], dtype, 4)
+    return x, t, checks.row_weights(f"{name}, weights", value[2], len(x))
 
 
 def rechunked(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:
