@@ -114,7 +114,7 @@ class Reading:
             _check_same(begun, seen)
         whole = self.whole[: self._next]
         if seen.last and not self.numbered and len(whole) > 1:
-            _check_same(Seen(seen.epoch, seen.buffer, *whole[-1], True), seen)
+            _check_same(Seen(seen.epoch - 1, seen.buffer, *whole[-1], True), seen)
 
 
 def _unpacked(kept: Any) -> Seen | None:

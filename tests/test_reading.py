@@ -172,7 +172,7 @@ def test_where_all_epochs_were_the_same_the_next_is_too(monkeypatch, tmp_path):
     )  # the first buffer is compared, and what has changed is behind
     fit(changed("nothing"), 2, checkpoint=tmp_path)
     with pytest.raises(
-        ValueError, match="expected the stream to give the 100 rows again that it gave in epoch 2, got o"
+        ValueError, match="expected the stream to give the 100 rows again that it gave in epoch 1, got o"
     ):
         fit(changed("a target"), 4, checkpoint=tmp_path)
 
