@@ -59,9 +59,8 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
             return first, made.optimizer.update(more, kept, weights)[0]
 
         def derived() -> Any:
-            return made.gradient(weights, state, x, t, jnp.ones(len(x), dtype_of(weights)), jax.random.key(0), False)[
-                :3
-            ]
+            weight = jnp.ones(len(x), dtype_of(weights))
+            return made.gradient(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
         asked: dict[str, Callable[[], Any]] = {
             "net": lambda: outputs,
@@ -79,7 +78,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
         with jax.numpy_dtype_promotion("standard"):
             values = jax.jit(run, compiler_options=cheaply())(weights, grads, more, x, t)
         return {name: _sizes(value) for name, value in values.items()}
-    except Exception:  # whatever a user's function does not like: then it is not compared, and `differing` says so
+    except Exception:  # whatever a user's function does not like: then it is not compared, and `fnn.resume` says so
         return {}
 
 

@@ -151,7 +151,7 @@ def test_other_rows_in_the_epoch_under_way_are_refused(tmp_path):
         assert same_bits(fit(of_lengths([100] * 3), 3, checkpoint=tmp_path), fit(of_lengths([100] * 3), 3))
 
 
-def test_one_that_shuffles_without_a_seed_is_told_what_it_is(tmp_path):
+def test_one_that_shuffles_without_a_seed_is_named_for_what_it_is(tmp_path):
     def shuffled():
         at = np.random.default_rng().permutation(300)
         yield X[at], T[at]

@@ -290,7 +290,7 @@ def refused_short(folder, changed):
     return str(caught.value)
 
 
-def test_what_cannot_be_compared_is_told(tmp_path):
+def test_what_cannot_be_compared_is_said(tmp_path):
     def failing(y):
         if np.asarray(y).shape == (3, 2):  # of the fixed inputs
             raise OSError("no such host")
