@@ -132,8 +132,9 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     """
     waiting = iter(range(0, len(job.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
-    x64 = jnp.result_type(float) == np.float64  # these two belong to a thread
+    x64 = jnp.result_type(float) == np.float64  # these three belong to a thread
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    keys = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
 
     like = None if job.kept.folder is None else _state_of_a_chunk(job)
 
@@ -161,7 +162,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     take(outcome)
 
         def in_thread(device: Any) -> None:
-            with jax.enable_x64(x64), jax.default_matmul_precision(precision):
+            with jax.enable_x64(x64), jax.default_matmul_precision(precision), jax.default_prng_impl(keys):
                 try:
                     work(device)
                 except BaseException:

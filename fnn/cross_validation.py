@@ -27,7 +27,7 @@ from fnn.study import (
     running,
     with_fixed,
 )
-from fnn.types import Data, Layer, Part, Run
+from fnn.types import Columns, Data, Layer, Part, Run
 
 
 class CrossValidation(NamedTuple):
@@ -196,10 +196,13 @@ def cross_validate(
     if not early:
         settings = {**(training.get("settings") or {}), **chosen}
         predictions = _predictions(parts[0], settings, best.runs, made, scalers, np.asarray(part.x), repeats)
-    scaler = standardiser_of(np.asarray(part.x)) if standardise else None
+    of_frame = arrays.columns(data)
+    scaler = (
+        standardiser_of(np.asarray(part.x))._replace(columns=of_frame and Columns(of_frame.x)) if standardise else None
+    )
     if refit and not early:
         run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
-        run = run._replace(columns=arrays.columns(data))
+        run = run._replace(columns=of_frame)
     return CrossValidation(
         points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
         figures.largest, plans,
