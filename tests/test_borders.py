@@ -121,15 +121,13 @@ def test_a_run_on_a_frame_has_the_bits_of_one_on_its_numbers(run):
     assert same_bits(*both)
 
 
+def without(row, frame):
+    return frame.where(pd.Series(np.arange(100) != row), axis=0)
+
+
 BAD_FRAMES = {
-    "missing": (
-        FRAME.astype({"a": "Float32"}).where(pd.Series(np.arange(100) != 3), axis=0),
-        "got nan or inf in 1 of 100 rows, .* row 3",
-    ),
-    "missing boolean": (
-        FRAME[["b"]].astype("boolean").where(pd.Series(np.arange(100) != 7), axis=0),
-        "in 1 of 100 rows, .* row 7",
-    ),
+    "missing": (without(3, FRAME[["a"]].astype("Float32")), "got nan or inf in 1 of 100 rows, .* row 3"),
+    "missing boolean": (without(7, FRAME[["b"]].astype("boolean")), "in 1 of 100 rows, .* row 7"),
     "names": (FRAME.assign(e="x"), "expected numbers, got .* in column 'e'. Convert the column"),
     "objects": (FRAME.assign(e=np.full(100, 1.5, object)), "got object in column 'e'. Convert the column"),
     "dates": (FRAME.assign(e=pd.Timestamp("2020-01-01")), "got datetime64.* in column 'e'"),
