@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from fnn.arrays import aligned
-from fnn.types import Array, Data, Part, Rows, ShapeError
+from fnn.types import Array, Data, Part, Rows, ShapeError, Sums
 
 
 class Batch(NamedTuple):
@@ -39,13 +39,26 @@ def arrays(data: Any) -> Data:
                     f"data.{name}.{field}: expected {part.x.shape[0]} rows, as many as inputs, "
                     f"got shape {array.shape}. Do pass one a row."
                 )
+        if part is not None and part.weight is not None:
+            row_weights(part.weight, part.x.shape[0], f"data.{name}.weight")
     return data
+
+
+MOST_ROWS = 2**31 - 1  # beyond, places in a table do not fit int32
 
 
 def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
     """(rows a batch, batches an epoch); a batch is never larger than the table."""
+    if rows == 0:
+        raise ValueError("data: expected at least one row, got none. Pass rows to train on.")
     size = min(batch_size or rows, rows)
-    return size, -(-rows // size)
+    batches = -(-rows // size)
+    if size * batches > MOST_ROWS:
+        raise ValueError(
+            f"data: expected at most 2^31 - 1 rows in memory, filled up to whole batches, got {size * batches}. "
+            "Pass them as a stream of chunks."
+        )
+    return size, batches
 
 
 def room(part: Part) -> int:
@@ -80,10 +93,10 @@ def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
     at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
     x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
     if view is not None and view.mean is not None:
-        x = (x.astype(view.mean.dtype) - view.mean) / view.deviation
+        x = (x.astype(view.mean.dtype) - view.mean[None]) / view.deviation[None]
     if mask is None:
         return Batch(x, t, weight, True)
-    weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, 0.0)
+    weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, jnp.zeros_like(weight))
     return Batch(x, t, weight, Rows(mask))
 
 
@@ -92,12 +105,58 @@ def filled(order: Array, batches: int, size: int) -> Array:
     return jnp.pad(order, (0, batches * size - order.shape[0]))
 
 
-def weighted_sum(values: Array, weight: Array | None) -> tuple[Array, Array]:
-    """(Σ weight × value, Σ weight). Rows of weight 0 do not count, whatever their value, NaN included."""
+def weighted_sum(values: Array, weight: Any) -> tuple[Array, Array]:
+    """(Σ weight × value, Σ weight), in float32 at least. Rows of weight 0 do not count, whatever their value, NaN too.
+
+    Where values are differentiated, they are those of `counted(outputs, weight)`.
+    """
+    values = jnp.asarray(values)
+    values = values.astype(dtype_of_sums(values.dtype))
     if weight is None:
         return values.sum(), jnp.asarray(values.shape[0], values.dtype)
-    weight = weight.astype(values.dtype)
+    weight = row_weights(weight, values.shape[0]).astype(values.dtype)
     return jnp.where(weight > 0, values * weight, 0.0).sum(), weight.sum()
+
+
+def dtype_of_sums(dtype: Any) -> Any:
+    """What such numbers are added up in: float32 at least, since 16 bits, integers and bools have no room for sums."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return jnp.result_type(float)
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
+    """The weights as an array `(rows,)`: a column beside rows would broadcast to rows × rows."""
+    weight = jnp.asarray(weight)
+    if weight.shape != (rows,):
+        raise ShapeError(
+            f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
+        )
+    return weight
+
+
+def counted(outputs: Array, weight: Any) -> Array:
+    """The outputs, those of weight 0 as constants: a derivative stops there, and never meets 0 · inf = NaN behind it.
+
+    Their own derivative is 0 anyway. Forward this is `outputs`, and compiles to nothing.
+    """
+    if weight is None:
+        return outputs
+    counts = row_weights(weight, outputs.shape[0]) > 0
+    return jnp.where(counts.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, lax.stop_gradient(outputs))
+
+
+def added(sums: Sums, more: Sums) -> Sums:
+    """The sums of an epoch and those of its next batch, with what rounding took from them before: Kahan 1965.
+
+    `y = more + lost`, `new = sum + y`, `lost = y - (new - sum)`. The error does not grow with the number of batches,
+    and whole numbers are exact far beyond 2²⁴.
+    """
+    old, new = sums[:3], more[:3]
+    y = jax.tree.map(lambda a, lost: a.astype(lost.dtype) + lost, new, sums.lost)
+    total = jax.tree.map(jnp.add, old, y)
+    lost = jax.tree.map(lambda y, new, old: jnp.where(jnp.isfinite(new), y - (new - old), 0.0), y, total, old)
+    return Sums(*total, lost)
 
 
 def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:

@@ -208,6 +208,13 @@ def whole_number(name: str, value: Any, at_least: int) -> int:
     return got
 
 
+def epochs(value: Any, at_least: int = 0) -> int:
+    """How many epochs; they are counted in int32."""
+    if whole_number("epochs", value, at_least) >= 2**31:
+        raise ValueError(f"epochs: expected fewer than 2^31, got {value}. Pass fewer, and go on from there.")
+    return int(value)
+
+
 def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """A finite number from `low` on, below `high`."""
     known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
@@ -295,17 +302,14 @@ def gradient(value: Any) -> Any:
     return value
 
 
-def metrics(value: Any, taken: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Functions by name; some names may be taken, by columns of a history."""
+def metrics(value: Any) -> dict[str, Any]:
+    """Functions by name."""
     if value is not None and not isinstance(value, dict):
         got = type(value).__name__
         raise TypeError(
             f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
         )
     for name, metric in (value or {}).items():
-        if name in taken:
-            got = f"{name!r}, a column of the result"
-            raise ValueError(f"metrics: expected names of your own, got {got}. Do rename it.")
         if not callable(metric):
             got = type(metric).__name__
             raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Do pass one.")

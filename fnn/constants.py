@@ -23,9 +23,9 @@ _JITTED = type(jax.jit(lambda: None))
 def is_constant(thing: Any) -> bool:
     """Whether a thing is made of numbers, words and functions of fnn and the libraries below it, all the way down.
 
-    >>> import fnn, jax.numpy as jnp
+    >>> import fnn, jax.numpy as jnp, textwrap
     >>> from fnn.constants import is_constant
-    >>> is_constant(fnn.serial(fnn.dense(3), jnp.sin)), is_constant(fnn.serial(fnn.dense(3), lambda x: 2 * x))
+    >>> is_constant(fnn.serial(fnn.dense(3), jnp.sin)), is_constant(fnn.serial(fnn.dense(3), textwrap.dedent))
     (True, False)
     """
     return _is_constant(thing, set())

@@ -3,6 +3,7 @@
 Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is shown and checkpoints are written.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import resume
+from fnn.batches import dtype_of_sums
 from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
@@ -76,6 +77,8 @@ def planned(
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # to be watched: one after another
+        workers = workers[:1]
     places = room_for(epochs)
     each, weights, rows = size_of_member(recipe, shared, members, places)
     free = free_bytes(workers)
@@ -110,6 +113,30 @@ def room_for(epochs: int) -> int:
 
 # ---- the loop
 
+# JAX's settings that belong to a thread where `with` sets them, and what they are set by
+OF_THREAD = {
+    "jax_enable_x64": jax.enable_x64,
+    "jax_default_matmul_precision": jax.default_matmul_precision,
+    "jax_disable_jit": jax.disable_jit,
+    "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_threefry_partitionable": jax.threefry_partitionable,
+    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
+    "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
+}
+
+
+def settings_of_thread() -> Callable[[], Any]:
+    """A context in which another thread computes as this one does now."""
+    values = {name: getattr(jax.config, name) for name in OF_THREAD}
+
+    def as_here() -> Any:
+        stack = contextlib.ExitStack()
+        for name, context in OF_THREAD.items():
+            stack.enter_context(context(values[name]))
+        return stack
+
+    return as_here
+
 
 class Job(NamedTuple):
     """Members to be run: what they are, how far, how, and where that is kept."""
@@ -132,10 +159,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     """
     waiting = iter(range(0, len(job.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
-    x64 = jnp.result_type(float) == np.float64  # these three belong to a thread
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    keys = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
-
+    as_here = settings_of_thread()
     like = None if job.kept.folder is None else _state_of_a_chunk(job)
 
     with noted() as names:
@@ -156,13 +180,13 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                with guards_aside(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
+                with guards_aside():
                     outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)
 
         def in_thread(device: Any) -> None:
-            with jax.enable_x64(x64), jax.default_matmul_precision(precision), jax.default_prng_impl(keys):
+            with as_here():
                 try:
                     work(device)
                 except BaseException:
@@ -223,7 +247,7 @@ def _followed(
 
 def _no_epochs(job: Job, params: Any) -> History:
     """A chunk's history before it has begun."""
-    blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of(params))
+    blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of_sums(dtype_of(params)))
     metrics, validates = dict.fromkeys(dict(job.recipe.metrics), blank), job.shared.data.validation is not None
     return History(blank, metrics, blank if validates else None, metrics if validates else {})
 

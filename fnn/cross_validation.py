@@ -156,7 +156,7 @@ def cross_validate(
                 f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
                 "Do choose the number of epochs by the histories of the result."
             )
-    epochs = checks.whole_number("epochs", epochs, 1)
+    epochs = checks.epochs(epochs, 1)
     standardise, refit = checks.flag("standardise", standardise), checks.flag("refit", refit)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = checks.key(key), key
@@ -176,7 +176,7 @@ def cross_validate(
         views,
         resumable=how.checkpoint is not None,
     )
-    figures = Figures(tasks, epochs, groups_[0].recipe, True)
+    figures = Figures(tasks, epochs, groups_[0].recipe, True, deviations=True)
     best = _Best(figures, len(points), len(made))
 
     def take(group: Group, outcome: Outcome) -> None:

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.batches import Batch, filled, metric_sums, nth, room, row_values, sizes, weighted_sum, whole
+from fnn.batches import Batch, added, filled, metric_sums, nth, room, row_values, sizes, weighted_sum, whole
 from fnn.parts import Parts
-from fnn.state import where
+from fnn.state import where, zero_sums
 from fnn.types import Array, History, Part, Sums, TrainState
 
 VALIDATION_ROWS = 4_096  # evaluated at once
@@ -20,8 +20,10 @@ def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array)
     whole_epoch = going & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
     loss, means = _means(s.sums, made.reduction)
     row = History(loss, means, None, {})
-    end = s._replace(
-        epoch=s.epoch + whole_epoch.astype(jnp.int32), step=jnp.int32(0), sums=jax.tree.map(jnp.zeros_like, s.sums)
+    end = s._replace(  # a member that does not go on in this call may stand within its epoch: it stays there
+        epoch=s.epoch + whole_epoch.astype(jnp.int32),
+        step=jnp.where(going, 0, s.step),
+        sums=where(going, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
     )
     if validation is not None:
         value, means = _means(_evaluated(made, s, validation), made.reduction)
@@ -34,7 +36,10 @@ def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array)
 def _judged(made: Parts, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
     """Whether these are the best parameters so far, and whether that has taken too long; NaN is never the best."""
     value = value.astype(s.best_value.dtype)
-    least = s.settings.get("min_delta", 0.0)
+    least, patience = (
+        jnp.asarray(s.settings.get(name, default), value.dtype)
+        for name, default in (("min_delta", 0.0), ("patience", jnp.inf))
+    )
     better = value > s.best_value + least if made.mode == "max" else value < s.best_value - least
     better = whole_epoch & better
     wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
@@ -43,7 +48,7 @@ def _judged(made: Parts, s: TrainState, end: TrainState, value: Array, whole_epo
         best_value=jnp.where(better, value, s.best_value),
         best_epoch=jnp.where(better, s.epoch, s.best_epoch),
         wait=wait,
-        active=s.active & (wait.astype(value.dtype) < s.settings.get("patience", jnp.inf)),
+        active=s.active & (wait.astype(value.dtype) < patience),
     )
 
 
@@ -60,8 +65,8 @@ def _evaluated(made: Parts, s: TrainState, part: Part) -> Sums:
     if batches == 1:
         return measured(whole(part))
     order = filled(jnp.arange(rows, dtype=jnp.int32), batches, size)
-    every = lax.map(lambda j: measured(nth(part, order, j, size)), jnp.arange(batches, dtype=jnp.int32))
-    return jax.tree.map(lambda a: a.sum(0), every)
+    none = zero_sums(s.params, made.metrics)
+    return lax.fori_loop(0, batches, lambda j, sums: added(sums, measured(nth(part, order, j, size))), none)
 
 
 def _at_once(part: Part) -> int:
@@ -71,6 +76,8 @@ def _at_once(part: Part) -> int:
 
 
 def _means(sums: Sums, reduction: str) -> tuple[Array, dict[str, Array]]:
-    count = jnp.maximum(sums.weight, jnp.finfo(sums.weight.dtype).tiny)
-    loss = sums.loss if reduction == "sum" else sums.loss / count
-    return loss, {name: total / count.astype(total.dtype) for name, total in sums.metrics.items()}
+    """Means over rows, NaN where no row counts: nothing was measured, and 0 would be the best of all."""
+    weight = jnp.where(sums.weight > 0, sums.weight, jnp.nan)
+    loss = sums.loss if reduction == "sum" else sums.loss / weight
+    means = {name: total / weight.astype(total.dtype) for name, total in sums.metrics.items()}
+    return jnp.where(sums.weight > 0, loss, jnp.nan), means

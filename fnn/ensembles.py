@@ -115,7 +115,7 @@ def ensemble(
     """
     if not isinstance(net, Layer):
         raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Do pass a network that is made.")
-    epochs, members = checks.whole_number("epochs", epochs, 0), checks.whole_number("members", members, 1)
+    epochs, members = checks.epochs(epochs), checks.whole_number("members", members, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, checks.key(key)
     rows, _ = rows_of(data, validation, weights, key, None, training.get("reduction"))

@@ -120,7 +120,7 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    epochs = checks.whole_number("epochs", epochs, 0)
+    epochs = checks.epochs(epochs)
     on_nan = checks.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = checks.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = checks.settings(settings, OWN_SETTINGS) | own_settings(patience, min_delta)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import row_values, weighted_sum
+from fnn.batches import counted, row_values, row_weights, weighted_sum
 from fnn.losses import as_loss
 from fnn.types import Array, Gradients, Key, Layer, Loss, Params, Penalty, State
 
@@ -44,7 +44,7 @@ def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     ) -> Gradients:
         def cost(params: Params) -> Any:
             y, new_state, _ = net.forward(params, state, x, key, train)
-            total, count = weighted_sum(row_values("loss", loss, y, t), weight)
+            total, count = weighted_sum(row_values("loss", loss, counted(y, weight), t), weight)
             return total * scale(count), (total, count, new_state, y)
 
         grads, (total, count, new_state, y) = jax.grad(cost, has_aux=True)(params)
@@ -88,9 +88,9 @@ def _by_outputs(loss: Loss, y: Array, t: Array, weight: Any, scale: Array) -> Ar
     """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
     dy = loss.grad(y, t)
     if weight is None:
-        return dy * scale
-    weight = weight.astype(y.dtype).reshape(-1, *[1] * (y.ndim - 1))
-    return jnp.where(weight > 0, dy * (weight * scale), 0.0)
+        return (dy.astype(scale.dtype) * scale).astype(y.dtype)
+    weight = row_weights(weight, y.shape[0]).astype(scale.dtype).reshape(-1, *[1] * (y.ndim - 1))
+    return jnp.where(weight > 0, dy.astype(scale.dtype) * (weight * scale), 0.0).astype(y.dtype)
 
 
 def _scale(reduction: str) -> Callable[[Array], Array]:

@@ -26,10 +26,13 @@ FEW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual funct
 SMALL = 2**13  # bytes of the largest array made; XLA hands sums over twice as many to a library
 MANY = 2**20  # numbers that a round makes; beyond, members run one after another
 _ALLOWED = """
-    abs add add_any ceil cos div erf erf_inv erfc exp exp2 expm1 floor integer_pow log log1p logistic max min mul neg
-    pow rem round rsqrt sign sin sqrt square sub tanh
-    and eq ge gt is_finite le lt ne not or select_n shift_left shift_right_arithmetic shift_right_logical xor
-    argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_sum
+    abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div erf erf_inv erfc exp
+    exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg nextafter pow reduce_precision rem round
+    rsqrt sign sin sinh sqrt square sub tan tanh
+    and clz eq ge gt is_finite le lt ne not or population_count select_n shift_left shift_right_arithmetic
+    shift_right_logical xor
+    argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_and reduce_max reduce_min reduce_or reduce_prod
+    reduce_sum
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice gather iota pad
     reshape rev slice split squeeze stack stop_gradient transpose
     random_bits random_fold_in random_seed random_split random_unwrap random_wrap threefry2x32

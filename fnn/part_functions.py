@@ -12,6 +12,7 @@ from fnn.batches import row_values, sizes
 from fnn.constants import memoise_constants
 from fnn.gradients import autodiff
 from fnn.parts import Recipe, given, given_loss, parts
+from fnn.state import dtype_of
 from fnn.types import Layer, Part, Penalty, Rows
 
 
@@ -106,7 +107,7 @@ def _penalty(recipe: Recipe) -> Callable[..., Any]:
 def _gradient(recipe: Recipe) -> Callable[..., Any]:
     def gradient(settings: Any, key: Any, params: Any, x: Any, t: Any, mask: Any) -> Any:
         made = parts(recipe, settings)
-        state, weight = made.net.init(key, x.shape[1:])[1], jnp.where(mask, 1.0, 0.0)
+        state, weight = made.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
         whole = made.gradient(params, state, x, t, None, key, True)
         return whole, made.gradient(params, state, x, t, weight, key, Rows(mask))
 

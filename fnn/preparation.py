@@ -12,8 +12,10 @@ import numpy as np
 from fnn import arrays, checks, named_arrays
 from fnn.data import held_rows
 from fnn.gradients import autodiff
+from fnn.listing import check_distinct, history_columns
 from fnn.parts import Recipe, given, given_loss
 from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
+from fnn.ranges import check_settings
 from fnn.streams import Stream, checked
 from fnn.train import from_recipe
 from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
@@ -61,13 +63,15 @@ def asked_recipe(
     validates: bool = False,
 ) -> Recipe:
     """The arguments of `fit` that say what a run is, checked."""
+    measured = checks.metrics(metrics)
+    check_distinct(history_columns(measured))
     return Recipe(
         net=net,
         loss=loss,
         optimizer=optimizer,
         penalty=penalty,
         gradient=checks.gradient(gradient),
-        metrics=tuple(checks.metrics(metrics, ("loss", "epoch")).items()),
+        metrics=tuple(measured.items()),
         batch_size=None if batch_size is None else checks.whole_number("batch_size", batch_size, 1),
         shuffle=checks.flag("shuffle", shuffle),
         reduction=checks.one_of("reduction", reduction, ("mean", "sum")),
@@ -163,6 +167,7 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     """
     recipe, settings, rows, key, params, state = asked
     try:
+        check_settings((recipe.net, recipe.loss, recipe.optimizer, recipe.penalty), settings)
         _check_start(asked)
         recipe, settings = identify(recipe, settings, rows.train, params)
         dtype = jnp.result_type(float)

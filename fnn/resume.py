@@ -15,14 +15,14 @@ import numpy as np
 
 from fnn import files, named_arrays
 from fnn.checkpoint import read_checkpoint, write_checkpoint
-from fnn.part_functions import Function, part_functions
-from fnn.parts import Recipe, parts
+from fnn.part_functions import part_functions
+from fnn.parts import Recipe
 from fnn.probes import alike, probed
 from fnn.reading import Reading
 from fnn.segments import joined, place
 from fnn.state import dtype_of
 from fnn.tracing import traced
-from fnn.types import Data, History, Rows, TrainState
+from fnn.types import Data, History, TrainState
 
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
@@ -51,7 +51,6 @@ def description(
     - Of a stream its first row, its name and how it is cut are here; `fnn.reading` has what was read of it.
     """
     functions = part_functions(recipe, dict(settings), data.train, params)
-    functions |= {"gradient": _gradient(recipe, functions, data)}
     programs = {name: traced(f.call, *f.arguments, lift=True) for name, f in functions.items()}
     named = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty}
     named |= {"gradient": getattr(recipe.gradient, "__qualname__", type(recipe.gradient).__name__)}
@@ -73,21 +72,6 @@ def description(
     made = functions["optimizer.init"].arguments[1]
     values = functools.cache(lambda: probed(recipe, tuple(settings), data.train, made))
     return about | {VALUES: values, "dtype": str(dtype_of(made)), VERSIONS: versions()}
-
-
-def _gradient(recipe: Recipe, functions: Mapping[str, Function], data: Data) -> Function:
-    """The derivative of a batch's cost, as a function of arrays alone, to be traced."""
-    named, key, x, mask = functions["net"].arguments
-    made, t = functions["optimizer.init"].arguments[1], functions["loss"].arguments[2]
-    weight = jax.ShapeDtypeStruct(mask.shape, dtype_of(made))
-
-    def gradient(settings: Any, params: Any, key: Any, x: Any, t: Any, weight: Any, mask: Any) -> Any:
-        of = parts(recipe, settings)
-        state = of.net.init(key, x.shape[1:])[1]
-        how = ((None, True), (weight, Rows(mask)))
-        return [of.gradient(params, state, x, t, weight, key, train)[:4] for weight, train in how]
-
-    return Function(gradient, (named, made, key, x, t, weight, mask))
 
 
 def _printed(thing: Any) -> str:

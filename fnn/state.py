@@ -6,16 +6,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.batches import dtype_of_sums
 from fnn.parts import Parts
 from fnn.proximal import check_proximal
 from fnn.types import Array, Data, History, Key, Params, State, Sums, TrainState
+
+RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
 
 
 def start(
     made: Parts, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
 ) -> TrainState:
     """The state before the first step: fresh parameters, or copies of the given ones."""
-    key_init, key_run = jax.random.split(key)
+    key_init, key_run = jax.random.split(key)[0], jax.random.fold_in(key, RUN)
     if params is None or state is None:
         fresh_params, fresh_state, _ = made.net.init(key_init, data.train.x.shape[1:])
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
@@ -32,7 +35,7 @@ def start(
         step=jnp.int32(0),
         sums=zero_sums(params, made.metrics),
         best=best,
-        best_value=jnp.full((), -jnp.inf if made.mode == "max" else jnp.inf, dtype_of(params)),
+        best_value=jnp.full((), -jnp.inf if made.mode == "max" else jnp.inf, dtype_of_sums(dtype_of(params))),
         best_epoch=jnp.int32(-1),
         wait=jnp.int32(0),
         active=jnp.asarray(True),
@@ -42,21 +45,22 @@ def start(
 
 def zero_sums(params: Params, metrics: dict[str, Any]) -> Sums:
     """Of an epoch that has not begun."""
-    zero = jnp.zeros((), dtype_of(params))
-    return Sums(zero, zero, dict.fromkeys(metrics, zero))
+    zero = jnp.zeros((), dtype_of_sums(dtype_of(params)))
+    sums = Sums(zero, zero, dict.fromkeys(metrics, zero))
+    return sums._replace(lost=sums[:3])
 
 
 def blank_history(epochs: int, params: Params, metrics: dict[str, Any], validates: bool) -> History:
     """Room for so many epochs, NaN where none has been."""
-    blank = jnp.full(epochs, jnp.nan, dtype_of(params))
+    blank = jnp.full(epochs, jnp.nan, dtype_of_sums(dtype_of(params)))
     names = dict.fromkeys(metrics, blank)
     return History(blank, names, blank if validates else None, names if validates else {})
 
 
 def dtype_of(params: Params) -> Any:
     """The dtype of the numbers of a run: that of its parameters, or the default where there are none."""
-    leaves = jax.tree.leaves(params)
-    return leaves[0].dtype if leaves else jnp.result_type(float)
+    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return floating[0] if floating else jnp.result_type(float)
 
 
 def where(condition: Array, new: Any, old: Any) -> Any:
@@ -69,12 +73,21 @@ FEW = 2**16  # numbers that are sooner copied than looked at array by array
 
 def all_finite(tree: Any) -> Array:
     """Whether every number of a tree is finite."""
-    arrays = jax.tree.leaves(tree)
+    arrays = [a for a in jax.tree.leaves(tree) if a.size]
+    if not arrays:
+        return jnp.asarray(True)
     if sum(a.size for a in arrays) > FEW or len({a.dtype for a in arrays}) > 1:
         # 0 · a is 0 where a is finite, else nan: a sum is faster than `all`, which writes down what it is of
         return reduce(jnp.logical_and, [jnp.isfinite((0 * a).sum()) for a in arrays], jnp.asarray(True))
     # as one array: compiles in a quarter of the time
     return jnp.isfinite(jnp.concatenate([a.ravel() for a in arrays])).all()
+
+
+def still_finite(new: Any, old: Any) -> Array:
+    """Whether no number of a layer's state has become NaN or inf; what a layer began with (-inf, say) may stay so."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    lost = [(~jnp.isfinite(a) & jnp.isfinite(b)).any() for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return ~reduce(jnp.logical_or, lost, jnp.asarray(False))
 
 
 @jax.custom_batching.custom_vmap
@@ -89,11 +102,11 @@ def _any_of_members(size: int, batched: Any, condition: Array) -> Any:
 
 
 @jax.custom_batching.custom_vmap
-def largest(value: Array) -> Array:
-    """`value`; under `vmap` the largest of the members'. All that are active stand at the same step."""
+def smallest(value: Array) -> Array:
+    """`value`; under `vmap` the smallest of the members'."""
     return value
 
 
-@largest.def_vmap
-def _largest_of_members(size: int, batched: Any, value: Array) -> Any:
-    return largest(value.max(0)), False
+@smallest.def_vmap
+def _smallest_of_members(size: int, batched: Any, value: Array) -> Any:
+    return smallest(value.min(0)), False

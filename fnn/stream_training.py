@@ -20,7 +20,7 @@ from fnn.parts import Recipe, given, given_loss, parts
 from fnn.programs import freeze, shape_of
 from fnn.reading import Reading, Seen
 from fnn.segments import SEGMENT_SECONDS, Segment
-from fnn.state import blank_history, dtype_of, largest
+from fnn.state import blank_history, dtype_of, smallest
 from fnn.streams import as_stream
 from fnn.train import NO_LIMIT, Progress, _after, _step
 from fnn.types import Array, History, Layer, Part, Rows, TrainState
@@ -49,9 +49,9 @@ def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Arra
         key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
 
         def one(j: Array, now: Progress) -> Progress:
-            return _step(made, now, _nth(buffer, j - first, size), jax.random.fold_in(key, j), j)
+            return _step(made, now, _nth(buffer, j - first, size), jax.random.fold_in(key, j), j, j >= s.step)
 
-        begin = jnp.maximum(largest(jnp.where(s.active, s.step, 0)), first)
+        begin = jnp.maximum(smallest(jnp.where(s.active, s.step, NO_LIMIT)), first)
         left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         stop = begin + jnp.clip(end - begin, 0, left)
         now = Progress(s.params, s.state, s.optimizer, s.sums, s.active, jnp.int32(-1))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fnn import checks, resume
+from fnn import checks, listing, resume
 from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
 from fnn.endings import warn_of_mix_up
 from fnn.members import Members, Shared
@@ -25,6 +25,7 @@ from fnn.points import points_of, traced_and_static
 from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
 from fnn.programs import NUMBERS
 from fnn.progress import shown_members
+from fnn.ranges import check_ranges
 from fnn.segments import guards_aside
 from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
 
@@ -123,7 +124,10 @@ def groups_of(
     unknown = sorted(training.keys() - set(TRAINING))
     if unknown:
         raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Do look at fit.")
-    static = traced_and_static([task.settings for task in tasks])[1] if tasks[0].settings else ()
+    points = list({id(task.settings): task.settings for task in tasks}.values())  # each once, not once per fold
+    base = {name: float(value) for name, value in checks.settings(training.get("settings"), OWN_SETTINGS).items()}
+    check_ranges([*parts, training.get("penalty")], points, base | own_settings(None, 0.0))
+    static = traced_and_static(points)[1] if points[0] else ()
     by_shape: dict[Any, list[int]] = {}
     for place, task in enumerate(tasks):
         by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
@@ -253,21 +257,15 @@ def _keep_width(folder: str | None, width: int) -> None:
 class Figures:
     """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
 
-    def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool):
+    def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool, deviations: bool = False):
         self.recipe, self.validates, self.epochs = recipe, validates, epochs
         count = len(tasks)
-        kinds = ["", "validation_"] if validates else [""]
-        names = [f"{kind}{name}" for kind in kinds for name in ("loss", *dict(recipe.metrics))]
-        columns = ["epoch", *names, "epochs", "diverged"]
-        for name in columns:
-            if columns.count(name) > 1:
-                got = f"{name!r}, a column of the result"
-                raise ValueError(f"metrics: expected names of your own, got {got}. Do rename it.")
+        metrics = dict(recipe.metrics)
+        listing.check_distinct(listing.study_columns(metrics, validates, deviations), tasks[0].settings)
+        names = listing.history_columns(metrics, validates)[1:]
         self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
         self.columns |= {name: np.full(count, np.nan) for name in names}
         self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}
-        for name in sorted(self.columns.keys() & tasks[0].settings.keys()):
-            raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Do rename it.")
         self.histories = {name: np.full((count, epochs), np.nan, np.float32) for name in names}
         self.ended = np.zeros(count, bool)  # False: it has not run, or a signal ended it
 

@@ -140,7 +140,7 @@ def sweep(
     {'lr': 0.5} [[3.]]
     """
     points = asked_points(over)
-    epochs = checks.whole_number("epochs", epochs, 0)
+    epochs = checks.epochs(epochs)
     keep = checks.one_of("keep", keep, ("best", "all"))
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key = checks.key(key)

@@ -16,17 +16,18 @@ import optax
 from jax import lax
 
 from fnn import checks
-from fnn.batches import Batch, arrays, count, filled, metric_sums, nth, room, sizes, whole
+from fnn.batches import Batch, added, arrays, count, filled, metric_sums, nth, room, sizes, whole
 from fnn.early_stopping import end_epoch
 from fnn.gradients import autodiff
+from fnn.listing import check_distinct, history_columns
 from fnn.loops import kept_whole
 from fnn.parts import Parts, Recipe, parts
 from fnn.shuffle import epoch_order
-from fnn.state import all_finite, any_member, blank_history, largest, start, where
+from fnn.state import all_finite, any_member, blank_history, smallest, start, still_finite, where
 from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
-NO_LIMIT = 2**31 - 1  # of steps
+NO_LIMIT = 2**31 - 1  # of steps, where what has been taken is not counted
 
 
 class Progress(NamedTuple):
@@ -91,7 +92,8 @@ def trainer(
     >>> print(end.params[0]["w"].ravel().round(4), history.loss.shape)
     [3. 3. 3. 3.] (4, 30)
     """
-    measured = tuple(checks.metrics(metrics, ("loss", "epoch")).items())
+    measured = tuple(checks.metrics(metrics).items())
+    check_distinct(history_columns(dict(measured)))
     mode = checks.monitored(monitor, mode, None, metrics, True)
     batch_size = None if batch_size is None else checks.whole_number("batch_size", batch_size, 1)
     reduction = checks.one_of("reduction", reduction, ("mean", "sum"))
@@ -136,7 +138,7 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
             # an unfinished epoch, and what there is no place for, go to the last one, which is cut off in the end
             place = jnp.where(ended, jnp.minimum(done, places), places)
             history = jax.tree.map(lambda h, value: lax.dynamic_update_index_in_dim(h, value, place, 0), history, row)
-            return done + ended.astype(jnp.int32), left - taken, state, history
+            return done + ended.astype(jnp.int32), left - (0 if steps is None else taken), state, history
 
         left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         carry = (jnp.int32(0), left, train_state, history)
@@ -166,9 +168,9 @@ def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) ->
         own = jax.random.fold_in(key, j)
         # a fold that a single batch holds trains with the key of a single batch, as it would alone
         own = own if part.view is None else jnp.where(count(part) <= size, key, own)
-        return _step(made, now, nth(part, order, j, size), own, j)
+        return _step(made, now, nth(part, order, j, size), own, j, j >= s.step)
 
-    begin = largest(jnp.where(s.active, s.step, 0))
+    begin = smallest(jnp.where(going, s.step, batches))
     stop = begin + jnp.minimum(batches - begin, left)
     now = lax.fori_loop(begin, stop, one, now)
     blank = jax.tree.map(lambda h: h[0], blank_history(1, s.params, made.metrics, data.validation is not None))
@@ -193,8 +195,9 @@ def order_of(made: Parts, s: TrainState, part: Part) -> Array:
 
 
 def _after(s: TrainState, now: Progress, going: Array, step: Array) -> TrainState:
-    """The run's state after these steps; where it diverged, the epoch under way is given up."""
+    """The run's state after the steps before this one; where it diverged, the epoch under way is given up."""
     active = jnp.where(going, now.active, s.active)
+    step = jnp.where(going, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
     return s._replace(
         params=now.params,
         state=now.state,
@@ -206,19 +209,22 @@ def _after(s: TrainState, now: Progress, going: Array, step: Array) -> TrainStat
     )
 
 
-def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array) -> Progress:
-    """One update of the weights; undone where its result is not finite, or where the run has stopped."""
+def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array, due: Any = True) -> Progress:
+    """One update of the weights; undone where its result is not finite, where the run has stopped, where not `due`."""
     g = made.gradient(now.params, now.state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
         updates, optimizer = made.optimizer.update(g.grads, now.optimizer, now.params)
         params = optax.apply_updates(now.params, updates)
 
-    finite = jnp.isfinite(g.total) & all_finite(params)
-    go = now.active & finite
+    going = now.active & due
+    finite = jnp.isfinite(g.total) & all_finite(params) & still_finite(g.state, now.state)
     if batch.weight is not None:
-        go = go & (g.weight > 0)  # a batch whose rows all weigh nothing is no step: momentum must not move either
+        finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
+        counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
+        going, finite = going & counts, finite | ~counts
+    go = going & finite
     params, state, optimizer = where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
     sums = Sums(g.total, g.weight, metric_sums(made.metrics, g.outputs, batch.t, batch.weight))
-    sums = where(now.active, jax.tree.map(jnp.add, now.sums, sums), now.sums)
-    bad_step = jnp.where(now.active & ~finite, j, now.bad_step)
-    return Progress(params, state, optimizer, sums, now.active & finite, bad_step)
+    sums = where(going, added(now.sums, sums), now.sums)
+    bad = going & ~finite
+    return Progress(params, state, optimizer, sums, now.active & ~bad, jnp.where(bad, j, now.bad_step))

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
+from fnn.listing import check_distinct, history_columns
+
 Array = jax.Array
 Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
 State = Any  # a pytree of arrays that only `forward` changes; `()` if there is none
@@ -194,6 +196,7 @@ class Sums(NamedTuple):
     loss: Array
     weight: Array
     metrics: dict[str, Array]
+    lost: Any = ()  # what rounding took from these three, where many are added
 
 
 class TrainState(NamedTuple):
@@ -226,7 +229,8 @@ class History(NamedTuple):
     def to_csv(self, path: Any) -> None:
         """Write a table: a row an epoch, counted from 0; columns epoch, loss, metrics, then these with `validation_`.
 
-        Numbers with all their digits, so that reading them back gives the same ones.
+        Numbers with all their digits, so that reading them back gives the same ones. Raises a ValueError where two
+        columns have one name.
 
         >>> import fnn, numpy as np, pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "history.csv")
@@ -236,14 +240,14 @@ class History(NamedTuple):
         0,0.5,0.6
         1,0.1,0.3
         """
-        columns = {"loss": self.loss, **self.metrics}
-        if self.validation_loss is not None:
-            held = {"loss": self.validation_loss, **self.validation_metrics}
-            columns |= {f"validation_{name}": values for name, values in held.items()}
+        names = history_columns(self.metrics, self.validation_loss is not None)
+        check_distinct(names)
+        held = [] if self.validation_loss is None else [self.validation_loss, *self.validation_metrics.values()]
+        columns = [self.loss, *self.metrics.values(), *held]
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["epoch", *columns])
-            writer.writerows(zip(range(len(self.loss)), *map(np.asarray, columns.values()), strict=True))
+            writer.writerow(names)
+            writer.writerows(zip(range(len(self.loss)), *map(np.asarray, columns), strict=True))
 
 
 class Trainer(NamedTuple):

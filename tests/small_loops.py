@@ -14,6 +14,7 @@ import optax
 from jax import lax
 
 import fnn
+from fnn import loops
 from fnn.loops import kept_whole
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
@@ -56,6 +57,12 @@ def loop(body, *arguments):
         return lax.fori_loop(0, 3, lambda _, c: body(c, *arguments), 1.0)
 
     return jax.jit(lambda *arguments: kept_whole(whole, *arguments))(*arguments)
+
+
+def is_one(function, *arguments):
+    """Whether XLA is told to make one function of it, where it must be."""
+    by_itself = jax.__version_info__ >= loops.BY_ITSELF
+    return by_itself or "xla_cpu_small_call" in jax.jit(function).lower(*arguments).as_text()
 
 
 # ---- loops alone
@@ -116,6 +123,32 @@ def closed_over():
 def other_dtypes():
     keys = jax.random.split(jax.random.key(0), 2)
     return carried(jnp.array([True, False]), jnp.int8(3), jnp.arange(2, dtype="uint32"), jnp.ones(2, "bfloat16"), keys)
+
+
+def every_operation():
+    """Beside the same loop compiled as always."""
+    bits = lambda x: lax.bitcast_convert_type(x, jnp.uint32)  # noqa: E731
+    functions = [
+        abs, lax.acos, lax.asin, lax.asinh, lax.atan, lax.atanh, lax.cbrt, lax.ceil, lax.cos, lax.cosh, lax.cummax,
+        lax.cummin, lax.cumlogsumexp, lax.cumprod, lax.cumsum, lax.digamma, lax.erf, lax.erf_inv, lax.erfc, lax.exp,
+        lax.exp2, lax.expm1, lax.floor, lax.lgamma, lax.log, lax.log1p, lax.logistic, lax.neg, lax.round, lax.rsqrt,
+        lax.sign, lax.sin, lax.sinh, lax.sqrt, lax.square, lax.tan, lax.tanh,
+        lambda x: lax.acosh(1 + x), lambda x: lax.atan2(x, 1 - x), lambda x: lax.clamp(0.2, x, 0.4),
+        lambda x: lax.clz(bits(x)).astype("float32"), lambda x: lax.population_count(bits(x)).astype("float32"),
+        lambda x: lax.integer_pow(x, -3), lambda x: lax.nextafter(x, 2 * x), lambda x: lax.pow(x, 1 + x),
+        lambda x: lax.reduce_precision(x, 8, 7), lambda x: lax.rem(x, 0 * x + 0.3), lambda x: x[::-1] / (1 + x),
+        lambda x: x * jnp.argmax(x) - x * jnp.argmin(x), lambda x: x * x.prod() - x.max() + x.min(),
+        lambda x: jnp.where(jnp.isfinite(x) & ~(x < 0.3) | (x != x), x, 0.0),
+    ]  # fmt: skip
+
+    def loop(x):
+        return lax.fori_loop(0, 3, lambda i, c: c + sum(f(x + 0.01 * i) for f in functions), jnp.zeros_like(x))
+
+    def whole(x):
+        return kept_whole(loop, x)
+
+    x = jnp.array([0.1, 0.25, 0.5, 0.7])
+    return is_one(whole, x) and np.allclose(jax.jit(whole)(x), jax.jit(loop)(x))
 
 
 def mapped():
@@ -180,8 +213,8 @@ def constant_slope():
 
 CASES = (
     empty_operands, nothing_but_empty, unused_operands, used_times_nothing, no_operands, operands_twice, results_twice,
-    constant_results, closed_over, other_dtypes, mapped, one_after_another, gradient_accumulation, apply_if_finite,
-    learning_rate_0, by_cond, frozen_parameters, constant_layer, constant_slope,
+    constant_results, closed_over, other_dtypes, every_operation, mapped, one_after_another, gradient_accumulation,
+    apply_if_finite, learning_rate_0, by_cond, frozen_parameters, constant_layer, constant_slope,
 )  # fmt: skip
 
 

@@ -49,6 +49,7 @@ RECIPE = Recipe(  # one for all tests, since compiling is what takes time
     reduction="mean",
     monitor="loss",
     mode="min",
+    identity="that of these tests",
 )
 SHUFFLED = RECIPE._replace(shuffle=True)
 

@@ -232,20 +232,23 @@ def _vmapped(p: Program, members: list[Member]) -> list[Found]:
 def _nested(p: Program, members: list[Member]) -> list[Found]:
     """A run inside a function that is compiled for itself, inside another that goes on with it, or inside a loop."""
     (m,), training = members, _trainer(p)
+    data = _data(m)
+    start = _begun(p, m, training, data)
 
     @jax.jit
-    def inner(key: Any, data: Any) -> Any:
-        return training.run(training.init(key, data, _numbers(p, m)), data, p.epochs)
+    def inner(state: Any, data: Any) -> Any:
+        return training.run(state, data, p.epochs)
 
-    def outer(key: Any, data: Any) -> Any:
+    def outer(state: Any, data: Any) -> Any:
         if p.seed % 3 == 0:
-            return jax.tree.map(lambda a: a[0], jax.lax.map(lambda key: inner(key, data), key[None]))
+            several = jax.tree.map(lambda a: a[None], state)
+            return jax.tree.map(lambda a: a[0], jax.lax.map(lambda state: inner(state, data), several))
         if p.seed % 3 == 1:
-            return jax.lax.cond(data.train.x.sum() < 1e9, inner, inner, key, data)
-        end, history = inner(key, data)
+            return jax.lax.cond(data.train.x.sum() < 1e9, inner, inner, state, data)
+        end, history = inner(state, data)
         return end._replace(params=jax.tree.map(lambda a: a + 0, end.params)), history
 
-    return [_of_state(*jax.jit(outer)(jax.random.key(m.key), _data(m)))]
+    return [_of_state(*jax.jit(outer)(start, data))]
 
 
 def _pieces(p: Program, members: list[Member]) -> list[Found]:
