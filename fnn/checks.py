@@ -22,23 +22,26 @@ class Cut:
 
     floats: list[str] = dataclasses.field(default_factory=list)
     integers: list[str] = dataclasses.field(default_factory=list)
+    said: set[str] = dataclasses.field(default_factory=set)
 
     def warn(self, dtype: Any, stacklevel: int) -> None:
-        """One clear warning for each kind; what is named once is not named again."""
+        """One clear warning for each kind, the first time that there is something to name."""
         kind = jnp.dtype(dtype).name
-        if self.floats:
+        if self.floats and "floats" not in self.said:
             warnings.warn(
                 f"{', '.join(self.floats)}: float64 data are cut to {kind}. Do set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
                 stacklevel=stacklevel,
             )
-        if self.integers:
+            self.said.add("floats")
+        if self.integers and "integers" not in self.said:
             warnings.warn(
                 f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "
                 "Standardise them first (fnn.standardise), subtract an offset, or set "
                 "jax.config.update('jax_enable_x64', True).",
                 stacklevel=stacklevel,
             )
+            self.said.add("integers")
         self.floats, self.integers = [], []
 
 

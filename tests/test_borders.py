@@ -30,6 +30,9 @@ def run():
     return fit(x=FRAME, **FULL)
 
 
+RUN = fnn.Run(*net().init(jax.random.key(0), (4,))[:2], None, None)
+
+
 # ---- frames and tensors of other libraries; those that are no test dependency, by classes with their methods
 
 
@@ -44,6 +47,14 @@ class Column:
 
 
 class Polars:
+    shape = 50, 4
+
+    def __len__(self):
+        return 50
+
+    def __getitem__(self, rows):
+        return Polars(**{name: values[rows] for name, values in self.held.items()})
+
     def __init__(self, **columns):
         self.held, self.columns = columns, list(columns)
 
@@ -174,10 +185,16 @@ def test_a_frame_with_other_columns_is_refused(name, run):
         fnn.evaluate(net(), run, (other, LABELS), {"loss": LOSS})
     with refused:
         fit(x=FRAME, validation=(other, LABELS), **FULL)
+    with refused:
+        frames = lambda: iter([(FRAME[:50], LABELS[:50]), (other[50:], LABELS[50:])])  # noqa: E731
+        fnn.fit(net(), LOSS, optax.sgd(0.1), frames, epochs=1, batch_size=50, progress=False)
 
 
 def test_a_frame_with_the_same_columns_and_arrays_are_taken(run):
     assert run.columns == fnn.types.Columns(("a", "b", "c", "d"))
+    frames = lambda: iter([(FRAME[:50], LABELS[:50]), (FRAME[50:], LABELS[50:])])  # noqa: E731
+    streamed = fnn.fit(net(), LOSS, optax.sgd(0.1), frames, epochs=1, batch_size=50, progress=False)
+    assert streamed.columns == run.columns
     y = fnn.predict(net(), run, MIXED)
     for x in (FRAME, FRAME[::-1][::-1], pd.DataFrame(MIXED), Arrow(**FRAME)):
         np.testing.assert_array_equal(fnn.predict(net(), run, x), y)
@@ -264,6 +281,22 @@ def test_integers_that_lose_digits_are_named_everywhere(place):
     for x in (seconds, seconds.tolist()):
         with pytest.warns(UserWarning, match=r"integers beyond 2\^24 lose digits in float32\. Standardise them"):
             everywhere(x)[place]()
+
+
+def test_digits_that_a_later_chunk_loses_are_named_once():
+    seconds = (1_700_000_000 + np.arange(400)).reshape(100, 4)
+    parts = [np.zeros((100, 4), int), seconds, seconds]
+    pairs = lambda: iter([(x, LABELS) for x in parts])  # noqa: E731
+    for take in (
+        lambda: fnn.fit(net(), LOSS, optax.sgd(1e-20), pairs, epochs=2, batch_size=50, progress=False),
+        lambda: fnn.predict(net(), RUN, lambda: iter(parts)),
+        lambda: fnn.evaluate(net(), RUN, pairs, {"loss": LOSS}),
+    ):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            take()
+        named = [str(w.message) for w in said if "lose digits" in str(w.message)]
+        assert len(named) == 1 and "chunk 1" in named[0]
 
 
 def test_integers_that_are_floats_as_they_are_are_not_named():
