@@ -181,7 +181,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                with guards_aside(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
+                with guards_aside():
                     outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)

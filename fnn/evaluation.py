@@ -99,15 +99,12 @@ def _examples(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]
 
 
 def _checked(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
-    """Chunks, checked, with a weight for every row; a warning for digits that the first of them loses."""
-    dtype, said = arrays.dtype_of_run(run.params), False
+    """Chunks, checked, with a weight for every row; a warning where digits are lost for the first time."""
+    dtype, cut = arrays.dtype_of_run(run.params), checks.Cut()
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
-        cut = checks.Cut()
         x, t, w = checked(name, chunk, dtype, cut)
-        if not said:
-            cut.warn(dtype, 5)
-            said = True
+        cut.warn(dtype, 5)
         yield x, t, np.ones(len(x), dtype) if w is None else w
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn import arrays, checks, divergence, resume
+from fnn import checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
@@ -148,14 +148,14 @@ def fit(
     params, state = start_of(params, state)
     stream = _stream(data) if is_stream(data) else None
     take = rows_of if stream is None else first_row_of
-    rows, held = take(data if stream is None else stream, validation, weights, key, params, reduction)
+    rows, held, columns = take(data if stream is None else stream, validation, weights, key, params, reduction)
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
     kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
     with guards_aside():
         end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, rows.train.x.shape[1:], held, arrays.columns(data))
+    run = Run(params, state, history, end, rows.train.x.shape[1:], held, columns)
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows
