@@ -191,7 +191,8 @@ def _sampled(both: Callable[[Any, Any], tuple[Array, Array]], points: Any, state
         amounts = jnp.asarray([0.0, *[1.0] * ROUNDINGS], jnp.float32)
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
         hand, auto = lax.map(lambda a: with_rounding(both, *a)(*one), (amounts, seeds))
-        return Sampled(hand[0], auto[0], jnp.maximum(*(jnp.abs(v[1:] - v[0]).max(0) for v in (hand, auto))))
+        noise = jnp.maximum(*(jnp.abs(v[1:] - v[0]).max(0) for v in (hand, auto)))
+        return Sampled(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
 
     return lax.map(at, (points, states))
 

@@ -63,7 +63,7 @@ def _by_autodiff(sizes: list[int], sampled: Sampled, agree: float) -> tuple[Judg
     hand, auto, noise = sampled
     apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
     off, top = each.largest(apart), each.largest(jnp.abs(auto))
-    rounding = NOISE * each.largest(jnp.where(jnp.isnan(noise), jnp.inf, noise))
+    rounding = NOISE * each.largest(noise)
     known = ~each.any(~jnp.isfinite(auto))
     spoilt = known & ~jnp.isfinite(off)  # by hand is no number, where autodiff has one
     limit = agree * top + rounding

@@ -15,7 +15,7 @@ from jax import lax
 from fnn.types import Array
 from fnn.walks import Walk, bind, is_float
 
-WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts
+WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts, powers
 # what moves or picks numbers, and so rounds none
 _EXACT = frozenset(
     (
@@ -52,7 +52,7 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
         widest = jnp.uint64 if jax.config.jax_enable_x64 else jnp.uint32
         bits = jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(2654435768) + jnp.uint32(2654435769)  # odd
         walk = _Rounding(jnp.asarray(amount, jnp.float32), bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1))
-        given = [walk.round_given(a) for a in jax.tree.leaves(arguments)]
+        given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 
     return moved
@@ -76,12 +76,6 @@ class _Rounding(Walk):
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
         return _moved(value, self.amount, self.seed) if known else value
 
-    def round_given(self, value: Any) -> Any:
-        """Likewise, but for small whole numbers, which a program may compare with: masks, labels, counts."""
-        if not is_float(value):
-            return value
-        return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, self.round(value))
-
 
 @jax.jit
 def _moved(value: Array, amount: Array, seed: Array) -> Array:
@@ -91,7 +85,8 @@ def _moved(value: Array, amount: Array, seed: Array) -> Array:
     bits = lax.bitcast_convert_type(value, unsigned).astype(even.dtype)
     bits = bits * (even << 16 if value.dtype.itemsize == 2 else even)
     ulp = (amount * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
-    return value * jnp.where(bits >> (8 * bits.dtype.itemsize - 1) == 1, 1 + ulp, 1 - ulp)
+    other = value * jnp.where(bits >> (8 * bits.dtype.itemsize - 1) == 1, 1 + ulp, 1 - ulp)
+    return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, other)
 
 
 _BITS = {8: jnp.uint64, 4: jnp.uint32, 2: jnp.uint16}
