@@ -106,7 +106,9 @@ def check_gradients(
             f"x: expected floating inputs for a network without parameters, got {x.dtype}. Do convert them to floats."
         )
     makers = [maker(whole, loss, penal, reduction) for maker in (backprop, autodiff)]
-    dtype = max((leaf.dtype for leaf in [*jax.tree.leaves(point), jnp.zeros((), jnp.float32)]), key=lambda d: d.itemsize)
+    dtype = max(
+        (leaf.dtype for leaf in [*jax.tree.leaves(point), jnp.zeros((), jnp.float32)]), key=lambda d: d.itemsize
+    )
 
     def both(p: Any, state: State) -> tuple[Array, Array]:
         by_hand, by_autodiff = (_long(m(p, state, x, t, weight, key, train).grads, dtype) for m in makers)

@@ -51,7 +51,10 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
         widest = jnp.uint64 if jax.config.jax_enable_x64 else jnp.uint32
         bits = jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(2654435768) + jnp.uint32(2654435769)  # odd
-        walk = _Rounding(jnp.asarray(amount, jnp.float32), bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1))
+        walk = _Rounding(
+            jnp.asarray(amount, jnp.float32),
+            bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1),
+        )
         given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 

@@ -48,7 +48,9 @@ def _any_narrower(jaxpr: Any, bytes_each: int) -> bool:
     dtypes = [v.aval.dtype for v in variables if hasattr(v.aval, "dtype")]
     if any(jnp.issubdtype(d, jnp.floating) and d.itemsize < bytes_each for d in dtypes):
         return True
-    bodies = [b for equation in jaxpr.eqns for b in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)]
+    bodies = [
+        b for equation in jaxpr.eqns for b in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
+    ]
     return any(_any_narrower(getattr(b, "jaxpr", b), bytes_each) for b in bodies if _is_program(b))
 
 
@@ -83,14 +85,14 @@ class _Widening(Walk):
         if equation.primitive.name == "bitcast_convert_type":
             return [*map(self.lift, bind(equation, [*map(_as, inputs, narrow)]))]
         chosen = {
-            k: self.dtype
-            for k, v in equation.params.items()
-            if k in _CHOSEN and v is not None and self.narrow(v)
+            k: self.dtype for k, v in equation.params.items() if k in _CHOSEN and v is not None and self.narrow(v)
         }
         if equation.primitive.name == "reduce_precision":
             return [self.lift(inputs[0])]
         try:
-            return [*map(self.lift, bind(equation.replace(params={**equation.params, **chosen}), [*map(self.lift, inputs)]))]
+            return [
+                *map(self.lift, bind(equation.replace(params={**equation.params, **chosen}), [*map(self.lift, inputs)]))
+            ]
         except (TypeError, ValueError):
             return [*map(self.lift, bind(equation, [*map(_as, inputs, narrow)]))]
 

@@ -18,12 +18,19 @@ settings.load_profile("fnn")
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=3, help="how often test_kill kills a training run")
+    parser.addoption("--networks", type=int, default=2000, help="how many right networks the slow test checks")
 
 
 @pytest.fixture
 def kills(request):
     """How often to kill."""
     return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def networks(request):
+    """How many right networks; a quarter as many with a mistake."""
+    return request.config.getoption("--networks")
 
 
 @pytest.fixture

@@ -51,7 +51,11 @@ LOSSES = {  # name: the loss, its targets, the outputs' last layer if it needs o
     "focal": (losses.softmax_focal(2.0), "one-hot", None),
     "probabilities": (losses.cross_entropy, "one-hot", fnn.softmax),
     "binary probabilities": (losses.binary_cross_entropy, "binary", fnn.sigmoid),
-    "quartic": (losses.from_function(lambda y, t: ((y - t) ** 4.0).sum(-1), lambda y, t: 4 * (y - t) ** 3), "reals", None),
+    "quartic": (
+        losses.from_function(lambda y, t: ((y - t) ** 4.0).sum(-1), lambda y, t: 4 * (y - t) ** 3),
+        "reals",
+        None,
+    ),
     "both": (losses.weighted_sum((0.5, losses.absolute_error), (2.0, losses.squared_error)), "reals", None),
 }
 PENALTIES = {
@@ -167,7 +171,14 @@ def wrong(number: int) -> Structure:
         loss, targets, last = LOSSES[name]
     else:
         name, last = "wrong", None
-    layers = [fnn.dense(4), ACTIVATIONS[first], layer, ACTIVATIONS[second], fnn.dense(2), *([] if last is None else [last])]
+    layers = [
+        fnn.dense(4),
+        ACTIVATIONS[first],
+        layer,
+        ACTIVATIONS[second],
+        fnn.dense(2),
+        *([] if last is None else [last]),
+    ]
     net = fnn.serial(*(part for part in layers if part is not None))
     return Structure(net, loss, targets, penalty, (3,), False, f"{number}: {kind}; {first} {second}; {name}")
 
