@@ -26,6 +26,12 @@ _EXACT = frozenset(
         *("reduce_window_max", "reduce_window_min", "select_and_gather_add", "reduce_precision"),
     )
 )
+_SUMS = frozenset(
+    (
+        *("reduce_sum", "dot_general", "conv_general_dilated", "cumsum", "scatter-add", "scatter_add"),
+        *("fnn_convolution_outputs", "fnn_convolution_by_weights", "fnn_convolution_by_inputs", "reduce_window_sum"),
+    )
+)
 
 
 def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callable[..., Any]:
@@ -71,24 +77,40 @@ class _Rounding(Walk):
         return _Rounding(self.amount, self.seed)
 
     def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        name = equation.primitive.name
+        if name in _SUMS:  # its terms one by one, equal ones too, since a sum rounds after each
+            inputs = [self.round(v, place=True) for v in inputs]
         outputs = bind(equation, inputs)
-        exact = equation.primitive.name in _EXACT or not any(map(is_float, inputs))
+        exact = name in _EXACT or not any(map(is_float, inputs))
         return outputs if exact else [*map(self.round, outputs)]
 
-    def round(self, value: Any) -> Any:
+    def round(self, value: Any, place: bool = False) -> Any:
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
-        return _moved(value, self.amount, self.seed) if known else value
+        return (_moved_by_place if place else _moved)(value, self.amount, self.seed) if known else value
 
 
 @jax.jit
 def _moved(value: Array, amount: Array, seed: Array) -> Array:
-    """By the top bit of the number's bits times an even number: the sign does not matter then."""
-    unsigned = _BITS[value.dtype.itemsize]
-    even = (seed * 2).astype(jnp.uint64 if value.dtype.itemsize == 8 else jnp.uint32)
-    bits = lax.bitcast_convert_type(value, unsigned).astype(even.dtype)
-    bits = bits * (even << 16 if value.dtype.itemsize == 2 else even)
+    return _by_bits(value, _bits(value), amount, seed)
+
+
+@jax.jit
+def _moved_by_place(value: Array, amount: Array, seed: Array) -> Array:
+    bits = _bits(value)
+    place = lax.iota(bits.dtype, value.size).reshape(value.shape)
+    return _by_bits(value, bits + place * bits.dtype.type(0x3C6EF372), amount, seed)
+
+
+def _bits(value: Array) -> Array:
+    bits = lax.bitcast_convert_type(value, _BITS[value.dtype.itemsize])
+    return bits if bits.dtype.itemsize == 8 else bits.astype(jnp.uint32) << (16 if bits.dtype.itemsize == 2 else 0)
+
+
+def _by_bits(value: Array, bits: Array, amount: Array, seed: Array) -> Array:
+    """Up or down by the top bit of the bits times an even number: the sign does not matter then."""
+    up = bits * (seed.astype(bits.dtype) * 2) >> (8 * bits.dtype.itemsize - 1) == 1
     ulp = (amount * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
-    other = value * jnp.where(bits >> (8 * bits.dtype.itemsize - 1) == 1, 1 + ulp, 1 - ulp)
+    other = value * jnp.where(up, 1 + ulp, 1 - ulp)
     return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, other)
 
 
