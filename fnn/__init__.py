@@ -35,6 +35,9 @@ from fnn.augment import (
     random_shift as random_shift,
     rescale as rescale,
 )
+from fnn.cache import (
+    clear_caches as clear_caches,
+)
 from fnn.checkpoint import (
     load as load,
     save as save,

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from fnn.arrays import aligned
 from fnn.types import Array, Data, Part, Rows, ShapeError, Sums
 
 
@@ -28,7 +30,8 @@ def arrays(data: Any) -> Data:
     if not isinstance(data, Data):
         got = type(data).__name__
         raise TypeError(f"data: expected a Data, got {got}. Do write fnn.Data(fnn.Part(x, t)).")
-    data = jax.tree.map(jnp.asarray, data)  # NumPy's cannot be indexed by what is traced
+    # NumPy's cannot be indexed by what is traced, and may be written to while a program reads them
+    data = jax.tree.map(lambda a: jnp.asarray(aligned(a) if isinstance(a, np.ndarray) else a), data)
     for name, part in data._asdict().items():
         for field, array in (("t", part and part.t), ("weight", part and part.weight)):
             if array is not None and array.shape[:1] != part.x.shape[:1]:

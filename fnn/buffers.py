@@ -9,16 +9,21 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.streams import Seed, Stream, checked, generator_of, inputs_dtype, targets_dtype, warn_if_cut
+from fnn import checks
+from fnn.arrays import inputs_dtype, targets_dtype
+from fnn.reading import Seen, check_sum
+from fnn.streams import Seed, Stream, checked, generator_of
 from fnn.types import Part, ShapeError
 
 BUFFER_BYTES = 64_000_000
+MOST_ROWS = 2**30  # of an epoch, over which weights must sum up; how many there are is not known before its end
 
 
 class Buffer(NamedTuple):
@@ -28,6 +33,7 @@ class Buffer(NamedTuple):
     first: Any  # the number, in its epoch, of its first batch
     count: Any
     last: Any  # whether the epoch ends with it
+    check_sum: Any  # of the rows of its epoch, up to its end
 
 
 class Plan(NamedTuple):
@@ -40,6 +46,7 @@ class Plan(NamedTuple):
     shuffle: bool
     dtype: Any
     check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
+    check_seen: Callable[[Seen], None] | None = None  # whether rows are those of before, raises
 
 
 def _arriving(plan: Plan, epoch: int, like: list[Any]) -> Iterator[tuple[Any, Any, Any]]:
@@ -48,15 +55,17 @@ def _arriving(plan: Plan, epoch: int, like: list[Any]) -> Iterator[tuple[Any, An
         if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
             continue
         name = f"data, chunk {number}"
-        chunk = checked(name, value, plan.dtype)
+        cut = checks.Cut()
+        chunk = checked(name, value, plan.dtype, cut)
+        if chunk[2] is not None:
+            checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         about = [
             None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
             for a, kind in zip(chunk, (inputs_dtype, targets_dtype, lambda given, dtype: dtype), strict=True)
         ]
         if not like:
             like += about
-            for part, a in zip("xt", chunk, strict=False):
-                warn_if_cut(f"{name}, {part}", a.dtype, plan.dtype)
+            cut.warn(plan.dtype, 2)
         for part, one, this in zip(("x", "t", "weights"), like, about, strict=True):
             if one != this:
                 raise ShapeError(
@@ -78,17 +87,48 @@ def _shown(about: Any) -> str:
 # ---- buffers of one size
 
 
+class Gathered(NamedTuple):
+    """Rows in the order in which they came, in memory that the next ones will overwrite."""
+
+    stage: Any
+    rows: int  # of a buffer
+    seen: Seen
+    filled: int  # of them
+
+
 def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffer, None, None]:
     """The buffers of these epochs, on the host; from the one that has batch `step` of the first epoch on.
 
     Every row is in exactly one buffer of an epoch. A buffer's order depends on the seed, the epoch and the buffer's
-    place alone, so that a run can be resumed at any of them.
+    place alone, so that a run can be resumed at any of them, if `plan.rows` is what it was.
+
+    Raises:
+        ValueError: there are no rows, or all weigh nothing, or `plan.check_seen` finds others than before.
     """
+    first = None
+    for gathered in _gathered(plan, epochs):
+        seen = gathered.seen
+        first = seen.epoch if first is None else first
+        if plan.check_seen is not None:
+            plan.check_seen(seen)
+        passed = step // (gathered.rows // plan.batch_size) if seen.epoch == first else 0
+        if seen.last or seen.buffer >= passed:
+            yield _buffer(plan, gathered)
+
+
+def first_seen(plan: Plan) -> Seen:
+    """The first buffer of all, for a look at what is in it."""
+    with closing(_gathered(plan, [0])) as following:
+        return next(following).seen
+
+
+def _gathered(plan: Plan, epochs: Iterable[int]) -> Generator[Gathered, None, None]:
+    """The rows of each buffer. Where `plan.rows` does not say how many fit, the first epoch does, for all of them."""
     stage: Any = None
     like: list[Any] = []
     rows, room = plan.rows, 0
     for epoch in epochs:
-        index, filled, weighed = 0, 0, False
+        index, filled, weighed, check = 0, 0, False, 0
         for chunk in _arriving(plan, epoch, like):
             if stage is None:
                 room = _room(plan, chunk) if rows is None else rows
@@ -97,8 +137,8 @@ def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffe
             while done < len(chunk[0]):
                 if filled == room:  # there is a row beyond it, so it is not the last
                     rows = room
-                    if index >= step // (room // plan.batch_size):
-                        yield _buffer(plan, stage, room, epoch, index, filled, last=False)
+                    check = check_sum([kept[:filled] for kept in stage], check)  # it may have room for more
+                    yield Gathered(stage, room, Seen(epoch, index, (index + 1) * room, check), filled)
                     index, filled = index + 1, 0
                 n = min(room - filled, len(chunk[0]) - done)
                 for kept, new in zip(stage, chunk, strict=True):
@@ -115,8 +155,8 @@ def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffe
             )
         if rows is None:  # all there is fits in one
             rows = room = -(-filled // plan.batch_size) * plan.batch_size
-        yield _buffer(plan, stage, rows, epoch, index, filled, last=True)
-        step = 0
+        check = check_sum([kept[:filled] for kept in stage], check)
+        yield Gathered(stage, rows, Seen(epoch, index, index * room + filled, check, True), filled)
 
 
 def _room(plan: Plan, chunk: Any) -> int:
@@ -138,9 +178,10 @@ def _stage(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _buffer(plan: Plan, stage: Any, rows: int, epoch: int, index: int, count: int, last: bool) -> Buffer:
+def _buffer(plan: Plan, gathered: Gathered) -> Buffer:
     """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
-    order = generator_of(1, *plan.seed, epoch, index).permutation(count) if plan.shuffle else np.arange(count)
+    stage, rows, seen, count = gathered
+    order = generator_of(1, *plan.seed, *seen[:2]).permutation(count) if plan.shuffle else np.arange(count)
     made: list[Any] = []
     for kept in stage:
         new = _aligned_zeros((rows, *kept.shape[1:]), kept.dtype)
@@ -148,8 +189,9 @@ def _buffer(plan: Plan, stage: Any, rows: int, epoch: int, index: int, count: in
         new[count : -(-count // plan.batch_size) * plan.batch_size] = kept[0]
         made.append(new)
     made[2][count:] = 0
-    first = index * (rows // plan.batch_size)
-    return Buffer(Part(made[0], made[1], made[2]), np.int32(first), np.int32(count), np.bool_(last))
+    first = seen.buffer * (rows // plan.batch_size)
+    part = Part(made[0], made[1], made[2])
+    return Buffer(part, np.int32(first), np.int32(count), np.bool_(seen.last), np.uint32(seen.check_sum))
 
 
 def _aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:

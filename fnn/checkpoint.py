@@ -1,6 +1,7 @@
 """What survives the process: a run and its network in one file, and the checkpoints of a run under way."""
 
 import contextlib
+import dataclasses
 import os
 import re
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn import files, named_arrays, vocabulary
-from fnn.types import History, Layer, Run
+from fnn.types import Columns, History, Layer, Run
 
 FORMAT = 1  # of the description; a file with a higher number is of a later fnn
 
@@ -25,7 +26,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
     description; `load` has to be given it again.
 
     Args:
-        path: where to; the usual ending is `.safetensors`. A file of that name is replaced.
+        path: where to; the usual ending is `.safetensors`. A file of that name is replaced. `~` is the home folder.
         net: the network that `run` is of.
         run: what `fit` returned.
 
@@ -45,6 +46,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
     >>> print(net, bool((run.params[0]["w"] == params[0]["w"]).all()))
     serial(dense(2), relu) True
     """
+    path = os.path.expanduser(path)
     _expect("net", net, Layer, "Do pass the network that was trained.")
     _expect("run", run, Run, "Do pass what fit returned.")
     history = None if run.history is None else run.history._asdict()
@@ -53,6 +55,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
         "kind": "run",
         "format": FORMAT,
         "in_shape": run.in_shape,
+        "columns": run.columns and dataclasses.asdict(run.columns),
         "tree": _structure(tree, "run"),
         "printed": str(net),
     }
@@ -93,6 +96,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     >>> load(path, net=net)[0]
     serial(sin)
     """
+    path = os.path.expanduser(path)
     if net is not None:
         _expect("net", net, Layer, "Do pass the network that was trained.")
     leaves, about = _opened(path, "run")
@@ -103,7 +107,9 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     params, state = (_on_device(tree[part], part) for part in ("params", "state"))
     history: Any = None if tree["history"] is None else History(**tree["history"])
     nothing: Any = None
-    return net, Run(params, state, history, nothing, in_shape)
+    names = about.get("columns")  # an older file has none
+    columns = names and Columns(*(names[part] and tuple(names[part]) for part in ("x", "t")))
+    return net, Run(params, state, history, nothing, in_shape, None, columns)
 
 
 def _expect(name: str, thing: Any, kind: type, mend: str) -> None:
@@ -194,7 +200,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
     >>> read_checkpoint(folder)
     Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=())
     """
-    folder = os.fspath(folder)
+    folder = os.path.expanduser(folder)
     os.makedirs(folder, exist_ok=True)
     for name in os.listdir(folder):
         if name.startswith(".checkpoint-") and name.endswith(".tmp"):
@@ -223,7 +229,7 @@ def read_checkpoint(folder: Any) -> Checkpoint | None:
 
     `named_arrays.filled` makes a tree of the leaves again.
     """
-    folder = os.fspath(folder)
+    folder = os.path.expanduser(folder)
     damaged: list[str] = []
     for number in _numbers(folder):
         try:

@@ -1,20 +1,53 @@
 """What a user hands over, checked on the host before anything compiles: name, expected, got, the mend."""
 
+import contextlib
+import dataclasses
 import math
+import operator
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arrays
+
+
+@dataclasses.dataclass
+class Cut:
+    """Names of what loses digits in the dtype of a run: float64 data, and integers too large for it."""
+
+    floats: list[str] = dataclasses.field(default_factory=list)
+    integers: list[str] = dataclasses.field(default_factory=list)
+
+    def warn(self, dtype: Any, stacklevel: int) -> None:
+        """One clear warning for each kind; what is named once is not named again."""
+        kind = jnp.dtype(dtype).name
+        if self.floats:
+            warnings.warn(
+                f"{', '.join(self.floats)}: float64 data are cut to {kind}. Do set jax.config.update("
+                "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
+                stacklevel=stacklevel,
+            )
+        if self.integers:
+            warnings.warn(
+                f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "
+                "Standardise them first (fnn.standardise), subtract an offset, or set "
+                "jax.config.update('jax_enable_x64', True).",
+                stacklevel=stacklevel,
+            )
+        self.floats, self.integers = [], []
+
 
 def rows(name: str, value: Any) -> Any:
-    """A table of rows from what a user has: lists, NumPy, pandas, JAX arrays. Finite numbers, at least one row."""
-    array = _array(name, value)
-    if array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating):
+    """A table of rows from what a user has: lists, NumPy, frames, tensors, JAX. Finite numbers, at least one row."""
+    array = arrays.read(name, value)
+    if jnp.issubdtype(array.dtype, jax.dtypes.extended) or (
+        array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating)
+    ):
         raise TypeError(
             f"{name}: expected numbers, got dtype {array.dtype}. Do convert to numbers, classes to 0, 1, …."
         )
@@ -24,24 +57,6 @@ def rows(name: str, value: Any) -> Any:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {array.shape}. Do pass data.")
     _finite(name, array)
     return array
-
-
-def _array(name: str, value: Any) -> Any:
-    if isinstance(value, jax.Array):
-        return value
-    if value is None:
-        raise TypeError(f"{name}: expected an array, got None. Do pass data=(x, t).")
-    if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask in silence
-        raise TypeError(f"{name}: expected an array, got a masked one. Do fill the gaps or drop their rows.")
-    if hasattr(value, "toarray"):
-        raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Do pass its .toarray().")
-    try:
-        array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
-    except ValueError:
-        raise ValueError(
-            f"{name}: expected a rectangular array, got rows of different lengths. Do pad or drop them."
-        ) from None
-    return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
 
 def _finite(name: str, array: Any) -> None:
@@ -55,79 +70,91 @@ def _finite(name: str, array: Any) -> None:
             )
 
 
-def inputs(name: str, value: Any, dtype: Any, cut: list[str] | None = None) -> jax.Array:
-    """Inputs as a device array of the run's dtype; bytes stay bytes (images), other integers become floats.
+def inputs(
+    name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any] = arrays.as_numpy, in_shape: Any = None
+) -> Any:
+    """Inputs, checked, and cast to a run's dtype; bytes stay bytes (images), other integers become floats.
 
-    With `cut`, float64 data that lose digits are named there, and not warned of.
+    Args:
+        name: what errors call them.
+        value: whatever `arrays.read` takes.
+        dtype: of the run.
+        cut: gets the name if digits are lost.
+        put: `arrays.owned`, or `arrays.as_numpy`, whose result may still be the caller's memory.
+        in_shape: of one example, where it is known, for the hint of an error.
     """
     array = rows(name, value)
     if array.ndim < 2:
-        raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. Do reshape: {name}[:, None].")
-    if array.dtype == np.uint8:
-        return on_device(array)
-    if array.dtype.kind in "iu":
-        _fits(name, array, np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64, "scale them to floats")
-    return _cast(name, array, dtype, value, cut)
+        mend = f"write {name}[None, :] for one row" if array.shape == in_shape else f"reshape: {name}[:, None]"
+        raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. Do {mend}.")
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64
+        arrays.check_fits(name, array, integer, "scale them to floats")
+        if arrays.loses_digits(array, dtype):
+            cut.integers.append(name)
+    _check_floats(name, array, arrays.inputs_dtype(array.dtype, dtype), value, cut)
+    return put(array, arrays.inputs_dtype(array.dtype, dtype))
 
 
-def targets(name: str, value: Any, dtype: Any, cut: list[str] | None = None) -> jax.Array:
-    """Targets as a device array: floats of the run's dtype, integers (class numbers) as they are."""
+def targets(name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any] = arrays.as_numpy) -> Any:
+    """Targets, checked, and cast: floats to a run's dtype, integers (class numbers) to those of JAX.
+
+    Arguments as for `inputs`. Integers that a loss could not take as floats are named in `cut`.
+    """
     array = rows(name, value)
+    to = arrays.targets_dtype(array.dtype, dtype)
+    if array.dtype.kind in "iu":
+        arrays.check_fits(name, array, to, "renumber them")
+        if arrays.loses_digits(array, dtype):
+            cut.integers.append(name)
+    _check_floats(name, array, to, value, cut)
+    return put(array, to)
+
+
+def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: Cut) -> None:
+    """They fit this dtype; digits that the caller had chosen to have are not cut off in silence."""
     if jnp.issubdtype(array.dtype, jnp.floating):
-        return _cast(name, array, dtype, value, cut)
-    integer = jax.dtypes.canonicalize_dtype(np.int64)
-    if array.dtype.kind != "b":
-        _fits(name, array, integer, "renumber them")
-    return on_device(array.astype(integer))
+        arrays.check_fits(name, array, dtype, "scale them")
+        chosen = not isinstance(given, (list, tuple))
+        if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:
+            cut.floats.append(name)
 
 
-def on_device(array: Any) -> jax.Array:
-    """A NumPy array as one on the device that nobody else can change; unlike `jnp.asarray` it compiles nothing."""
-    if isinstance(array, jax.Array):
-        return array
-    # a CPU takes memory that begins at a multiple of 64 as it is: so this copy is the only one, and must be ours
-    room = np.empty(array.nbytes + 64, np.uint8)
-    begin = -room.ctypes.data % 64
-    own = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
-    own[...] = array
-    return jax.device_put(own)
+def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True) -> Any:
+    """Row weights in a run's dtype: `(rows,)`, finite, at least 0, not all 0.
+
+    Sums over rows must neither overflow nor vanish in that dtype. With `scalable` only their ratios count, as in a
+    mean: extreme ones are multiplied by a power of two, which changes no bit of a mean. Else they are refused. A weight
+    below 2^-100 times the largest counts as 0: its share is far below the last digit.
+    """
+    array = np.asarray(row_weights(name, value, count), np.float64)
+    if not array.any():
+        raise ValueError(
+            f"{name}: expected a weight above 0, got zeros only. Do leave {name} out to count all rows alike."
+        )
+    high, room = array.max(), 2.0 ** (0.4 * jnp.finfo(dtype).maxexp)
+    array = np.where(array < high * 2.0**-100, 0, array)
+    low = array[array > 0].min()
+    if scalable and (low < 1 / room or high > room):
+        array = np.ldexp(array, -int((np.log2(low) + np.log2(high)) / 2))
+    check_weights(name, array, count, dtype)
+    return arrays.aligned(array, dtype)
 
 
-def _fits(name: str, array: Any, integer: Any, mend: str) -> None:
-    low, high = int(array.min()), int(array.max())
-    if low < np.iinfo(integer).min or high > np.iinfo(integer).max:
-        raise ValueError(f"{name}: expected integers that fit {np.dtype(integer)}, got {low} to {high}. Do {mend}.")
-
-
-def _cast(name: str, array: Any, dtype: Any, given: Any, cut: list[str] | None) -> jax.Array:
-    """To the run's dtype; digits that the caller had chosen to have are not cut off in silence."""
-    dtype = jnp.dtype(dtype)
-    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize > dtype.itemsize:
-        largest = np.abs(np.asarray(array)).max()
-        if largest > float(jnp.finfo(dtype).max):
-            raise ValueError(f"{name}: expected numbers that fit {dtype}, got {largest:g}. Do scale them.")
-    chosen = hasattr(given, "dtype") or hasattr(given, "dtypes")
-    if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:
-        if cut is None:
-            warn_of_cut([name], dtype, 5)
-        else:
-            cut.append(name)
-    return array.astype(dtype) if isinstance(array, jax.Array) else on_device(np.asarray(array, dtype))
-
-
-def warn_of_cut(names: list[str], dtype: Any, stacklevel: int) -> None:
-    """One clear warning for all float64 data that lose digits."""
-    if names:
-        warnings.warn(
-            f"{', '.join(names)}: float64 data are cut to {jnp.dtype(dtype).name}. Do set jax.config.update("
-            "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
-            stacklevel=stacklevel,
+def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:
+    """Raise for weights that overflow or vanish in a run's dtype, alone or summed over so many rows."""
+    one, whole = jnp.finfo(dtype), jnp.finfo(dtype if jnp.dtype(dtype).itemsize > 2 else jnp.float32)
+    low, high = np.min(array, where=array > 0, initial=1), np.max(array)
+    if low < one.tiny or high > one.max or float(high) > float(whole.max) / count:
+        raise ValueError(
+            f"{name}: expected weights whose sum over {count} rows fits {jnp.dtype(dtype)}, got {low:g} to {high:g}. "
+            "Scale them to about 1, and use 0 for rows to leave out."
         )
 
 
-def weights(name: str, value: Any, count: int, dtype: Any) -> jax.Array:
-    """Row weights: `(rows,)`, finite, at least 0, not all 0."""
-    array = np.asarray(rows(name, value), dtype)
+def row_weights(name: str, value: Any, count: int) -> Any:
+    """Row weights as they are: `(rows,)`, finite, at least 0."""
+    array = np.asarray(rows(name, value))
     if array.shape != (count,):
         raise ValueError(f"{name}: expected shape ({count},), one weight a row, got {array.shape}. Do pass one a row.")
     if (array < 0).any():
@@ -135,11 +162,7 @@ def weights(name: str, value: Any, count: int, dtype: Any) -> jax.Array:
         raise ValueError(
             f"{name}: expected weights of at least 0, got {array[row]} in row {row}. Do use 0 to leave it out."
         )
-    if not array.any():
-        raise ValueError(
-            f"{name}: expected a weight above 0, got zeros only. Do leave {name} out to count all rows alike."
-        )
-    return on_device(array)
+    return array
 
 
 def same_rows(name: str, x: Any, t: Any) -> None:
@@ -165,13 +188,24 @@ def pair(name: str, value: Any) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False, also NumPy's; a word such as "no" counts as true in Python, so it is refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}. Pass {name}=True or {name}=False.")
+    return bool(value)
+
+
 def whole_number(name: str, value: Any, at_least: int) -> int:
-    """An integer that is not a bool."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
+    """An integer that is not a bool; also one of NumPy or JAX."""
+    got = None
+    if not isinstance(value, (bool, np.bool_)) and getattr(value, "dtype", None) != np.bool_:
+        with contextlib.suppress(TypeError):
+            got = operator.index(value)
+    if got is None or got < at_least:
         raise ValueError(
             f"{name}: expected a whole number, at least {at_least}, got {value!r}. Do write {name}={at_least or 10}."
         )
-    return int(value)
+    return got
 
 
 def epochs(value: Any, at_least: int = 0) -> int:
@@ -184,6 +218,8 @@ def epochs(value: Any, at_least: int = 0) -> int:
 def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """A finite number from `low` on, below `high`."""
     known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer):  # a scalar of JAX
+        known = value.shape == () and jnp.result_type(value) != np.bool_
     if not known or not math.isfinite(value) or not low <= value < high:
         between = f"of at least {low:g}" + ("" if high == math.inf else f" and below {high:g}")
         raise ValueError(f"{name}: expected a number {between}, got {value!r}. Do write {name}={low:g}.")
@@ -192,7 +228,8 @@ def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
 
 def fraction(name: str, value: Any) -> float:
     """A share, above 0 and below 1."""
-    if isinstance(value, bool) or not 0 < value < 1:
+    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not known or not 0 < value < 1:
         raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}. Do write {name}=0.2.")
     return float(value)
 
@@ -200,22 +237,31 @@ def fraction(name: str, value: Any) -> float:
 def key(value: Any) -> jax.Array:
     """One random key, from a seed or as it is."""
     if isinstance(value, (int, np.integer)):
-        if whole_number("key", value, 0) >= 2**63:
-            raise ValueError(f"key: expected a seed below 2^63, got {value}. Do take a smaller one.")
-        return jax.random.wrap_key_data(seed_words([int(value)])[0])
+        return jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
-    if not isinstance(value, jax.Array) or value.shape != () or value.dtype != jax.random.key(0).dtype:
-        default = jax.random.key(0).dtype
+    default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
+    if not isinstance(value, jax.Array) or value.shape != () or value.dtype != default:
         raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
     return value
 
 
-def seed_words(seeds: Sequence[int]) -> np.ndarray:
-    """Raw key data of `jax.random.key(seed)` for each seed: on the host, where it compiles nothing."""
+def seed_words(seeds: Sequence[Any]) -> np.ndarray:
+    """Raw key data of `jax.random.key(seed)` for each seed, all its 64 bits; on the host, where it compiles nothing.
+
+    Raises:
+        ValueError: a seed is no whole number from 0 to 2^64 - 1.
+    """
+    for seed in seeds:
+        if whole_number("key", seed, 0) >= 2**64:
+            raise ValueError(f"key: expected a seed below 2^64, got {seed}. Do take a smaller one.")
+    # without float64 JAX would drop the upper 32 bits
+    words = np.array([[int(seed) >> 32, int(seed) & 0xFFFFFFFF] for seed in seeds], np.uint32)
     default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
-    if default == "threefry2x32" and all(0 <= seed < 2**32 for seed in seeds):
-        return np.array([[0, seed] for seed in seeds], np.uint32)  # of larger ones JAX drops bits, without float64
-    return np.stack([np.asarray(jax.random.key_data(jax.random.key(seed))) for seed in seeds])
+    if default == "threefry2x32":
+        return words
+    if default in ("rbg", "unsafe_rbg"):  # as JAX makes them: the same words twice
+        return np.concatenate([words, words], 1)
+    return np.stack([np.asarray(jax.random.key_data(jax.random.key(int(seed)))) for seed in seeds])
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:

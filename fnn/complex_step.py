@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
 
 from fnn.types import Array
+from fnn.walks import Walk, bind, is_float
 
 STEPS = {8: 1e-30, 4: 1e-15}  # by bytes: the square of the step must vanish beside 1
-SMOOTH = "smooth"  # a scope in which pieces meet without a kink
 
 
 class NotAnalytic(TypeError):
@@ -56,55 +55,45 @@ def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> 
         raise NotAnalytic(f"complex_step: expected float32 or float64, got {dtype}. Do convert the point.")
     traced, out = jax.make_jaxpr(function, return_shape=True)(point)
     step = STEPS[dtype.itemsize]
-    walk = _Walk(step, dtype)
+    walk = _Complex(step, dtype)
     with jax.numpy_dtype_promotion("standard"):  # real and complex numbers mix
         moved = [lax.complex(p, step * d) for p, d in zip(leaves, moves, strict=True)]
         values = map(jnp.asarray, walk.run(traced.jaxpr, traced.consts, moved))
         slopes = [(v.imag / step if jnp.iscomplexobj(v) else jnp.zeros(v.shape)).astype(dtype) for v in values]
-        return Slope(jax.tree.unflatten(jax.tree.structure(out), slopes), walk.nearest())
+        return Slope(jax.tree.unflatten(jax.tree.structure(out), slopes), walk.found())
 
 
-class _Walk:
+class _Complex(Walk):
     """Evaluates a traced program in complex numbers, and notes on the way how near each comparison is to turning."""
 
     def __init__(self, step: float, dtype: Any, smooth: bool = False) -> None:
         self.step, self.dtype, self.smooth = step, dtype, smooth
         self.distances: list[Array] = []
 
-    def nearest(self) -> Array:
+    def inner(self) -> "_Complex":
+        return _Complex(self.step, self.dtype, self.smooth)
+
+    def found(self) -> Array:
         return jnp.stack([jnp.full((), jnp.inf, self.dtype), *self.distances]).min()
 
-    def run(self, jaxpr: Any, consts: Any, arguments: Any) -> list[Any]:
-        values: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-        values.update(zip(jaxpr.invars, arguments, strict=True))
-        read = lambda v: v.val if isinstance(v, Literal) else values[v]  # noqa: E731
-        for equation in jaxpr.eqns:
-            results = self.one(equation, [read(v) for v in equation.invars])
-            values.update(zip(equation.outvars, results, strict=True))
-        return [read(v) for v in jaxpr.outvars]
+    def note(self, found: Array) -> None:
+        self.distances.append(found.min())
 
-    def one(self, equation: Any, inputs: list[Any]) -> list[Any]:
+    def lift(self, value: Any) -> Any:
+        return self._complex(value) if is_float(value) else value
+
+    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
         """The outputs of one equation; those of a function that no complex number reaches are as ever."""
         name, parameters = equation.primitive.name, equation.params
-        smooth = self.smooth or SMOOTH in str(equation.source_info.name_stack).split("/")
-        if name in _CALLS:
-            inner = next(parameters[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in parameters)
-            walk = _Walk(self.step, self.dtype, smooth)
-            outputs = walk.run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
-            self.distances += walk.distances
-            return outputs
         if not any(map(jnp.iscomplexobj, inputs)):
-            outputs = equation.primitive.bind(*inputs, **parameters)
-            return outputs if equation.primitive.multiple_results else [outputs]
-        if name == "scan":
-            return self.scan(parameters, inputs, smooth)
+            return bind(equation, inputs)
         if name in _COMPARISONS or name in _CHOICES:
-            if not smooth:
-                self.note(*inputs, name=name, parameters=parameters)
+            if not self.smooth:
+                self.compare(*inputs, name=name, parameters=parameters)
             if name in _COMPARISONS:
                 return [equation.primitive.bind(*map(_real, inputs), **parameters)]
             return [_CHOICES[name](inputs, parameters)]
-        if name in _STEPS_ONLY:
+        if name in _REAL_PART:
             return [equation.primitive.bind(inputs[0].real, **parameters)]
         if name in _FORMULAS:
             return [_FORMULAS[name](*inputs)]
@@ -115,7 +104,10 @@ class _Walk:
             return outputs if equation.primitive.multiple_results else [outputs]
         raise NotAnalytic(f"complex_step: expected functions with a complex form, got {name}. Do use differences.")
 
-    def note(self, *inputs: Any, name: str, parameters: Any) -> None:
+    def cond(self, parameters: Any, inputs: list[Any]) -> list[Any]:
+        return super().cond(parameters, [_real(inputs[0]), *inputs[1:]])
+
+    def compare(self, *inputs: Any, name: str, parameters: Any) -> None:
         """By how much of the step's direction the operands of a comparison are apart."""
         if name in _EXTREMES:
             gap = _gap_to_second(inputs[0], parameters["axes"], _EXTREMES[name])
@@ -132,25 +124,6 @@ class _Walk:
 
     def _complex(self, value: Any) -> Any:
         return jnp.asarray(value).astype(jnp.result_type(self.dtype, jnp.complex64))
-
-    def scan(self, parameters: Any, inputs: list[Any], smooth: bool) -> list[Any]:
-        """A loop: all that is real-valued in it becomes complex."""
-        body = parameters["jaxpr"]
-        if "ft_in" in parameters:  # JAX from 0.12 on
-            fixed, carried, _ = map(len, parameters["ft_in"].unpack())
-        else:
-            fixed, carried = parameters["num_consts"], parameters["num_carry"]
-        lift = lambda v: self._complex(v) if jnp.issubdtype(jnp.result_type(v), jnp.floating) else v  # noqa: E731
-        consts, carry, rest = inputs[:fixed], [*map(lift, inputs[fixed : fixed + carried])], inputs[fixed + carried :]
-
-        def once(carry: Any, each: Any) -> Any:
-            inner = _Walk(self.step, self.dtype, smooth)
-            outputs = inner.run(body.jaxpr, body.consts, [*consts, *carry, *each])
-            return [*map(lift, outputs[:carried])], (outputs[carried:], inner.nearest())
-
-        carry, (rows, nearest) = lax.scan(once, carry, rest, length=parameters["length"], reverse=parameters["reverse"])
-        self.distances.append(nearest.min())
-        return [*carry, *rows]
 
 
 def _real(value: Any) -> Any:
@@ -226,9 +199,25 @@ def _tanh(z: Array) -> Array:
     return jnp.where(right, size, -size)
 
 
-_CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
+def _power(z: Array, power: Array) -> Array:
+    """`exp(power · log z)`, whose logarithm is taken of -z where z is negative and the power a whole number.
+
+    nan for a negative z and another power, as the real function has it, and for a power that itself depends on what
+    is moved.
+    """
+    negative, none = _real(z) < 0, _real(z) == 0
+    exponent, unknown = _real(power), complex(float("nan"), float("nan"))
+    whole = exponent == jnp.round(exponent) if exponent is power else jnp.zeros((), bool)
+    sign = jnp.where(negative & (jnp.mod(exponent, 2) == 1), -1.0, 1.0)
+    found = sign * jnp.exp(power * jnp.log(jnp.where(none, 1.0, jnp.where(negative, -z, z))))
+    found = jnp.where(negative & ~whole, unknown, found)
+    at_none = jnp.where(exponent == 1, z, jnp.where(exponent > 1, 0.0, jnp.where(exponent == 0, 1.0, unknown)))
+    return jnp.where(none, at_none, found)
+
+
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "sign", "argmax", "argmin")
-_STEPS_ONLY = ("is_finite", "floor", "ceil", "round")  # constant but for jumps
+# constant but for jumps; and what is held constant
+_REAL_PART = ("is_finite", "floor", "ceil", "round", "stop_gradient")
 _EXTREMES = {"reduce_max": 1.0, "argmax": 1.0, "reduce_min": -1.0, "argmin": -1.0}
 _CHOICES: dict[str, Any] = {
     "max": _by_real_part(jnp.greater_equal),
@@ -245,9 +234,7 @@ _FORMULAS: dict[str, Any] = {
     "rsqrt": lambda z: 1.0 / jnp.sqrt(z),
     "square": lambda z: z * z,
     "one_minus_square": lambda z: (1.0 - z) * (1.0 + z),  # JAX 0.12 has it in the derivative of tanh
-    "pow": lambda z, power: jnp.where(
-        z == 0, jnp.where(power == 0, 1.0, z), jnp.exp(power * jnp.log(jnp.where(z == 0, 1.0, z)))
-    ),
+    "pow": _power,
 }
 _BILINEAR = (
     *("dot_general", "conv_general_dilated"),
@@ -257,5 +244,5 @@ _AS_THEY_ARE = (
     *("add", "sub", "mul", "div", "neg", "add_any", "integer_pow", "exp", "log", "log1p", "sin", "cos", "sqrt"),
     *("reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev"),
     *("dynamic_slice", "dynamic_update_slice", "gather", "scatter", "scatter-add", "scatter_add", "concatenate", "pad"),
-    *("select_n", "convert_element_type", "copy", "copy_p", "stop_gradient", "split", "stack", "optimization_barrier"),
+    *("select_n", "convert_element_type", "copy", "copy_p", "split", "stack", "optimization_barrier"),
 )

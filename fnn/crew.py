@@ -20,7 +20,7 @@ from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
 from fnn.parts import Recipe
-from fnn.segments import joined, nan_found_by_fnn, place, segment_seconds, segments
+from fnn.segments import guards_aside, joined, place, segment_seconds, segments
 from fnn.state import dtype_of
 from fnn.train import LONGEST_HISTORY
 from fnn.types import History, TrainState
@@ -180,7 +180,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                with nan_found_by_fnn():
+                with guards_aside(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
                     outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)

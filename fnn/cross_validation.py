@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import checks, listing
+from fnn import arrays, checks, listing
 from fnn.crew import Outcome, Plan
 from fnn.data import Standardiser
 from fnn.fitting import fit
@@ -157,9 +157,10 @@ def cross_validate(
                 "Do choose the number of epochs by the histories of the result."
             )
     epochs = checks.epochs(epochs, 1)
+    standardise, refit = checks.flag("standardise", standardise), checks.flag("refit", refit)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = checks.key(key), key
-    rows, _ = rows_of(data, None, weights, key, None)
+    rows, _ = rows_of(data, None, weights, key, None, training.get("reduction"))
     part = rows.train
     made = asked_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
     check_weights(part.weight, made)
@@ -198,6 +199,7 @@ def cross_validate(
     scaler = standardiser_of(np.asarray(part.x)) if standardise else None
     if refit and not early:
         run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
+        run = run._replace(columns=arrays.columns(data))
     return CrossValidation(
         points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
         figures.largest, plans,

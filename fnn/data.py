@@ -68,16 +68,15 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
         x, t: as many rows each.
         fraction: of the rows to hold out, between 0 and 1; rounded up to whole rows.
         key: the seed of the split.
-        stratify: the classes, as numbers or one-hot rows, one a row: each is held out in the same proportion, to
-            within one row.
+        stratify: the class of each row, as for `fnn.folds`: whole numbers or names `(rows,)`, one-hot rows
+            `(rows, classes)`, or a column of 0 and 1. Each is held out in the same proportion, to within one row.
 
     >>> import fnn, numpy as np
     >>> (x, t), (x_held, t_held) = fnn.hold_out(np.arange(8), np.arange(8), 0.25)
     >>> print(len(x), len(x_held), sorted([*x, *x_held]) == list(range(8)))
     6 2 True
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction: expected a number between 0 and 1, got {fraction}. Do write fraction=0.25.")
+    fraction = checks.fraction("fraction", fraction)
     x, t = checks.rows("x", x), checks.rows("t", t)
     checks.same_rows("hold_out", x, t)
     rng = np.random.default_rng(checks.whole_number("key", key, 0))
@@ -88,12 +87,7 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
         )
     classes = np.zeros(len(x), int)
     if stratify is not None:
-        asked = np.asarray(checks.rows("stratify", stratify))
-        if len(asked) != len(x):
-            raise ShapeError(
-                f"stratify: expected a class for each of {len(x)} rows, got {len(asked)}. Do pass one a row."
-            )
-        classes = asked if asked.ndim == 1 else classes_of(asked)
+        classes = strata("stratify", stratify, len(x))
     held = np.sort(_sample(classes, count, rng))
     train = np.setdiff1d(np.arange(len(x)), held)
     return (x[train], t[train]), (x[held], t[held])
@@ -159,3 +153,51 @@ def _sample(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     largest_remainders = np.argsort(counts - shares, kind="stable")[: count - counts.sum()]
     counts[largest_remainders] += 1
     return np.concatenate([rng.permutation(m)[:c] for m, c in zip(members, counts, strict=True)])
+
+
+# ---- classes and groups, as a user hands them over
+
+
+def strata(name: str, value: Any, count: int) -> np.ndarray:
+    """The class of each row, `(rows,)`: from whole numbers or names, one-hot rows, or a column of 0 and 1.
+
+    Raises:
+        ShapeError: not one class per row; or columns that are none of these, such as probabilities.
+
+    >>> from fnn.data import strata
+    >>> print(strata("stratify", ["b", "a"], 2), strata("stratify", [[0, 1], [1, 0]], 2))
+    ['b' 'a'] [1 0]
+    """
+    given = labels_of(name, value, count)
+    if given.ndim > 1 and not are_classes(given):
+        wanted, got = "one class a row, one-hot rows, or a column of 0 and 1", f"other {given.dtype} {given.shape}"
+        raise ShapeError(f"{name}: expected {wanted}, got {got}. Do pass classes of shape ({count},).")
+    return given if given.ndim == 1 else classes_of(given)
+
+
+def labels_of(name: str, value: Any, count: int) -> np.ndarray:
+    """Whole numbers or names, as many as there are rows."""
+    array = _names(name, value)
+    if array is None:
+        array = np.asarray(checks.rows(name, value))
+        array = array if array.dtype.kind in "biu" else array.astype(np.float64)
+    if len(array) != count:
+        raise ShapeError(f"{name}: expected one for each of {count} rows, got {len(array)}. Do pair them row by row.")
+    if array.dtype.kind == "f" and (array != np.floor(array)).any():
+        place = tuple(np.argwhere(array != np.floor(array))[0])
+        got = f"{array[place]:g} in row {place[0]}"
+        raise ValueError(f"{name}: expected whole numbers or names, got {got}. Do number them 0, 1, ….")
+    return array
+
+
+def _names(name: str, value: Any) -> np.ndarray | None:
+    """An array of strings if `value` is one, else None. NumPy would make a name of None or nan in silence."""
+    array = np.array(value, object) if isinstance(value, (list, tuple)) else np.asarray(value)
+    if array.dtype.kind not in "OUT" or array.ndim == 0 or isinstance(value, np.ma.MaskedArray):
+        return None
+    strings = np.array([isinstance(v, str) for v in array.ravel()], bool).reshape(array.shape)
+    if strings.any() and not strings.all():
+        place = tuple(np.argwhere(~strings)[0])
+        got = f"{array[place]!r} in row {place[0]}"
+        raise TypeError(f"{name}: expected names only, got {got}. Do name it too, or drop the row.")
+    return array.astype(object).astype(str) if strings.any() else None

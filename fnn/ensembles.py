@@ -1,20 +1,20 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, listing
+from fnn import arrays, checks, listing
+from fnn.constants import memoise_constants
 from fnn.crew import Outcome, Plan
 from fnn.endings import probabilities_of
 from fnn.parts import given_loss
 from fnn.prediction import predict
 from fnn.preparation import rows_of
 from fnn.study import Figures, Group, Task, groups_of, interrupted, keys_from, run_groups, running
-from fnn.types import Array, Layer, Run
+from fnn.types import Array, Columns, Layer, Run
 
 
 class Prediction(NamedTuple):
@@ -43,9 +43,11 @@ class Ensemble(NamedTuple):
     to_probabilities: Any
     in_shape: Any
     plans: list[Plan]
+    columns: Columns | None = None  # as in a `Run`
 
     def predict(self, x: Any, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
+        arrays.same_columns("x", self.columns, Columns(arrays.columns_of(x)))
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
         both = predict(_together(self.net, self.to_probabilities), run, x, batch_size)
         return Prediction(both[:, 0], both[:, 1])
@@ -56,7 +58,7 @@ class Ensemble(NamedTuple):
         if not -count <= i < count:
             raise IndexError(f"member: expected 0 to {count - 1}, got {i}. Do leave out those that diverged.")
         params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
-        return Run(params, state, None, None, self.in_shape)  # type: ignore[arg-type]
+        return Run(params, state, None, None, self.in_shape, None, self.columns)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return listing.printed(self.table, range(len(self.table["epochs"])))
@@ -116,7 +118,7 @@ def ensemble(
     epochs, members = checks.epochs(epochs), checks.whole_number("members", members, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, checks.key(key)
-    rows, _ = rows_of(data, validation, weights, key, None)
+    rows, _ = rows_of(data, validation, weights, key, None, training.get("reduction"))
     tasks = [Task({}, words) for words in keys_from(seed, members)]
     groups = groups_of("ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
     figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
@@ -138,12 +140,13 @@ def ensemble(
             ("all diverged", "lower the learning rate") if begun.any() else ("it was ended too early", "call it again")
         )
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
-    params, state = jax.tree.map(lambda *a: jnp.asarray(np.stack(a)), *whole)
+    params, state = jax.tree.map(lambda *a: arrays.owned(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
-    return Ensemble(net, params, state, figures.columns, figures.histories, turn, rows.train.x.shape[1:], plans)
+    shape, columns = rows.train.x.shape[1:], arrays.columns(data)
+    return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
 
 
-@functools.lru_cache(maxsize=64)
+@memoise_constants
 def _together(net: Layer, turn: Any) -> Layer:
     """The members as one network: outputs `(rows, 2, ...)`, mean and spread."""
 

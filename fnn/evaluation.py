@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
+from fnn import arrays, checks
 from fnn.batches import row_values
 from fnn.losses import as_loss
-from fnn.prediction import check_run, outputs_of, predict as predict, run_dtype
-from fnn.streams import as_stream, checked, inputs_dtype, is_stream, rechunked, targets_dtype, warn_if_cut
-from fnn.types import Array, Layer, ShapeError
+from fnn.prediction import checked_run, output_shapes, predict as predict
+from fnn.programs import specialise
+from fnn.streams import as_stream, checked, is_stream, rechunked
+from fnn.types import Array, Layer, Run, ShapeError
 
 
 def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_size: int = 1024) -> dict[str, float]:
@@ -43,16 +44,19 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     {'error': 5.0}
     """
     size, metrics = checks.whole_number("batch_size", batch_size, 1), checks.metrics(metrics)
-    check_run(net, run)
-    dtype = run_dtype(run)
-    rows, chunks = _examples(data, dtype, size)
-    measure = _measures(net, tuple(metrics.items()))
+    run = checked_run(net, run)
+    rows, chunks = _examples(data, run, size)
+    measure: Any = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
     for (x, t, w), count in rechunked(chunks, min(size, rows or size)):
-        _check_targets(net, run, metrics, x, t[:count])
+        if measure is None:
+            outputs = output_shapes(net, run, x)
+            parts = net, tuple(metrics.items())
+            measure, _ = specialise("evaluate", parts, _of_chunk(*parts), run.params, run.state, x, t)
+        _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         weight += w.sum()
-        for name, values in measure(run.params, run.state, x, t).items():
+        for name, values in measure(run.params, run.state, arrays.owned(x), arrays.owned(t)).items():
             values = np.asarray(values)[:count].astype(np.float64)
             totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
     if not weight > 0:
@@ -60,49 +64,51 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     return {name: float(total / weight) for name, total in totals.items()}
 
 
-@functools.lru_cache(maxsize=128)
-def _measures(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
+def _of_chunk(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
     """(params, state, x, t) -> name -> one number a row."""
 
     def of_chunk(params: Any, state: Any, x: Array, t: Array) -> Any:
         y = net.forward(params, state, x, None, False)[0]
         return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
 
-    return jax.jit(of_chunk)
+    return of_chunk
 
 
-def _check_targets(net: Layer, run: Any, metrics: dict[str, Any], x: Any, t: Any) -> None:
+def _check_targets(metrics: dict[str, Any], outputs: Any, t: Any) -> None:
     """The values of the targets, where a loss has an opinion on them: labels out of range."""
-    opinions = [check for m in metrics.values() if (check := as_loss(m).check) is not None]
-    if opinions:
-        y = outputs_of(net, run, x, None)
-        for check in opinions:
-            check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
+    for metric in metrics.values():
+        check = as_loss(metric).check
+        if check is not None:
+            check(jax.ShapeDtypeStruct((len(t), *outputs.shape[1:]), outputs.dtype), t)
 
 
-def _examples(data: Any, dtype: Any, size: int) -> tuple[int | None, Iterator[Any]]:
+def _examples(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
     """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
     if is_stream(data):
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
-        return stream.rows, (_cast(checked(name, chunk, dtype), dtype) for name, chunk in named)
+        return stream.rows, _checked(named, run)
     if isinstance(data, (tuple, list)) and all(isinstance(a, np.memmap) for a in data):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         starts = range(0, len(data[0]), size)
         parts = ((f"data, rows {i} to {i + size - 1}", tuple(a[i : i + size] for a in data)) for i in starts)
-        return len(data[0]), (_cast(checked(name, part, dtype), dtype) for name, part in parts)
-    whole = checked("data", data, dtype)
-    for name, given, array in zip("xt", data, whole, strict=False):
-        if hasattr(given, "dtype") or hasattr(given, "dtypes"):
-            warn_if_cut(f"data, {name}", array.dtype, dtype)
-    return len(whole[0]), iter([_cast(whole, dtype)])
+        return len(data[0]), _checked(parts, run)
+    whole = next(_checked(iter([("data", data)]), run))
+    return len(whole[0]), iter([whole])
 
 
-def _cast(chunk: Any, dtype: Any) -> Any:
-    x, t, w = chunk
-    x, t = np.asarray(x, inputs_dtype(x.dtype, dtype)), np.asarray(t, targets_dtype(t.dtype, dtype))
-    return x, t, np.ones(len(x), dtype) if w is None else w
+def _checked(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
+    """Chunks, checked, with a weight for every row; a warning for digits that the first of them loses."""
+    dtype, said = arrays.dtype_of_run(run.params), False
+    for name, chunk in named:
+        arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
+        cut = checks.Cut()
+        x, t, w = checked(name, chunk, dtype, cut)
+        if not said:
+            cut.warn(dtype, 5)
+            said = True
+        yield x, t, np.ones(len(x), dtype) if w is None else w
 
 
 def accuracy(outputs: Any, targets: Any) -> Array:

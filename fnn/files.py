@@ -76,7 +76,9 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
         raise RuntimeError(
             "files: expected safetensors to begin with the metadata, got another order. Do pin safetensors."
         )
-    _replace(os.fspath(path), (data[:start], hashlib.sha256(data).hexdigest().encode(), data[start + DIGITS :]))
+    _replace(
+        os.path.expanduser(path), (data[:start], hashlib.sha256(data).hexdigest().encode(), data[start + DIGITS :])
+    )
 
 
 def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
@@ -93,7 +95,7 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
     Traceback (most recent call last):
     fnn.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Do check the path, ...
     """
-    path = os.fspath(path)
+    path = os.path.expanduser(path)
     numpy_side = safetensors_of_numpy()
     data = _verified(path)
     try:

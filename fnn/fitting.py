@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from fnn import checks, divergence, resume
+import jax
+
+from fnn import arrays, checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
@@ -20,12 +22,14 @@ from fnn.preparation import (
     made_ready,
     own_settings,
     rows_of,
+    start_of,
 )
 from fnn.programs import compile_ahead
 from fnn.progress import shown
-from fnn.segments import joined, nan_found_by_fnn, segment_seconds, segments
+from fnn.reading import Reading
+from fnn.segments import guards_aside, joined, segment_seconds, segments
 from fnn.stream_training import stream_segments
-from fnn.streams import Stream, as_stream, is_stream
+from fnn.streams import Stream, as_stream, is_stream, opened
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 
@@ -136,17 +140,18 @@ def fit(
         patience=patience,
         validates=validation is not None,
     )
-    key = checks.key(key)
-    stream = as_stream("data", data) if is_stream(data) else None
+    key, progress = checks.key(key), checks.flag("progress", progress)
+    params, state = start_of(params, state)
+    stream = _stream(data) if is_stream(data) else None
     take = rows_of if stream is None else first_row_of
-    rows, held = take(data if stream is None else stream, validation, weights, key, params)
+    rows, held = take(data if stream is None else stream, validation, weights, key, params, reduction)
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
     kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
-    with nan_found_by_fnn():
+    with guards_aside():
         end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, rows.train.x.shape[1:], held)
+    run = Run(params, state, history, end, rows.train.x.shape[1:], held, arrays.columns(data))
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows
@@ -161,6 +166,7 @@ class Kept(NamedTuple):
     history: History  # up to there
     write: Callable[..., None]
     seconds: float  # a segment's
+    reading: Reading | None = None  # of a stream that is kept
 
 
 # ---- the run, and what the host does between its segments
@@ -171,7 +177,7 @@ def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: i
     if checkpoint is None:
         return Kept(None, ready.history, lambda *of: None, segment_seconds(None))
     folder = checkpoint
-    about = resume.description(*asked) | ({} if stream is None else {"stream": str(stream)})
+    about = resume.description(*asked, stream)
     found = resume.found(folder, about, ready.state, ready.history)
     done = len(found.history.loss)
     if done > epochs:
@@ -179,7 +185,9 @@ def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: i
             f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
             "Do ask for as many, or name another folder to start anew."
         )
-    return Kept(found.state, found.history, resume.writer(folder, about, found, seconds), segment_seconds(seconds))
+    reading = None if stream is None else Reading(found.read, stream.numbered)
+    write = resume.writer(folder, about, found, seconds, reading)
+    return Kept(found.state, found.history, write, segment_seconds(seconds), reading)
 
 
 def _followed(
@@ -189,24 +197,35 @@ def _followed(
     state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
     if state is None:
         if stream is None and epochs > 0:
-            compile_ahead(ready.program, ready.arguments, ready.state, rows)
+            compile_ahead(ready.program, ready.arguments, rows)
         state = ready.program.init(*ready.arguments)
         net, loss = given("net", ready.recipe.net, Layer, asked.settings), given_loss(asked.recipe.loss, asked.settings)
         warn_of_mix_up(net, loss.name, state, rows.train.x, 4)
     if stream is None:
         following = segments(ready.program.run, state, rows, epochs, size, kept.seconds)
     else:
-        following = stream_segments(ready.recipe, stream, state, epochs, rows.validation, kept.seconds)
+        held, seconds, reading = rows.validation, kept.seconds, kept.reading
+        following = stream_segments(ready.recipe, stream, state, epochs, held, seconds, reading=reading)
     with noted() as names, shown(progress, epochs, int(state.epoch)) as show, closing(following):
-        for segment in following:
-            state = segment.state
-            pieces.append(segment.history)
-            show(segment)
-            kept.write(state, pieces)
-            if names:
-                break
+        try:
+            for segment in following:
+                state = segment.state
+                pieces.append(segment.history)
+                show(segment)
+                kept.write(state, pieces)
+                if names:
+                    break
+        except Exception:
+            if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
+                kept.write(state, pieces, True)
+            raise
         kept.write(state, pieces, True)
     return state, joined(pieces), names
+
+
+def _stream(data: Any) -> Stream:
+    """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
+    return data if isinstance(data, Stream) else opened(as_stream("data", data))
 
 
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
@@ -25,10 +26,13 @@ FEW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual funct
 SMALL = 2**13  # bytes of the largest array made; XLA hands sums over twice as many to a library
 MANY = 2**20  # numbers that a round makes; beyond, members run one after another
 _ALLOWED = """
-    abs add add_any ceil cos div erf erf_inv erfc exp exp2 expm1 floor integer_pow log log1p logistic max min mul neg
-    pow rem round rsqrt sign sin sqrt square sub tanh
-    and eq ge gt is_finite le lt ne not or select_n shift_left shift_right_arithmetic shift_right_logical xor
-    argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_sum
+    abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div erf erf_inv erfc exp
+    exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg nextafter pow reduce_precision rem round
+    rsqrt sign sin sinh sqrt square sub tan tanh
+    and clz eq ge gt is_finite le lt ne not or population_count select_n shift_left shift_right_arithmetic
+    shift_right_logical xor
+    argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_and reduce_max reduce_min reduce_or reduce_prod
+    reduce_sum
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice gather iota pad
     reshape rev slice split squeeze stack stop_gradient transpose
     random_bits random_fold_in random_seed random_split random_unwrap random_wrap threefry2x32
@@ -97,13 +101,29 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 def _lowered(ctx: Any, *operands: Any, made: ClosedJaxpr) -> Any:
     call: Callable[..., Any] = jaxpr_as_fun(made)
     if _as_one_function(made.jaxpr) and _outermost():
-        whole = jax.jit(call)
-
-        def call(*operands: Any) -> Any:
-            with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-                return whole(*operands)
-
+        call = _one_function(call)
     return mlir.lower_fun(call, multiple_results=True)(ctx, *operands)
+
+
+def _one_function(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, to be compiled into one function, which uses all that it is handed.
+
+    XLA ends the process where such a function has a parameter that no instruction in it uses, for then that parameter
+    has no place in memory. And XLA makes parameters unused by itself: those that no result depends on, and those of
+    size 0, whose every use it replaces by a constant. So every operand is a result too, which the caller drops (a
+    copy of each, once for the whole loop, is what that costs); and what has size 0 is made inside.
+    """
+
+    def one(*operands: Any) -> Any:
+        def whole(*filled: Any) -> Any:
+            given = iter(filled)
+            return call(*(next(given) if a.size else jnp.zeros_like(a) for a in shapes)), filled
+
+        shapes = [jax.typeof(a) for a in operands]
+        with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
+            return jax.jit(whole)(*(a for a in operands if a.size))[0]
+
+    return one
 
 
 def _outermost() -> bool:
@@ -120,7 +140,7 @@ def _members(operands: Any, axes: Any, *, made: ClosedJaxpr) -> Any:
     if _numbers(made.jaxpr) < MANY:
         outputs = kept_whole(jax.vmap(call, in_axes=tuple(axes)), *operands)
         return outputs, [0] * len(outputs)
-    of_each = [jax.numpy.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
+    of_each = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
 
     def one(member: list[Any]) -> Any:
         own = iter(member)

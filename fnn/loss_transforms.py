@@ -16,7 +16,6 @@ from fnn.targets import at_most_one, class_weights, dense_rows, one_hot, sparse_
 from fnn.types import Array, Loss, ShapeError
 
 
-@functools.lru_cache(maxsize=1024)
 def from_function(
     value: Callable[[Any, Any], Array],
     grad: Callable[[Any, Any], Array] | None = None,

@@ -1,6 +1,5 @@
 """Many runs of one recipe, its members: what each has of its own, and a chunk of them as one compiled program."""
 
-import threading
 from collections.abc import Callable
 from math import ceil
 from typing import Any, NamedTuple
@@ -12,8 +11,9 @@ from jax.sharding import SingleDeviceSharding
 
 from fnn import checks
 from fnn.batches import room
+from fnn.cache import programs
 from fnn.parts import Recipe, parts
-from fnn.programs import cheaply, compiled_with, for_small, shape_of, side_by_side
+from fnn.programs import bytes_of, cheaply, compiled_with, for_small, shape_of, side_by_side
 from fnn.train import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
@@ -56,6 +56,7 @@ class Chunk(NamedTuple):
     init: Callable[[Members, Data], TrainState]
     run: Callable[..., tuple[TrainState, History]]
     pace: dict[str, float]  # what has been measured: seconds a step
+    bytes: int  # of arrays that the run's functions have captured
 
 
 # ---- programs
@@ -81,24 +82,14 @@ def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tupl
     return jax.vmap(init, (0, 0, axes)), jax.vmap(pure.run, (0, axes, None, None))
 
 
-_lock = threading.Lock()
-_compiled: dict[Any, Chunk] = {}
-
-
 def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
     if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # nothing is to be compiled, so that it can be watched
         init, run = chunk_functions(recipe, width, places, data)
-        return Chunk(lambda members, data: init(members.keys, members.settings, data), run, {})
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    known = (recipe, width, places, shape_of(arguments), device, precision)
-    with _lock:  # nobody else compiles the same
-        if known not in _compiled:
-            if len(_compiled) > 128:
-                _compiled.clear()
-            _compiled[known] = _compile(recipe, width, places, arguments, device)
-        return _compiled[known]
+        return Chunk(lambda members, data: init(members.keys, members.settings, data), run, {}, 0)
+    key = (recipe, width, places, shape_of(arguments), device)
+    return programs.get(key, lambda: _compile(recipe, width, places, arguments, device), lambda chunk: chunk.bytes)
 
 
 def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: Any) -> Chunk:
@@ -119,7 +110,8 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
         lambda: compiled_with(starting, cheaply()),
         lambda: compiled_with(running.lower(), for_small() if width > 1 else {}),
     )
-    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {})
+    held = bytes_of(running.jaxpr)
+    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {}, held)
 
 
 # ---- how many at a time

@@ -1,12 +1,12 @@
 """Trees of arrays as named arrays, and back: what a file can hold."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fnn.constants import memoise_constants
 from fnn.types import Layer, Shape, ShapeError
 
 
@@ -33,6 +33,35 @@ def named(tree: Any, prefix: str = "") -> dict[str, Any]:
             raise ValueError(f"{name}: expected one leaf of that name, got two. Do rename a key.")
         leaves[name] = leaf
     return leaves
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it holds typed keys, as `jax.random.key` makes, or is their shape and dtype."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def without_keys(tree: Any) -> Any:
+    """The tree with the numbers of typed keys in their place, which a file can hold; so too of shapes and dtypes.
+
+    >>> import jax
+    >>> from fnn.named_arrays import with_keys, without_keys
+    >>> tree = {"noise": jax.random.key(7)}
+    >>> print(without_keys(tree), with_keys(without_keys(tree), tree) == tree)
+    {'noise': Array([0, 7], dtype=uint32)} True
+    """
+
+    def numbers(leaf: Any) -> Any:
+        if not is_key(leaf):
+            return leaf
+        of_shapes = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.eval_shape(jax.random.key_data, leaf) if of_shapes else jax.random.key_data(leaf)
+
+    return jax.tree.map(numbers, tree)
+
+
+def with_keys(tree: Any, like: Any) -> Any:
+    """`without_keys` backwards: typed keys again where `like` has them."""
+    return jax.tree.map(lambda a, b: jax.random.wrap_key_data(a, dtype=b.dtype) if is_key(b) else a, tree, like)
 
 
 def _key(step: Any) -> str:
@@ -102,7 +131,7 @@ def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str
         raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {mend}")
 
 
-@functools.lru_cache(maxsize=128)
+@memoise_constants
 def _made_by(net: Layer, in_shape: Shape) -> Any:
     return jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
 

@@ -1,7 +1,6 @@
 """The parts of a run as functions of arrays alone, to be traced: for telling whether two are the same."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from fnn import checks
-from fnn.batches import sizes
-from fnn.parts import Recipe, given, given_loss
+from fnn.batches import row_values, sizes
+from fnn.constants import memoise_constants
+from fnn.gradients import autodiff
+from fnn.parts import Recipe, given, given_loss, parts
+from fnn.state import dtype_of
 from fnn.types import Layer, Part, Penalty, Rows
 
 
@@ -22,7 +24,7 @@ class Function(NamedTuple):
 
 
 def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> dict[str, Function]:
-    """ "net", "loss", "optimizer.init", "optimizer.update", "penalty" (if any) and "metrics.NAME", by name.
+    """ "net", "loss", "gradient", "optimizer.init", "optimizer.update", "penalty" (if any), "metrics.NAME", by name.
 
     Args:
         recipe, settings: of the run.
@@ -34,21 +36,25 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
     x, t = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in part[:2])
 
     if isinstance(recipe.net, Layer):
-        made, outputs = jax.eval_shape(_traced_once(recipe.net), params, x)
+        made, outputs = jax.eval_shape(_jitted(recipe.net), params, x)
     else:
 
         def of_settings(settings: Any, params: Any, x: Any) -> Any:
             return _forward(given("net", recipe.net, Layer, settings))(params, x)
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
-    functions = {"net": Function(_net(recipe), (named, checks.key(0), x, jax.ShapeDtypeStruct((size,), bool)))}
+    mask = jax.ShapeDtypeStruct((size,), bool)
+    functions = {"net": Function(_net(recipe), (named, checks.key(0), x, mask))}
     functions["loss"] = Function(_loss(recipe), (named, outputs, t))
+    functions["gradient"] = Function(_gradient(recipe), (named, checks.key(0), made, x, t, mask))
     init, update = _optimizer(recipe)
     functions["optimizer.init"] = Function(init, (named, made))
     functions["optimizer.update"] = Function(update, (named, made, jax.eval_shape(init, named, made), made))
     if recipe.penalty is not None:
         functions["penalty"] = Function(_penalty(recipe), (named, made))
-    return functions | {f"metrics.{name}": Function(metric, (outputs, t)) for name, metric in recipe.metrics}
+    for name, metric in recipe.metrics:
+        functions[f"metrics.{name}"] = Function(_metric(name, metric), (outputs, t))
+    return functions
 
 
 def _forward(net: Layer) -> Callable[..., Any]:
@@ -62,18 +68,22 @@ def _forward(net: Layer) -> Callable[..., Any]:
     return forward
 
 
-@lru_cache(maxsize=128)
-def _traced_once(net: Layer) -> Callable[..., Any]:
-    """One jitted function for one network: else JAX would trace, and remember, another each time."""
+@memoise_constants
+def _jitted(net: Layer) -> Callable[..., Any]:
+    """JAX remembers what it has traced of one function: so one for each network that cannot change."""
     return jax.jit(_forward(net))
 
 
 def _net(recipe: Recipe) -> Callable[..., Any]:
+    """What a run uses of a network: `backward` only where its gradient does."""
+
     def net(settings: Any, key: Any, x: Any, mask: Any) -> Any:
         layer = given("net", recipe.net, Layer, settings)
         params, state, _ = layer.init(key, x.shape[1:])
         ways = [layer.forward(params, state, x, key, train) for train in (False, True, Rows(mask))]
-        return params, state, ways, [layer.backward(params, cache, jnp.ones_like(y)) for y, _, cache in ways]
+        if recipe.gradient is autodiff:
+            return params, state, [(y, new_state) for y, new_state, _ in ways]
+        return params, state, ways, [layer.backward(params, cache, jnp.ones_like(y)) for y, _, cache in ways[1:]]
 
     return net
 
@@ -92,6 +102,20 @@ def _penalty(recipe: Recipe) -> Callable[..., Any]:
         return made.value(params), made.grad(params)
 
     return penalty
+
+
+def _gradient(recipe: Recipe) -> Callable[..., Any]:
+    def gradient(settings: Any, key: Any, params: Any, x: Any, t: Any, mask: Any) -> Any:
+        made = parts(recipe, settings)
+        state, weight = made.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
+        whole = made.gradient(params, state, x, t, None, key, True)
+        return whole, made.gradient(params, state, x, t, weight, key, Rows(mask))
+
+    return gradient
+
+
+def _metric(name: str, metric: Any) -> Callable[..., Any]:
+    return lambda y, t: row_values(f"metric {name}", metric, y, t)
 
 
 def _optimizer(recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., Any]]:

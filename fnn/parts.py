@@ -12,7 +12,10 @@ from fnn.types import Layer, Loss, Penalty
 
 
 class Recipe(NamedTuple):
-    """A run as it was asked for: net, loss, optimizer and penalty may be functions of the settings. Hashable."""
+    """A run as it was asked for: net, loss, optimizer and penalty may be functions of the settings.
+
+    Compared, and hashed, by what its parts compute where that is known (`fnn.programs.identify`), else by the parts.
+    """
 
     net: Any
     loss: Any
@@ -25,6 +28,21 @@ class Recipe(NamedTuple):
     reduction: str
     monitor: str = "loss"  # or the metric on the validation rows that tells which parameters are best
     mode: str = "min"  # or "max": which of it is best
+    identity: Any = None  # what the parts compute; can be hashed
+
+    def _compared(self) -> tuple[Any, ...]:
+        asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode
+        parts = self[:6] if self.identity is None else ()
+        return self.identity, *asked, *parts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self._compared() == other._compared()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
 
 
 class Parts(NamedTuple):
@@ -93,8 +111,30 @@ def check_readers(recipe: Recipe, names: Iterable[str]) -> None:
 
 
 def takes_settings(function: Any) -> bool:
-    """Whether a plain function takes the settings, and not, as a loss, outputs and targets."""
-    return len([p for p in inspect.signature(function).parameters.values() if p.default is p.empty]) == 1
+    """Whether a plain function takes the settings, and not, as a loss, outputs and targets.
+
+    By its signature; one with a default for its second argument, which may be either, by what it makes of settings.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a builtin without a signature
+        return False
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) < 2 or positional[1].default is positional[1].empty:
+        return len(positional) == 1
+    try:
+        return callable(function(_Halves()))
+    except Exception:  # it calculates with outputs
+        return False
+
+
+class _Halves(dict[str, float]):
+    """Settings of any name, all of them 0.5."""
+
+    def __missing__(self, name: str) -> float:
+        return 0.5
 
 
 def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:

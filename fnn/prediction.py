@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, named_arrays
+from fnn import arrays, checks, named_arrays
 from fnn.memory import free_bytes
-from fnn.streams import as_stream, inputs_dtype, is_stream, rechunked, warn_if_cut
-from fnn.types import Array, Layer, ShapeError
+from fnn.programs import specialise
+from fnn.streams import as_stream, is_stream, rechunked
+from fnn.types import Array, Columns, Layer, Run, ShapeError
 
 
 def predict(
@@ -61,17 +62,19 @@ def predict(
     >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
     [5. 5.]
     """
-    size = checks.whole_number("batch_size", batch_size, 1)
-    check_run(net, run)
-    rows, size, chunks = _inputs(x, run_dtype(run), size)
-    program = _program(net, reduce, combine)
+    size, device = checks.whole_number("batch_size", batch_size, 1), checks.flag("device", device)
+    run = checked_run(net, run)
+    rows, size, chunks = _inputs(x, run, size)
     kept: Any = None
     before: Any = None
     for chunk, count in rechunked(chunks, size):
+        part = arrays.owned(chunk[0])
         if kept is None:
-            made = outputs_of(net, run, chunk[0], reduce)
+            program, made = _specialised(net, run, part, reduce, combine)
+            made = made if combine is None else _specialised(net, run, part, reduce, None)[1]
+            _check_rows(made, len(part), reduce)
             kept = _Combined(combine) if combine is not None else _Kept(made, rows, size, device)
-        now = program(run.params, run.state, chunk[0], np.int32(count)), count
+        now = program(run.params, run.state, part, jax.device_put(np.int32(count))), count
         if before is not None:  # fetched while the next chunk is computed
             kept.add(*before)
         before = now
@@ -81,8 +84,8 @@ def predict(
     return kept.result(device)
 
 
-def check_run(net: Any, run: Any) -> None:
-    """A network and what was trained with it."""
+def checked_run(net: Any, run: Any) -> Run:
+    """What was trained with this network; its arrays are nobody else's."""
     if not isinstance(net, Layer):
         mend = "Do pass net(found.settings)." if callable(net) else "Do pass the network first."
         raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {mend}")
@@ -91,17 +94,16 @@ def check_run(net: Any, run: Any) -> None:
     if not (hasattr(run, "params") and hasattr(run, "state")):
         mend = "Do pass found.run." if hasattr(run, "run") else "Do pass the whole of it, not its parameters alone."
         raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {mend}")
-    named_arrays.check_those_of(net, run.params, run.state, getattr(run, "in_shape", None), "run")
+    in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
+    named_arrays.check_those_of(net, run.params, run.state, in_shape, "run")
+    cut: list[str] = []
+    params, state = arrays.owned_tree("run", run.params, cut), arrays.owned_tree("run", run.state, cut)
+    checks.Cut(cut).warn(np.float32, 4)
+    nothing: Any = None
+    return Run(params, state, nothing, nothing, in_shape, None, columns)
 
 
-def run_dtype(run: Any) -> Any:
-    """The dtype of a run's numbers: that of its parameters, or the default where there are none."""
-    leaves = jax.tree.leaves(run.params)
-    return np.dtype(leaves[0].dtype if leaves else jnp.result_type(float))
-
-
-@functools.lru_cache(maxsize=128)
-def _program(net: Layer, reduce: Any, combine: Any) -> Any:
+def _of_chunk(net: Layer, reduce: Any, combine: Any) -> Any:
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Any, state: Any, x: Array, count: Array) -> Any:
@@ -109,19 +111,27 @@ def _program(net: Layer, reduce: Any, combine: Any) -> Any:
         y = y if reduce is None else reduce(y)
         return y if combine is None else _combined(combine, y, count)
 
-    return jax.jit(of_chunk)
+    return of_chunk
 
 
-def outputs_of(net: Layer, run: Any, x: Any, reduce: Any) -> Any:
-    """The shapes of what is kept of a chunk's outputs; checked to be one thing a row."""
-    made = jax.eval_shape(_program(net, reduce, None), run.params, run.state, x, np.int32(0))
+def output_shapes(net: Layer, run: Any, x: Any) -> Any:
+    """The shapes and dtypes of the outputs for these rows."""
+    return _specialised(net, run, x, None, None)[1]
+
+
+def _specialised(net: Layer, run: Any, x: Any, reduce: Any, combine: Any) -> tuple[Any, Any]:
+    parts = net, reduce, combine
+    return specialise("predict", parts, _of_chunk(*parts), run.params, run.state, x, np.int32(0))
+
+
+def _check_rows(made: Any, rows: int, reduce: Any) -> None:
+    """What is kept of a chunk's outputs is one thing a row."""
     for leaf in jax.tree.leaves(made):
-        if leaf.shape[:1] != (len(x),):
+        if leaf.shape[:1] != (rows,):
             raise ShapeError(
-                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({len(x)}, ...), got "
+                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
                 f"{leaf.shape}. Do reduce over the outputs of a row; rows are put together by combine=jnp.add."
             )
-    return made
 
 
 def _combined(combine: Any, values: Any, count: Array) -> Any:
@@ -146,36 +156,39 @@ def _combined(combine: Any, values: Any, count: Array) -> Any:
 # ---- where the rows come from
 
 
-def _inputs(x: Any, dtype: Any, size: int) -> tuple[int | None, int, Iterator[Any]]:
+def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
     """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
+    dtype = arrays.dtype_of_run(run.params)
     if is_stream(x):
         stream = as_stream("x", x, once=True)
-        return stream.rows, min(size, stream.rows or size), _of_stream(stream, dtype)
-    if not isinstance(x, np.memmap):
-        whole = checks.rows("x", x)
-        if hasattr(x, "dtype") or hasattr(x, "dtypes"):
-            warn_if_cut("x", whole.dtype, dtype)
-        x = np.asarray(whole)
-    if x.ndim < 2 or not len(x):
-        raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
-    return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
+        return stream.rows, min(size, stream.rows or size), _of_stream(stream, run, dtype)
+    if isinstance(x, np.memmap):
+        if x.ndim < 2 or not len(x):
+            raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+        return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
+    arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
+    cut = checks.Cut()
+    whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
+    cut.warn(dtype, 4)
+    return len(whole), min(size, len(whole)), ((whole[i : i + size],) for i in range(0, len(whole), size))
 
 
-def _slices(x: Any, dtype: Any, size: int) -> Iterator[Any]:
+def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
     for start in range(0, len(x), size):
-        part = x[start : start + size]
-        if isinstance(x, np.memmap):  # the others have been checked
-            part = checks.rows(f"x[{start}:{start + len(part)}]", part)
-        yield (np.asarray(part, inputs_dtype(x.dtype, dtype)),)
+        part, cut = x[start : start + size], checks.Cut()
+        yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
+        if start == 0:
+            cut.warn(dtype, 5)
 
 
-def _of_stream(stream: Any, dtype: Any) -> Iterator[Any]:
+def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
-        x = np.asarray(checks.rows(f"x, chunk {number}", chunk[0] if several else chunk))
-        if x.ndim < 2:
-            raise ValueError(f"x, chunk {number}: expected shape (rows, features), got {x.shape}. Do reshape it.")
-        yield (np.asarray(x, inputs_dtype(x.dtype, dtype)),)
+        name, x, cut = f"x, chunk {number}", chunk[0] if several else chunk, checks.Cut()
+        arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
+        yield (checks.inputs(name, x, dtype, cut),)
+        if number == 0:
+            cut.warn(dtype, 5)
 
 
 # ---- where the results go
@@ -193,7 +206,8 @@ class _Kept:
         room = -(-rows // size) * size if device else rows
         _check_room(self.row_bytes * room, rows, device)
         new = jnp.zeros if device else np.empty
-        self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
+        with jax.transfer_guard("allow"):  # of the zero that it is filled with
+            self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
 
     def add(self, values: Any, count: int) -> None:
         if self.rows is None:
@@ -202,7 +216,7 @@ class _Kept:
         elif self.done + count > self.rows:
             raise ValueError(f"x: expected {self.rows} rows, got more. Do give the stream its true number of rows.")
         elif self.on_device:
-            self.parts = _written(self.parts, values, np.int32(self.done))
+            self.parts = _written(self.parts, values, jax.device_put(np.int32(self.done)))
         else:
             for kept, new in zip(jax.tree.leaves(self.parts), jax.tree.leaves(values), strict=True):
                 kept[self.done : self.done + count] = np.asarray(new)[:count]
@@ -212,7 +226,8 @@ class _Kept:
         if self.rows is None:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self.parts)
             return jax.device_put(whole) if device else whole
-        return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
+        with jax.transfer_guard("allow"):  # of the place where it is cut
+            return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -3,23 +3,22 @@
 Nothing is compiled here, so that what does not fit raises at once.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, named_arrays
+from fnn import arrays, checks, named_arrays
 from fnn.data import held_rows
 from fnn.gradients import autodiff
 from fnn.listing import check_distinct, history_columns
 from fnn.parts import Recipe, given, given_loss
-from fnn.programs import NUMBERS, Program, program, shared
+from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
 from fnn.ranges import check_settings
 from fnn.streams import Stream, checked
-from fnn.types import Data, History, Layer, Loss, Part, ShapeError, TrainState
+from fnn.train import from_recipe
+from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
 
 
 class Asked(NamedTuple):
@@ -36,9 +35,9 @@ class Asked(NamedTuple):
 class Ready(NamedTuple):
     """What it takes to run it."""
 
-    recipe: Recipe  # of shared parts
+    recipe: Recipe  # identified
     settings: dict[str, Any]  # with the numbers of the optimizer
-    program: Program
+    program: Any  # a Program; None for a study, which has its own
     arguments: tuple[Any, ...]  # of the program's `init`
     state: TrainState  # shapes and dtypes
     history: History  # of no epochs
@@ -74,7 +73,7 @@ def asked_recipe(
         gradient=checks.gradient(gradient),
         metrics=tuple(measured.items()),
         batch_size=None if batch_size is None else checks.whole_number("batch_size", batch_size, 1),
-        shuffle=bool(shuffle),
+        shuffle=checks.flag("shuffle", shuffle),
         reduction=checks.one_of("reduction", reduction, ("mean", "sum")),
         monitor=monitor,
         mode=checks.monitored(monitor, mode, patience, metrics, validates),
@@ -89,29 +88,42 @@ def own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
     }
 
 
-def _dtype(params: Any) -> Any:
-    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    return floating[0] if floating else jnp.result_type(float)
-
-
-def rows_of(data: Any, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, np.ndarray | None]:
-    """The rows to train and to validate on, on the device; and which rows of the data the latter are, if they are."""
+def start_of(params: Any, state: Any) -> tuple[Any, Any]:
+    """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
     cut: list[str] = []
-    dtype = _dtype(params)
-    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut), None, None
+    mine = arrays.owned_tree("params", params, cut), arrays.owned_tree("state", state, cut)
+    checks.Cut(cut).warn(np.float32, 4)
+    return mine
+
+
+def rows_of(
+    data: Any, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
+) -> tuple[Data, np.ndarray | None]:
+    """The rows to train and to validate on, on the device; and which rows of the data the latter are, if they are.
+
+    A share to hold out is one of the rows that weigh something: the others are not there to judge by.
+    """
+    cut = checks.Cut()
+    dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
+    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
     if isinstance(validation, (int, float, np.number)):
         seed = np.asarray(jax.random.key_data(key)).tolist()
-        at = held_rows(np.asarray(train.t), checks.fraction("validation", validation), seed)
+        real = np.arange(len(train.x)) if train.weight is None else np.flatnonzero(np.asarray(train.weight))
+        at = real[held_rows(np.asarray(train.t)[real], checks.fraction("validation", validation), seed)]
         others = np.setdiff1d(np.arange(len(train.x)), at)
         # on the host, since on the device this would compile
-        train, held = (jax.tree.map(lambda a, at=at: checks.on_device(np.asarray(a)[at]), train) for at in (others, at))
+        train, held = (jax.tree.map(lambda a, at=at: arrays.owned(np.asarray(a)[at]), train) for at in (others, at))
     elif validation is not None:
-        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
-    checks.warn_of_cut(cut, dtype, 4)
+        given = checks.pair_or_triple("validation", validation)
+        arrays.same_columns(("validation[0]", "validation[1]"), arrays.columns(data), arrays.columns(given[:2]))
+        held = _part("validation", *given, dtype, cut, scalable)
+    cut.warn(dtype, 4)
     return Data(train, held), at
 
 
-def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params: Any) -> tuple[Data, None]:
+def first_row_of(
+    stream: Stream, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
+) -> tuple[Data, None]:
     """The first row of a stream, which stands for all where shapes are asked for; and the rows to validate on."""
     if weights is not None:
         raise ValueError(
@@ -121,27 +133,29 @@ def first_row_of(stream: Stream, validation: Any, weights: Any, key: Any, params
         raise ValueError(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Do hold some rows back."
         )
-    cut: list[str] = []
-    dtype = _dtype(params)
+    cut = checks.Cut()
+    dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if len(chunk[0]):
-            x, t, _ = checked(f"data, chunk {number}", chunk, dtype)
-            train = Part(checks.on_device(x[:1]), checks.on_device(t[:1]), checks.on_device(np.ones(1, dtype)))
+            x, t, _ = checked(f"data, chunk {number}", chunk, dtype, checks.Cut())  # the buffers warn
+            train = Part(arrays.owned(x[:1]), arrays.owned(t[:1]), arrays.owned(np.ones(1, dtype)))
             break
     else:
         raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
     held = None
     if validation is not None:
-        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut)
-        checks.warn_of_cut(cut, dtype, 4)
+        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut, reduction != "sum")
+        cut.warn(dtype, 4)
     return Data(train, held), None
 
 
-def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: list[str]) -> Part:
-    x, t = checks.inputs(f"{name}[0]", x, dtype, cut), checks.targets(f"{name}[1]", t, dtype, cut)
+def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.Cut, scalable: bool) -> Part:
+    x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned)
+    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
-    return Part(x, t, None if weights is None else checks.weights(own, weights, len(x), dtype))
+    weight = None if weights is None else arrays.owned(checks.weights(own, weights, len(x), dtype, scalable))
+    return Part(x, t, weight)
 
 
 def made_ready(asked: Asked, alone: bool = True) -> Ready:
@@ -155,44 +169,22 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     try:
         check_settings((recipe.net, recipe.loss, recipe.optimizer, recipe.penalty), settings)
         _check_start(asked)
-        recipe, settings = shared(recipe, settings, rows.train, params)
-        compiled = program(recipe)
+        recipe, settings = identify(recipe, settings, rows.train, params)
+        dtype = jnp.result_type(float)
+        settings = {name: np.asarray(value, dtype) for name, value in settings.items()}
         arguments = (key, rows, settings, params, state)
-        made = jax.eval_shape(compiled.traced.init, *arguments)
-        none = np.int32(0)
-        history = jax.eval_shape(compiled.traced.run, made, rows, none, none)[1] if alone else None
-        net, loss = given("net", recipe.net, Layer, settings), given_loss(asked.recipe.loss, settings)
-        kept = [part for part in rows if part is not None]
-        outputs = _outputs(net) if net is recipe.net else _forward(net)
-        said = [jax.eval_shape(outputs, made.params, made.state, part.x) for part in kept]
-        value = _value(loss) if loss is asked.recipe.loss else loss.value
-        for y, part in zip(said, kept, strict=True):
-            jax.eval_shape(value, y, part.t)  # of targets of a wrong shape, values are not to be looked at
+        compiled = program(recipe, *shapes_of(arguments)) if alone else None
+        made = compiled.state if compiled else jax.eval_shape(from_recipe(recipe).init, *arguments)
+        outputs = compiled.outputs if compiled else output_shapes(recipe, made, rows)
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    for y, part in zip(said, kept, strict=True):
-        if loss.check is not None:
-            loss.check(y, np.asarray(part.t))
-    empty: Any = jax.tree.map(lambda a: np.zeros(0, a.dtype), history)
-    return Ready(recipe, settings, compiled, arguments, made, empty)
-
-
-# one jitted function for one network or loss: else JAX would trace, and remember, another each time
-
-
-def _forward(net: Layer) -> Callable[..., Any]:
-    return lambda params, state, x: net.forward(params, state, x, None, False)[0]
-
-
-@functools.lru_cache(maxsize=128)
-def _outputs(net: Layer) -> Callable[..., Any]:
-    return jax.jit(_forward(net))
-
-
-@functools.lru_cache(maxsize=128)
-def _value(loss: Loss) -> Callable[..., Any]:
-    return jax.jit(loss.value)
+    check = given_loss(recipe.loss, settings).check
+    for y, part in zip(outputs, (part for part in rows if part is not None), strict=True):
+        if check is not None:
+            check(y, np.asarray(part.t))
+    history: Any = compiled and jax.tree.map(lambda a: np.zeros(0, a.dtype), compiled.history)
+    return Ready(recipe, settings, compiled, arguments, made, history)
 
 
 def _check_start(asked: Asked) -> None:

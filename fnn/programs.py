@@ -1,46 +1,118 @@
 """Compiled programs, remembered: one for every run that computes the same, whatever its numbers, seeds and data.
 
-A part of the run that is made anew each time (an optax optimizer, a function of the settings, a lambda) is replaced by
-the first one that computes the same: their traced programs are compared, not their names or their source.
+What a run is made of (a network, a loss, an optimizer, a metric) is known by what it computes now: a user's functions
+are traced at each call, since what they read may have changed. A program keeps the operations that were traced, and
+none of the functions: so it computes later what it was known by.
 """
 
-import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from fnn.cache import memoise, programs
+from fnn.constants import is_constant
 from fnn.part_functions import Function, part_functions
-from fnn.parts import Recipe
+from fnn.parts import Recipe, given, given_loss
 from fnn.tracing import traced
 from fnn.train import from_recipe
-from fnn.types import Layer, Loss, Part, Penalty, Trainer
+from fnn.types import Data, History, Layer, Part, TrainState
 
 NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 
-_known: dict[Any, Any] = {}
+
+@dataclass
+class Program:
+    """A training run for one shape of data. `run` donates the state, never the data."""
+
+    init: Callable[..., TrainState]
+    run: Callable[..., Any]
+    state: TrainState  # shapes and dtypes of what `init` returns
+    history: History  # likewise, of `run`
+    outputs: list[Any]  # likewise, of the network, for the rows to train and to validate on
+    bytes: int  # of arrays that the run's functions have captured
+    compiled: bool = False
 
 
-class Program(NamedTuple):
-    """A training run, compiled once for each shape of data. `run` donates the state, never the data."""
-
-    pure: Trainer
-    init: Any
-    run: Any
-    traced: Trainer  # the same for `eval_shape`, which takes no compiler options
-
-
-@functools.lru_cache(maxsize=128)
-def program(recipe: Recipe) -> Program:
-    """The program of a recipe."""
+@memoise
+def program(recipe: Recipe, structure: Any, shapes: tuple[Any, ...]) -> Program:
+    """The program of an identified recipe for `init`'s arguments of this structure and these shapes; traced now."""
     pure = from_recipe(recipe)
-    init = jax.jit(pure.init, compiler_options=cheaply())
-    run = jax.jit(pure.run, donate_argnums=0)
-    return Program(pure, init, run, Trainer(jax.jit(pure.init), jax.jit(pure.run)))
+    arguments = jax.tree.unflatten(structure, shapes)
+    init, state, _ = freeze(pure.init, arguments, compiler_options=cheaply())
+    outputs = output_shapes(recipe, state, arguments[1])
+    none = jax.ShapeDtypeStruct((), np.int32)
+    run, (_, history), held = freeze(pure.run, (state, arguments[1], none, none), donate_argnums=0)
+    return Program(init, run, state, history, outputs, held)
+
+
+def output_shapes(recipe: Recipe, state: TrainState, rows: Data) -> list[Any]:
+    """The shapes and dtypes of the outputs for each part of the rows; targets of a wrong shape raise."""
+
+    def outputs(settings: Any, params: Any, layers: Any, rows: Data) -> list[Any]:
+        net, loss = given("net", recipe.net, Layer, settings), given_loss(recipe.loss, settings)
+        of_parts = []
+        for part in (part for part in rows if part is not None):
+            of_parts.append(net.forward(params, layers, part.x, None, False)[0])
+            loss.value(of_parts[-1], part.t)
+        return of_parts
+
+    return jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
+
+
+def freeze(function: Callable[..., Any], arguments: tuple[Any, ...], **options: Any) -> tuple[Any, Any, int]:
+    """A function as it is now, jitted with these options: what it reads may change, the operations traced now stay.
+
+    Returns:
+        the function; the shapes and dtypes of what it returns; how many bytes of arrays it has captured.
+
+    >>> import jax.numpy as jnp
+    >>> from fnn.programs import freeze
+    >>> scale = {"by": 2.0}
+    >>> twice, shape, _ = freeze(lambda x: scale["by"] * x, (jnp.ones(3),))
+    >>> scale["by"] = 5.0
+    >>> print(twice(jnp.ones(3)), shape.shape)
+    [2. 2. 2.] (3,)
+    """
+    with jax.disable_jit(False):  # else loops would be run here, not traced
+        closed, made = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)(*arguments)
+    evaluate, structure = jaxpr_as_fun(closed), jax.tree.structure(made)
+
+    def call(*given: Any) -> Any:
+        return jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(given)))
+
+    call.__name__ = function.__name__  # by which profiles and messages of the compiler know it
+    return jax.jit(call, **options), made, bytes_of(closed)
+
+
+def bytes_of(closed: ClosedJaxpr) -> int:
+    """Of the arrays that a traced function has captured."""
+    return sum(getattr(constant, "nbytes", 0) for constant in closed.consts)
+
+
+def specialise(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+    """`function`, jitted for arguments of such shapes, or one that was, if it computes the same; and what it returns.
+
+    Args:
+        name: what it does, as opposed to other functions of the same parts.
+        parts: what it is made of. If none of it can change it is known by these; else it is traced to see.
+        function: of arrays.
+        arguments: arrays, or their shapes and dtypes.
+
+    Returns:
+        the function; the shapes and dtypes of what it returns.
+    """
+    if is_constant(parts):
+        key: Any = (parts, *shapes_of(arguments), _configuration())
+    else:
+        key = (traced(function, *arguments).identity, _configuration())
+    return programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]
 
 
 def cheaply() -> dict[str, Any]:
@@ -88,24 +160,34 @@ def shape_of(tree: Any) -> Any:
     return structure, tuple((np.shape(a), str(jnp.result_type(a))) for a in leaves)
 
 
-def compile_ahead(made: Program, arguments: tuple[Any, ...], state: Any, data: Any) -> None:
-    """Compile `init` and `run` at once, where they have not been for such arguments: calls find them compiled."""
-    known = made.init, shape_of((arguments, state, data))
-    if known in _ahead:
+def shapes_of(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The structure of a tree, and the shapes and dtypes of its leaves, to be traced with."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in leaves)
+
+
+def _configuration() -> tuple[Any, ...]:
+    """What JAX is set to that a program depends on."""
+    names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
+    return tuple(getattr(jax.config, name, None) for name in names)
+
+
+def compile_ahead(made: Program, arguments: tuple[Any, ...], data: Any) -> None:
+    """Compile `init` and `run` at once, where they have not been: calls find them compiled."""
+    if made.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
-    if len(_ahead) > 1024:
-        _ahead.clear()
-    _ahead.add(known)
     none = np.int32(0)
-    starting = made.init.lower(*arguments)
-    side_by_side(starting.compile, lambda: made.run.lower(state, data, none, none).compile())
+    starting = made.init.lower(*arguments)  # type: ignore[attr-defined]
+    running = made.run.lower  # type: ignore[attr-defined]
+    side_by_side(starting.compile, lambda: running(made.state, data, none, none).compile())
+    made.compiled = True
 
 
-_ahead: set[Any] = set()
+def identify(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe, known by what its parts compute now; and the settings for it.
 
-
-def shared(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with its parts replaced by the first that compute the same, and the settings for it.
+    Two recipes of one identity have the same program. The optimizer becomes a function of the settings that takes its
+    numbers from there, so that another learning rate is another setting, and not another program.
 
     Args:
         recipe, settings: as asked for.
@@ -113,40 +195,38 @@ def shared(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = N
         params: the parameters it starts from, if given.
 
     >>> import fnn, jax.numpy as jnp, optax
-    >>> from fnn.parts import Recipe
-    >>> from fnn.programs import shared
+    >>> from fnn.parts import Recipe, given, given_loss
+    >>> from fnn.programs import identify
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
     >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean", "loss", "min")
-    >>> one, numbers = shared(recipe, {}, rows)
-    >>> other, more = shared(recipe._replace(optimizer=optax.sgd(0.25)), {}, rows)
+    >>> one, numbers = identify(recipe, {}, rows)
+    >>> other, more = identify(recipe._replace(optimizer=optax.sgd(0.25)), {}, rows)
     >>> print(one == other, numbers["optimizer"], more["optimizer"])
     True [-0.5] [-0.25]
     """
-    if len(_known) > 1024:
-        _known.clear()
     functions = part_functions(recipe, settings, part, params)
-    optimizer, numbers = _same_optimizer(recipe.optimizer, functions, settings)
-    same = recipe._replace(
-        net=recipe.net if isinstance(recipe.net, Layer) else _same("net", recipe.net, functions),
-        loss=recipe.loss if isinstance(recipe.loss, Loss) else _same("loss", recipe.loss, functions),
-        optimizer=optimizer,
-        penalty=recipe.penalty if isinstance(recipe.penalty, Penalty) else _same("penalty", recipe.penalty, functions),
-        metrics=tuple((name, _same(f"metrics.{name}", metric, functions)) for name, metric in recipe.metrics),
-    )
-    return same, settings | numbers
+    optimizer, known, numbers = _lift(recipe.optimizer, functions, settings)
+    things = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty, "gradient": recipe.gradient}
+    things |= {f"metrics.{name}": metric for name, metric in recipe.metrics}
+    identity = {name: _identity(name, thing, functions) for name, thing in things.items()}
+    identity |= {"optimizer": known, "settings": tuple(settings), "configuration": _configuration()}
+    return recipe._replace(optimizer=optimizer, identity=tuple(identity.items())), settings | numbers
 
 
-def _same(name: str, thing: Any, functions: dict[str, Function]) -> Any:
-    """The first thing of that name whose function computes the same; itself where it is there for good anyway."""
-    if name not in functions or "<" not in getattr(thing, "__qualname__", "<"):  # no lambda, and of no other function
+def _identity(name: str, thing: Any, functions: dict[str, Function]) -> Any:
+    """What a part is known by: itself where it cannot change, else its program; and its gradient's, if that has a
+    rule of its own."""
+    if is_constant(thing):
         return thing
     found = traced(functions[name].call, *functions[name].arguments)
-    return _known.setdefault((name, found.digest), thing) if found.exact else thing
+    if name == "gradient" or name.startswith("metrics.") or not found.has_rules:
+        return found.identity
+    return found.identity, traced(functions["gradient"].call, *functions["gradient"].arguments).identity
 
 
-def _same_optimizer(optimizer: Any, functions: dict[str, Function], settings: Any) -> tuple[Any, dict[str, Any]]:
-    """The optimizer as a function of the settings, the first that computes the same but for numbers; and its numbers.
+def _lift(optimizer: Any, functions: dict[str, Function], settings: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The optimizer as a function of the settings, what it is known by but for numbers, and its numbers.
 
     An optimizer whose program has no description (it calls back to the host, say) stays what it is.
     """
@@ -155,7 +235,8 @@ def _same_optimizer(optimizer: Any, functions: dict[str, Function], settings: An
         for name in ("optimizer.init", "optimizer.update")
     )
     if not (start.exact and step.exact):
-        return optimizer, {}
+        plain = [functions[name] for name in ("optimizer.init", "optimizer.update")]
+        return optimizer, tuple(traced(f.call, *f.arguments).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
     def lifted(settings: Any) -> optax.GradientTransformation:
@@ -167,4 +248,4 @@ def _same_optimizer(optimizer: Any, functions: dict[str, Function], settings: An
         )
 
     values = np.asarray([*start.numbers, *step.numbers], jnp.result_type(float))
-    return _known.setdefault(("optimizer", start.digest, step.digest), lifted), {NUMBERS: values}
+    return lifted, (start.identity, step.identity), {NUMBERS: values}

@@ -1,7 +1,9 @@
 """Checkpoints of a run under way: what they hold, whether the same run is asked for again, and when to write one."""
 
+import functools
 import hashlib
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,11 +17,17 @@ from fnn import files, named_arrays
 from fnn.checkpoint import read_checkpoint, write_checkpoint
 from fnn.part_functions import part_functions
 from fnn.parts import Recipe
+from fnn.probes import alike, probed
+from fnn.reading import Reading
 from fnn.segments import joined, place
+from fnn.state import dtype_of
 from fnn.tracing import traced
 from fnn.types import Data, History, TrainState
 
-VERSIONS = "versions"
+FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
+PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
+VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
+READ = "read/"  # how the names of what was read of a stream begin
 SHARE = 20  # times as long as a write took is the least until the next
 
 
@@ -27,29 +35,47 @@ SHARE = 20  # times as long as a write took is the least until the next
 
 
 def description(
-    recipe: Recipe, settings: Mapping[str, Any], data: Data, key: Any, params: Any, state: Any
+    recipe: Recipe, settings: Mapping[str, Any], data: Data, key: Any, params: Any, state: Any, stream: Any = None
 ) -> dict[str, Any]:
     """What a run was asked for, as text and numbers: two of the same description give the same bits.
 
-    Functions are told apart by what they compute, data by their SHA-256. The number of epochs is not part of it.
+    This is the one place that says what identifies a run. The number of epochs is not part of it.
+
+    - Functions (network, loss, gradient, penalty, optimizer, metrics) are told apart by what they compute: the program
+      that they are traced to, its numbers apart from it. That is `exact`, unless it calls Python on the host: then the
+      program says nothing about the function called, and what the part gives for fixed inputs is compared as well; so
+      too where another version of JAX traced it. Those values are a function here, called where they are needed.
+    - Names as printed say little and are there to be read; they have no addresses.
+    - Arrays (data, parameters and layer state to start from) are told apart by their SHA-256: exact.
+    - Settings and plain arguments are compared as they are: exact.
+    - Of a stream its first row, its name and how it is cut are here; `fnn.reading` has what was read of it.
     """
     functions = part_functions(recipe, dict(settings), data.train, params)
-    programs = {name: traced(f.call, *f.arguments).digest for name, f in functions.items()}
-    told = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty}
-    asked: dict[str, Any] = {name: str(thing) for name, thing in told.items() if "0x" not in str(thing)}
-    asked |= {f"{name} (what it computes)": text[:16] for name, text in programs.items()}
-    asked |= {
-        "gradient": getattr(recipe.gradient, "__qualname__", "?"),
-        "metrics": [name for name, _ in recipe.metrics],
-    }
+    programs = {name: traced(f.call, *f.arguments, lift=True) for name, f in functions.items()}
+    named = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty}
+    named |= {"gradient": getattr(recipe.gradient, "__qualname__", type(recipe.gradient).__name__)}
+    about: dict[str, Any] = {FORMAT_NAME: FORMAT} | {name: _printed(thing) for name, thing in named.items()}
+    about["metrics"] = [name for name, _ in recipe.metrics]
     plain = ("batch_size", "shuffle", "reduction", "monitor", "mode")
-    asked |= {name: getattr(recipe, name) for name in plain}
-    asked |= {f"settings[{name!r}]": float(value) for name, value in settings.items()}
-    asked |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
+    about |= {name: getattr(recipe, name) for name in plain}
+    about |= {f"settings[{name!r}]": float(value) for name, value in settings.items()}
+    about |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
         fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
-        asked |= {f"{name} {field}": digest(array) for field, array in fields}
-    return asked | {VERSIONS: versions()}
+        about |= {f"{name} {field}": digest(array) for field, array in fields}
+    if stream is not None:
+        about |= {"stream": _printed(stream), "stream's chunk_rows": stream.chunk_rows}
+    about[PROGRAMS] = {
+        name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
+        for name, of in programs.items()
+    }
+    made = functions["optimizer.init"].arguments[1]
+    values = functools.cache(lambda: probed(recipe, tuple(settings), data.train, made))
+    return about | {VALUES: values, "dtype": str(dtype_of(made)), VERSIONS: versions()}
+
+
+def _printed(thing: Any) -> str:
+    return re.sub(r"0x[0-9a-fA-F]+", "0x", str(thing))
 
 
 def versions() -> dict[str, str]:
@@ -62,33 +88,81 @@ def digest(tree: Any) -> str | None:
     if tree is None:
         return None
     made = hashlib.sha256(str(jax.tree.structure(tree)).encode())
-    for leaf in jax.tree.leaves(tree):
+    for leaf in jax.tree.leaves(named_arrays.without_keys(tree)):
         array: Any = np.ascontiguousarray(leaf)
         made.update(f"{array.dtype}{array.shape}".encode())
-        made.update(memoryview(array).cast("B") if array.size else b"")
+        made.update(array.reshape(-1).view(np.uint8))  # of bfloat16 NumPy gives out no buffer
     return made.hexdigest()[:16]
 
 
 def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     """Raise a ValueError that lists everything in which this run is not the one of the checkpoint."""
+    if expected.get(FORMAT_NAME) != FORMAT:
+        raise ValueError(
+            f"checkpoint: expected one that describes its run as this version of fnn does, got that of another in "
+            f"{folder}. Go on with the version that wrote it, or name another folder to start anew."
+        )
     others = expected[VERSIONS] != got[VERSIONS]
     if others:
         warnings.warn(
             f"checkpoint: expected {_words(expected[VERSIONS])} as in {folder}, got {_words(got[VERSIONS])}. "
             "Do go on if the last bits need not be those of a run without interruption.",
-            stacklevel=4,
+            stacklevel=5,
         )
+    changed, doubtful = _other_programs(expected[PROGRAMS], got[PROGRAMS], others)
     lines = []
     for name in [*expected, *(got.keys() - expected.keys())]:
         a, b = expected.get(name, "none"), got.get(name, "none")
-        # another JAX traces to another text: that says nothing then
-        if name != VERSIONS and a != b and not (others and "computes" in name):
+        if name in PRINTED and name not in changed and (name not in doubtful or "0x" in f"{a}{b}"):
+            continue  # a function of another name that computes the same
+        if name not in (VERSIONS, PROGRAMS, VALUES) and a != b:
             lines.append(f"  {name}: expected {a}, got {b}")
+    lines += changed.values()
+    if doubtful:
+        lines += _other_values(folder, sorted(doubtful), expected, got)
     if lines:
         raise ValueError(
             "\n".join([f"checkpoint: expected the run that {folder} is of, got one that differs:", *lines])
             + "\nDo ask for the same as before, or name another folder to start anew."
         )
+
+
+def _other_programs(expected: Any, got: Any, others: bool) -> tuple[dict[str, str], set[str]]:
+    """The parts that compute something else, with what to say; and those of which the programs do not say it."""
+    changed, doubtful = {}, set()
+    none = {"program": "none", "numbers": [], "exact": True}
+    for name in [*expected, *(got.keys() - expected.keys())]:
+        a, b = expected.get(name, none), got.get(name, none)
+        if a["program"] == b["program"] and a["numbers"] != b["numbers"]:
+            of, by = _short(a["numbers"], 9), _short(b["numbers"], 9)
+            changed[name] = f"  {name} (what it computes): expected the numbers {of}, got {by}"
+        elif a["program"] != b["program"] and (not others or a is none or b is none):
+            changed[name] = f"  {name} (what it computes): expected {a['program']}, got {b['program']}"
+        elif a["program"] != b["program"] or not (a["exact"] and b["exact"]):
+            doubtful.add("optimizer" if name.startswith("optimizer.") else name)
+    return changed, doubtful
+
+
+def _other_values(folder: str, names: list[str], expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """The parts that give other values for fixed inputs."""
+    lines, unknown, here = [], [], got[VALUES]()
+    for name in names:
+        a, b = expected[VALUES].get(name), here.get(name)
+        if a is None or b is None:
+            unknown.append(name)
+        elif not alike(a, b, got["dtype"]):
+            lines.append(f"  {name} (what it gives for fixed inputs): expected {_short(a)}, got {_short(b)}")
+    if unknown and not lines:
+        warnings.warn(
+            f"checkpoint: expected the {', '.join(unknown)} of {folder}, got what could not be compared with it. "
+            "Go on if it is the same.",
+            stacklevel=6,
+        )
+    return lines
+
+
+def _short(values: list[float], digits: int = 6) -> str:
+    return f"[{', '.join(f'{value:.{digits}g}' for value in values[:8])}{', …' if len(values) > 8 else ''}]"
 
 
 def _words(versions: Mapping[str, str]) -> str:
@@ -104,6 +178,8 @@ class Found(NamedTuple):
     state: TrainState | None
     history: History
     number: int
+    read: Any = None  # `Reading.kept()` of a stream
+    values: Any = None  # of the parts of the run, if they are known to be those of the checkpoint
 
 
 def found(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Found:
@@ -130,8 +206,12 @@ def found(folder: str, about: Mapping[str, Any], like: TrainState, history: Hist
     check_same(folder, checkpoint.description, about)
     shape = checkpoint.leaves["history/loss"].shape
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)
-    tree = named_arrays.filled({"state": like, "history": shapes}, checkpoint.leaves, folder)
-    return Found(tree["state"], jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1)
+    leaves = {name: leaf for name, leaf in checkpoint.leaves.items() if not name.startswith(READ)}
+    read = {name.removeprefix(READ): checkpoint.leaves[name] for name in checkpoint.leaves.keys() - leaves.keys()}
+    tree = named_arrays.filled(named_arrays.without_keys({"state": like, "history": shapes}), leaves, folder)
+    state = named_arrays.with_keys(tree["state"], like)
+    values = checkpoint.description[VALUES] if checkpoint.description[VERSIONS] == about[VERSIONS] else None
+    return Found(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
 
 
 def _make(folder: str) -> None:
@@ -144,7 +224,9 @@ def _make(folder: str) -> None:
         ) from None
 
 
-def writer(folder: str, about: Mapping[str, Any], found: Found, seconds: float) -> Callable[..., None]:
+def writer(
+    folder: str, about: dict[str, Any], found: Found, seconds: float, reading: Reading | None = None
+) -> Callable[..., None]:
     """A function `write(state, pieces, last=False)`, which does so if it is time; `pieces` become one.
 
     Not more often than every so many seconds, and not for more than a twentieth of the time; the last one always. A
@@ -161,7 +243,9 @@ def writer(folder: str, about: Mapping[str, Any], found: Found, seconds: float) 
         begun = now()
         pieces[:] = [joined(pieces)]
         try:
-            write_checkpoint(folder, number, {"state": state, "history": pieces[0]}, dict(about))
+            tree = {"state": named_arrays.without_keys(state), "history": pieces[0]}
+            tree |= {} if reading is None else {READ[:-1]: reading.kept()}
+            write_checkpoint(folder, number, tree, about | {VALUES: found.values or about[VALUES]()})
             number, there = number + 1, place(state)
         except OSError as error:
             if not failed:

@@ -19,10 +19,14 @@ SEGMENT_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def nan_found_by_fnn() -> Iterator[None]:
-    """JAX's own search (`jax_debug_nans`, `jax_debug_infs`) left aside: histories have nan where nothing has been yet,
-    and what becomes nan or inf is found, and told with epoch, step and row, anyway."""
-    with jax.debug_nans(False), jax.debug_infs(False):
+def guards_aside() -> Iterator[None]:
+    """What JAX is set to watch for, left aside while a run goes on.
+
+    - `jax_debug_nans`, `jax_debug_infs`: histories have nan where nothing has been yet, and what becomes nan or inf is
+      found anyway, with epoch, step and row.
+    - `jax_transfer_guard`: numbers that say how far to go are handed over between segments on purpose.
+    """
+    with jax.debug_nans(False), jax.debug_infs(False), jax.transfer_guard("allow"):
         yield
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnn import checks
-from fnn.data import are_classes, classes_of
+from fnn.data import labels_of, strata
 from fnn.types import ShapeError
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -143,12 +143,7 @@ def _generator(key: Any, repeats: int) -> Generator:
 
 def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
     """The classes, numbered as they first appear."""
-    given = _labels("stratify", stratify, count)
-    if given.ndim > 1 and not are_classes(given):
-        wanted, got = "one class a row, one-hot rows, or a column of 0 and 1", f"other {given.dtype} {given.shape}"
-        raise ShapeError(f"stratify: expected {wanted}, got {got}. Do pass classes of shape ({count},).")
-    labels = given if given.ndim == 1 else classes_of(given)
-    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    names, first, inverse = np.unique(strata("stratify", stratify, count), return_index=True, return_inverse=True)
     sizes = np.bincount(inverse)
     if sizes.min() < k:
         least = int(sizes.argmin())
@@ -160,7 +155,7 @@ def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
 
 def _groups(groups: Any, count: int, k: int) -> np.ndarray:
     """The groups, numbered in ascending order of their names."""
-    labels = _labels("groups", groups, count)
+    labels = labels_of("groups", groups, count)
     if labels.ndim > 1:
         raise ShapeError(f"groups: expected shape ({count},), got {labels.shape}. Do pass one group a row.")
     names, group = np.unique(labels, return_inverse=True)
@@ -168,31 +163,3 @@ def _groups(groups: Any, count: int, k: int) -> np.ndarray:
         raise ValueError(f"groups: expected at least 2 groups, got only {names[0].item()!r}. Do write groups=None.")
     _at_most(k, len(names), "groups")
     return group
-
-
-def _labels(name: str, value: Any, count: int) -> np.ndarray:
-    """Whole numbers or names, as many as there are rows."""
-    array = _names(name, value)
-    if array is None:
-        array = np.asarray(checks.rows(name, value))
-        array = array if array.dtype.kind in "biu" else array.astype(np.float64)
-    if len(array) != count:
-        raise ShapeError(f"{name}: expected one for each of {count} rows, got {len(array)}. Do pair them row by row.")
-    if array.dtype.kind == "f" and (array != np.floor(array)).any():
-        place = tuple(np.argwhere(array != np.floor(array))[0])
-        got = f"{array[place]:g} in row {place[0]}"
-        raise ValueError(f"{name}: expected whole numbers or names, got {got}. Do number them 0, 1, ….")
-    return array
-
-
-def _names(name: str, value: Any) -> np.ndarray | None:
-    """An array of strings if `value` is one, else None. NumPy would make a name of None or nan in silence."""
-    array = np.array(value, object) if isinstance(value, (list, tuple)) else np.asarray(value)
-    if array.dtype.kind not in "OUT" or array.ndim == 0 or isinstance(value, np.ma.MaskedArray):
-        return None
-    strings = np.array([isinstance(v, str) for v in array.ravel()], bool).reshape(array.shape)
-    if strings.any() and not strings.all():
-        place = tuple(np.argwhere(~strings)[0])
-        got = f"{array[place]!r} in row {place[0]}"
-        raise TypeError(f"{name}: expected names only, got {got}. Do name it too, or drop the row.")
-    return array.astype(object).astype(str) if strings.any() else None

@@ -13,9 +13,12 @@ from jax import lax
 
 from fnn import checks
 from fnn.batches import Batch
-from fnn.buffers import Buffer, Plan, ahead, buffers
+from fnn.buffers import Buffer, Plan, ahead, buffers, first_seen
+from fnn.cache import programs
 from fnn.early_stopping import end_epoch
 from fnn.parts import Recipe, given, given_loss, parts
+from fnn.programs import freeze, shape_of
+from fnn.reading import Reading, Seen
 from fnn.segments import SEGMENT_SECONDS, Segment
 from fnn.state import blank_history, dtype_of, smallest
 from fnn.streams import as_stream
@@ -73,10 +76,13 @@ def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
     return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
 
 
-@functools.lru_cache(maxsize=128)
-def _compiled(recipe: Recipe) -> Callable[..., Any]:
-    """Compiled once for each shape of buffer. The state is donated, the buffer is not."""
-    return jax.jit(part_runner(recipe), donate_argnums=0)
+def _program(recipe: Recipe, *arguments: Any) -> Callable[..., Any]:
+    """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
+    if recipe.identity is None:  # nothing is known of it: nothing is remembered
+        return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
+    key = "stream", recipe, shape_of(arguments)
+    make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
+    return programs.get(key, make, lambda made: made[2])[0]
 
 
 def stream_segments(
@@ -87,11 +93,12 @@ def stream_segments(
     validation: Part | None = None,
     seconds: float = SEGMENT_SECONDS,
     buffer_rows: int | None = None,
+    reading: Reading | None = None,
 ) -> Generator[Segment, None, None]:
     """`fnn.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
 
-    The bits are those of a run that was never stopped, if the stream gives the same rows again and the buffers have
-    the same size. Close the iterator, or use it up, to end the thread that reads ahead.
+    The bits are those of a run that was never stopped, if the stream gives the same rows again and `reading` is that
+    of the run so far. Close the iterator, or use it up, to end the thread that reads ahead.
 
     Args:
         recipe: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
@@ -101,12 +108,14 @@ def stream_segments(
         epochs: how many there are in all, those that `state` has behind it included.
         validation: rows to validate on.
         seconds: how long a segment should take.
-        buffer_rows: rows of a buffer, a multiple of the batch size; None: about 64 MB, or all rows where they are
-            fewer.
+        buffer_rows: rows of a buffer, a multiple of the batch size; None: about 64 MB, or all rows of the first epoch
+            where they are fewer.
+        reading: what the run has read so far, kept up to date; it knows the rows of a buffer, and compares.
 
     Raises:
         ValueError, TypeError: a chunk is not usable; the message has its number. If it is in the first buffer, before
             the run is compiled.
+        ValueError: rows are not those that `reading` has seen.
 
     >>> import fnn, fnn.stream_training, fnn.parts, jax, numpy as np, optax
     >>> def chunks(epoch):
@@ -121,33 +130,56 @@ def stream_segments(
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
     [[3.]] 20
     """
-    plan = _planned(recipe, source, buffer_rows, state)
-    run_part = _compiled(recipe._replace(shuffle=False))  # the host shuffles
+    reading = Reading() if reading is None else reading
+    plan = _planned(recipe, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
+    one_order = recipe._replace(shuffle=False)  # the host shuffles
     done, step, steps = int(state.epoch), int(state.step), 0
+    if done > 0 and reading.first is not None:
+        reading.warn_if_it_shuffles()
+        reading.check_first(first_seen(plan))
     if done >= epochs or not bool(state.active):
         return
     with closing(ahead(buffers(plan, range(done, epochs), step))) as arriving:
         for buffer in arriving:
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
-            epoch, step = int(state.epoch), int(state.step)
+            epoch, step, ended = int(state.epoch), int(state.step), False
+            reading.take(_seen(buffer, epoch, plan.batch_size), len(buffer.part.x))
             if steps == 0:
-                state, row, _ = run_part(state, buffer, validation, 0)  # compiles, and runs nothing
+                run_part = _program(one_order, state, buffer, validation, np.int32(0))
+                state, row, over = run_part(state, buffer, validation, np.int32(0))  # compiles, and runs no step
+                ended = bool(over)  # where a stream has fewer rows than the state has steps behind it
                 none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
                 weights = sum(a.size for a in jax.tree.leaves(state.params))
                 seconds_a_step = 1e-5 + 6 * weights * plan.batch_size / 2e9  # a guess, measured from here
                 steps = max(1, int(0.1 * seconds / seconds_a_step))
-                yield Segment(state, none, 0.0)
-            while step < end and bool(state.active):
+                yield Segment(state, _piece(row, ended, none, reading), 0.0)
+            while not ended and (step < end or bool(buffer.last)) and bool(state.active):
                 begun = time.perf_counter()
-                state, row, ended = run_part(state, buffer, validation, steps)
-                reached = end if bool(ended) else int(state.step)  # waits for the end
+                state, row, over = run_part(state, buffer, validation, np.int32(steps))
+                ended = bool(over)  # waits for the end
+                reached = end if ended else int(state.step)
                 elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
                 steps, step = max(1, int(seconds * taken / elapsed)), reached
-                # an epoch that diverged has no row
-                piece = jax.tree.map(lambda a: np.asarray(a)[None], row) if int(state.epoch) > epoch else none
+                piece = _piece(row, int(state.epoch) > epoch, none, reading)  # an epoch that diverged has no row
                 yield Segment(state, piece, taken * plan.batch_size / elapsed)
             if not bool(state.active):
                 return
+
+
+def _piece(row: History, ended: bool, none: History, reading: Reading) -> History:
+    """The history of an epoch that has ended, else that of none."""
+    if not ended:
+        return none
+    reading.end_epoch()
+    return jax.tree.map(lambda a: np.asarray(a)[None], row)
+
+
+def _seen(buffer: Buffer, epoch: int, batch_size: int) -> Seen:
+    """What a buffer says about its epoch, up to its end."""
+    first = int(buffer.first)
+    index = first * batch_size // len(buffer.part.x)
+    rows = first * batch_size + int(buffer.count)
+    return Seen(epoch, index, rows, int(buffer.check_sum), bool(buffer.last))
 
 
 # ---- before anything compiles

@@ -5,8 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import checks
@@ -23,11 +21,15 @@ class Stream(NamedTuple):
 
     - `chunks(seed, epoch, shuffle)`: an iterable of `(x, t)` or `(x, t, weight)`, of any numbers of rows.
     - `rows`: how many there are, where that is known.
+    - `chunk_rows`: how many rows of a file are read at a stretch, where the order of the rows depends on that.
+    - `numbered`: whether the rows are chosen by the epoch's number, so that those of any epoch can be had again.
     """
 
     spec: Any
     chunks: Callable[[Seed, int, bool], Iterable[Any]]
     rows: int | None = None
+    chunk_rows: int | None = None
+    numbered: bool = True
 
     def __repr__(self) -> str:
         return str(self.spec)
@@ -64,14 +66,56 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
             "after one pass. Do pass the function that makes it."
         )
     if hasattr(source, "__iter__"):
-        return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source)
+        return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source, numbered=False)
     if not callable(source):
         raise TypeError(
             f"{name}: expected a stream of chunks, got {type(source).__name__}. Do pass a generator function."
         )
     takes_epoch = _takes_an_argument(source)
     spec = Spec(getattr(source, "__name__", type(source).__name__))
-    return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source())
+    return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source(), numbered=takes_epoch)
+
+
+def opened(stream: Stream) -> Stream:
+    """A stream of which somebody may look at the first chunks: they are handed on, and nothing is opened twice.
+
+    Who asks for epoch 0 first gets its chunks; who asks for it next gets the same, and those that were left. Not for
+    streams whose order depends on the seed, such as `memory_mapped`: that is known later.
+
+    >>> from fnn.streams import as_stream, opened
+    >>> asked = []
+    >>> stream = opened(as_stream("data", lambda epoch: (asked.append(epoch), iter("abc"))[1]))
+    >>> print(next(iter(stream.chunks((0,), 0, True))), list(stream.chunks((0,), 0, True)), asked)
+    a ['a', 'b', 'c'] [0]
+    """
+    looked_at: list[Any] = []
+    left: list[Iterator[Any]] = []
+    asked = 0
+
+    def look(chunks: Iterator[Any]) -> Iterator[Any]:
+        left.append(chunks)
+        for chunk in chunks:
+            looked_at.append(chunk)
+            yield chunk
+
+    def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterable[Any]:
+        nonlocal asked
+        if epoch == 0:
+            asked += 1
+            if asked == 1:
+                return look(iter(stream.chunks(seed, epoch, shuffle)))
+            if left:
+                return _drained(looked_at, left.pop())
+        return stream.chunks(seed, epoch, shuffle)
+
+    return stream._replace(chunks=chunks)
+
+
+def _drained(first: list[Any], then: Iterator[Any]) -> Iterator[Any]:
+    """All of the list, which is emptied, and then the rest."""
+    while first:
+        yield first.pop(0)
+    yield from then
 
 
 def _takes_an_argument(function: Callable[..., Any]) -> bool:
@@ -128,13 +172,14 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
         Spec(f"memory_mapped({', '.join(f'{n}{list(a.shape)}' for n, a in zip(names, arrays, strict=True))})"),
         chunks,
         rows,
+        size,
     )
 
 
 def _mapped(name: str, value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)):
         try:
-            value = np.load(value, mmap_mode="r", allow_pickle=False)
+            value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
     if not hasattr(value, "shape") or not hasattr(value, "nbytes"):
@@ -152,54 +197,19 @@ def generator_of(*words: int) -> np.random.Generator:
 # ---- chunks, checked on arrival
 
 
-def inputs_dtype(given: Any, dtype: Any) -> Any:
-    """Of inputs in a run of this dtype: bytes stay bytes (images), other numbers become floats."""
-    return np.dtype(np.uint8) if given == np.uint8 else np.dtype(dtype)
+def checked(name: str, value: Any, dtype: Any, cut: checks.Cut) -> tuple[Any, Any, Any]:
+    """A chunk `(x, t)` or `(x, t, weight)` as NumPy arrays in the dtypes of a run; the weight may be None.
 
-
-def targets_dtype(given: Any, dtype: Any) -> Any:
-    """Of targets in a run of this dtype: floats of it, integers (class numbers) as JAX is set to have them."""
-    return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(np.int64))
-
-
-def checked(name: str, value: Any, dtype: Any) -> tuple[Any, Any, Any]:
-    """A chunk `(x, t)` or `(x, t, weight)`, as NumPy arrays that may still want a cast; the weight may be None."""
+    They may still be the memory of the source. `cut` gets the names of what loses digits.
+    """
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
         raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Do yield these.")
-    x, t = np.asarray(checks.rows(f"{name}, x", value[0])), np.asarray(checks.rows(f"{name}, t", value[1]))
-    if x.ndim < 2:
-        raise ValueError(f"{name}, x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+    x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
     checks.same_rows(name, x, t)
-    _fits(f"{name}, x", x, dtype, np.int32 if np.dtype(dtype).itemsize < 8 else np.int64, "scale them to floats")
-    _fits(f"{name}, t", t, dtype, jax.dtypes.canonicalize_dtype(np.int64), "renumber them")
     if len(value) == 2 or value[2] is None:
         return x, t, None
-    w = np.asarray(checks.rows(f"{name}, weights", value[2]))
-    if w.shape != (len(x),):
-        raise ValueError(f"{name}, weights: expected shape ({len(x)},), got {w.shape}. Do pass one weight a row.")
-    if (w < 0).any():
-        row = int(np.argmax(w < 0))
-        raise ValueError(f"{name}, weights: expected at least 0, got {w[row]} in row {row}. Do use 0 to leave it out.")
-    return x, t, w
-
-
-def _fits(name: str, array: Any, dtype: Any, integer: Any, mend: str) -> None:
-    """Numbers that a cast would turn into others."""
-    if array.dtype.kind in "iu":
-        low, high, room = int(array.min()), int(array.max()), np.iinfo(integer)
-        if low < room.min or high > room.max:
-            raise ValueError(f"{name}: expected integers that fit {room.dtype}, got {low} to {high}. Do {mend}.")
-    elif array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
-        largest = np.abs(array).max()
-        if largest > float(jnp.finfo(dtype).max):
-            raise ValueError(f"{name}: expected numbers that fit {np.dtype(dtype)}, got {largest:g}. Do scale them.")
-
-
-def warn_if_cut(name: str, given: Any, dtype: Any) -> None:
-    """Float64 that the caller has chosen loses digits in a float32 run: say so once."""
-    if given == np.float64 and np.dtype(dtype).itemsize < 8:
-        checks.warn_of_cut([name], dtype, 4)
+    return x, t, checks.row_weights(f"{name}, weights", value[2], len(x))
 
 
 def rechunked(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:

@@ -26,7 +26,7 @@ from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_s
 from fnn.programs import NUMBERS
 from fnn.progress import shown_members
 from fnn.ranges import check_ranges
-from fnn.segments import nan_found_by_fnn
+from fnn.segments import guards_aside
 from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
 
 # arguments of `fit` that all members share
@@ -80,7 +80,7 @@ def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_s
         memory=None if memory is None else checks.number("memory", memory, 1),
         checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
         checkpoint_seconds=checks.number("checkpoint_seconds", checkpoint_seconds, 0),
-        progress=bool(progress),
+        progress=checks.flag("progress", progress),
     )
 
 
@@ -171,7 +171,7 @@ def _group(
         net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **arguments
     )
     numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
-    key = jax.random.wrap_key_data(jnp.asarray(tasks[0].key))
+    key = jax.random.wrap_key_data(jax.device_put(tasks[0].key))
     asked = Asked(recipe, numbers, data, key, None, None)
     ready = made_ready(asked, alone=several)  # else an error of the last group would come after the first has trained
     check_readers(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
@@ -337,7 +337,7 @@ def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = Fa
 
 def on_device(run: Run) -> Run:
     """A run as `fit` returns it."""
-    with nan_found_by_fnn():
+    with guards_aside():
         params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
     return run._replace(params=params, state=state, train_state=train_state)
 

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+RULES = ("custom_jvp_call", "custom_vjp_call")  # operations with a derivative of their own
+
 
 class Traced(NamedTuple):
     """A function's program.
@@ -23,12 +25,32 @@ class Traced(NamedTuple):
     - `exact`: False where it holds something that has no description but its address; then equal digests prove nothing.
     - `numbers`: those lifted, as NumPy numbers, in order; equal ones once.
     - `call(numbers, *arguments)`: the function, with such numbers.
+    - `identity`: equal for two that compute the same, and for no others: it holds on to what has only an address, so
+      that no other thing gets that address while the identity is in use.
     """
 
     digest: str
     exact: bool
     numbers: tuple[Any, ...]
     call: Callable[..., Any]
+    identity: "Identity"
+    has_rules: bool = False
+
+
+class Identity:
+    """What a program is known by; can be hashed and compared."""
+
+    def __init__(self, text: str, holds: Any = None):
+        self.digest, self.holds = hashlib.sha256(text.encode()).hexdigest(), holds
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, Identity) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return self.digest[:16]
 
 
 def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) -> Traced:
@@ -42,7 +64,8 @@ def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) ->
     >>> print(one.digest == two.digest, float(one.numbers[0]), two.call(one.numbers, jnp.ones(2)))
     True 0.5 [0.5 0.5]
     """
-    closed, made = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    # a function made here, since JAX remembers the program of one that it has traced: that of today is wanted
+    closed, made = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)(*arguments)
     places: dict[tuple[int, int], int] = {}
     numbers: list[Any] = []
     for i, equation in enumerate(closed.jaxpr.eqns if lift else ()):
@@ -53,16 +76,25 @@ def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) ->
                 places[i, k] = same[0] if same else len(numbers)
                 numbers += [] if same else [number]
     structure = jax.tree.structure(made)
-    text, exact = _without_addresses(
+    whole = (
         f"{_described(closed.jaxpr, places)} {_text(closed.consts)} "
         f"{jax.tree.structure(arguments)} {structure}"  # the types in the result too: they are part of what it is
     )
+    text, exact = _without_addresses(whole)
 
     def call(numbers: Any, *arguments: Any) -> Any:
         leaves = _evaluated(closed, places, numbers, jax.tree.leaves(arguments))
         return jax.tree.unflatten(structure, leaves)
 
-    return Traced(hashlib.sha256(text.encode()).hexdigest(), exact, tuple(numbers), call)
+    identity = Identity(whole, None if exact else closed)
+    return Traced(
+        hashlib.sha256(text.encode()).hexdigest(),
+        exact,
+        tuple(numbers),
+        call,
+        identity,
+        any(rule in whole for rule in RULES),
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -107,8 +139,20 @@ def _described(jaxpr: Any, places: dict[tuple[int, int], int] | None = None) -> 
             f"number {places[i, k]}:{value.aval.str_short()}" if places and (i, k) in places else name(value)
             for k, value in enumerate(equation.invars)
         ]
-        lines.append(f"{[name(v) for v in equation.outvars]} {equation.primitive} {inputs} {_text(equation.params)}")
+        params = _text(_parameters(equation))
+        lines.append(f"{[name(v) for v in equation.outvars]} {equation.primitive} {inputs} {params}")
     return "\n".join([*lines, f"{[name(v) for v in jaxpr.outvars]}"])
+
+
+def _parameters(equation: Any) -> dict[str, Any]:
+    """The parameters of an operation, less its rules of differentiation.
+
+    Rules are functions, of which nothing is known but their addresses. What they do stands in the program of a
+    function that asks for the derivative.
+    """
+    if equation.primitive.name not in RULES:
+        return equation.params
+    return {name: value for name, value in equation.params.items() if not callable(value)}
 
 
 def _text(value: Any) -> str:
@@ -124,8 +168,14 @@ def _text(value: Any) -> str:
         if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             value = jax.random.key_data(value)
         array = np.asarray(value)
-        return f"{array.dtype}{array.shape}{hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}"
+        return f"{array.dtype}{array.shape}{_digest(array)}"
     return str(value)
+
+
+def _digest(array: Any) -> str:
+    """SHA-256 of the numbers, without a copy of them."""
+    flat: Any = np.ascontiguousarray(array).reshape(-1)
+    return hashlib.sha256(flat.view(np.uint8) if flat.size else b"").hexdigest()
 
 
 def _without_addresses(text: str) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -97,7 +98,19 @@ def trainer(
     batch_size = None if batch_size is None else checks.whole_number("batch_size", batch_size, 1)
     reduction = checks.one_of("reduction", reduction, ("mean", "sum"))
     return from_recipe(
-        Recipe(net, loss, optimizer, penalty, gradient, measured, batch_size, shuffle, reduction, monitor, mode)
+        Recipe(
+            net,
+            loss,
+            optimizer,
+            penalty,
+            gradient,
+            measured,
+            batch_size,
+            checks.flag("shuffle", shuffle),
+            reduction,
+            monitor,
+            mode,
+        )
     )
 
 
@@ -106,7 +119,7 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
-        key = checks.key(key) if isinstance(key, int) else key
+        key = checks.key(key) if isinstance(key, (int, np.integer)) else key
         return start(parts(recipe, settings), key, arrays(data), settings, params, state)
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:

@@ -261,6 +261,15 @@ class Trainer(NamedTuple):
     run: Callable[..., tuple[TrainState, History]]
 
 
+@jax.tree_util.register_static  # no arrays in it: trees of runs have none more for it
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The names of the columns of inputs and of targets, where these were frames, else None."""
+
+    x: tuple[str, ...] | None
+    t: tuple[str, ...] | None = None
+
+
 class Run(NamedTuple):
     """What `fit` returns: the best parameters and their layer state, the history, and the state to go on from."""
 
@@ -270,6 +279,7 @@ class Run(NamedTuple):
     train_state: TrainState
     in_shape: Shape | None = None  # of one example, so that a saved run can be checked against its network
     validation_rows: Any = None  # which rows `fit(..., validation=0.2)` held back, as NumPy indices
+    columns: Columns | None = None  # of the frames that it was trained with, so that others are refused
 
     @property
     def best_epoch(self) -> int | None:

@@ -18,12 +18,21 @@ settings.load_profile("fnn")
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=3, help="how often test_kill kills a training run")
+    parser.addoption("--programs", type=int, default=200, help="how many programs the long run of test_fuzz has")
+    parser.addoption("--seed", type=int, default=0, help="which program of test_fuzz' long run is the first")
+    parser.addoption("--children", type=int, default=1, help="how many of them run at a time")
 
 
 @pytest.fixture
 def kills(request):
     """How often to kill."""
     return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def programs(request):
+    """How many programs, the first one's seed, and how many at a time."""
+    return tuple(request.config.getoption(f"--{name}") for name in ("programs", "seed", "children"))
 
 
 @pytest.fixture

@@ -59,12 +59,12 @@ BAD = {
     "targets (n,1) for classes": (
         dict(t=LABELS[:, None]),
         fnn.ShapeError,
-        r"got \(32, 1\). Do reshape the targets: targets\[:, 0\]",
+        r"got \(100, 1\). Do reshape the targets: targets\[:, 0\]",
     ),
     "targets (n,) for outputs (n,1)": (
         dict(t=X[:, 0], network=fnn.serial(fnn.dense(1)), loss=fnn.losses.squared_error),
         fnn.ShapeError,
-        r"squared_error: expected targets of the shape of the outputs \(32, 1\), got \(32,\). Do reshape the targets: "
+        r"squared_error: expected targets of the shape of the outputs \(100, 1\), got \(100,\). Do reshape the targets: "
         r"targets\[:, None\]",
     ),
     "probabilities above 1": (
@@ -190,7 +190,7 @@ BAD = {
     "targets (n,) for outputs (n,2)": (
         dict(t=X[:, 0], loss=fnn.losses.squared_error),
         fnn.ShapeError,
-        "got .32,.. Do use one-hot targets, or a sparse_ loss for class numbers",
+        "got .100,.. Do use one-hot targets, or a sparse_ loss for class numbers",
     ),
     "one-hot for a sparse loss": (
         dict(t=np.eye(2, dtype="int32")[LABELS]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fnn import checks
+from fnn.arrays import owned
 from fnn.state import FEW, all_finite
 
 
@@ -16,15 +17,20 @@ def test_arrays_on_the_device_do_not_follow_what_they_were_made_of(dtype, rows, 
     memory = np.zeros(4 * rows + 256, np.uint8)
     begin = -memory.ctypes.data % 64 + offset  # where a CPU would take it as it is
     array = memory[begin : begin + rows * np.dtype(dtype).itemsize].view(dtype).reshape(-1, 2)
-    taken = checks.on_device(array)
+    taken = owned(array)
     array[:] = 1
     assert taken.shape == array.shape and taken.dtype == dtype and not np.asarray(taken).any()
-    np.testing.assert_array_equal(checks.on_device(array[::-2]), array[::-2])
+    np.testing.assert_array_equal(owned(array[::-2]), array[::-2])
 
 
-@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5])
-def test_a_seed_is_the_key_of_jax(seed):
-    assert checks.key(seed) == jax.random.key(seed) and checks.key(seed).dtype == jax.random.key(0).dtype
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5, 2**63 - 1])
+def test_a_seed_is_the_key_that_jax_makes_of_all_its_bits(seed, impl):
+    with jax.default_prng_impl(impl):
+        ours = checks.key(seed)
+        with jax.enable_x64(True):  # else JAX drops the upper 32 bits
+            assert ours == jax.random.key(seed)
+        assert ours.dtype == jax.random.key(0).dtype
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

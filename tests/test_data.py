@@ -69,7 +69,7 @@ def test_same_key_same_rows():
 
 
 def test_mistakes_raise():
-    with pytest.raises(ValueError, match=r"fraction: expected a number between 0 and 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"fraction: expected a share between 0 and 1, got 1\.5"):
         fnn.hold_out([1, 2], [1, 2], 1.5)
     with pytest.raises(ValueError, match="hold_out: expected as many targets as inputs, got 3 and 2"):
         fnn.hold_out([1, 2], [1, 2, 3])

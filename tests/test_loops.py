@@ -10,6 +10,8 @@ from jax import lax
 import fnn
 from fnn import loops
 from fnn.loops import kept_whole
+from tests import small_loops
+from tests.fuzz.children import output_of
 
 HERE = jax.__version_info__ < loops.BY_ITSELF and jax.default_backend() == "cpu"
 needs_it = pytest.mark.skipif(not HERE, reason="XLA does it by itself")
@@ -42,6 +44,11 @@ def test_xla_is_not_told_where_it_cannot(loop):
     x = jnp.arange(3.0)
     assert not told(lambda x: kept_whole(loop, x), x)
     np.testing.assert_array_equal(jax.jit(lambda x: kept_whole(loop, x))(x), loop(x))
+
+
+def test_what_once_ended_the_process_comes_out_right():
+    code, printed, error = output_of("tests.small_loops")
+    assert printed.split() == [case.__name__ for case in small_loops.CASES], (code, error[-500:])
 
 
 def test_inside_other_loops_it_is_compiled_as_always():  # else XLA ends the process

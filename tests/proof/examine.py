@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.differences import one_sided
-from fnn.gradient_check import DIRECTIONS, LARGE, directions, slopes
+from fnn.slopes import DIRECTIONS, LARGE, directions, plan, slopes
 from tests.proof.plant import planted
 from tests.proof.record import Kink, Part, Point
 from tests.proof.regimes import QUICK
@@ -102,7 +102,9 @@ class _Ways:
         return self.part.forward(at, given), y, self.part.rule(at, given, dy), pull(dy)[0]
 
     def _along(self, at: Any, given: Any, dy: Any, by_hand: Any) -> Any:
-        return slopes(lambda at: dy * self.part.forward(at, given), at, by_hand, *_most(dy))
+        long = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(by_hand)])[None]
+        point, wanted = jax.tree.map(lambda a: a[None], at), plan(jax.tree.leaves(at), *_most(dy))
+        return slopes(lambda at: dy * self.part.forward(at, given), point, long, jnp.zeros_like(long), wanted)
 
     def look(self, point: Point) -> Seen:
         dy = incoming(self.part, point)

@@ -1,0 +1,266 @@
+"""The border to JAX: what a user holds is read as one array, cast to a run's dtype, and copied to memory of our own.
+
+JAX on a CPU takes memory that begins at a multiple of 64 as it is, and computes later. So whatever a caller may write
+into again goes through `owned`, here and nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.types import Columns, ShapeError
+
+Names = tuple[str, ...]
+
+
+# ---- memory
+
+
+def aligned(array: Any, dtype: Any = None) -> np.ndarray:
+    """A copy in memory that nobody else writes to, where a CPU takes it without a second copy.
+
+    Args:
+        array: anything that NumPy can read.
+        dtype: of the copy; None: that of the array. Numbers too small for it become 0.
+    """
+    array = np.asarray(array)
+    dtype = np.dtype(array.dtype if dtype is None else dtype)
+    size = array.size * dtype.itemsize
+    room = np.empty(size + 64, np.uint8)
+    begin = -room.ctypes.data % 64
+    own = room[begin : begin + size].view(dtype).reshape(array.shape)
+    with np.errstate(all="ignore"):
+        own[...] = array
+    return own
+
+
+def as_numpy(array: Any, dtype: Any) -> np.ndarray:
+    """The array in this dtype, on the host: the caller's memory where nothing is to be cast."""
+    array = np.asarray(array)
+    return array if array.dtype == dtype else aligned(array, dtype)
+
+
+def owned(array: Any, dtype: Any = None) -> jax.Array:
+    """An array on one device that nobody else can change; unlike `jnp.asarray` it compiles nothing for a NumPy array.
+
+    Args:
+        array: a NumPy array is copied. A JAX array cannot change: it stays as it is, unless it lies on several devices
+            or has another dtype.
+        dtype: of the result; None: that of the array, with 32 bits where JAX is set to these.
+
+    >>> import numpy as np
+    >>> from fnn.arrays import owned
+    >>> mine = np.zeros(2, "float32")
+    >>> taken = owned(mine)
+    >>> mine[:] = 1
+    >>> print(taken)
+    [0. 0.]
+    """
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype if dtype is None else dtype)
+    if isinstance(array, jax.Array) and len(array.devices()) == 1:
+        if array.dtype == dtype:
+            return array
+        if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype:  # else JAX has no program for it
+            return array.astype(dtype)
+    return jax.device_put(aligned(array, dtype))
+
+
+def owned_tree(name: str, tree: Any, cut: list[str]) -> Any:
+    """Parameters or layer state that nobody else can change; 64-bit numbers have 32 bits where JAX is set to these.
+
+    Args:
+        name: what errors call it.
+        tree: leaves that are no arrays stay as they are.
+        cut: gets the name, if float64 numbers lose digits.
+    """
+
+    def leaf(a: Any) -> Any:
+        if not (hasattr(a, "shape") and hasattr(a, "dtype")) or _is_key(a) or isinstance(a, jax.core.Tracer):
+            return a
+        a = a if isinstance(a, jax.Array) else read(name, a)
+        dtype = jax.dtypes.canonicalize_dtype(a.dtype)
+        if a.dtype != dtype:
+            check_fits(name, a, dtype, "train in float64, or scale them")
+            if jnp.issubdtype(dtype, jnp.floating) and name not in cut:
+                cut.append(name)
+        return owned(a)
+
+    return jax.tree.map(leaf, tree)
+
+
+def _is_key(a: Any) -> bool:
+    return isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.extended)
+
+
+# ---- dtypes
+
+
+def dtype_of_run(params: Any) -> Any:
+    """The dtype of a run's data: that of its parameters, or the default where there are none."""
+    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
+    return np.dtype(floating[0] if floating else jnp.result_type(float))
+
+
+def inputs_dtype(given: Any, dtype: Any) -> Any:
+    """Of inputs in a run of this dtype: bytes stay bytes (images), other numbers become floats."""
+    return np.dtype(np.uint8) if given == np.uint8 else np.dtype(dtype)
+
+
+def targets_dtype(given: Any, dtype: Any) -> Any:
+    """Of targets in a run of this dtype: floats of it, integers (class numbers) as JAX is set to have them."""
+    return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(np.int64))
+
+
+def check_fits(name: str, array: Any, dtype: Any, hint: str) -> None:
+    """Raise for numbers that a cast would turn into others: integers beyond the range, floats beyond the largest."""
+    dtype = np.dtype(dtype)
+    if array.dtype.kind in "iu":
+        room = np.iinfo(dtype)
+        low, high = _ends(array)
+        if low < room.min or high > room.max:
+            raise ValueError(f"{name}: expected integers that fit {dtype}, got {low} to {high}. Do {hint}.")
+    elif jnp.issubdtype(array.dtype, jnp.floating) and not np.can_cast(array.dtype, dtype):
+        largest = np.abs(np.asarray(array)).max(initial=0)
+        if largest > jnp.finfo(dtype).max:
+            raise ValueError(f"{name}: expected numbers that fit {dtype}, got {float(largest):g}. Do {hint}.")
+
+
+def loses_digits(array: Any, dtype: Any) -> bool:
+    """Whether integers are others as floats of this dtype: beyond 2^24 in float32."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return False
+    low, high = _ends(array)
+    if max(-low, high) <= 2 ** (jnp.finfo(dtype).nmant + 1):
+        return False
+    wide = np.float64 if array.dtype.itemsize < 8 else np.longdouble
+    host = np.asarray(array)
+    return bool((aligned(host, dtype).astype(wide) != host.astype(wide)).any())
+
+
+def _ends(array: Any) -> tuple[int, int]:
+    host = np.asarray(array)
+    return int(host.min()), int(host.max())
+
+
+# ---- what a user has
+
+
+def read(name: str, value: Any) -> Any:
+    """A JAX array as it is, anything else as a NumPy array: lists, frames, tensors. A view where that is possible."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name}: expected numbers, got a traced array. Call this outside of compiled functions; inside them use "
+            "fnn.trainer, or net.forward(params, state, x, None, False)."
+        )
+    if isinstance(value, jax.Array):
+        return value
+    if value is None:
+        raise TypeError(f"{name}: expected an array, got None. Do pass data=(x, t).")
+    if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask in silence
+        raise TypeError(f"{name}: expected an array, got a masked one. Do fill the gaps or drop their rows.")
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Do pass its .toarray().")
+    if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
+        value = [_of_tensor(v) if hasattr(v, "detach") else v for v in value]
+    try:
+        array = np.asarray(_unpacked(name, value))
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a rectangular array, got rows of different lengths. Do pad or drop them."
+        ) from None
+    return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
+
+
+def _unpacked(name: str, value: Any) -> Any:
+    """What NumPy can read."""
+    if hasattr(value, "detach"):
+        return _of_tensor(value)
+    if columns_of(value) is not None:
+        return _of_frame(name, value)
+    return _of_column(name, value) if hasattr(value, "to_numpy") else value
+
+
+def _of_tensor(value: Any) -> Any:
+    """The numbers of a torch tensor, which may want a gradient, lie elsewhere, or be of a dtype that NumPy lacks."""
+    value = value.detach().cpu()
+    return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
+
+
+def columns_of(value: Any) -> Names | None:
+    """The names of the columns of a frame (pandas, polars, pyarrow); None for anything else.
+
+    >>> from fnn.arrays import columns_of
+    >>> print(columns_of([[1.0, 2.0]]))
+    None
+    """
+    names = getattr(value, "column_names", None)  # pyarrow
+    if names is None and (hasattr(value, "iloc") or hasattr(value, "get_columns")):
+        names = getattr(value, "columns", None)
+    return None if names is None or callable(names) else tuple(str(name) for name in names)
+
+
+def columns(data: Any) -> Columns | None:
+    """The names of the columns of `(inputs, targets)`, where one of these is a frame."""
+    pair = data if isinstance(data, (tuple, list)) and len(data) > 1 else (data, None)
+    found = Columns(columns_of(pair[0]), columns_of(pair[1]))
+    return None if found == Columns(None) else found
+
+
+def same_columns(names: Sequence[str], known: Columns | None, got: Columns | None) -> None:
+    """Frames must have the columns of the training, in their order. Arrays have no names to compare."""
+    if known is not None and got is not None:
+        several = [None if pair and len(pair) == 1 else pair for pair in (known.t, got.t)]  # one may have any name
+        for name, expected, found in zip(names, (known.x, several[0]), (got.x, several[1]), strict=False):
+            _same_names(name, expected, found)
+
+
+def _same_names(name: str, expected: Names | None, got: Names | None) -> None:
+    if expected is None or got is None or expected == got:
+        return
+    unnamed = tuple(map(str, range(len(got))))  # what pandas calls columns without names: no opinion on others
+    if unnamed in (expected, got) and len(expected) == len(got) and set(expected) != set(got):
+        return
+    at = next((i for i, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b), min(len(expected), len(got)))
+    wanted, found = (f"{names[at]!r}" if at < len(names) else "none" for names in (expected, got))
+    raise ShapeError(
+        f"{name}: expected the {len(expected)} columns of the training in their order, got {len(got)}, of which "
+        f"column {at} is {found} instead of {wanted}. Pass frame[list(run.columns.x)], or an array."
+    )
+
+
+def _of_frame(name: str, value: Any) -> np.ndarray:
+    """The columns of a frame side by side. Their dtype is that of the floats among them, if that holds the others."""
+    if hasattr(value, "iloc"):
+        kinds = set(value.dtypes)
+        if len(kinds) == 1 and isinstance(next(iter(kinds)), np.dtype):
+            return value.to_numpy()
+        columns = [value.iloc[:, i] for i in range(value.shape[1])]
+    else:
+        columns = value.get_columns() if hasattr(value, "get_columns") else value.columns
+    names = columns_of(value) or ()
+    arrays = [_of_column(f"{name}, column {label!r}", a) for label, a in zip(names, columns, strict=True)]
+    for label, a in zip(names, arrays, strict=True):
+        if a.dtype.kind not in "fiub":
+            raise TypeError(
+                f"{name}: expected numbers, got {a.dtype} in column {label!r}. "
+                "Convert the column to numbers, classes to 0, 1, …, or leave it out."
+            )
+    if not arrays:
+        return np.empty((len(value), 0))
+    floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
+    dtype = np.result_type(*floats) if floats else np.result_type(*arrays)
+    if floats and any(loses_digits(a, dtype) for a in arrays):
+        dtype = np.result_type(*(a.dtype for a in arrays))
+    return np.stack([a.astype(dtype, copy=False) for a in arrays], 1)
+
+
+def _of_column(name: str, value: Any) -> np.ndarray:
+    """The numbers of one column; those that are missing become nan, which is refused with its row."""
+    kind = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # nullable, and pyarrow in pandas
+    if kind is not None and np.dtype(kind).kind in "fiub":
+        missing = np.asarray(value.isna())
+        return value.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else value.to_numpy(dtype=kind)
+    return np.asarray(value.to_numpy())

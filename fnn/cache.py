@@ -1,0 +1,128 @@
+"""Compiled programs, remembered from call to call: one place for all, bounded by number, bytes and memory mappings.
+
+A compiled training run takes some hundred memory mappings, of which Linux gives a process 65,530; beyond, LLVM cannot
+allocate and the process dies. So the oldest programs are let go in time.
+"""
+
+import ctypes
+import functools
+import gc
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MOST = 128  # programs
+MOST_BYTES = 32 * 2**20  # of arrays that the programs' functions have captured
+MOST_MAPPINGS = 0.5  # of those that the system allows a process
+
+_MAPPINGS, _ALLOWED = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+
+
+class Entry:
+    """One thing remembered. Its lock is held while it is made, so that nobody else makes it too."""
+
+    def __init__(self) -> None:
+        self.lock, self.known, self.value, self.bytes = threading.Lock(), False, None, 0
+
+
+class Cache:
+    """Things by key, the least recently used first to go."""
+
+    def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES):
+        self.most, self.most_bytes = most, most_bytes
+        self.entries: OrderedDict[Any, Entry] = OrderedDict()
+        self.lock = threading.RLock()
+
+    def get(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int] = lambda value: 0) -> Any:
+        """The value of a key, made now if it is new; `size` says how many bytes of captured arrays it holds.
+
+        >>> from fnn.cache import Cache
+        >>> numbers = Cache(most=1)
+        >>> numbers.get("a", lambda: 1), numbers.get("a", lambda: 2), numbers.get("b", lambda: 3), len(numbers.entries)
+        (1, 1, 3, 1)
+        """
+        with self.lock:
+            new = key not in self.entries
+            entry = self.entries.setdefault(key, Entry())
+            self.entries.move_to_end(key)
+        if new:
+            self._make_room()
+        with entry.lock:
+            if not entry.known:
+                try:
+                    entry.value = make()
+                except BaseException:
+                    with self.lock:
+                        self.entries.pop(key, None)
+                    raise
+                entry.known, entry.bytes = True, size(entry.value)
+        return entry.value
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self.lock:
+            self.entries.clear()
+        _give_back()
+
+    def _make_room(self) -> None:
+        """Let the oldest go while there are too many of them, or they hold too much; never the newest."""
+        with self.lock:
+            gone: list[Entry] = []
+            while len(self.entries) > 1 and (
+                len(self.entries) > self.most or sum(e.bytes for e in self.entries.values()) > self.most_bytes
+            ):
+                gone.append(self.entries.popitem(last=False)[1])
+            crowded = len(self.entries) > 1 and _share_of_mappings() > MOST_MAPPINGS
+            for _ in range(len(self.entries) // 2 if crowded else 0):
+                gone.append(self.entries.popitem(last=False)[1])
+            held = sum(entry.bytes for entry in gone)
+        gone.clear()
+        if crowded or held:
+            _give_back()
+
+
+def _give_back() -> None:
+    """Free what has been let go, down to the system: compiling leaves the heap in pieces, which glibc would keep."""
+    gc.collect()  # programs are parts of cycles
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def _share_of_mappings() -> float:
+    """How many of the memory mappings that the system allows are in use; 0 where it does not say."""
+    try:
+        with _MAPPINGS.open("rb") as lines:
+            return sum(1 for _ in lines) / int(_ALLOWED.read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+programs = Cache()
+
+
+def memoise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember the results of a function of hashable arguments among the compiled programs."""
+
+    @functools.wraps(function)
+    def remember(*arguments: Any) -> Any:
+        return programs.get(
+            (function, arguments), lambda: function(*arguments), lambda value: getattr(value, "bytes", 0)
+        )
+
+    return remember
+
+
+def clear_caches() -> None:
+    """Forget all compiled programs, and free their memory. The next call compiles again.
+
+    What has been compiled is remembered by what it computes, up to 128 programs, and fewer where they hold much.
+    JAX has caches of its own: `jax.clear_caches()`.
+
+    >>> import fnn
+    >>> fnn.clear_caches()
+    """
+    programs.clear()

@@ -1,0 +1,124 @@
+"""What the parts of a run give for fixed inputs: the same where they compute the same, whatever compiled them.
+
+For comparing functions whose programs cannot be compared: those of another version of JAX, and those that call Python
+(on the host), of which a program holds an address alone.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.parts import Recipe, given, parts
+from fnn.programs import cheaply
+from fnn.state import dtype_of
+from fnn.types import Part, Penalty
+
+ROWS = 3
+NUMBERS = 1000  # of an array that are looked at
+SETTING = 0.3  # each of the settings: they are compared by themselves
+
+
+def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, list[float]]:
+    """Two numbers of each array that a part gives: its size, and its size in a fixed direction.
+
+    Args:
+        recipe: the run.
+        names: of its settings.
+        rows: data; the first few are used.
+        params: its parameters, or their shapes and dtypes.
+
+    Returns:
+        Numbers by the names of the parts; a part that cannot be run by itself is left out.
+
+    >>> import fnn, jax.numpy as jnp, optax
+    >>> from fnn.parts import Recipe
+    >>> from fnn.probes import probed
+    >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
+    >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
+    >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
+    >>> params = net.init(fnn.checks.key(0), (2,))[0]
+    >>> one, other = (probed(recipe._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
+    >>> print([name for name in one if one[name] != other[name]])
+    ['optimizer']
+    """
+    x, t = (np.asarray(a[:ROWS]) for a in rows[:2])
+    weights, grads, more = (_fixed(params, seed) for seed in range(3))
+
+    def run(weights: Any, grads: Any, more: Any, x: Any, t: Any) -> dict[str, Any]:
+        settings = {name: jnp.asarray(SETTING, jnp.result_type(float)) for name in names}
+        made = parts(recipe, settings)
+        state = made.net.init(jax.random.key(0), x.shape[1:])[1]
+        outputs = made.net.forward(weights, state, x, None, False)[0]
+
+        def optimized() -> Any:
+            first, kept = made.optimizer.update(grads, made.optimizer.init(weights), weights)
+            return first, made.optimizer.update(more, kept, weights)[0]
+
+        def derived() -> Any:
+            return made.gradient(weights, state, x, t, jnp.ones(len(x), dtype_of(weights)), jax.random.key(0), False)[
+                :3
+            ]
+
+        asked: dict[str, Callable[[], Any]] = {
+            "net": lambda: outputs,
+            "loss": lambda: made.loss.value(outputs, t),
+            "gradient": derived,
+            "optimizer": optimized,
+        }
+        if recipe.penalty is not None:
+            penalty = given("penalty", recipe.penalty, Penalty, settings)
+            asked["penalty"] = lambda: (penalty.value(weights), penalty.grad(weights))
+        asked |= {f"metrics.{name}": functools.partial(metric, outputs, t) for name, metric in recipe.metrics}
+        return _those_that_run(asked)
+
+    try:
+        with jax.numpy_dtype_promotion("standard"):
+            values = jax.jit(run, compiler_options=cheaply())(weights, grads, more, x, t)
+        return {name: _sizes(value) for name, value in values.items()}
+    except Exception:  # whatever a user's function does not like: then it is not compared, and `differing` says so
+        return {}
+
+
+def _those_that_run(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    made = {}
+    for name, function in asked.items():
+        try:
+            made[name] = function()
+        except Exception:  # as above
+            continue
+    return made
+
+
+def _fixed(tree: Any, seed: int) -> Any:
+    """Numbers between -0.5 and 0.5 of these shapes and dtypes."""
+
+    def numbers(leaf: Any) -> Any:
+        size = int(np.prod(leaf.shape))
+        return np.resize(0.5 * np.cos(np.arange(seed + 1, seed + 998)), size).reshape(leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(numbers, tree)
+
+
+def _sizes(value: Any) -> list[float]:
+    sizes: list[float] = []
+    for leaf in jax.tree.leaves(value):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            continue
+        numbers = np.asarray(leaf).astype(np.float64).ravel()
+        numbers = numbers[:: max(1, numbers.size // NUMBERS)]
+        sizes += [float(np.linalg.norm(numbers)), float(numbers @ np.cos(np.arange(1, numbers.size + 1)))]
+    return sizes
+
+
+def alike(one: list[float], other: list[float], dtype: Any) -> bool:
+    """Whether two of these are the same but for rounding."""
+    a, b = np.array(one), np.array(other)
+    if a.shape != b.shape:
+        return False
+    size = np.repeat(np.maximum(a[::2], b[::2]), 2)
+    near = np.abs(a - b) <= max(1e-3, float(np.sqrt(float(jnp.finfo(dtype).eps)))) * size
+    return bool((near | (a == b) | (np.isnan(a) & np.isnan(b))).all())

@@ -1,0 +1,100 @@
+"""What rounding alone does to a result: the program evaluated again with an ulp added to each number it computes.
+
+Rounding is measured where it arises, in the terms that are summed, and not guessed from the size of the sum: where the
+terms cancel (a bias before a batch_norm, targets that equal the outputs) all of the sum may be rounding.
+The idea is that of Monte Carlo arithmetic: Parker 1997, "Monte Carlo Arithmetic", UCLA CSD-970002.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.types import Array
+from fnn.walks import Walk, bind, is_float
+
+WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts
+# what moves or picks numbers, and so rounds none
+_EXACT = frozenset(
+    (
+        *("reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice", "rev", "pad", "concatenate"),
+        *("dynamic_slice", "dynamic_update_slice", "gather", "scatter", "split", "stack", "copy", "copy_p", "neg"),
+        *("max", "min", "abs", "sign", "clamp", "reduce_max", "reduce_min", "sort", "cummax", "cummin", "select_n"),
+        *("floor", "ceil", "round", "stop_gradient", "optimization_barrier", "real", "imag", "top_k", "iota"),
+        *("reduce_window_max", "reduce_window_min", "select_and_gather_add", "reduce_precision"),
+    )
+)
+
+
+def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callable[..., Any]:
+    """`function` with every number that it computes, and every number that it is given, moved by `amount` ulps.
+
+    Up or down by chance; the same number always the same way, so that what is equal stays equal. 0 changes no bit.
+
+    Args:
+        function: of pytrees of arrays.
+        amount, seed: numbers, which may be traced.
+
+    >>> from fnn.rounding import with_rounding
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([1.25, -0.3])
+    >>> print(with_rounding(lambda x: (x + 1e6) - 1e6, 0.0, 0)(x))
+    [ 1.25  -0.3125]
+    >>> off = with_rounding(lambda x: (x + 1e6) - 1e6, 1.0, 0)(x) - x
+    >>> print(bool((abs(off) > 0.05).all()))
+    True
+    """
+
+    def moved(*arguments: Any) -> Any:
+        traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        widest = jnp.uint64 if jax.config.jax_enable_x64 else jnp.uint32
+        bits = jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(2654435768) + jnp.uint32(2654435769)  # odd
+        walk = _Rounding(
+            jnp.asarray(amount, jnp.float32),
+            bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1),
+        )
+        given = [walk.round_given(a) for a in jax.tree.leaves(arguments)]
+        return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
+
+    return moved
+
+
+class _Rounding(Walk):
+    """Evaluates a program, and moves what is computed."""
+
+    def __init__(self, amount: Any, seed: Any) -> None:
+        self.amount, self.seed = amount, seed
+
+    def inner(self) -> "_Rounding":
+        return _Rounding(self.amount, self.seed)
+
+    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        outputs = bind(equation, inputs)
+        exact = equation.primitive.name in _EXACT or not any(map(is_float, inputs))
+        return outputs if exact else [*map(self.round, outputs)]
+
+    def round(self, value: Any) -> Any:
+        known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
+        return _moved(value, self.amount, self.seed) if known else value
+
+    def round_given(self, value: Any) -> Any:
+        """Likewise, but for small whole numbers, which a program may compare with: masks, labels, counts."""
+        if not is_float(value):
+            return value
+        return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, self.round(value))
+
+
+@jax.jit
+def _moved(value: Array, amount: Array, seed: Array) -> Array:
+    """By the top bit of the number's bits times an even number: the sign does not matter then."""
+    unsigned = _BITS[value.dtype.itemsize]
+    even = (seed * 2).astype(jnp.uint64 if value.dtype.itemsize == 8 else jnp.uint32)
+    bits = lax.bitcast_convert_type(value, unsigned).astype(even.dtype)
+    bits = bits * (even << 16 if value.dtype.itemsize == 2 else even)
+    ulp = (amount * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
+    return value * jnp.where(bits >> (8 * bits.dtype.itemsize - 1) == 1, 1 + ulp, 1 - ulp)
+
+
+_BITS = {8: jnp.uint64, 4: jnp.uint32, 2: jnp.uint16}

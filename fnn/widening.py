@@ -1,0 +1,101 @@
+"""A program that computes in a narrow dtype, evaluated in a wide one: the same formulas without their rounding.
+
+So a network in bfloat16 is checked to the digits of float32, where differences would see the steps of its rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn.walks import CALLS, Walk, bind, is_float
+
+_CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation that choose the dtype of its result
+
+
+def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> Callable[..., Any]:
+    """`function` evaluated in `dtype` wherever it is narrower, its arguments included; itself where it nowhere is.
+
+    Args:
+        function: of pytrees of arrays.
+        dtype: a floating dtype.
+        arguments: what it takes, or their shapes and dtypes.
+
+    >>> from fnn.widening import widened
+    >>> import jax.numpy as jnp
+    >>> narrow = lambda x: (x.astype("bfloat16") + 1).astype("float32")
+    >>> x = jnp.float32(1e-3)
+    >>> print(narrow(x), widened(narrow, jnp.float32, x)(x))
+    1.0 1.001
+    """
+    traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    if not _any_narrower(traced.jaxpr, jnp.dtype(dtype).itemsize):
+        return function
+
+    def wide(*given: Any) -> Any:
+        walk = _Widening(jnp.dtype(dtype))
+        leaves = [walk.lift(a) for a in jax.tree.leaves(given)]
+        values = walk.run(traced.jaxpr, [walk.lift(a) for a in traced.consts], leaves)
+        return jax.tree.unflatten(jax.tree.structure(out), map(walk.lift, values))
+
+    return wide
+
+
+def _any_narrower(jaxpr: Any, bytes_each: int) -> bool:
+    """Whether a program has floats of fewer bytes anywhere, but for those that are made of random bits."""
+    variables = [*jaxpr.invars, *jaxpr.constvars, *(v for equation in jaxpr.eqns for v in equation.outvars)]
+    dtypes = [v.aval.dtype for v in variables if hasattr(v.aval, "dtype")]
+    if any(jnp.issubdtype(d, jnp.floating) and d.itemsize < bytes_each for d in dtypes):
+        return True
+    bodies = [
+        b for equation in jaxpr.eqns for b in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
+    ]
+    return any(_any_narrower(getattr(b, "jaxpr", b), bytes_each) for b in bodies if _is_program(b))
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
+
+
+class _Widening(Walk):
+    """Evaluates a program with its narrow floats wide."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+
+    def inner(self) -> "_Widening":
+        return _Widening(self.dtype)
+
+    def lift(self, value: Any) -> Any:
+        return jnp.asarray(value).astype(self.dtype) if self.narrow(jnp.result_type(value)) else value
+
+    def narrow(self, dtype: Any) -> bool:
+        return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < self.dtype.itemsize
+
+    def one(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        name = equation.primitive.name
+        if name in (*CALLS, "scan", "cond"):
+            return super().one(equation, [*map(self.lift, inputs)])
+        return super().one(equation, inputs)
+
+    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        """In the wide dtype; by a function that does not take it, in the narrow one."""
+        narrow = [v.aval.dtype for v in equation.invars]
+        if equation.primitive.name == "bitcast_convert_type":
+            return [*map(self.lift, bind(equation, [*map(_as, inputs, narrow)]))]
+        chosen = {
+            k: self.dtype for k, v in equation.params.items() if k in _CHOSEN and v is not None and self.narrow(v)
+        }
+        if equation.primitive.name == "reduce_precision":
+            return [self.lift(inputs[0])]
+        try:
+            return [
+                *map(self.lift, bind(equation.replace(params={**equation.params, **chosen}), [*map(self.lift, inputs)]))
+            ]
+        except (TypeError, ValueError):
+            return [*map(self.lift, bind(equation, [*map(_as, inputs, narrow)]))]
+
+
+def _as(value: Any, dtype: Any) -> Any:
+    return jnp.asarray(value).astype(dtype) if is_float(value) else value
