@@ -78,8 +78,6 @@ def planned(
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
-    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # to be watched: one after another
-        workers = workers[:1]
     places = room_for(epochs)
     each, weights, rows = size_of_member(recipe, shared, members, places)
     free = free_bytes(workers)
@@ -118,7 +116,6 @@ def room_for(epochs: int) -> int:
 OF_THREAD = {
     "jax_enable_x64": jax.enable_x64,
     "jax_default_matmul_precision": jax.default_matmul_precision,
-    "jax_disable_jit": jax.disable_jit,
     "jax_default_prng_impl": jax.default_prng_impl,
     "jax_threefry_partitionable": jax.threefry_partitionable,
     "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
