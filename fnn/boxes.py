@@ -9,7 +9,8 @@ Everything has a value and a finite derivative:
   side, 0.
 - Sides are measured by the longest side of C, in float32 at least, so that no area overflows. An area that is below
   1e-38 of the square on that side counts as 0.
-- nan in a row gives nan, in value and derivative. A corner at infinity counts as one at the largest number.
+- nan in a row gives nan, in value and derivative. A corner at infinity counts as one at the largest number, and has the
+  derivative 0.
 
 Below, `y` is the predicted box of one row, `t` the true one, I their intersection, U their union, C the smallest box
 that encloses both. Each formula stands over its derivative by `y`; extents are `(batch, 2)`: width, height.
@@ -63,7 +64,8 @@ def _box_loss(name: str, value: Any, grad: Any) -> Loss:
         return _whole(value, y, t)
 
     def whole_grad(y: Array, t: Array) -> Array:
-        return _nan_rows(y, t)[:, None] * grad(_finite(y), _finite(t))
+        by_corner = jnp.where(jnp.isinf(y), 0.0, grad(_finite(y), _finite(t)))
+        return _nan_rows(y, t)[:, None] * by_corner
 
     whole_value.__doc__ = value.__doc__
     return make_loss(name, _box_rows, whole_value, whole_grad, _check_boxes)
@@ -92,11 +94,15 @@ class _Extents(NamedTuple):
     t: Array
     shared: Array
     hull: Array
-    unit: Array  # `(batch, 1)`: half the longest side of C, which no loss depends on
+    scale: Array  # `(batch, 1)`: 1/16 where a difference could overflow, else 1
+    unit: Array  # `(batch, 1)`: the longest side of C, scaled, which no loss depends on
 
 
 def _extents(y: Array, t: Array) -> _Extents:
-    y, t = 0.5 * y, 0.5 * t  # no difference overflows
+    farthest = jnp.abs(jax.lax.stop_gradient(jnp.concatenate([y, t], -1))).max(-1, keepdims=True)
+    # then no difference overflows, and no reciprocal of one vanishes
+    scale = jnp.where(farthest > float(jnp.finfo(y.dtype).max) / 32, 1 / 16, 1.0).astype(y.dtype)
+    y, t = scale * y, scale * t
     low, high, t_low, t_high = y[:, :2], y[:, 2:], t[:, :2], t[:, 2:]
     hull = jnp.maximum(high, t_high) - jnp.minimum(low, t_low)
     longest = jax.lax.stop_gradient(hull).max(-1, keepdims=True)
@@ -106,6 +112,7 @@ def _extents(y: Array, t: Array) -> _Extents:
         _length(t_high - t_low) / unit,
         _length(jnp.minimum(high, t_high) - jnp.maximum(low, t_low)) / unit,
         hull / unit,
+        scale,
         unit,
     )
 
@@ -124,10 +131,12 @@ class _Slopes(NamedTuple):
 
 def _slopes(y: Array, t: Array, e: _Extents) -> _Slopes:
     sign = jnp.asarray([-1, -1, 1, 1], y.dtype)
-    inner = 0.5 * (1.0 + jnp.sign(sign * (0.5 * t - 0.5 * y)))  # 1 where y's edge is the inner one, ½ where flush
+    inner = 0.5 * (
+        1.0 + jnp.sign(sign * (e.scale * t - e.scale * y))
+    )  # 1 where y's edge is the inner one, ½ where flush
     there = jnp.tile(e.y > 0, 2).astype(y.dtype)
     meets = jnp.tile(e.shared > 0, 2).astype(y.dtype)
-    each = 0.5 * sign / e.unit
+    each = e.scale * sign / e.unit
     return _Slopes(each * there, each * meets * inner, each * (1.0 - inner))
 
 
@@ -150,11 +159,15 @@ def _ratio(a: Array, b: Array) -> Array:
 def _ratio_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     (a, b), (da, db) = primals, tangents
     r = _ratio(a, b)
-    return r, _ratio(da - r * db, b)
+    return r, _ratio(da - _countable(r) * db, b)
 
 
 def _ratio_grad(a: Array, b: Array, da: Array, db: Array) -> Array:
-    return _ratio(da - _ratio(a, b)[:, None] * db, b[:, None])
+    return _ratio(da - _countable(_ratio(a, b))[:, None] * db, b[:, None])
+
+
+def _countable(ratio: Array) -> Array:
+    return jnp.minimum(ratio, jnp.finfo(ratio.dtype).max / 16)  # that of a distance may be inf, and inf · 0 is none
 
 
 def _same(y: Array, t: Array) -> Array:
@@ -266,15 +279,15 @@ def _diou_loss(y: Array, t: Array) -> Array:
 def _diou_loss_grad(y: Array, t: Array) -> Array:
     e = _extents(y, t)
     apart, diagonal = _distances(y, t, e)
-    d_distance = 0.5 * jnp.tile(apart, 2) / e.unit
+    d_distance = e.scale * jnp.tile(apart, 2) / e.unit
     d_diagonal = jnp.tile(2.0 * e.hull, 2) * _slopes(y, t, e).hull
     return -_iou_grad(y, t) + _ratio_grad(jnp.square(apart).sum(-1), diagonal, d_distance, d_diagonal)
 
 
 def _distances(y: Array, t: Array, e: _Extents) -> tuple[Array, Array]:
     """From centre to centre along each axis, `(batch, 2)`, and the square of the diagonal of C, `(batch,)`."""
-    low, high = ((0.5 * y[:, side] - 0.5 * t[:, side]) / e.unit for side in (slice(0, 2), slice(2, 4)))
-    return 0.5 * (low + high), jnp.square(e.hull).sum(-1)
+    moved = (e.scale * y - e.scale * t) / e.unit
+    return 0.5 * (moved[:, :2] + moved[:, 2:]), jnp.square(e.hull).sum(-1)
 
 
 @factory
@@ -320,13 +333,15 @@ def _tradeoff(y: Array, t: Array, v: Array) -> Array:
 def _shape_difference(y: Array, t: Array) -> tuple[Array, Array]:
     """`v`, and its derivative by the corners of y."""
     e = _extents(y, t)
-    none = (e.y == 0).all(-1) | (e.t == 0).all(-1) | _same(y, t)
-    longer = jax.lax.stop_gradient(jnp.where(none, 1.0, e.y.max(-1)))  # by which w and h are divided: w² + h² is safe
-    w, h = e.y[:, 0] / longer, jnp.where(none, 1.0, e.y[:, 1] / longer)  # atan2(0, 0) has no derivative
-    difference = jnp.where(none, 0.0, jnp.arctan2(e.t[:, 0], e.t[:, 1]) - jnp.arctan2(w, h))
+    # not over the longest side of C, beside which a box may be too small to have a shape
+    sides, t_sides = (_length(e.scale * box[:, 2:] - e.scale * box[:, :2]) for box in (y, t))
+    none = (sides == 0).all(-1) | (t_sides == 0).all(-1) | _same(y, t)
+    longer = jax.lax.stop_gradient(jnp.where(none, 1.0, sides.max(-1)))  # by which w and h are divided: w² + h² is safe
+    w, h = sides[:, 0] / longer, jnp.where(none, 1.0, sides[:, 1] / longer)  # atan2(0, 0) has no derivative
+    difference = jnp.where(none, 0.0, jnp.arctan2(t_sides[:, 0], t_sides[:, 1]) - jnp.arctan2(w, h))
     by_angle = -2.0 * _SCALE * difference / (longer * (jnp.square(w) + jnp.square(h)))
     by_extent = jnp.stack([h * by_angle, -w * by_angle], -1)
-    return _SCALE * jnp.square(difference), jnp.tile(by_extent, 2) * _slopes(y, t, e).y
+    return _SCALE * jnp.square(difference), jnp.tile(by_extent, 2) * _slopes(y, t, e).y * e.unit
 
 
 _SCALE = 4.0 / math.pi**2  # v is at most 1

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn.activations import sigmoid, softplus
-from fnn.limits import relu_when_infinite, step_when_infinite
+from fnn.limits import relu_when_far, step_when_far
 from fnn.logits import log_softmax_and_rest
 from fnn.scalars import like, scalar
 from fnn.spec import factory
@@ -71,7 +71,7 @@ def _focal(z: Array, gamma: Any) -> Array:
     """`f(z)`, which is `-z` at -inf and 0 at inf."""
     g = like(gamma, z)
     # -log σ(z) = softplus(-z)
-    return relu_when_infinite(lambda m: jnp.exp(-g * softplus.value(-m)) * softplus.value(m), -z)
+    return relu_when_far(lambda m: jnp.exp(-g * softplus.value(-m)) * softplus.value(m), -z)
 
 
 def _focal_derivative(z: Array, gamma: Any) -> Array:
@@ -80,7 +80,7 @@ def _focal_derivative(z: Array, gamma: Any) -> Array:
     def by_minus_z(m: Array) -> Array:
         return jnp.exp(-g * softplus.value(-m)) * (g * sigmoid.value(-m) * softplus.value(m) + sigmoid.value(m))
 
-    return -step_when_infinite(by_minus_z, -z)
+    return -step_when_far(by_minus_z, -z)
 
 
 # ---- K classes, one of them true

@@ -80,7 +80,9 @@ def log_softmax_and_rest(z: Array) -> tuple[Array, Array]:
     least = 4.0 * jnp.log(jnp.finfo(z.dtype).tiny)
     log_others = jnp.where(others == 0, least, jnp.log(jnp.where(others == 0, 1.0, others)))
     others_are_not = jnp.where(top, 0.0, jnp.exp(s - log_total))  # at most 1/2 each
-    return s - log_total, jnp.where(top, log_others - log_total, jnp.log1p(-others_are_not))
+    # without a derivative where p is 0, which a log p of -inf would make nan
+    log_rest = jnp.where(others_are_not == 0, 0.0, jnp.log1p(-others_are_not))
+    return s - log_total, jnp.where(top, log_others - log_total, log_rest)
 
 
 # ---- the activation
