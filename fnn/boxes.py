@@ -341,7 +341,7 @@ def _shape_difference(y: Array, t: Array) -> tuple[Array, Array]:
     difference = jnp.where(none, 0.0, jnp.arctan2(t_sides[:, 0], t_sides[:, 1]) - jnp.arctan2(w, h))
     by_angle = -2.0 * _SCALE * difference / (longer * (jnp.square(w) + jnp.square(h)))
     by_extent = jnp.stack([h * by_angle, -w * by_angle], -1)
-    return _SCALE * jnp.square(difference), jnp.tile(by_extent, 2) * _slopes(y, t, e).y * e.unit
+    return _SCALE * jnp.square(difference), jnp.tile(by_extent, 2) * (_slopes(y, t, e).y * e.unit)
 
 
 _SCALE = 4.0 / math.pi**2  # v is at most 1
