@@ -1,0 +1,44 @@
+"""nan and infinity in functions made of pieces: nan stays nan, infinity has its limit, to autodiff as well.
+
+`where(x > 0, a, b)` takes nan for a number that is not above 0: its value may be lost, its derivative is that of `b`.
+And a formula such as `x σ(x)` has a limit at -inf that its product, `-inf · 0`, has not.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from fnn.types import Array
+
+
+def nan_or_1(x: Array) -> Array:
+    """1, and nan where `x` is nan: a factor that no comparison loses."""
+    return jnp.where(x == x, jnp.ones_like(x), jnp.full_like(x, jnp.nan))
+
+
+def keep_nan(x: Array) -> Array:
+    """`x`; its derivative is 1, and nan where `x` is nan, on whichever side of a `where` it then is.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from fnn.limits import keep_nan
+    >>> [float(jax.grad(lambda x: jnp.where(keep_nan(x) > 0, x, 0.0))(x)) for x in (2.0, float("nan"))]
+    [1.0, 0.0]
+    >>> [float(jax.grad(lambda x: jnp.where(x <= 0, 0.0, keep_nan(x)))(x)) for x in (2.0, float("nan"))]
+    [1.0, nan]
+    """
+    return x * nan_or_1(x)
+
+
+@jax.named_scope("smooth")
+def relu_when_infinite(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)`; at ±inf the value and derivative of relu, where the formula would be `0 · inf`."""
+    far = jnp.isinf(x)
+    return jnp.where(far, jnp.where(x > 0, x, 0.0), function(jnp.where(far, 0.0, x)))
+
+
+@jax.named_scope("smooth")
+def step_when_infinite(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)`; at ±inf the derivative of relu: 0 and 1."""
+    far = jnp.isinf(x)
+    return jnp.where(far, jnp.where(x > 0, 1.0, 0.0), function(jnp.where(far, 0.0, x)))
