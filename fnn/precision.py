@@ -11,7 +11,7 @@ from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 
 
-@factory
+@factory(children=lambda net, dtype: (net,))
 def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
     """A network that computes in a narrower dtype: `y = wide(f(narrow(params), narrow(x)))`.
 
