@@ -1,12 +1,14 @@
 """Normalisation: each channel over the rows of a batch, or each row over its features."""
 
+from math import prod
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
 from fnn.activations import as_floats
-from fnn.scalars import scalar
+from fnn.precision import at_least_float32
+from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State
 
@@ -72,24 +74,24 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("batch_norm", x)
         _check_channels("batch_norm", x, state)
-        wide, share = _at_least_float32(x), None
+        wide = at_least_float32(x)
         if train:
             wide, share = _shares(wide, train)
-            centred, mean, var = _moments(wide, share)
-            state = _moved(state, momentum, mean, var, share)
+            centred, mean, var, s = _moments(wide, share)
+            state = _moved(state, momentum, mean, var / s / s, share)
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
-            centred = wide - mean
-        r = 1.0 / jnp.sqrt(var + jnp.asarray(eps, var.dtype))
+            centred, share, s = wide - mean, None, 1.0
+        r = 1.0 / jnp.sqrt(var + like(eps, var) * s * s)
         x_hat = centred * r
-        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
+        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r * s, share)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r, share = cache
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
             return _by_params(params, x_hat, wide), (r * _by_x_hat(params, wide)).astype(dy.dtype)
-        wide = jnp.where(share > 0, wide, 0.0)
+        wide, x_hat = jnp.where(share > 0, wide, 0.0), jnp.where(share > 0, x_hat, 0.0)
         g = _by_x_hat(params, wide)
         dx = r * (g - share * (_over_rows(g) + x_hat * _over_rows(g * x_hat)))
         return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
@@ -140,13 +142,15 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("layer_norm", x)
         _check_channels("layer_norm", x, params)
-        wide = _at_least_float32(x)
-        distance = wide - lax.stop_gradient(wide[..., :1])  # as in _moments
+        wide = at_least_float32(x)
+        origin = lax.stop_gradient(wide[..., :1])
+        s = _downscale(jnp.abs(wide / 4 - origin / 4).max(-1, keepdims=True))
+        distance = wide * s - origin * s  # as in _moments
         centred = distance - distance.mean(-1, keepdims=True)
         var = jnp.square(centred).mean(-1, keepdims=True)
-        r = 1.0 / jnp.sqrt(var + jnp.asarray(eps, var.dtype))
+        r = 1.0 / jnp.sqrt(var + like(eps, var) * s * s)
         x_hat = centred * r
-        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r)
+        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r * s)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r = cache
@@ -179,21 +183,39 @@ def _shares(x: Array, train: Any) -> tuple[Array, Array]:
     return jnp.where(real | jnp.isfinite(x), x, 0.0), share
 
 
-def _moments(x: Array, share: Array) -> tuple[Array, Array, Array]:
-    """`x - mean`, mean and variance of each channel.
+def _moments(x: Array, share: Array) -> tuple[Array, Array, Array, Array]:
+    """`s (x - mean)`, mean and `s²` times the variance of each channel, and `s`, 1 but for enormous numbers.
 
     Distances are taken from one of the numbers themselves: so a channel that never varies has variance 0 exactly
     (the mean of ten times 0.1 is not 0.1), and one that is far from 0 loses no digits. The mean does not depend on
     which number that is, so there is no derivative by it.
     """
-    of_rows = x.reshape(len(x), -1, x.shape[-1])[:, 0]
-    first = jnp.arange(len(x)) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
+    of_rows = x.reshape(x.shape[0], prod(x.shape[1:-1]), x.shape[-1])[:, 0]
+    first = jnp.arange(x.shape[0]) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
     # a sum of one number, since to take that row from `x` would write down all of `x` before: a third of a step
     origin = lax.stop_gradient(jnp.where(first[:, None], of_rows, 0.0).sum(0))
-    distance = x - origin
+    s = _downscale(_largest(jnp.abs(x / 4 - origin / 4), share))
+    distance = x * s - origin * s
     shift = _mean(distance, share)
     centred = distance - shift
-    return centred, origin + shift, _mean(jnp.square(centred), share)
+    return centred, origin + shift / s, _mean(jnp.square(centred), share), s
+
+
+def _downscale(quarter: Array) -> Array:
+    """By what to multiply distances, given a quarter of the largest, so that no square of one overflows.
+
+    A power of 2, so that nothing is rounded, and 1 but where the largest is beyond 2⁴⁸ (float32): the variance of 1e30
+    is beyond float32, of 1e30 · 2⁻⁸⁰ it is not. No derivative: the result does not depend on it.
+    """
+    bits = jnp.finfo(quarter.dtype).maxexp
+    large = lax.stop_gradient(quarter) > 2.0 ** (bits * 3 // 8)
+    return jnp.where(large, 2.0 ** -(bits * 5 // 8), jnp.ones_like(quarter))
+
+
+def _largest(a: Array, share: Array) -> Array:
+    """Of each channel, over the rows that count."""
+    of_rows = a.max(tuple(range(1, a.ndim - 1)))
+    return jnp.where(share.reshape(-1, 1) > 0, of_rows, 0.0).max(0, initial=0.0)
 
 
 def _mean(a: Array, share: Array) -> Array:
@@ -233,10 +255,6 @@ def _check_channels(name: str, x: Array, made: dict[str, Array]) -> None:
             f"{name}: expected x of shape (batch, ..., {channels}), got {x.shape}. "
             "Do use the inputs that these parameters were made for."
         )
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def _over_rows(a: Array) -> Array:

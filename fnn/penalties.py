@@ -1,7 +1,8 @@
 """Penalties: a number added to the cost for the size of the weights, with its derivative by hand. Documents D0.
 
-Weights are penalised, biases are not; another `mask` may be given. By convention the derivative of `|w|` at 0 is 0, by
-hand and by autodiff. A penalty makes weights small; exact zeros come from `proximal_l1` and `fista`.
+Weights are penalised; biases, scales, offsets and slopes are not; another `mask` may be given. By convention the
+derivative of `|w|` at 0 is 0, by hand and by autodiff. A penalty makes weights small; exact zeros come from
+`proximal_l1` and `fista`.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def l2(coefficient: float, mask: Mask = None) -> Penalty:
     Args:
         coefficient: `c`, at least 0; may be traced.
         mask: function of the parameters that says which are penalised, as `fnn.weights.penalised` has it; None takes
-            all but biases.
+            all but biases, scales, offsets and slopes.
 
     Raises:
         ValueError, TypeError: the coefficient is negative, not finite, or not a number; the mask does not fit.

@@ -64,6 +64,16 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
     return Layer(None, init, forward, backward)
 
 
+def at_least_float32(x: Array) -> Array:
+    """`x` in a dtype in which sums of its numbers neither overflow nor lose digits: for means and variances.
+
+    >>> from fnn.precision import at_least_float32
+    >>> at_least_float32(jax.numpy.ones(2, "float16")).dtype
+    dtype('float32')
+    """
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
 def _floats_to(dtype: Any, tree: Any) -> Any:
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
