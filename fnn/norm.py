@@ -1,6 +1,6 @@
 """Normalisation: each channel over the rows of a batch, or each row over its features."""
 
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import jax.numpy as jnp
@@ -74,17 +74,18 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("batch_norm", x)
         _check_channels("batch_norm", x, state)
-        wide = at_least_float32(x)
+        wide, share = at_least_float32(x), None
         if train:
             wide, share = _shares(wide, train)
-            centred, mean, var, s = _moments(wide, share)
+            s = _downscale(eps, wide.dtype)
+            centred, mean, var = _moments(wide, share, s)
             state = _moved(state, momentum, mean, var / s / s, share)
+            r = _inverse_deviation(var, eps, s)
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
-            centred, share, s = wide - mean, None, 1.0
-        r = 1.0 / jnp.sqrt(var + like(eps, var) * s * s)
+            centred, r = wide - mean, 1.0 / jnp.sqrt(var + like(eps, var))
         x_hat = centred * r
-        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r * s, share)
+        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r, share = cache
@@ -143,14 +144,12 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
         x = as_floats("layer_norm", x)
         _check_channels("layer_norm", x, params)
         wide = at_least_float32(x)
-        origin = lax.stop_gradient(wide[..., :1])
-        s = _downscale(jnp.abs(wide / 4 - origin / 4).max(-1, keepdims=True))
-        distance = wide * s - origin * s  # as in _moments
+        distance = wide - lax.stop_gradient(wide[..., :1])  # as in _moments
         centred = distance - distance.mean(-1, keepdims=True)
-        var = jnp.square(centred).mean(-1, keepdims=True)
-        r = 1.0 / jnp.sqrt(var + like(eps, var) * s * s)
+        s = _downscale(eps, wide.dtype)
+        r = _inverse_deviation(jnp.square(centred * s).mean(-1, keepdims=True), eps, s)
         x_hat = centred * r
-        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r * s)
+        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r = cache
@@ -183,8 +182,8 @@ def _shares(x: Array, train: Any) -> tuple[Array, Array]:
     return jnp.where(real | jnp.isfinite(x), x, 0.0), share
 
 
-def _moments(x: Array, share: Array) -> tuple[Array, Array, Array, Array]:
-    """`s (x - mean)`, mean and `s²` times the variance of each channel, and `s`, 1 but for enormous numbers.
+def _moments(x: Array, share: Array, s: float) -> tuple[Array, Array, Array]:
+    """`x - mean`, the mean, and `s²` times the variance of each channel.
 
     Distances are taken from one of the numbers themselves: so a channel that never varies has variance 0 exactly
     (the mean of ten times 0.1 is not 0.1), and one that is far from 0 loses no digits. The mean does not depend on
@@ -194,28 +193,10 @@ def _moments(x: Array, share: Array) -> tuple[Array, Array, Array, Array]:
     first = jnp.arange(x.shape[0]) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
     # a sum of one number, since to take that row from `x` would write down all of `x` before: a third of a step
     origin = lax.stop_gradient(jnp.where(first[:, None], of_rows, 0.0).sum(0))
-    s = _downscale(_largest(jnp.abs(x / 4 - origin / 4), share))
-    distance = x * s - origin * s
+    distance = x - origin
     shift = _mean(distance, share)
     centred = distance - shift
-    return centred, origin + shift / s, _mean(jnp.square(centred), share), s
-
-
-def _downscale(quarter: Array) -> Array:
-    """By what to multiply distances, given a quarter of the largest, so that no square of one overflows.
-
-    A power of 2, so that nothing is rounded, and 1 but where the largest is beyond 2⁴⁸ (float32): the variance of 1e30
-    is beyond float32, of 1e30 · 2⁻⁸⁰ it is not. No derivative: the result does not depend on it.
-    """
-    bits = jnp.finfo(quarter.dtype).maxexp
-    large = lax.stop_gradient(quarter) > 2.0 ** (bits * 3 // 8)
-    return jnp.where(large, 2.0 ** -(bits * 5 // 8), jnp.ones_like(quarter))
-
-
-def _largest(a: Array, share: Array) -> Array:
-    """Of each channel, over the rows that count."""
-    of_rows = a.max(tuple(range(1, a.ndim - 1)))
-    return jnp.where(share.reshape(-1, 1) > 0, of_rows, 0.0).max(0, initial=0.0)
+    return centred, origin + shift, _mean(jnp.square(centred * s), share)
 
 
 def _mean(a: Array, share: Array) -> Array:
@@ -235,6 +216,21 @@ def _moved(state: State, momentum: Any, mean: Array, var: Array, share: Array) -
 
 
 # ---- what both have: scale and offset, dtypes, shapes
+
+
+def _downscale(eps: Any, dtype: Any) -> float:
+    """By what distances are multiplied before they are squared, so that squares of 1e30 do not overflow in float32.
+
+    A power of 2: nothing is rounded. So small that only squares are lost which are less than half a digit of `eps`.
+    """
+    known = float(eps) if isinstance(eps, (int, float)) else 1e-8
+    kind = jnp.finfo(dtype)
+    return 2.0 ** min(0, round((kind.minexp + kind.nmant - 1 - log2(known)) / 2))
+
+
+def _inverse_deviation(scaled: Array, eps: Any, s: float) -> Array:
+    """`1/√(var + eps)` from `s² var`; nan for a variance beyond even that, by which nothing can be divided."""
+    return jnp.where(jnp.isinf(scaled), jnp.nan, s / jnp.sqrt(scaled + like(eps, scaled) * s * s))
 
 
 def _initial(name: str, in_shape: Shape, scale: bool, offset: bool) -> Params:

@@ -77,6 +77,15 @@ def all_finite(tree: Any) -> Array:
     return jnp.isfinite(jnp.concatenate([a.ravel() for a in arrays])).all()
 
 
+def became(after: State, before: State) -> State:
+    """The floating arrays of a layer state, 0 where they were not finite before: a running maximum begins at -inf."""
+
+    def one(a: Array, b: Array) -> Array | None:
+        return jnp.where(jnp.isfinite(b), a, 0) if jnp.issubdtype(a.dtype, jnp.floating) else None
+
+    return jax.tree.map(one, after, before)
+
+
 @jax.custom_batching.custom_vmap
 def any_member(condition: Array) -> Array:
     """`condition`; under `vmap`, whether any member's holds, so that a loop's condition stays a scalar."""

@@ -21,7 +21,7 @@ from fnn.gradients import autodiff
 from fnn.loops import kept_whole
 from fnn.parts import Parts, Recipe, parts
 from fnn.shuffle import epoch_order
-from fnn.state import all_finite, any_member, blank_history, largest, start, where
+from fnn.state import all_finite, any_member, became, blank_history, largest, start, where
 from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
@@ -200,7 +200,7 @@ def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array) -> Progr
         updates, optimizer = made.optimizer.update(g.grads, now.optimizer, now.params)
         params = optax.apply_updates(now.params, updates)
 
-    finite = jnp.isfinite(g.total) & all_finite(params)
+    finite = jnp.isfinite(g.total) & all_finite((params, became(g.state, now.state)))
     go = now.active & finite
     if batch.weight is not None:
         go = go & (g.weight > 0)  # a batch whose rows all weigh nothing is no step: momentum must not move either
