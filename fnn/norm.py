@@ -209,7 +209,7 @@ def _moved(state: State, momentum: Any, mean: Array, var: Array, share: Array) -
     """The running statistics after a step; as they were if no row counted."""
 
     def moved(running: Array, batch: Array) -> Array:
-        keep = jnp.asarray(momentum, running.dtype)
+        keep = like(momentum, running)
         return jnp.where((share > 0).any(), keep * running + (1.0 - keep) * batch.astype(running.dtype), running)
 
     return {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
