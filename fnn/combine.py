@@ -181,7 +181,7 @@ def repeat(layer: Any, times: int) -> Layer:
             dp, dx = child.backward(*part, dy)
             return dx, dp
 
-        dx, dparams = lax.scan(once, dy, (params, caches), reverse=True)
+        dx, dparams = lax.scan(once, dy, (params, caches), times, reverse=True)
         return dparams, dx
 
     return Layer(None, init, forward, backward)

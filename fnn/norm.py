@@ -1,8 +1,10 @@
 """Normalisation: each channel over the rows of a batch, or each row over its features."""
 
+from functools import partial
 from math import log2, prod
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -80,7 +82,7 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
             s = _downscale(eps, wide.dtype)
             centred, mean, var = _moments(wide, share, s)
             state = _moved(state, momentum, mean, var / s / s, share)
-            r = _inverse_deviation(var, eps, s)
+            r = _inverse_deviation(s, centred, share, like(eps, wide))
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
             centred, r = wide - mean, 1.0 / jnp.sqrt(var + like(eps, var))
@@ -146,8 +148,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
         wide = at_least_float32(x)
         distance = wide - lax.stop_gradient(wide[..., :1])  # as in _moments
         centred = distance - distance.mean(-1, keepdims=True)
-        s = _downscale(eps, wide.dtype)
-        r = _inverse_deviation(jnp.square(centred * s).mean(-1, keepdims=True), eps, s)
+        r = _inverse_deviation(_downscale(eps, wide.dtype), centred, None, like(eps, wide))
         x_hat = centred * r
         return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
@@ -228,9 +229,26 @@ def _downscale(eps: Any, dtype: Any) -> float:
     return 2.0 ** min(0, round((kind.minexp + kind.nmant - 1 - log2(known)) / 2))
 
 
-def _inverse_deviation(scaled: Array, eps: Any, s: float) -> Array:
-    """`1/√(var + eps)` from `s² var`; nan for a variance beyond even that, by which nothing can be divided."""
-    return jnp.where(jnp.isinf(scaled), jnp.nan, s / jnp.sqrt(scaled + like(eps, scaled) * s * s))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _inverse_deviation(s: float, centred: Array, share: Array | None, eps: Array) -> Array:
+    """`r = 1/√(var + eps)`; nan for a variance beyond the largest number even if scaled by `s²`.
+
+    Its derivative is written with `x̂`: `dr = -r mean(x̂ r d(x - mean))`, where autodiff's way over `var` underflows.
+    """
+    var = _mean_of(jnp.square(centred * s), share)
+    return jnp.where(var < jnp.inf, s / jnp.sqrt(var + eps * s * s), jnp.nan)
+
+
+@_inverse_deviation.defjvp
+def _inverse_deviation_jvp(s: float, at: Any, tangents: Any) -> tuple[Array, Array]:
+    (centred, share, _), (d_centred, _, d_eps) = at, tangents
+    r = _inverse_deviation(s, *at)
+    return r, -r * (_mean_of(centred * r * (r * d_centred), share) + 0.5 * r * (r * d_eps))
+
+
+def _mean_of(a: Array, share: Array | None) -> Array:
+    """Over the last axis, or over the rows by their shares."""
+    return a.mean(-1, keepdims=True) if share is None else _mean(a, share)
 
 
 def _initial(name: str, in_shape: Shape, scale: bool, offset: bool) -> Params:
