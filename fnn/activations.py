@@ -326,7 +326,8 @@ def prelu(initial: float = 0.25) -> Layer:
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = keep_nan(as_floats("prelu", x))
-        return jnp.where(x > 0, x, params["a"] * x), state, x
+        # `a` meets no large positive number, so that its derivative by autodiff meets no inf · 0
+        return jnp.where(x > 0, x, params["a"] * jnp.where(x > 0, 0.0, x)), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         right = x > 0
