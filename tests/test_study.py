@@ -515,7 +515,7 @@ BAD = {
             penalty=None,
         ),
         ValueError,
-        r"over\[1\], .*'features': 3\.0\}: dense: expected a whole number of features, at least 1, got 3\.0",
+        r"dense: expected a whole number of features, at least 1, got a traced setting \(whole numbers .* 8, not 8.0",
     ),
     "a network for images": (dict(data=(X.reshape(100, 2, 2), LABELS)), fnn.ShapeError, "expected examples of shape"),
     "settings": (dict(settings={"patience": 3}), ValueError, "settings: expected your own names, got 'patience'"),
