@@ -34,7 +34,7 @@ _ALLOWED = """
     argmax argmin cumlogsumexp cummax cummin cumprod cumsum reduce_and reduce_max reduce_min reduce_or reduce_prod
     reduce_sum
     bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy copy_p dynamic_slice gather iota pad
-    reshape rev slice split squeeze stack stop_gradient transpose
+    reshape rev slice split squeeze stack stop_gradient tile transpose
     random_bits random_fold_in random_seed random_split random_unwrap random_wrap threefry2x32
 """
 # allowed, and no work of their own: a history's row is written in place
