@@ -19,7 +19,7 @@ import numpy as np
 from jax.scipy.special import erfc
 
 from fnn import hashing, logits
-from fnn.limits import keep_nan, nan_or_1, relu_when_far, step_when_far
+from fnn.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.scalars import finite, like, real_number
 from fnn.spec import factory
 from fnn.types import Array, Functions, Key, Layer, Shape
@@ -204,7 +204,7 @@ def leaky_relu(alpha: float = 0.2) -> Activation:
 
     def value(x: Array) -> Array:
         x = keep_nan(x)
-        return jnp.where(x > 0, x, _times(slope, x))
+        return jnp.where(x > 0, x, times(slope, x))
 
     def derivative(x: Array) -> Array:
         return jnp.where(x > 0, 1.0, like(slope, x)) * nan_or_1(x)
@@ -236,15 +236,10 @@ def elu(alpha: float = 1.0) -> Activation:
 
 
 def _slope(name: str, slope: Any) -> Any:
+    """A number, checked; an array of slopes, one per channel, as it is."""
+    if isinstance(slope, (np.ndarray, jax.Array)) and slope.ndim:
+        return slope
     return finite(name, "a finite slope", slope, "Pass a number such as 0.2.")
-
-
-def _times(slope: Any, x: Array) -> Array:
-    """`slope · x` in the dtype of `x`; 0 where the slope is 0, also of -inf."""
-    product = like(slope, x) * x
-    if isinstance(slope, (int, float)) and slope != 0:
-        return product
-    return jnp.where((like(slope, x) == 0) & jnp.isinf(x), 0.0, product)
 
 
 _SELU_ALPHA = 1.6732632423543772848170429916717

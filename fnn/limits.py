@@ -5,10 +5,12 @@ And a formula such as `x σ(x)` has a limit at -inf that its product, `-inf · 0
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fnn.scalars import like
 from fnn.types import Array
 
 
@@ -45,3 +47,17 @@ def step_when_far(function: Callable[[Array], Array], x: Array) -> Array:
     """`function(x)`; far from 0 the derivative of relu: 0 and 1."""
     far = jnp.abs(x) > FAR
     return jnp.where(far, jnp.where(x > 0, 1.0, 0.0), function(jnp.where(far, 0.0, x)))
+
+
+def times(factor: Any, x: Array) -> Array:
+    """`factor · x` in the dtype of `x`; 0 where the factor is 0, also of infinity.
+
+    >>> import jax.numpy as jnp
+    >>> from fnn.limits import times
+    >>> print(times(0.0, jnp.array([-jnp.inf, jnp.nan])))
+    [ 0. nan]
+    """
+    product = like(factor, x) * x
+    if isinstance(factor, (int, float)) and factor != 0:
+        return product
+    return jnp.where((like(factor, x) == 0) & jnp.isinf(x), 0.0, product)

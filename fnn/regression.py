@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.limits import keep_nan, nan_or_1
+from fnn.limits import keep_nan, nan_or_1, times
 from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.targets import dense_rows, make_loss
@@ -189,17 +189,9 @@ def quantile(q: float) -> Loss:
 def _two_sided(name: str, over: Any, under: Any) -> Loss:
     def value(y: Array, t: Array) -> Array:
         e = keep_nan(y - t)
-        return jnp.where(y > t, _cost(over, e), _cost(under, -e)).sum(-1)
+        return jnp.where(y > t, times(over, e), times(under, -e)).sum(-1)
 
     def grad(y: Array, t: Array) -> Array:
         return jnp.where(y > t, like(over, y), -like(under, y)) * nan_or_1(y - t)
 
     return make_loss(name, dense_rows, value, grad)
-
-
-def _cost(each: Any, units: Array) -> Array:
-    """What so many units cost; nothing where one costs 0, also of infinitely many."""
-    cost = like(each, units) * units
-    if isinstance(each, (int, float)) and each != 0:
-        return cost
-    return jnp.where((like(each, units) == 0) & jnp.isinf(units), 0.0, cost)

@@ -271,7 +271,7 @@ CASES = [*ACTIVATIONS, *LOSSES, *METRICS, *PENALTIES]
 
 NOT_OF_NUMBERS = {
     activations: {"elementwise", "as_floats", "finite", "like", "real_number"}
-    | {"keep_nan", "nan_or_1", "relu_when_far", "step_when_far"},  # in the doctests of fnn.limits
+    | {"keep_nan", "nan_or_1", "relu_when_far", "step_when_far", "times"},  # in the doctests of fnn.limits
     losses: {"as_loss"},
     boxes: {"nan_or_1", "dense_rows", "make_loss"},
     evaluation: {"evaluate", "predict", "as_floats", "as_loss", "row_values", "check_run", "outputs_of", "run_dtype"}

@@ -25,7 +25,7 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 # ---- nothing is missing from the registry
 
 NUMBERS = {"elementwise", "as_floats", "finite", "like", "real_number"}
-LIMITS = {"keep_nan", "nan_or_1", "relu_when_far", "step_when_far"}  # in test_special_values
+LIMITS = {"keep_nan", "nan_or_1", "relu_when_far", "step_when_far", "times"}  # in test_special_values
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
 
