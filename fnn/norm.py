@@ -28,9 +28,9 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     Ioffe & Szegedy 2015, arXiv:1502.03167.
 
     Trained with `Rows(mask)`, padding counts for nothing: not in the statistics, not in `n`, not in `dscale` and
-    `doffset`, and its `dx` is 0. It comes out normalised as the rest; what is not finite in it counts as 0. Without a
-    true row the running statistics stay; a last batch of few rows moves them as much as a full one does. The weights
-    that a loss gives to rows do not enter the statistics.
+    `doffset`, and its `dx` is 0. It comes out normalised as the rest; what is enormous or not finite in it counts as 0.
+    Without a true row the running statistics stay; a last batch of few rows moves them as much as a full one does. The
+    weights that a loss gives to rows do not enter the statistics.
 
     A channel that never varies, and one row alone, give `offset` exactly. Statistics are in float32 at least, `y` has
     the dtype of `x`: bfloat16 in, bfloat16 out.
@@ -92,7 +92,7 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
             return _by_params(params, x_hat, wide), (r * _by_x_hat(params, wide)).astype(dy.dtype)
-        wide, x_hat = jnp.where(share > 0, wide, 0.0), jnp.where(share > 0, x_hat, 0.0)
+        wide = jnp.where(share > 0, wide, 0.0)
         g = _by_x_hat(params, wide)
         dx = r * (g - share * (_over_rows(g) + x_hat * _over_rows(g * x_hat)))
         return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
@@ -164,7 +164,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
 
 
 def _shares(x: Array, train: Any) -> tuple[Array, Array]:
-    """`x`, finite in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
+    """`x`, of ordinary size in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
     if x.size == 0:
         raise ShapeError(f"batch_norm: expected at least one row when it trains, got {x.shape}. Do pass rows.")
     positions = x.size // x.shape[-1] // x.shape[0]  # of each row: 1 for vectors, h w for images
@@ -178,7 +178,8 @@ def _shares(x: Array, train: Any) -> tuple[Array, Array]:
     real = mask.astype(bool).reshape(-1, *[1] * (x.ndim - 1))
     counted = real.astype(x.dtype)
     share = counted / (jnp.maximum(counted.sum(), 1.0) * positions)
-    return jnp.where(real | jnp.isfinite(x), x, 0.0), share
+    ordinary = jnp.abs(x) < 2.0 ** (jnp.finfo(x.dtype).maxexp // 2)  # else its `x̂` may be inf, and 0 · inf is nan
+    return jnp.where(real | ordinary, x, 0.0), share
 
 
 def _moments(x: Array, share: Array) -> tuple[Array, Array, Array]:
