@@ -19,7 +19,7 @@ import numpy as np
 from jax.scipy.special import erfc
 
 from fnn import hashing, logits
-from fnn.limits import keep_nan, nan_or_1, relu_when_infinite, step_when_infinite
+from fnn.limits import keep_nan, nan_or_1, relu_when_far, step_when_far
 from fnn.scalars import finite, like, real_number
 from fnn.spec import factory
 from fnn.types import Array, Functions, Key, Layer, Shape
@@ -139,11 +139,11 @@ def _silu(x: Array) -> Array:
     >>> print(fnn.silu(0.0), fnn.silu.derivative(0.0))
     0.0 0.5
     """
-    return relu_when_infinite(lambda x: x * _sigmoid(x), x)
+    return relu_when_far(lambda x: x * _sigmoid(x), x)
 
 
 def _silu_derivative(x: Array) -> Array:
-    return step_when_infinite(lambda x: _sigmoid(x) * (1.0 + x * _sigmoid(-x)), x)
+    return step_when_far(lambda x: _sigmoid(x) * (1.0 + x * _sigmoid(-x)), x)
 
 
 sigmoid = elementwise("sigmoid", _sigmoid, _sigmoid_derivative)
@@ -276,12 +276,12 @@ def _gelu(x: Array) -> Array:
     >>> print(fnn.gelu(1.0), fnn.gelu.derivative(0.0))
     0.8413447 0.5
     """
-    return relu_when_infinite(lambda x: x * _normal_distribution(x), x)
+    return relu_when_far(lambda x: x * _normal_distribution(x), x)
 
 
 def _gelu_derivative(x: Array) -> Array:
     density = lambda x: jnp.exp(-0.5 * jnp.square(x)) / math.sqrt(2.0 * math.pi)  # noqa: E731
-    return step_when_infinite(lambda x: _normal_distribution(x) + x * density(x), x)
+    return step_when_far(lambda x: _normal_distribution(x) + x * density(x), x)
 
 
 def _normal_distribution(x: Array) -> Array:

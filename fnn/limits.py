@@ -30,15 +30,18 @@ def keep_nan(x: Array) -> Array:
     return x * nan_or_1(x)
 
 
+FAR = 1e4  # e^-x is 0 from 746 on in any dtype
+
+
 @jax.named_scope("smooth")
-def relu_when_infinite(function: Callable[[Array], Array], x: Array) -> Array:
-    """`function(x)`; at ±inf the value and derivative of relu, where the formula would be `0 · inf`."""
-    far = jnp.isinf(x)
+def relu_when_far(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)`, whose limits are those of relu; far from 0 relu itself, where the formula would be `0 · inf`."""
+    far = jnp.abs(x) > FAR
     return jnp.where(far, jnp.where(x > 0, x, 0.0), function(jnp.where(far, 0.0, x)))
 
 
 @jax.named_scope("smooth")
-def step_when_infinite(function: Callable[[Array], Array], x: Array) -> Array:
-    """`function(x)`; at ±inf the derivative of relu: 0 and 1."""
-    far = jnp.isinf(x)
+def step_when_far(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)`; far from 0 the derivative of relu: 0 and 1."""
+    far = jnp.abs(x) > FAR
     return jnp.where(far, jnp.where(x > 0, 1.0, 0.0), function(jnp.where(far, 0.0, x)))

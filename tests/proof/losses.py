@@ -416,6 +416,36 @@ TRANSFORMED = [
 ]
 
 
+# ---- one distribution per position: rows of K numbers as positions of two classes
+
+
+def per_position(case: LossCase, name: str) -> LossCase:
+    """The loss of outputs `(rows, K/2, 2)`: the mean over the positions."""
+
+    def split(formula: Formula) -> Formula:
+        return lambda y, t: formula(y.reshape(len(y), -1, 2), t.reshape(len(t), -1, 2))
+
+    def joined(formula: Formula) -> Formula:
+        return lambda y, t: formula(y.reshape(-1, 2), t.reshape(-1, 2)).reshape(len(y), -1)
+
+    def rule(formula: Formula) -> Formula:
+        return lambda y, t: joined(formula)(y, t) / (y.shape[1] // 2)
+
+    loss = losses.from_function(
+        split(case.loss.value), lambda y, t: split(case.loss.grad)(y, t).reshape(y.shape), f"{name}, per position"
+    )
+    mistakes = {mistake: rule(wrong) for mistake, wrong in case.mistakes.items()}
+    mistakes["a sum, not the mean"] = joined(case.loss.grad)
+    mistakes["one distribution per row"] = case.loss.grad
+    return LossCase(name, loss, case.outputs, case.targets, lambda y, t: joined(case.value)(y, t).mean(1), mistakes)
+
+
+PER_POSITION = [
+    per_position(next(case for case in LOSSES if case.name == name), name)
+    for name in ("softmax_cross_entropy", "softmax_focal")
+]
+
+
 # ---- as records
 
 SUMS = (0.0, 0.5, 1.0, 2.0)  # what the targets of a row may add up to
@@ -483,4 +513,4 @@ def of_loss(case: LossCase) -> Part:
     )
 
 
-RECORDS = {str(case.loss): partial(of_loss, case) for case in (*LOSSES, *TRANSFORMED)}
+RECORDS = {str(case.loss): partial(of_loss, case) for case in (*LOSSES, *TRANSFORMED, *PER_POSITION)}
