@@ -236,6 +236,9 @@ def elu(alpha: float = 1.0) -> Activation:
 
 
 def _slope(name: str, slope: Any) -> Any:
+    """A number, checked; an array of slopes, one per channel, as it is."""
+    if isinstance(slope, (np.ndarray, jax.Array)) and slope.ndim:
+        return slope
     return finite(name, "a finite slope", slope, "Pass a number such as 0.2.")
 
 
