@@ -9,7 +9,7 @@ import numpy as np
 from fnn import convolutions, scalars
 from fnn.activations import as_floats
 from fnn.convolutions import Convolution
-from fnn.linear import _draw
+from fnn.linear import _deviation, _draw
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 from fnn.windows import sliding
@@ -74,6 +74,8 @@ def conv2d(
             f"Do use {features + groups - features % groups} features, or other groups."
         )
     slide = sliding(name, window, stride, padding, dilation)
+    weight_init = _deviation(name, "weight_init", weight_init)
+    bias_init = _deviation(name, "bias_init", bias_init)
 
     def init(key: Key, in_shape: Shape) -> Any:
         rows, columns = slide.over(name, in_shape)

@@ -30,6 +30,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
 
     Raises:
         ShapeError: one example is not a vector, or another length than the weights are made for.
+        ValueError, TypeError: features is not a whole number of at least 1, a standard deviation not one of at least 0.
 
     >>> import fnn, jax
     >>> params, state, out_shape = fnn.dense(2).init(jax.random.key(0), (3,))
@@ -40,6 +41,8 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
         raise ValueError(
             f"dense: expected a whole number of features, at least 1, got {scalars.told(features)}. Do write dense(10)."
         )
+    weight_init = _deviation("dense", "weight_init", weight_init)
+    bias_init = _deviation("dense", "bias_init", bias_init)
 
     def init(key: Key, in_shape: Shape) -> Any:
         if len(in_shape) != 1 or in_shape[0] < 1:
@@ -73,6 +76,13 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
         return dparams, products.by_inputs(dy, params["w"])
 
     return Layer(None, init, forward, backward)
+
+
+def _deviation(name: str, what: str, initial: Any) -> Any:
+    """Checked where it is a number: None and functions come back as they are."""
+    if initial is None or callable(initial):
+        return initial
+    return scalars.scalar(name, f"a standard deviation {what}", initial, "pass a small number, such as 0.1")
 
 
 def _draw(initial: Any, key: Key, shape: Shape) -> Array:

@@ -1,7 +1,6 @@
 """Normalisation: each channel over the rows of a batch, or each row over its features."""
 
-from functools import partial
-from math import log2, prod
+from math import prod
 from typing import Any
 
 import jax
@@ -29,9 +28,9 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     Ioffe & Szegedy 2015, arXiv:1502.03167.
 
     Trained with `Rows(mask)`, padding counts for nothing: not in the statistics, not in `n`, not in `dscale` and
-    `doffset`, and its `dx` is 0. It comes out normalised as the rest; what is not finite in it counts as 0. Without a
-    true row the running statistics stay; a last batch of few rows moves them as much as a full one does. The weights
-    that a loss gives to rows do not enter the statistics.
+    `doffset`, and its `dx` is 0. It comes out normalised as the rest; what is enormous or not finite in it counts as 0.
+    Without a true row the running statistics stay; a last batch of few rows moves them as much as a full one does. The
+    weights that a loss gives to rows do not enter the statistics.
 
     A channel that never varies, and one row alone, give `offset` exactly. Statistics are in float32 at least, `y` has
     the dtype of `x`: bfloat16 in, bfloat16 out.
@@ -79,10 +78,9 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         wide, share = at_least_float32(x), None
         if train:
             wide, share = _shares(wide, train)
-            s = _downscale(eps, wide.dtype)
-            centred, mean, var = _moments(wide, share, s)
-            state = _moved(state, momentum, mean, var / s / s, share)
-            r = _inverse_deviation(s, centred, share, like(eps, wide))
+            centred, mean, var = _moments(wide, share)
+            state = _moved(state, momentum, mean, var, share)
+            r = _inverse_deviation(centred, share, like(eps, wide))
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
             centred, r = wide - mean, 1.0 / jnp.sqrt(var + like(eps, var))
@@ -94,7 +92,7 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
             return _by_params(params, x_hat, wide), (r * _by_x_hat(params, wide)).astype(dy.dtype)
-        wide, x_hat = jnp.where(share > 0, wide, 0.0), jnp.where(share > 0, x_hat, 0.0)
+        wide = jnp.where(share > 0, wide, 0.0)
         g = _by_x_hat(params, wide)
         dx = r * (g - share * (_over_rows(g) + x_hat * _over_rows(g * x_hat)))
         return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
@@ -148,7 +146,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
         wide = at_least_float32(x)
         distance = wide - lax.stop_gradient(wide[..., :1])  # as in _moments
         centred = distance - distance.mean(-1, keepdims=True)
-        r = _inverse_deviation(_downscale(eps, wide.dtype), centred, None, like(eps, wide))
+        r = _inverse_deviation(centred, None, like(eps, wide))
         x_hat = centred * r
         return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
@@ -166,7 +164,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
 
 
 def _shares(x: Array, train: Any) -> tuple[Array, Array]:
-    """`x`, finite in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
+    """`x`, of ordinary size in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
     if x.size == 0:
         raise ShapeError(f"batch_norm: expected at least one row when it trains, got {x.shape}. Do pass rows.")
     positions = x.size // x.shape[-1] // x.shape[0]  # of each row: 1 for vectors, h w for images
@@ -180,11 +178,12 @@ def _shares(x: Array, train: Any) -> tuple[Array, Array]:
     real = mask.astype(bool).reshape(-1, *[1] * (x.ndim - 1))
     counted = real.astype(x.dtype)
     share = counted / (jnp.maximum(counted.sum(), 1.0) * positions)
-    return jnp.where(real | jnp.isfinite(x), x, 0.0), share
+    ordinary = jnp.abs(x) < 2.0 ** (jnp.finfo(x.dtype).maxexp // 2)  # else its `x̂` may be inf, and 0 · inf is nan
+    return jnp.where(real | ordinary, x, 0.0), share
 
 
-def _moments(x: Array, share: Array, s: float) -> tuple[Array, Array, Array]:
-    """`x - mean`, the mean, and `s²` times the variance of each channel.
+def _moments(x: Array, share: Array) -> tuple[Array, Array, Array]:
+    """`x - mean`, mean and variance of each channel.
 
     Distances are taken from one of the numbers themselves: so a channel that never varies has variance 0 exactly
     (the mean of ten times 0.1 is not 0.1), and one that is far from 0 loses no digits. The mean does not depend on
@@ -197,7 +196,7 @@ def _moments(x: Array, share: Array, s: float) -> tuple[Array, Array, Array]:
     distance = x - origin
     shift = _mean(distance, share)
     centred = distance - shift
-    return centred, origin + shift, _mean(jnp.square(centred * s), share)
+    return centred, origin + shift, _mean(jnp.square(centred), share)
 
 
 def _mean(a: Array, share: Array) -> Array:
@@ -219,30 +218,24 @@ def _moved(state: State, momentum: Any, mean: Array, var: Array, share: Array) -
 # ---- what both have: scale and offset, dtypes, shapes
 
 
-def _downscale(eps: Any, dtype: Any) -> float:
-    """By what distances are multiplied before they are squared, so that squares of 1e30 do not overflow in float32.
+@jax.custom_jvp
+def _inverse_deviation(centred: Array, share: Array | None, eps: Array) -> Array:
+    """`r = 1/√(var + eps)`; where the variance is beyond the largest number, from distances made smaller by `s`.
 
-    A power of 2: nothing is rounded. So small that only squares are lost which are less than half a digit of `eps`.
-    """
-    known = float(eps) if isinstance(eps, (int, float)) else 1e-8
-    kind = jnp.finfo(dtype)
-    return 2.0 ** min(0, round((kind.minexp + kind.nmant - 1 - log2(known)) / 2))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _inverse_deviation(s: float, centred: Array, share: Array | None, eps: Array) -> Array:
-    """`r = 1/√(var + eps)`; nan for a variance beyond the largest number even if scaled by `s²`.
+    nan where even `r` is below the smallest number: it must not be taken for 0.
 
     Its derivative is written with `x̂`: `dr = -r mean(x̂ r d(x - mean))`, where autodiff's way over `var` underflows.
     """
-    var = _mean_of(jnp.square(centred * s), share)
-    return jnp.where(var < jnp.inf, s / jnp.sqrt(var + eps * s * s), jnp.nan)
+    s = 2.0 ** -(jnp.finfo(centred.dtype).maxexp * 9 // 16)  # a power of 2: nothing is rounded
+    var, scaled = (_mean_of(jnp.square(a), share) for a in (centred, centred * s))
+    of_large = s / jnp.sqrt(scaled)
+    return jnp.where(var < jnp.inf, 1.0 / jnp.sqrt(var + eps), jnp.where(of_large > 0, of_large, jnp.nan))
 
 
 @_inverse_deviation.defjvp
-def _inverse_deviation_jvp(s: float, at: Any, tangents: Any) -> tuple[Array, Array]:
+def _inverse_deviation_jvp(at: Any, tangents: Any) -> tuple[Array, Array]:
     (centred, share, _), (d_centred, _, d_eps) = at, tangents
-    r = _inverse_deviation(s, *at)
+    r = _inverse_deviation(*at)
     return r, -r * (_mean_of(centred * r * (r * d_centred), share) + 0.5 * r * (r * d_eps))
 
 

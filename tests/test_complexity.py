@@ -92,3 +92,70 @@ def test_flops_and_bytes():
 def test_layers_that_do_not_fit_raise():
     with pytest.raises(fnn.ShapeError, match=r"dense\(3\): expected examples of shape"):
         fnn.summary(fnn.serial(fnn.dense(3)), (28, 28))
+
+
+# ---- layers in layers
+
+
+INNER = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
+
+
+@fnn.factory
+def twice(layer):
+    return fnn.serial(layer, layer)
+
+
+@fnn.factory
+def named(layer, note="unsaid"):
+    return fnn.Layer(None, layer.init, layer.forward, layer.backward)
+
+
+@fnn.factory(children=lambda first, second: [second, first])
+def swapped(first, second):
+    return fnn.serial(second, first)._replace(spec=None)
+
+
+def counts(net, shape):
+    size = fnn.summary(net, shape)
+    return (size.layers, size.parameters, size.multiply_adds, size.training_flops, size.output_maps)
+
+
+def test_a_wrapped_network_counts_as_the_network():
+    large = fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(64), fnn.relu, fnn.dense(10))
+    for net, shape in ((INNER, (3,)), (large, (30,))):
+        for wrapped in (fnn.mixed_precision(net), named(net), fnn.mixed_precision(named(fnn.mixed_precision(net)))):
+            assert counts(wrapped, shape) == counts(net, shape)
+            assert [row.name for row in fnn.summary(wrapped, shape).rows] == [str(s) for s in net.spec.children]
+
+
+def test_a_factory_of_ones_own_is_counted_by_what_it_made_or_says():
+    assert counts(twice(fnn.dense(3)), (3,)) == counts(fnn.serial(fnn.dense(3), fnn.dense(3)), (3,))
+    got = fnn.summary(swapped(fnn.dense(2), fnn.dense(4)), (3,))
+    assert [(row.name, row.multiply_adds) for row in got.rows] == [("dense(4)", 12), ("dense(2)", 8)]
+    deep = fnn.summary(fnn.repeat(fnn.mixed_precision(fnn.dense(3)), 2), (3,))
+    assert [row.name for row in deep.rows] == ["0: dense(3)", "1: dense(3)"]
+
+
+@fnn.factory
+def applied_thrice(layer):
+    def forward(params, state, x, key, train):
+        for _ in range(3):
+            x = layer.forward(params, state, x, key, train)[0]
+        return x, state, x
+
+    return fnn.Layer(None, layer.init, forward, layer.backward)
+
+
+def test_a_layer_used_otherwise_than_once_is_counted_by_its_products():
+    """Also products of a few weights, which a CPU writes as multiply and sum."""
+    for width in (3, 30):
+        size = fnn.summary(applied_thrice(fnn.dense(width)), (width,))
+        assert (size.multiply_adds, size.layers, len(size.rows)) == (3 * width**2, 1, 1)
+
+
+def test_of_the_branches_of_a_cond_the_largest_counts():
+    w, v = jnp.ones((8, 8)), jnp.ones((8, 2))
+    one = lambda x: jax.lax.cond(x.sum() > 0, lambda x: x @ w @ w, lambda x: x @ v @ v.T, x)  # noqa: E731
+    assert fnn.summary(one, (8,)).multiply_adds == 2 * 64
+    many = lambda x: jax.lax.switch(1, [lambda x: x, lambda x: x @ w], x)  # noqa: E731
+    assert fnn.summary(many, (8,)).multiply_adds == 64

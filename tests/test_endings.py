@@ -16,6 +16,18 @@ COLUMN = LABELS[:, None].astype("float32")
 SMOOTHED = losses.smoothed(losses.softmax_cross_entropy, 0.1)
 
 
+@fnn.factory
+def block(*layers):
+    """One's own, of layers of fnn."""
+    return fnn.serial(*layers)
+
+
+@fnn.factory
+def hidden(layer):
+    """One's own, which does not say what it is made of."""
+    return fnn.Layer(None, layer.init, layer.forward, layer.backward)
+
+
 def ends_with(*layers, width=2):
     return fnn.serial(fnn.dense(width), *layers)
 
@@ -28,6 +40,26 @@ MIXED_UP = {
         "expected logits, got softmax from the end of the net",
     ),
     "in a serial": (ends_with(fnn.serial(fnn.tanh, fnn.softmax)), LOSS, LABELS, "expected logits, got softmax"),
+    "in mixed precision": (
+        fnn.mixed_precision(ends_with(fnn.softmax)),
+        LOSS,
+        LABELS,
+        "expected logits, got softmax",
+    ),
+    "in a block": (block(fnn.dense(2), fnn.mixed_precision(fnn.softmax)), LOSS, LABELS, "expected logits, got softmax"),
+    "repeated": (ends_with(fnn.repeat(fnn.softmax, 2)), LOSS, LABELS, "expected logits, got softmax"),
+    "hidden": (
+        hidden(ends_with(fnn.softmax)),
+        LOSS,
+        LABELS,
+        "expected logits, got probabilities, rows that sum to 1 from the end",
+    ),
+    "dense in mixed precision": (
+        fnn.mixed_precision(ends_with()),
+        losses.sparse_cross_entropy,
+        LABELS,
+        r"expected probabilities, got any numbers from dense\(2\)",
+    ),
     "a sigmoid": (
         ends_with(fnn.sigmoid, width=1),
         losses.sigmoid_cross_entropy,
@@ -82,6 +114,9 @@ def test_a_mix_up_warns_with_the_mend(name):
         (ends_with(fnn.softmax), losses.squared_error, ONE_HOT),
         (ends_with(fnn.relu), LOSS, LABELS),
         (ends_with(jnp.sin), LOSS, LABELS),
+        (ends_with(fnn.residual(fnn.softmax)), LOSS, LABELS),  # x is added to it
+        (fnn.mixed_precision(ends_with()), LOSS, LABELS),
+        (hidden(ends_with()), LOSS, LABELS),
         (ends_with(lambda x: x - x.mean(-1, keepdims=True)), LOSS, LABELS),
     ],
     ids=lambda thing: "" if isinstance(thing, np.ndarray) else str(thing),

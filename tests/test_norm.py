@@ -384,3 +384,34 @@ def test_numbers_out_of_range_raise(make, error, message):
 def test_they_print_as_they_were_made():
     assert batch_norm() is batch_norm(0.9) and layer_norm() is layer_norm(1e-5)
     assert f"{batch_norm(0.99, scale=False)}, {layer_norm()}" == "batch_norm(momentum=0.99, scale=False), layer_norm()"
+
+
+# ---- numbers whose square is beyond float32
+
+
+@pytest.mark.parametrize("size", [1e15, 1e20, 1e30, 1e33])
+def test_huge_numbers_are_normalised_as_others(size):
+    """Their variance is beyond float32; by hand, by autodiff and compiled."""
+    params, state, x, dy = numbers(dtype="float32")
+    for layer, start in ((batch_norm(), state), (layer_norm(), ())):
+        y, _, hand, auto = both_ways(layer, params, start, x * np.float32(size), dy, True)
+        expected = both_ways(layer, params, start, x * np.float32(1e6), dy, True)
+        assert normwise(y, expected[0]) < 1e-5
+        dx = expected[2][1] * np.float32(1e6 / size)
+        assert normwise(hand[1], dx) < 1e-4 and normwise(auto[1], dx) < 1e-4
+        assert normwise(hand[0], expected[2][0]) < 1e-5 and normwise(auto[0], expected[2][0]) < 1e-5
+
+
+def test_numbers_below_eps_are_divided_by_its_root():
+    x = jnp.array([[1e-30, 3e-30]])
+    y = layer_norm().forward(*layer_norm().init(KEY, (2,))[:2], x, None, False)[0]
+    close(y, np.array([[-1e-30, 1e-30]]) / np.sqrt(1e-5), 1e-5)
+
+
+def test_padding_beyond_all_bounds_gives_no_nan():
+    """0 · inf: normalised, padding of 3e38 would be inf, and its derivative is 0."""
+    params, state, x, dy = numbers(dtype="float32")
+    x, dy = padding_set(x * np.float32(1e-3), np.float32(3e38)), padding_set(dy, np.float32(0))
+    _, _, hand, auto = both_ways(batch_norm(), params, state, x, dy, ROWS)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(hand))
+    assert normwise(np.asarray(hand[1])[KEPT], np.asarray(auto[1])[KEPT]) < 1e-5

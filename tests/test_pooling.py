@@ -209,3 +209,26 @@ def test_they_print_as_they_were_made():
     assert str(max_pool(2)) == "max_pool(2)" and max_pool(2) is max_pool(2, None)
     assert str(avg_pool(3, 2, "SAME")) == "avg_pool(3, stride=2, padding='SAME')"
     assert str(global_avg_pool()) == "global_avg_pool()"
+
+
+# ---- half precision, and nan
+
+
+def test_the_mean_of_halves_does_not_overflow_on_the_way():
+    x = jnp.full((1, 4, 4, 1), 60000.0, jnp.float16)
+    for layer in (fnn.avg_pool(2), fnn.avg_pool(3, 1, "SAME"), fnn.global_avg_pool()):
+        y, _, cache = layer.forward((), (), x, None, False)
+        assert y.dtype == jnp.float16 and (y == 60000).all()
+        dx = layer.backward((), cache, jnp.ones_like(y))[1]
+        assert dx.dtype == jnp.float16 and jnp.isfinite(dx).all()
+
+
+def test_the_first_nan_of_a_window_comes_out_and_gets_the_derivative():
+    x = jnp.array([[3.0, jnp.nan, 1.0, 2.0], [jnp.nan, 9.0, 4.0, 0.0]])[None, :, :, None]
+    layer, dy = fnn.max_pool(2), jnp.array([5.0, 7.0]).reshape(1, 1, 2, 1)
+    y, _, cache = layer.forward((), (), x, None, False)
+    np.testing.assert_array_equal(y.ravel(), [np.nan, 4.0])
+    expected = [0, 5, 0, 0, 0, 0, 7, 0]
+    np.testing.assert_array_equal(layer.backward((), cache, dy)[1].ravel(), expected)
+    pull = jax.vjp(lambda x: layer.forward((), (), x, None, False)[0], x)[1]
+    np.testing.assert_array_equal(pull(dy)[0].ravel(), expected)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import fnn
@@ -123,3 +124,84 @@ def test_an_array_as_argument_works_and_is_not_remembered(array):
 @pytest.mark.parametrize("array", [jnp.array([0.1, 0.5]), np.array([0.1, 0.5], np.float32)], ids=["jax", "numpy"])
 def test_an_array_as_argument_prints_as_dtype_and_shape(array):
     assert str(fnn.leaky_relu(array)) == "leaky_relu(alpha=<float32[2]>)"
+
+
+# ---- single numbers and arrays as arguments
+
+
+@pytest.mark.parametrize("number", [2, np.int64(2), np.uint8(2), np.array(2), jnp.int32(2)], ids=repr)
+def test_single_numbers_of_numpy_and_jax_are_pythons(number):
+    assert thing(number) is thing(2) and str(thing(number)) == "thing(number=2)"
+    assert thing(pair=(number, [number])) is thing(pair=(2, (2,)))
+    assert fnn.dense(number) is fnn.dense(2)
+    assert fnn.repeat(fnn.relu, number) is fnn.repeat(fnn.relu, 2)
+    assert fnn.conv2d(4, (number, 3), stride=number) is fnn.conv2d(4, (2, 3), stride=2)
+
+
+@pytest.mark.parametrize("make", [fnn.dropout, fnn.gaussian_noise, fnn.batch_norm, fnn.penalties.l2, fnn.penalties.l1])
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.array(0.5), jnp.float32(0.5)], ids=repr)
+def test_fractions_likewise(make, number):
+    assert make(number) is make(0.5) and str(make(number)) == str(make(0.5))
+    assert hash(make(number)) == hash(make(0.5))
+
+
+@pytest.mark.parametrize("times", [True, np.True_, 0, 2.0, np.float32(2), jnp.bool_(True), "2"], ids=repr)
+def test_repeat_wants_a_whole_number(times):
+    with pytest.raises(ValueError, match="repeat: expected times to be a whole number, at least 1"):
+        fnn.repeat(fnn.relu, times)
+
+
+OUT_OF_RANGE = {
+    fnn.dropout: [1.0, 1.5, -0.1, np.nan, np.inf],
+    fnn.gaussian_noise: [-1.0, np.nan, np.inf],
+    fnn.random_flip: [1.5, -0.5, np.nan],
+    fnn.batch_norm: [1.5, -0.5, np.nan],
+    fnn.layer_norm: [0.0, -1.0, np.nan, np.inf],
+    fnn.rescale: [np.nan, np.inf],
+    fnn.random_shift: [-1],
+    fnn.prelu: [np.nan, np.inf],
+    fnn.leaky_relu: [np.nan, np.inf],
+    fnn.elu: [np.nan, np.inf],
+    fnn.rrelu: [-0.5, 0.9, np.nan],
+    fnn.penalties.l2: [-0.1, np.nan, np.inf],
+    fnn.penalties.l1: [-0.1, np.nan, np.inf],
+    fnn.dense: [0, -1],
+    lambda deviation: fnn.dense(3, weight_init=deviation): [np.nan, np.inf, -1.0],
+    lambda deviation: fnn.conv2d(3, 3, bias_init=deviation): [np.nan, np.inf, -1.0],
+}
+
+
+@pytest.mark.parametrize("make", OUT_OF_RANGE, ids=lambda make: make.__name__)
+def test_numbers_out_of_range_raise_whatever_they_are_made_of(make):
+    for number in OUT_OF_RANGE[make]:
+        kind = np.int32 if isinstance(number, int) else np.float32
+        for given in (number, kind(number), np.array(number), jnp.asarray(number, kind)):
+            with pytest.raises(ValueError):
+                make(given)
+
+
+@fnn.factory
+def columns_by(factors):
+    def forward(params, state, x, key, train):
+        return x * jnp.asarray(factors, x.dtype), state, ()
+
+    return fnn.Layer(None, lambda key, shape: ((), (), shape), forward, lambda p, c, dy: ((), dy * factors))
+
+
+@pytest.mark.parametrize("array", [np.float32([1, 2, 3]), jnp.float32([1, 2, 3])], ids=["numpy", "jax"])
+def test_layers_made_of_an_array_train_and_predict(array):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    t, start = x.sum(1, keepdims=True), fnn.dense(1).init(jax.random.key(0), (3,))[0]
+    net, plain = fnn.serial(columns_by(array), fnn.dense(1)), fnn.serial(fnn.dense(1))
+    options = {"loss": fnn.losses.squared_error, "optimizer": optax.sgd(0.01), "epochs": 2}
+    run = fnn.fit(net, data=(x, t), params=((), start), **options)
+    expected = fnn.fit(plain, data=(x * np.asarray(array), t), params=(start,), **options)
+    np.testing.assert_allclose(run.history.loss, expected.history.loss, 1e-5)
+    np.testing.assert_allclose(fnn.predict(net, run, x), fnn.predict(plain, expected, x * np.asarray(array)), 1e-5)
+
+
+def test_arrays_in_a_spec_are_compared_by_identity():
+    array = np.float32([1, 2, 3])
+    a, b, c = columns_by(array).spec, columns_by(array).spec, columns_by(array.copy()).spec
+    assert a == b and hash(a) == hash(b) and a != c and a != "columns_by"
+    assert isinstance(hash(columns_by({"u": array}).spec), int)
