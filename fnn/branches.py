@@ -96,7 +96,7 @@ _CHOICES: dict[str, Callable[[list[Any], Array, Any], list[Array]]] = {
     "abs": lambda inputs, chosen, parameters: _side(inputs[0], 0),
     "sign": lambda inputs, chosen, parameters: _side(inputs[0], 0),
     "clamp": lambda inputs, chosen, parameters: _side(inputs[1], inputs[0]) + _side(inputs[1], inputs[2]),
-    "rem": lambda inputs, chosen, parameters: _side(jnp.trunc(inputs[0] / inputs[1]), 0),
+    "rem": lambda inputs, chosen, parameters: [jnp.trunc(inputs[0] / inputs[1]).astype(jnp.int32)],
     **dict.fromkeys(("reduce_max", "reduce_min", "cummax", "cummin"), _equal),
     **dict.fromkeys(("floor", "ceil", "round"), lambda inputs, chosen, parameters: [chosen.astype(jnp.int32)]),
     "sort": _order,

@@ -84,7 +84,9 @@ def difference(
     """
     dtype = jnp.result_type(*jax.tree.leaves(point))
     offsets, factors, _ = STENCILS[order]
-    tried = jnp.full(1, step, dtype) if step is not None else _steps(*(size.astype(dtype) for size in sizes), order)
+    tried = (
+        jnp.full(1, step, dtype) if step is not None else _steps(sizes[0].astype(dtype), sizes[1].astype(dtype), order)
+    )
     signed = jnp.asarray([s * o for o in offsets for s in (1, -1)], dtype)
 
     def moved(by: Array) -> Any:
@@ -104,7 +106,8 @@ def difference(
     crosses = (branches[:-1].reshape(len(tried), -1) != branches[-1]).any(-1)
     truncation = jnp.abs(slopes - apart @ jnp.asarray(LOWER[order], values.dtype) / tried.astype(values.dtype))
     neighbour = jnp.abs(jnp.diff(slopes, prepend=jnp.inf))
-    rounding = jnp.finfo(dtype).eps * jnp.sqrt(jnp.square(here).sum()) / tried.astype(values.dtype)
+    size = jnp.sqrt(jnp.square(here).sum()) + jnp.abs(slopes) * jnp.maximum(*sizes).astype(values.dtype)
+    rounding = float(jnp.finfo(dtype).eps) * size / tried.astype(values.dtype)  # of the values and of the number moved
     errors = jnp.maximum(jnp.minimum(truncation, neighbour), _beyond(slopes, 10 * rounding, crosses)) + rounding
     errors = jnp.where(jnp.isfinite(errors), errors, jnp.inf)
     best = jnp.argmin(jnp.where(crosses & ~crosses.all(), jnp.inf, errors))

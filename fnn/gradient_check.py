@@ -61,28 +61,45 @@ def check_gradients(
 ) -> GradientCheck:
     """Check the derivatives of a network's cost, those of its layers, its loss and its penalty, on one batch.
 
-    By hand (`fnn.backprop`) against three others, one row a parameter leaf and one for the inputs:
+    By hand (`fnn.backprop`) against three others, one row per parameter leaf and one for the inputs:
 
     - autodiff (`fnn.autodiff`), every number of the leaf;
     - a complex step, which knows no rule of differentiation: `Im f(p + ih)/h`, exact to rounding; "-" where the
       function has no complex form (gelu's erf, a `while` loop);
-    - central differences of sixth order, of several steps those that agree best.
+    - central differences of sixth order. Their steps are measured by the numbers that move; those that cross a kink
+      (relu at 0) do not count, and where all of them do the column says "kink".
 
-    The last two along every number of a small leaf, along 16 random directions of a leaf with more than 256; each
-    leaf by itself, so that a bias cannot hide behind a weight. All are normwise: the largest difference over the
-    largest value of the leaf. Right means, in float64, within 1e-12, 1e-12 and 1e-9 (beyond the differences' own
-    estimated error); in float32 within 2e-5, 2e-5 and 2e-2. Set `jax.config.update("jax_enable_x64", True)` for a sharp
-    check. Where the nearest kink (relu at 0) is nearer than the smallest step, the differences do not count.
+    All at the given point, and at three points near it: parameters and states 30 % larger or smaller, zeros made
+    nonzero, inputs up to 30 % smaller, so that a factor of 1 or a term times 0 hides no mistake (the last two ways at
+    one of the three, along three directions per leaf). At the given point the last two go along every number of a
+    small leaf, along 16 random directions of a leaf with more than 256; each leaf by itself, so that a bias cannot
+    hide behind a weight.
+
+    All are normwise: the largest difference over the largest value of the leaf, the worst of the points. Right means,
+    in float64, within 1e-12, 1e-12 and 1e-9; in float32 within 2e-5, 2e-5 and 2e-2; where a narrower dtype is used
+    inside (`mixed_precision`), whose formulas are evaluated in the wide one, within 2.5 of its eps (2e-2 for bfloat16).
+    Beyond that, what rounding alone does to the terms of the derivative is allowed, eight times as much as it was seen
+    to do, and ten times the differences' own estimated error. Set `jax.config.update("jax_enable_x64", True)` for a
+    sharp check.
+
+    The verdict on each leaf is one of
+
+    - "right": by hand agrees with all of the three that can judge;
+    - "0 to rounding": the derivative vanishes (a bias before a batch_norm);
+    - "too coarse to tell", "not judged: not finite": nothing can judge it, and the last line of the table names it;
+    - "WRONG: …": by hand is not autodiff's; or both agree, a complex step says otherwise, and differences do not
+      contradict it; or differences alone say so, where the function has no complex form.
 
     Args:
         net, loss, params, state, penalty: what is to be checked, your own layers and losses included.
-        x, t: a batch of inputs and targets; `weight`: one number a row.
+        x, t: a batch of inputs and targets; `weight`: one number per row.
         key, train: as for `net.forward`; the same key draws the same numbers each time.
         reduction: "mean" or "sum".
         show: print the table (never under `jit`, `vmap` or `scan`, where the result is a pytree of arrays).
 
     Returns:
-        `GradientCheck`; `.ok`, and `.leaves` with the figures and the verdict in words: which leaf, by what factor.
+        `GradientCheck`; `.ok`, False if a leaf is WRONG, and `.leaves` with the figures and the verdict in words:
+        which leaf, by what factor.
 
     >>> import fnn, jax
     >>> net = fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(2))

@@ -55,12 +55,9 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
 
     def moved(*arguments: Any) -> Any:
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        widest = jnp.uint64 if jax.config.jax_enable_x64 else jnp.uint32
-        bits = jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(2654435768) + jnp.uint32(2654435769)  # odd
-        walk = _Rounding(
-            jnp.asarray(amount, jnp.float32),
-            bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1),
-        )
+        words = jnp.uint64 if jnp.result_type(float) == jnp.float64 else jnp.uint32
+        scattered = jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize))
+        walk = _Rounding(jnp.asarray(amount, jnp.float32), scattered | 1)
         given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 

@@ -75,7 +75,7 @@ def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array,
         sizes = usual[point, leaf], jnp.where(long != 0, jnp.abs(numbers[point]), 0).max()
         return Slopes(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), jnp.maximum(*sizes))
 
-    return lax.map(lambda one: along(*one), Plan(*map(jnp.asarray, wanted)))
+    return lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
 
 
 def _direction(leaf: Array, number: Array, random: Array) -> Array:
