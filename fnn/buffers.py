@@ -8,6 +8,7 @@ a time: one gathering, one waiting, one training.
 import math
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -118,8 +119,9 @@ def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffe
 
 
 def first_seen(plan: Plan) -> Seen:
-    """The first buffer of all, for a look at what is in it."""
-    with closing(_gathered(plan, [0])) as following:
+    """The first buffer of all, for a look at what is in it; of what there is to warn of, its training will."""
+    with warnings.catch_warnings(), closing(_gathered(plan, [0])) as following:
+        warnings.simplefilter("ignore")
         return next(following).seen
 
 

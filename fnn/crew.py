@@ -19,6 +19,7 @@ from fnn.batches import dtype_of_sums
 from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
+from fnn.named_arrays import is_key
 from fnn.parts import Recipe
 from fnn.segments import guards_aside, joined, place, segment_seconds, segments
 from fnn.state import dtype_of
@@ -77,8 +78,6 @@ def planned(
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
-    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # to be watched: one after another
-        workers = workers[:1]
     places = room_for(epochs)
     each, weights, rows = size_of_member(recipe, shared, members, places)
     free = free_bytes(workers)
@@ -117,7 +116,6 @@ def room_for(epochs: int) -> int:
 OF_THREAD = {
     "jax_enable_x64": jax.enable_x64,
     "jax_default_matmul_precision": jax.default_matmul_precision,
-    "jax_disable_jit": jax.disable_jit,
     "jax_default_prng_impl": jax.default_prng_impl,
     "jax_threefry_partitionable": jax.threefry_partitionable,
     "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
@@ -239,7 +237,7 @@ def _followed(
     reached, _, _, active = place(state)
     ended = reached >= epochs or not active
     show(epochs - reached + done if ended else 0, ended)
-    state = jax.tree.map(np.asarray, state)
+    state = jax.tree.map(lambda a: a if is_key(a) else np.asarray(a), state)  # NumPy holds no typed keys
     if width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
     return Outcome(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))

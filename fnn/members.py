@@ -85,9 +85,6 @@ def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tupl
 def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
-    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]  # nothing is to be compiled, so that it can be watched
-        init, run = chunk_functions(recipe, width, places, data)
-        return Chunk(lambda members, data: init(members.keys, members.settings, data), run, {}, 0)
     key = (recipe, width, places, shape_of(arguments), device)
     return programs.get(key, lambda: _compile(recipe, width, places, arguments, device), lambda chunk: chunk.bytes)
 

@@ -83,11 +83,13 @@ def all_finite(tree: Any) -> Array:
     return jnp.isfinite(jnp.concatenate([a.ravel() for a in arrays])).all()
 
 
-def still_finite(new: Any, old: Any) -> Array:
-    """Whether no number of a layer's state has become NaN or inf; what a layer began with (-inf, say) may stay so."""
-    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
-    lost = [(~jnp.isfinite(a) & jnp.isfinite(b)).any() for a, b in pairs if jnp.issubdtype(a.dtype, jnp.inexact)]
-    return ~reduce(jnp.logical_or, lost, jnp.asarray(False))
+def became(after: State, before: State) -> State:
+    """The floating arrays of a layer state, 0 where they were not finite before: a running maximum begins at -inf."""
+
+    def one(a: Array, b: Array) -> Array | None:
+        return jnp.where(jnp.isfinite(b), a, 0) if jnp.issubdtype(a.dtype, jnp.floating) else None
+
+    return jax.tree.map(one, after, before)
 
 
 @jax.custom_batching.custom_vmap

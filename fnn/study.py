@@ -125,8 +125,6 @@ def groups_of(
     if unknown:
         raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Do look at fit.")
     points = list({id(task.settings): task.settings for task in tasks}.values())  # each once, not once per fold
-    base = {name: float(value) for name, value in checks.settings(training.get("settings"), OWN_SETTINGS).items()}
-    check_ranges([*parts, training.get("penalty")], points, base | own_settings(None, 0.0))
     static = traced_and_static(points)[1] if points[0] else ()
     by_shape: dict[Any, list[int]] = {}
     for place, task in enumerate(tasks):
@@ -138,6 +136,9 @@ def groups_of(
         )
         for same, places in by_shape.items()
     ]
+    # last, since of some mistakes (a width of 8.0) it says more when it is traced
+    base = {name: float(value) for name, value in checks.settings(training.get("settings"), OWN_SETTINGS).items()}
+    check_ranges([*parts, training.get("penalty")], points, base | own_settings(None, 0.0))
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
     net, loss = given("net", first.recipe.net, Layer, settings), given_loss(first.recipe.loss, settings)

@@ -23,7 +23,7 @@ from fnn.listing import check_distinct, history_columns
 from fnn.loops import kept_whole
 from fnn.parts import Parts, Recipe, parts
 from fnn.shuffle import epoch_order
-from fnn.state import all_finite, any_member, blank_history, smallest, start, still_finite, where
+from fnn.state import all_finite, any_member, became, blank_history, smallest, start, where
 from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
@@ -217,7 +217,7 @@ def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array, due: Any
         params = optax.apply_updates(now.params, updates)
 
     going = now.active & due
-    finite = jnp.isfinite(g.total) & all_finite(params) & still_finite(g.state, now.state)
+    finite = jnp.isfinite(g.total) & all_finite((params, became(g.state, now.state)))
     if batch.weight is not None:
         finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
         counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
