@@ -100,8 +100,8 @@ def _is_key(a: Any) -> bool:
 
 def dtype_of_run(params: Any) -> Any:
     """The dtype of a run's data: that of its parameters, or the default where there are none."""
-    floating = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(jnp.result_type(a), jnp.floating)]
-    return np.dtype(floating[0] if floating else jnp.result_type(float))
+    dtypes = [jnp.result_type(a) for a in jax.tree.leaves(params)]
+    return np.dtype(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), jnp.result_type(float)))
 
 
 def inputs_dtype(given: Any, dtype: Any) -> Any:

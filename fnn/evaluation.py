@@ -49,6 +49,7 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     run = checked_run(net, run)
     rows, chunks = _examples(data, run, size)
     measure: Any = None
+    shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
     for (x, t, w), count in rechunked(chunks, min(size, rows or size)):
         if measure is None:
@@ -57,13 +58,23 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
             measure, _ = specialise("evaluate", parts, _of_chunk(*parts), run.params, run.state, x, t)
         _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
+        shift = _shift(w) if shift is None and w.any() else shift
+        w = np.ldexp(w, shift or 0)
         weight += w.sum()
         for name, values in measure(run.params, run.state, arrays.owned(x), arrays.owned(t)).items():
             values = np.asarray(values)[:count].astype(np.float64)
             totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
+    if not np.isfinite(weight):
+        raise ValueError("data: expected weights whose sum is finite, got inf. Scale them to about 1.")
     if not weight > 0:
         raise ValueError("data: expected at least one row with a weight above 0, got none. Do pass such rows.")
     return {name: float(total / weight) for name, total in totals.items()}
+
+
+def _shift(w: np.ndarray) -> int:
+    """By which power of two to multiply weights so extreme that their sums would overflow or vanish in float64."""
+    exponent = int(np.frexp(w.max())[1])
+    return 0 if abs(exponent) < 400 else -500 if exponent > 0 else 500
 
 
 def _of_chunk(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:

@@ -26,6 +26,8 @@ def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any,
             raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
         wanted = stratify or (stratify is None and groups is None and are_classes(t))
         number = seed if isinstance(seed, (int, np.integer)) else np.asarray(jax.random.key_data(seed)).ravel()[-1]
+        if number >= 2**32:  # more than the generator of folds takes
+            number = np.random.SeedSequence(int(number)).generate_state(1)[0]
         classes = classes_of(t) if wanted else None
         try:
             return fold_rows(len(t), folds, key=int(number), stratify=classes, groups=groups, repeats=repeats)

@@ -1,6 +1,7 @@
 """The border to JAX: what a user hands over, in whatever form, becomes the right numbers in memory of our own, or an
 error or a warning that names it."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 
 import fnn
-from fnn import arrays
+from fnn import arrays, fold_views
 from tests.fitted import LABELS, LOSS, X, fit, net, same_bits
 
 FULL = dict(batch_size=None, epochs=1)
@@ -431,7 +432,13 @@ def test_extreme_weights_in_a_run():
     both = fit(weights=many, validation=(X, LABELS, many / 1e77), **FULL).history
     np.testing.assert_allclose(both.loss, plain.loss, rtol=1e-6)
     np.testing.assert_allclose(both.validation_loss, plain.validation_loss, rtol=1e-6)
-    assert np.isfinite(fnn.evaluate(net(), fit(**FULL), (X, LABELS, many), {"loss": LOSS})["loss"])
+    plainly = fnn.evaluate(net(), RUN, (X, LABELS), {"loss": LOSS})["loss"]
+    for weight in (1e308, 1e37, 1e-40, 1e-320):
+        weighted = (X, LABELS, np.full(100, weight))
+        for data in (weighted, lambda weighted=weighted: iter([weighted])):
+            assert fnn.evaluate(net(), RUN, data, {"loss": LOSS})["loss"] == pytest.approx(plainly, rel=1e-6)
+    with pytest.raises(ValueError, match="data: expected weights whose sum is finite"):
+        fnn.evaluate(net(), RUN, lambda: iter([(X, LABELS, np.full(100, w)) for w in (1.0, 1.7e308)]), {"loss": LOSS})
     with pytest.raises(ValueError, match=r"weights: expected weights whose sum over 100 rows fits float32, got 1e\+37"):
         fit(weights=many, reduction="sum", **FULL)
     with pytest.raises(ValueError, match=r"weights: expected weights whose sum"):
@@ -517,6 +524,8 @@ def test_seeds_count_with_all_their_bits(run):
     words = fnn.checks.seed_words(seeds)
     assert len({tuple(word) for word in words.tolist()}) == len(seeds)
     assert not same_bits(fit(key=0, **FULL).params, fit(key=2**32, **FULL).params)
+    folds = [fold_views.asked_folds(2, 1, None, None, seed, LABELS) for seed in (*seeds[1:], 5, jax.random.key(5))]
+    assert not any(same_bits(a, b) for a, b in itertools.pairwise(folds[:-1])) and same_bits(*folds[-2:])
     assert same_bits(fit(key=np.uint64(2**63), **FULL).params, fit(key=2**63, **FULL).params)
 
 

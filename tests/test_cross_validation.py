@@ -253,7 +253,7 @@ def test_images_of_bytes_are_standardised_without_a_warning():
     images = np.abs(20 * X).astype("uint8").reshape(100, 2, 2)
     flat = fnn.serial(fnn.flatten(), fnn.dense(1))
     found = validated(**TINY | {"data": (images, X[:, :1]), "net": flat, "standardise": True, "refit": True})
-    assert {moment.dtype for moment in found.standardiser} == {np.dtype("float32")}
+    assert {moment.dtype for moment in found.standardiser[:2]} == {np.dtype("float32")}
     floats = fnn.standardise(images.astype("float32"))
     np.testing.assert_allclose(found.standardiser(images), floats, rtol=1e-5, atol=1e-5)
     near(fnn.predict(flat, found.run, found.standardiser(images)), fnn.predict(flat, found.run, floats))
