@@ -3,7 +3,8 @@
 Each is written so that the value AND the derivative are right where the obvious form overflows or cancels, and so
 that autodiff of the value is right there too. Function, then derivative, then the object made of both.
 
-At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) = alpha, elu'(0) = alpha.
+At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value
+and derivative are the limits. nan has the value nan and the derivative nan, by hand and by autodiff.
 Sources: documents D2 (logistic, softmax) and D3 (all ten); the papers named below for the others.
 """
 
@@ -17,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
-from fnn import hashing
+from fnn import hashing, logits
+from fnn.limits import keep_nan, nan_or_1, relu_when_far, step_when_far
+from fnn.scalars import finite, like, real_number
 from fnn.spec import factory
 from fnn.types import Array, Functions, Key, Layer, Shape
 
@@ -126,7 +129,7 @@ def _softplus(x: Array) -> Array:
     >>> print(fnn.softplus(1000.0), fnn.softplus.derivative(0.0))
     1000.0 0.5
     """
-    return _relu(x) + jnp.log1p(jnp.exp(-_abs(x)))
+    return jnp.where(x > 0, x, 0.0) + jnp.log1p(jnp.exp(-_abs(x)))
 
 
 def _silu(x: Array) -> Array:
@@ -136,11 +139,11 @@ def _silu(x: Array) -> Array:
     >>> print(fnn.silu(0.0), fnn.silu.derivative(0.0))
     0.0 0.5
     """
-    return x * _sigmoid(x)
+    return relu_when_far(lambda x: x * _sigmoid(x), x)
 
 
 def _silu_derivative(x: Array) -> Array:
-    return _sigmoid(x) * (1.0 + x * _sigmoid(-x))
+    return step_when_far(lambda x: _sigmoid(x) * (1.0 + x * _sigmoid(-x)), x)
 
 
 sigmoid = elementwise("sigmoid", _sigmoid, _sigmoid_derivative)
@@ -159,11 +162,11 @@ def _relu(x: Array) -> Array:
     >>> print(fnn.relu([-2.0, 0.0, 3.0]))
     [0. 0. 3.]
     """
-    return jnp.where(x > 0, x, jnp.zeros_like(x))
+    return jnp.where(x <= 0, 0.0, keep_nan(x))
 
 
 def _relu_derivative(x: Array) -> Array:
-    return (x > 0).astype(x.dtype)
+    return jnp.where(x <= 0, 0.0, nan_or_1(x))
 
 
 def _softsign(x: Array) -> Array:
@@ -173,7 +176,9 @@ def _softsign(x: Array) -> Array:
     >>> print(fnn.softsign(1.0), fnn.softsign.derivative(1.0))
     0.5 0.25
     """
-    return x / (1.0 + _abs(x))
+    largest = jnp.finfo(x.dtype).max  # which stands for inf, since inf/inf is none
+    near = jnp.where(x == jnp.inf, largest, jnp.where(x == -jnp.inf, -largest, x))
+    return near / (1.0 + _abs(near))
 
 
 def _softsign_derivative(x: Array) -> Array:
@@ -195,11 +200,14 @@ def leaky_relu(alpha: float = 0.2) -> Activation:
     [-0.4  0.   3. ]
     """
 
+    slope = _slope("leaky_relu", alpha)
+
     def value(x: Array) -> Array:
-        return jnp.where(x > 0, x, alpha * x)
+        x = keep_nan(x)
+        return jnp.where(x > 0, x, _times(slope, x))
 
     def derivative(x: Array) -> Array:
-        return jnp.where(x > 0, jnp.ones_like(x), jnp.full_like(x, alpha))
+        return jnp.where(x > 0, 1.0, like(slope, x)) * nan_or_1(x)
 
     return elementwise("leaky_relu", value, derivative)
 
@@ -215,14 +223,28 @@ def elu(alpha: float = 1.0) -> Activation:
     [-1.  2.]
     """
 
+    slope = _slope("elu", alpha)
+
     def value(x: Array) -> Array:
         # exp sees no large positive number, so that autodiff meets no inf * 0
-        return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0.0, x)))
+        return jnp.where(x > 0, x, like(slope, x) * jnp.expm1(jnp.where(x > 0, 0.0, x)))
 
     def derivative(x: Array) -> Array:
-        return jnp.where(x > 0, jnp.ones_like(x), alpha * jnp.exp(jnp.where(x > 0, 0.0, x)))
+        return jnp.where(x > 0, 1.0, like(slope, x) * jnp.exp(jnp.where(x > 0, 0.0, x)))
 
     return elementwise("elu", value, derivative)
+
+
+def _slope(name: str, slope: Any) -> Any:
+    return finite(name, "a finite slope", slope, "Pass a number such as 0.2.")
+
+
+def _times(slope: Any, x: Array) -> Array:
+    """`slope · x` in the dtype of `x`; 0 where the slope is 0, also of -inf."""
+    product = like(slope, x) * x
+    if isinstance(slope, (int, float)) and slope != 0:
+        return product
+    return jnp.where((like(slope, x) == 0) & jnp.isinf(x), 0.0, product)
 
 
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -254,11 +276,12 @@ def _gelu(x: Array) -> Array:
     >>> print(fnn.gelu(1.0), fnn.gelu.derivative(0.0))
     0.8413447 0.5
     """
-    return x * _normal_distribution(x)
+    return relu_when_far(lambda x: x * _normal_distribution(x), x)
 
 
 def _gelu_derivative(x: Array) -> Array:
-    return _normal_distribution(x) + x * jnp.exp(-0.5 * jnp.square(x)) / math.sqrt(2.0 * math.pi)
+    density = lambda x: jnp.exp(-0.5 * jnp.square(x)) / math.sqrt(2.0 * math.pi)  # noqa: E731
+    return step_when_far(lambda x: _normal_distribution(x) + x * density(x), x)
 
 
 def _normal_distribution(x: Array) -> Array:
@@ -272,34 +295,9 @@ gelu = elementwise("gelu", _gelu, _gelu_derivative)
 # ---- softmax mixes the elements of a row
 
 
-@jax.named_scope("smooth")
-def _softmax(x: Array) -> Array:
-    """`e^x_j / Σ_k e^x_k` over the last axis; values in [0, 1], rows sum to 1. -inf gives exactly 0.
-
-    Derivative `∂y_j/∂x_i = y_j (δ_ij - y_i)`, so `dx = y (dy - Σ_k y_k dy_k)`. D2, D3.
-    To train a classifier end the network with logits and use `losses.softmax_cross_entropy`.
-
-    >>> import fnn
-    >>> print(fnn.softmax([4, 5, 1]))
-    [0.26538792 0.7213992  0.01321289]
-    """
-    e = jnp.exp(x - jax.lax.stop_gradient(x.max(-1, keepdims=True)))
-    return e / e.sum(-1, keepdims=True)
-
-
-def _softmax_jacobian(x: Array) -> Array:
-    y = _softmax(x)
-    return y[..., None] * jnp.eye(x.shape[-1], dtype=x.dtype) - y[..., None] * y[..., None, :]
-
-
-def _softmax_backward(x: Array, dy: Array) -> Array:
-    y = _softmax(x)
-    return y * (dy - (y * dy).sum(-1, keepdims=True))
-
-
 softmax = Activation(
-    "softmax", _softmax, lambda x: _softmax_jacobian(as_floats("softmax", x)), _softmax_backward
-)._documented(_softmax.__doc__)
+    "softmax", logits.softmax, lambda x: logits.softmax_jacobian(as_floats("softmax", x)), logits.softmax_backward
+)._documented(logits.softmax.__doc__)
 
 
 # ---- rectifiers that are layers, since they have a parameter or draw numbers
@@ -313,7 +311,7 @@ def prelu(initial: float = 0.25) -> Layer:
     D3; He et al. 2015, arXiv:1502.01852.
 
     Args:
-        initial: the slopes at the start.
+        initial: the slopes at the start, a finite number.
 
     >>> import fnn, jax
     >>> params, state, out_shape = fnn.prelu().init(jax.random.key(0), (3,))
@@ -321,17 +319,21 @@ def prelu(initial: float = 0.25) -> Layer:
     [0.25 0.25 0.25] (3,)
     """
 
+    start = _slope("prelu", initial)
+
     def init(key: Key, in_shape: Shape) -> Any:
-        return {"a": jnp.full(in_shape[-1:], initial, jnp.result_type(float))}, (), in_shape
+        return {"a": jnp.full(in_shape[-1:], start, jnp.result_type(float))}, (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
-        x = as_floats("prelu", x)
-        return jnp.where(x > 0, x, params["a"] * x), state, x
+        x = keep_nan(as_floats("prelu", x))
+        # `a` meets no large positive number, so that its derivative by autodiff meets no inf · 0
+        return jnp.where(x > 0, x, params["a"] * jnp.where(x > 0, 0.0, x)), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
-        left = x <= 0
+        right = x > 0
         rows = tuple(range(x.ndim - 1))
-        return {"a": jnp.where(left, dy * x, 0.0).sum(rows)}, jnp.where(left, params["a"] * dy, dy)
+        dx = jnp.where(right, dy, params["a"] * dy) * nan_or_1(x)
+        return {"a": jnp.where(right, 0.0, dy * x).sum(rows)}, dx
 
     return Layer(None, init, forward, backward)
 
@@ -350,26 +352,29 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     >>> print(y)
     [[-0.2  2. ]]
     """
-    if isinstance(lower, (int, float)) and isinstance(upper, (int, float)) and not 0 <= lower <= upper:
-        raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {lower} and {upper}. Do swap or raise them.")
+    low, high = (real_number("rrelu", "a slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
+    known = isinstance(low, (int, float)) and isinstance(high, (int, float))
+    if known and not 0 <= low <= high < math.inf:
+        raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Do swap or raise them.")
 
     def init(key: Key, in_shape: Shape) -> Any:
         return (), (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
-        x = as_floats("rrelu", x)
+        x = keep_nan(as_floats("rrelu", x))
+        left, right = like(low, x), like(high, x)
         if not train:
-            slope = jnp.full_like(x, (lower + upper) / 2)
+            slope = jnp.full_like(x, (left + right) / 2)
         elif key is None:
             raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         else:
             # drawn in float32 for every dtype, so that the same key draws the same slopes
             share = hashing.uniform(key, x.shape).astype(x.dtype)
-            slope = lower + (upper - lower) * share
+            slope = left + (right - left) * share
         return jnp.where(x > 0, x, slope * x), state, (x, slope)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x, slope = cache
-        return (), jnp.where(x > 0, dy, slope * dy)
+        return (), jnp.where(x > 0, dy, slope * dy) * nan_or_1(x)
 
     return Layer(None, init, forward, backward)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations import as_floats
-from fnn.scalars import scalar
+from fnn.scalars import finite, like, scalar
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -141,9 +141,9 @@ def random_crop(height: int, width: int) -> Layer:
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         down, right = spare(x.shape[1:])
         if train:
-            by = _evenly(_needed(name, key), len(x), (down + 1, right + 1))
+            by = _evenly(_needed(name, key), x.shape[0], (down + 1, right + 1))
         else:
-            by = jnp.broadcast_to(jnp.asarray([down // 2, right // 2], jnp.int32), (len(x), 2))
+            by = jnp.broadcast_to(jnp.asarray([down // 2, right // 2], jnp.int32), (x.shape[0], 2))
         return _view(x, by, size, (0, 0)), state, (x, by)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
@@ -185,7 +185,7 @@ def gaussian_noise(deviation: Any) -> Layer:
         if not train:
             return x, state, ()
         noise = jax.random.normal(_needed("gaussian_noise", key), x.shape, jnp.float32)  # the same for every dtype
-        return x + jnp.asarray(deviation, x.dtype) * noise.astype(x.dtype), state, ()
+        return x + like(deviation, x) * noise.astype(x.dtype), state, ()
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         return (), dy
@@ -198,26 +198,31 @@ def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
     """`y = factor x + offset`, in training and in prediction; bytes become floats. Backward: `dx = factor dy`.
 
     Args:
-        factor, offset: the defaults take bytes from [0, 255] to [0, 1].
+        factor, offset: finite numbers; the defaults take bytes from [0, 255] to [0, 1]. May be traced.
 
     Returns:
         A layer for `x` of any shape.
+
+    Raises:
+        ValueError, TypeError: `factor` or `offset` is not a finite number.
 
     >>> import fnn.augment, jax.numpy as jnp
     >>> x = jnp.array([[0, 51, 255]], jnp.uint8)
     >>> print(fnn.augment.rescale(1 / 255).forward((), (), x, None, False)[0].round(3))
     [[0.  0.2 1. ]]
     """
+    factor = finite("rescale", "a finite factor", factor, "Pass a number such as 1/255.")
+    offset = finite("rescale", "a finite offset", offset, "Pass a number such as 0.")
 
     def init(key: Key, in_shape: Shape) -> Any:
         return (), (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("rescale", x)
-        return x * jnp.asarray(factor, x.dtype) + jnp.asarray(offset, x.dtype), state, ()
+        return x * like(factor, x) + like(offset, x), state, ()
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
-        return (), dy * jnp.asarray(factor, dy.dtype)
+        return (), dy * like(factor, dy)
 
     return Layer(None, init, forward, backward)
 
@@ -232,7 +237,7 @@ def _random_layer(name: str, init: Any, draw: Draw, change: Any, back: Any) -> L
         init(None, x.shape[1:])  # checks the shape
         if not train:
             return x, state, ()
-        drawn = draw(_needed(name, key), len(x))
+        drawn = draw(_needed(name, key), x.shape[0])
         return change(x, drawn), state, (x, drawn)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:

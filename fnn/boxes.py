@@ -7,8 +7,10 @@ Everything has a value and a finite derivative:
 - At ties of `min` and `max`, where edges are flush, the derivative is the mean of both sides (½ each), as JAX has it:
   so a perfect box has derivative 0. Where boxes only touch, and where a side has length 0, it is that of the flat
   side, 0.
-- Areas must be numbers of the dtype: sides up to 1e19 in float32 and bfloat16, up to 180 in float16. Areas too small
-  for it (below 1e-38, in float16 6e-5) count as 0.
+- Sides are measured by the longest side of C, in float32 at least, so that no area overflows. An area that is below
+  1e-38 of the square on that side counts as 0.
+- nan in a row gives nan, in value and derivative. A corner at infinity counts as one at the largest number, and has the
+  derivative 0.
 
 Below, `y` is the predicted box of one row, `t` the true one, I their intersection, U their union, C the smallest box
 that encloses both. Each formula stands over its derivative by `y`; extents are `(batch, 2)`: width, height.
@@ -23,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations import relu
+from fnn.limits import nan_or_1
 from fnn.spec import factory
 from fnn.targets import dense_rows, make_loss
 from fnn.types import Array, Loss, ShapeError
@@ -39,6 +41,34 @@ def _box_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
             "Do give one box a row; for several boxes a row, reshape(-1, 4)."
         )
     return dense_rows(name, y, targets)
+
+
+def _finite(y: Array) -> Array:
+    largest = jnp.finfo(y.dtype).max
+    return jnp.where(y > largest, largest, jnp.where(y < -largest, -largest, y))
+
+
+def _nan_rows(y: Array, t: Array) -> Array:
+    """1, and nan for rows with a nan in them."""
+    return nan_or_1(jax.lax.stop_gradient(jnp.concatenate([y, t], -1)).max(-1))
+
+
+def _whole(formula: Any, y: Array, t: Array) -> Array:
+    """A formula of finite corners, of any corners."""
+    known = _nan_rows(y, t)
+    return known * formula(_finite(known[:, None] * y), _finite(t))
+
+
+def _box_loss(name: str, value: Any, grad: Any) -> Loss:
+    def whole_value(y: Array, t: Array) -> Array:
+        return _whole(value, y, t)
+
+    def whole_grad(y: Array, t: Array) -> Array:
+        by_corner = jnp.where(jnp.isinf(y), 0.0, grad(_finite(y), _finite(t)))
+        return _nan_rows(y, t)[:, None] * by_corner
+
+    whole_value.__doc__ = value.__doc__
+    return make_loss(name, _box_rows, whole_value, whole_grad, _check_boxes)
 
 
 def _check_boxes(name: str) -> Callable[[Any, Any], None]:
@@ -58,22 +88,37 @@ def _check_boxes(name: str) -> Callable[[Any, Any], None]:
 
 
 class _Extents(NamedTuple):
-    """Widths and heights, `(batch, 2)`: of both boxes, of what they share, of what encloses them."""
+    """Widths and heights, `(batch, 2)`: of both boxes, of what they share, of what encloses them, over `unit`."""
 
     y: Array
     t: Array
     shared: Array
     hull: Array
+    scale: Array  # `(batch, 1)`: 1/16 where a difference could overflow, else 1
+    unit: Array  # `(batch, 1)`: the longest side of C, scaled, which no loss depends on
 
 
 def _extents(y: Array, t: Array) -> _Extents:
+    farthest = jnp.abs(jax.lax.stop_gradient(jnp.concatenate([y, t], -1))).max(-1, keepdims=True)
+    # then no difference overflows, and no reciprocal of one vanishes
+    scale = jnp.where(farthest > float(jnp.finfo(y.dtype).max) / 32, 1 / 16, 1.0).astype(y.dtype)
+    y, t = scale * y, scale * t
     low, high, t_low, t_high = y[:, :2], y[:, 2:], t[:, :2], t[:, 2:]
+    hull = jnp.maximum(high, t_high) - jnp.minimum(low, t_low)
+    longest = jax.lax.stop_gradient(hull).max(-1, keepdims=True)
+    unit = jnp.where(longest > 0, longest, 1.0)
     return _Extents(
-        relu.value(high - low),
-        relu.value(t_high - t_low),
-        relu.value(jnp.minimum(high, t_high) - jnp.maximum(low, t_low)),
-        jnp.maximum(high, t_high) - jnp.minimum(low, t_low),
+        _length(high - low) / unit,
+        _length(t_high - t_low) / unit,
+        _length(jnp.minimum(high, t_high) - jnp.maximum(low, t_low)) / unit,
+        hull / unit,
+        scale,
+        unit,
     )
+
+
+def _length(side: Array) -> Array:
+    return jnp.where(side > 0, side, 0.0)
 
 
 class _Slopes(NamedTuple):
@@ -86,10 +131,13 @@ class _Slopes(NamedTuple):
 
 def _slopes(y: Array, t: Array, e: _Extents) -> _Slopes:
     sign = jnp.asarray([-1, -1, 1, 1], y.dtype)
-    inner = 0.5 * (1.0 + jnp.sign(sign * (t - y)))  # 1 where y's edge is the inner one, ½ where flush
+    inner = 0.5 * (
+        1.0 + jnp.sign(sign * (e.scale * t - e.scale * y))
+    )  # 1 where y's edge is the inner one, ½ where flush
     there = jnp.tile(e.y > 0, 2).astype(y.dtype)
     meets = jnp.tile(e.shared > 0, 2).astype(y.dtype)
-    return _Slopes(sign * there, sign * meets * inner, sign * (1.0 - inner))
+    each = e.scale * sign / e.unit
+    return _Slopes(each * there, each * meets * inner, each * (1.0 - inner))
 
 
 def _area(extent: Array) -> Array:
@@ -111,11 +159,15 @@ def _ratio(a: Array, b: Array) -> Array:
 def _ratio_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     (a, b), (da, db) = primals, tangents
     r = _ratio(a, b)
-    return r, _ratio(da - r * db, b)
+    return r, _ratio(da - _countable(r) * db, b)
 
 
 def _ratio_grad(a: Array, b: Array, da: Array, db: Array) -> Array:
-    return _ratio(da - _ratio(a, b)[:, None] * db, b[:, None])
+    return _ratio(da - _countable(_ratio(a, b))[:, None] * db, b[:, None])
+
+
+def _countable(ratio: Array) -> Array:
+    return jnp.minimum(ratio, jnp.finfo(ratio.dtype).max / 16)  # that of a distance may be inf, and inf · 0 is none
 
 
 def _same(y: Array, t: Array) -> Array:
@@ -134,12 +186,13 @@ def iou(a: Any, b: Any) -> Array:
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.boxes.iou(jnp.array([[0.0, 0.0, 2.0, 2.0]]), jnp.array([[1.0, 0.0, 3.0, 2.0]])))
-    [0.33333334]
+    [0.3333333]
     """
     a, b = jnp.asarray(a), jnp.asarray(b)
     if jnp.issubdtype(a.dtype, jnp.integer):
         a = a.astype(b.dtype if jnp.issubdtype(b.dtype, jnp.floating) else jnp.result_type(float))
-    return _iou(*_box_rows("iou", a, b))
+    y, t = _box_rows("iou", a, b)
+    return _whole(_iou, y, t).astype(a.dtype)
 
 
 def _iou(y: Array, t: Array) -> Array:
@@ -172,7 +225,7 @@ def _iou_loss(y: Array, t: Array) -> Array:
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.iou_loss(jnp.array([[0.0, 0.0, 2.0, 2.0]]), jnp.array([[1.0, 0.0, 3.0, 2.0]])))
-    [0.6666666]
+    [0.6666667]
     """
     return 1.0 - _iou(y, t)
 
@@ -219,22 +272,22 @@ def _diou_loss(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.diou_loss(jnp.array([[0.0, 0.0, 1.0, 1.0]]), jnp.array([[3.0, 0.0, 4.0, 1.0]])))
     [1.5294118]
     """
-    apart, diagonal = _distances(y, t)
+    apart, diagonal = _distances(y, t, _extents(y, t))
     return 1.0 - _iou(y, t) + _ratio(jnp.square(apart).sum(-1), diagonal)
 
 
 def _diou_loss_grad(y: Array, t: Array) -> Array:
     e = _extents(y, t)
-    apart, diagonal = _distances(y, t)
-    d_distance = jnp.tile(apart, 2)
+    apart, diagonal = _distances(y, t, e)
+    d_distance = e.scale * jnp.tile(apart, 2) / e.unit
     d_diagonal = jnp.tile(2.0 * e.hull, 2) * _slopes(y, t, e).hull
     return -_iou_grad(y, t) + _ratio_grad(jnp.square(apart).sum(-1), diagonal, d_distance, d_diagonal)
 
 
-def _distances(y: Array, t: Array) -> tuple[Array, Array]:
+def _distances(y: Array, t: Array, e: _Extents) -> tuple[Array, Array]:
     """From centre to centre along each axis, `(batch, 2)`, and the square of the diagonal of C, `(batch,)`."""
-    low, high = y[:, :2] - t[:, :2], y[:, 2:] - t[:, 2:]
-    return 0.5 * (low + high), jnp.square(_extents(y, t).hull).sum(-1)
+    moved = (e.scale * y - e.scale * t) / e.unit
+    return 0.5 * (moved[:, :2] + moved[:, 2:]), jnp.square(e.hull).sum(-1)
 
 
 @factory
@@ -270,7 +323,7 @@ def ciou_loss(constant_tradeoff: bool = True) -> Loss:
             return _diou_loss_grad(y, t) + alpha * d_v
         return _diou_loss_grad(y, t) + (2.0 * alpha - jnp.square(alpha)) * d_v + jnp.square(alpha) * _iou_grad(y, t)
 
-    return make_loss("ciou_loss", _box_rows, value, grad, _check_boxes)
+    return _box_loss("ciou_loss", value, grad)
 
 
 def _tradeoff(y: Array, t: Array, v: Array) -> Array:
@@ -280,18 +333,20 @@ def _tradeoff(y: Array, t: Array, v: Array) -> Array:
 def _shape_difference(y: Array, t: Array) -> tuple[Array, Array]:
     """`v`, and its derivative by the corners of y."""
     e = _extents(y, t)
-    none = (e.y == 0).all(-1) | (e.t == 0).all(-1) | _same(y, t)
-    longer = jax.lax.stop_gradient(jnp.where(none, 1.0, e.y.max(-1)))  # by which w and h are divided: w² + h² is safe
-    w, h = e.y[:, 0] / longer, jnp.where(none, 1.0, e.y[:, 1] / longer)  # atan2(0, 0) has no derivative
-    difference = jnp.where(none, 0.0, jnp.arctan2(e.t[:, 0], e.t[:, 1]) - jnp.arctan2(w, h))
+    # not over the longest side of C, beside which a box may be too small to have a shape
+    sides, t_sides = (_length(e.scale * box[:, 2:] - e.scale * box[:, :2]) for box in (y, t))
+    none = (sides == 0).all(-1) | (t_sides == 0).all(-1) | _same(y, t)
+    longer = jax.lax.stop_gradient(jnp.where(none, 1.0, sides.max(-1)))  # by which w and h are divided: w² + h² is safe
+    w, h = sides[:, 0] / longer, jnp.where(none, 1.0, sides[:, 1] / longer)  # atan2(0, 0) has no derivative
+    difference = jnp.where(none, 0.0, jnp.arctan2(t_sides[:, 0], t_sides[:, 1]) - jnp.arctan2(w, h))
     by_angle = -2.0 * _SCALE * difference / (longer * (jnp.square(w) + jnp.square(h)))
     by_extent = jnp.stack([h * by_angle, -w * by_angle], -1)
-    return _SCALE * jnp.square(difference), jnp.tile(by_extent, 2) * _slopes(y, t, e).y
+    return _SCALE * jnp.square(difference), jnp.tile(by_extent, 2) * (_slopes(y, t, e).y * e.unit)
 
 
 _SCALE = 4.0 / math.pi**2  # v is at most 1
 
 
-iou_loss = make_loss("iou_loss", _box_rows, _iou_loss, _iou_loss_grad, _check_boxes)
-giou_loss = make_loss("giou_loss", _box_rows, _giou_loss, _giou_loss_grad, _check_boxes)
-diou_loss = make_loss("diou_loss", _box_rows, _diou_loss, _diou_loss_grad, _check_boxes)
+iou_loss = _box_loss("iou_loss", _iou_loss, _iou_loss_grad)
+giou_loss = _box_loss("giou_loss", _giou_loss, _giou_loss_grad)
+diou_loss = _box_loss("diou_loss", _diou_loss, _diou_loss_grad)

@@ -8,6 +8,7 @@ a time: one gathering, one waiting, one training.
 import math
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -16,8 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
-from fnn.arrays import inputs_dtype, targets_dtype
+from fnn import arrays, checks
 from fnn.reading import Seen, check_sum
 from fnn.streams import Seed, Stream, checked, generator_of
 from fnn.types import Part, ShapeError
@@ -49,24 +49,26 @@ class Plan(NamedTuple):
     check_seen: Callable[[Seen], None] | None = None  # whether rows are those of before, raises
 
 
-def _arriving(plan: Plan, epoch: int, like: list[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """The chunks of an epoch, each checked, all of them `like` the first of the run."""
+def _arriving(plan: Plan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """The chunks of an epoch, each checked, all of them `like` the first of the run, which fills that in."""
+    cut = like.setdefault("cut", checks.Cut())
     for number, value in enumerate(plan.stream.chunks(plan.seed, epoch, plan.shuffle)):
         if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
             continue
         name = f"data, chunk {number}"
-        cut = checks.Cut()
         chunk = checked(name, value, plan.dtype, cut)
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         about = [
             None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
-            for a, kind in zip(chunk, (inputs_dtype, targets_dtype, lambda given, dtype: dtype), strict=True)
+            for a, kind in zip(
+                chunk, (arrays.inputs_dtype, arrays.targets_dtype, lambda given, dtype: dtype), strict=True
+            )
         ]
-        if not like:
-            like += about
-            cut.warn(plan.dtype, 2)
-        for part, one, this in zip(("x", "t", "weights"), like, about, strict=True):
+        columns = arrays.columns(value)
+        arrays.same_columns((f"{name}, x", f"{name}, t"), like.setdefault("columns", columns), columns)
+        cut.warn(plan.dtype, 2)
+        for part, one, this in zip(("x", "t", "weights"), like.setdefault("about", about), about, strict=True):
             if one != this:
                 raise ShapeError(
                     f"{name}, {part}: expected {_shown(one)} as in the first chunk, got {_shown(this)}. "
@@ -117,15 +119,16 @@ def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffe
 
 
 def first_seen(plan: Plan) -> Seen:
-    """The first buffer of all, for a look at what is in it."""
-    with closing(_gathered(plan, [0])) as following:
+    """The first buffer of all, for a look at what is in it; of what there is to warn of, its training will."""
+    with warnings.catch_warnings(), closing(_gathered(plan, [0])) as following:
+        warnings.simplefilter("ignore")
         return next(following).seen
 
 
 def _gathered(plan: Plan, epochs: Iterable[int]) -> Generator[Gathered, None, None]:
     """The rows of each buffer. Where `plan.rows` does not say how many fit, the first epoch does, for all of them."""
     stage: Any = None
-    like: list[Any] = []
+    like: dict[str, Any] = {}
     rows, room = plan.rows, 0
     for epoch in epochs:
         index, filled, weighed, check = 0, 0, False, 0
@@ -172,8 +175,8 @@ def _stage(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
     """Where the rows of a buffer are gathered, in the order in which they come. Used again for every buffer."""
     x, t, _ = chunk
     return (
-        np.empty((rows, *x.shape[1:]), inputs_dtype(x.dtype, dtype)),
-        np.empty((rows, *t.shape[1:]), targets_dtype(t.dtype, dtype)),
+        np.empty((rows, *x.shape[1:]), arrays.inputs_dtype(x.dtype, dtype)),
+        np.empty((rows, *t.shape[1:]), arrays.targets_dtype(t.dtype, dtype)),
         np.empty(rows, dtype),
     )
 

@@ -22,23 +22,26 @@ class Cut:
 
     floats: list[str] = dataclasses.field(default_factory=list)
     integers: list[str] = dataclasses.field(default_factory=list)
+    said: set[str] = dataclasses.field(default_factory=set)
 
     def warn(self, dtype: Any, stacklevel: int) -> None:
-        """One clear warning for each kind; what is named once is not named again."""
+        """One clear warning for each kind, the first time that there is something to name."""
         kind = jnp.dtype(dtype).name
-        if self.floats:
+        if self.floats and "floats" not in self.said:
             warnings.warn(
                 f"{', '.join(self.floats)}: float64 data are cut to {kind}. Do set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
                 stacklevel=stacklevel,
             )
-        if self.integers:
+            self.said.add("floats")
+        if self.integers and "integers" not in self.said:
             warnings.warn(
                 f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "
                 "Standardise them first (fnn.standardise), subtract an offset, or set "
                 "jax.config.update('jax_enable_x64', True).",
                 stacklevel=stacklevel,
             )
+            self.said.add("integers")
         self.floats, self.integers = [], []
 
 
@@ -144,7 +147,7 @@ def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True
 def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:
     """Raise for weights that overflow or vanish in a run's dtype, alone or summed over so many rows."""
     one, whole = jnp.finfo(dtype), jnp.finfo(dtype if jnp.dtype(dtype).itemsize > 2 else jnp.float32)
-    low, high = np.min(array, where=array > 0, initial=1), np.max(array)
+    low, high = np.min(array, where=array > 0, initial=np.inf), np.max(array)
     if low < one.tiny or high > one.max or float(high) > float(whole.max) / count:
         raise ValueError(
             f"{name}: expected weights whose sum over {count} rows fits {jnp.dtype(dtype)}, got {low:g} to {high:g}. "
@@ -220,7 +223,7 @@ def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
     known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer):  # a scalar of JAX
         known = value.shape == () and jnp.result_type(value) != np.bool_
-    if not known or not math.isfinite(value) or not low <= value < high:
+    if not known or not math.isfinite(value) or not low <= float(value) < high:
         between = f"of at least {low:g}" + ("" if high == math.inf else f" and below {high:g}")
         raise ValueError(f"{name}: expected a number {between}, got {value!r}. Do write {name}={low:g}.")
     return float(value)

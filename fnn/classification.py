@@ -3,13 +3,30 @@
 The name says what comes in: `softmax_cross_entropy` and `sigmoid_cross_entropy` take logits, `cross_entropy` and
 `binary_cross_entropy` take probabilities, clipped to [eps, 1 - eps], eps = 1e-7. Exactness at the extremes belongs to
 the losses on logits. Below, `y` are the outputs of one row, `z` its logits, `t` its targets.
+
+Classes are the last axis: outputs `(batch, …, K)` hold one distribution per position, and the loss of a row is the mean
+over its positions. Losses with two classes per output (`binary_cross_entropy`, `sigmoid_cross_entropy`, `hinge`) add up
+all outputs of a row. nan outputs give nan. A term whose factor is 0 counts as 0, also where its other factor is inf.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnn.activations import relu, sigmoid, softmax, softplus
-from fnn.targets import check_labels, check_probabilities, dense_rows, make_loss, one_hot, pick, sparse_rows
+from fnn.activations import relu, sigmoid, softplus
+from fnn.limits import keep_nan, nan_or_1
+from fnn.logits import log_softmax, softmax_and_rest
+from fnn.targets import (
+    check_labels,
+    check_probabilities,
+    class_rows,
+    dense_rows,
+    make_loss,
+    one_hot,
+    pick,
+    sparse_rows,
+)
 from fnn.types import Array
 
 EPS = 1e-7
@@ -18,19 +35,22 @@ EPS = 1e-7
 # ---- classes, on probabilities: clipped to [eps, 1 - eps]; where the clip acts the derivative is 0
 
 
-def _bounds(p: Array) -> tuple[float, float]:
-    eps = max(EPS, float(jnp.finfo(p.dtype).eps) / 2 if p.dtype.itemsize < 4 else 0.0)
-    return eps, 1.0 - eps
+def _probabilities(rows: Any) -> Any:
+    def those_with_a_derivative(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+        y, t = rows(name, outputs, targets)
+        least = float(jnp.finfo(jnp.asarray(outputs).dtype).tiny)
+        return (jnp.where(y < least, 0.0, y) if least > EPS else y), t  # 1/y would overflow in float16
+
+    return those_with_a_derivative
 
 
 def _clipped(p: Array) -> Array:
-    low, high = _bounds(p)
-    return jnp.where(p < low, low, jnp.where(p > high, high, p))  # derivative 1 at the bounds, where jnp.clip has 1/2
+    # derivative 1 at the bounds, where jnp.clip has 1/2
+    return jnp.where(p < EPS, EPS, jnp.where(p > 1.0 - EPS, 1.0 - EPS, p))
 
 
-def _inside(p: Array) -> Array:
-    low, high = _bounds(p)
-    return (p >= low) & (p <= high)
+def _outside(p: Array) -> Array:
+    return (p < EPS) | (p > 1.0 - EPS)
 
 
 def _cross_entropy(y: Array, t: Array) -> Array:
@@ -44,7 +64,7 @@ def _cross_entropy(y: Array, t: Array) -> Array:
 
 
 def _cross_entropy_grad(y: Array, t: Array) -> Array:
-    return jnp.where(_inside(y), -t / _clipped(y), 0.0)
+    return jnp.where(_outside(y), 0.0, -t / _clipped(y))
 
 
 def _sparse_cross_entropy(y: Array, t: Array) -> Array:
@@ -54,7 +74,8 @@ def _sparse_cross_entropy(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.sparse_cross_entropy(jnp.array([[0.1, 0.8, 0.1]]), jnp.array([1])))
     [0.22314353]
     """
-    return -jnp.log(_clipped(pick(y, t)))
+    nan_elsewhere = jnp.where(y == y, 0.0, keep_nan(y)).sum(-1)
+    return nan_elsewhere - jnp.log(_clipped(pick(y, t)))
 
 
 def _sparse_cross_entropy_grad(y: Array, t: Array) -> Array:
@@ -74,15 +95,15 @@ def _binary_cross_entropy(y: Array, t: Array) -> Array:
 
 def _binary_cross_entropy_grad(y: Array, t: Array) -> Array:
     p = _clipped(y)
-    return jnp.where(_inside(y), (1.0 - t) / (1.0 - p) - t / p, 0.0)
+    return jnp.where(_outside(y), 0.0, (1.0 - t) / (1.0 - p) - t / p)
 
 
 cross_entropy = make_loss(
-    "cross_entropy", dense_rows, _cross_entropy, _cross_entropy_grad, check_probabilities, "one-hot"
+    "cross_entropy", _probabilities(class_rows), _cross_entropy, _cross_entropy_grad, check_probabilities, "one-hot"
 )
 sparse_cross_entropy = make_loss(
     "sparse_cross_entropy",
-    sparse_rows,
+    _probabilities(sparse_rows),
     _sparse_cross_entropy,
     _sparse_cross_entropy_grad,
     check_labels,
@@ -90,28 +111,34 @@ sparse_cross_entropy = make_loss(
     cross_entropy,
 )
 binary_cross_entropy = make_loss(
-    "binary_cross_entropy", dense_rows, _binary_cross_entropy, _binary_cross_entropy_grad, check_probabilities, "binary"
+    "binary_cross_entropy",
+    _probabilities(dense_rows),
+    _binary_cross_entropy,
+    _binary_cross_entropy_grad,
+    check_probabilities,
+    "binary",
 )
 
 
 # ---- classes, on logits: exact at the extremes
-
-_log_softmax = jax.named_scope("smooth")(jax.nn.log_softmax)  # which class leads is no kink
 
 
 def _softmax_cross_entropy(z: Array, t: Array) -> Array:
     """`-Σ_k t_k log softmax(z)_k` a row; derivative `softmax(z) Σ_k t_k - t`, which is `softmax(z) - t` where the
     targets of a row sum to 1. A logit of -inf excludes a class whose target is 0. D2, D3.
 
+    Computed as `softmax(z) (Σ_k t_k - t) - t (1 - softmax(z))`, which keeps its digits where the class leads.
+
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([[1, 0, 0], [0, 1, 0]])))
     [0.16984604 0.02474492]
     """
-    return -jnp.where(t == 0, 0.0, t * _log_softmax(z)).sum(-1)  # 0 * -inf counts as 0
+    return -jnp.where(t == 0, 0.0, t * log_softmax(z)).sum(-1)  # 0 * -inf counts as 0
 
 
 def _softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
-    return softmax.value(z) * t.sum(-1, keepdims=True) - t
+    p, rest = softmax_and_rest(z)
+    return p * (t.sum(-1, keepdims=True) - t) - t * rest
 
 
 def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
@@ -121,11 +148,12 @@ def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
     >>> print(fnn.losses.sparse_softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([0, 1])))
     [0.16984604 0.02474492]
     """
-    return -pick(_log_softmax(z), t)
+    return -pick(log_softmax(z), t)
 
 
 def _sparse_softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
-    return softmax.value(z) - one_hot(z, t)
+    p, rest = softmax_and_rest(z)
+    return jnp.where(one_hot(z, t) == 1, -rest, p)
 
 
 def _sigmoid_cross_entropy(z: Array, t: Array) -> Array:
@@ -146,7 +174,7 @@ def _sigmoid_cross_entropy_grad(z: Array, t: Array) -> Array:
 
 softmax_cross_entropy = make_loss(
     "softmax_cross_entropy",
-    dense_rows,
+    class_rows,
     _softmax_cross_entropy,
     _softmax_cross_entropy_grad,
     check_probabilities,
@@ -184,11 +212,12 @@ def _hinge(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.hinge(jnp.array([[0.25], [2.0], [2.0]]), jnp.array([[1], [1], [0]])))
     [0.75 0.   3.  ]
     """
-    return (t * relu.value(1.0 - y) + (1.0 - t) * relu.value(1.0 + y)).sum(-1)
+    against_1 = jnp.where(t == 0, 0.0, t * relu.value(1.0 - y))  # 0 * inf counts as 0
+    return (against_1 + jnp.where(t == 1, 0.0, (1.0 - t) * relu.value(1.0 + y))).sum(-1)
 
 
 def _hinge_grad(y: Array, t: Array) -> Array:
-    return jnp.where(y > -1.0, 1.0 - t, 0.0) - jnp.where(y < 1.0, t, 0.0)
+    return (jnp.where(y > -1.0, 1.0 - t, 0.0) - jnp.where(y < 1.0, t, 0.0)) * nan_or_1(y)
 
 
 def _multiclass_hinge(y: Array, t: Array) -> Array:
@@ -201,28 +230,42 @@ def _multiclass_hinge(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.multiclass_hinge(jnp.array([[3.0, 1, 0], [1, 1.5, 0]]), jnp.array([[1, 0, 0], [1, 0, 0]])))
     [0.  1.5]
     """
+    y = y * _nan_rows(y)
     first, second = _leaders(y)
-    best, next_best = (jnp.where(place, y, 0.0).sum(-1, keepdims=True) for place in (first, second))
-    rival = jnp.where(first, next_best, best)
-    return jnp.where(second.any(-1), (t * relu.value(1.0 + rival - y)).sum(-1), 0.0)
+    short = relu.value(jnp.where(t == 0, 0.0, _shortfall(y, first, second)))  # an excluded class falls short by inf
+    return (t * short).sum(-1)
 
 
 def _multiclass_hinge_grad(y: Array, t: Array) -> Array:
     first, second = _leaders(y)
-    best, next_best = (jnp.where(place, y, 0.0).sum(-1, keepdims=True) for place in (first, second))
-    short = jnp.where(1.0 + jnp.where(first, next_best, best) - y > 0, t, 0.0)
+    margin = jnp.where(t == 0, 0.0, _shortfall(y, first, second))
+    short = jnp.where(margin <= 0, 0.0, t * nan_or_1(margin))
     against_first = jnp.where(first, 0.0, short).sum(-1, keepdims=True)
     against_second = jnp.where(first, short, 0.0).sum(-1, keepdims=True)
     grad = jnp.where(first, against_first, 0.0) + jnp.where(second, against_second, 0.0) - short
-    return jnp.where(second.any(-1, keepdims=True), grad, 0.0)  # one class alone has no rival
+    return grad * _nan_rows(y)
 
 
 def _leaders(y: Array) -> tuple[Array, Array]:
     """Where the highest score of each row is, and where the highest of the others."""
     places = jnp.arange(y.shape[-1])
-    first = places == y.argmax(-1, keepdims=True)
-    second = places == jnp.where(first, -jnp.inf, y).argmax(-1, keepdims=True)
-    return first, second & ~first
+    best = y.argmax(-1, keepdims=True)
+    next_best = jnp.where(places == best, -jnp.inf, y).argmax(-1, keepdims=True)
+    # all others -inf: argmax takes place 0 for them, which may be the best itself
+    return places == best, places == jnp.where(next_best == best, 1, next_best)
+
+
+def _shortfall(y: Array, first: Array, second: Array) -> Array:
+    """`1 + max_{j≠k} y_j - y_k` for each class k; 0 for one class alone, which has no rival."""
+    if y.shape[-1] == 1:
+        return jnp.zeros_like(y)
+    best, next_best = (jnp.where(place, y, 0.0).sum(-1, keepdims=True) for place in (first, second))
+    return 1.0 + jnp.where(first, next_best, best) - y
+
+
+def _nan_rows(y: Array) -> Array:
+    """1, and nan for rows with a nan in them, `(rows, 1)`: a score that is none has no rank among the others."""
+    return nan_or_1(jax.lax.stop_gradient(y).max(-1, keepdims=True))
 
 
 def _sparse_multiclass_hinge(y: Array, t: Array) -> Array:
@@ -241,7 +284,7 @@ def _sparse_multiclass_hinge_grad(y: Array, t: Array) -> Array:
 
 hinge = make_loss("hinge", dense_rows, _hinge, _hinge_grad, check_probabilities, "binary")
 multiclass_hinge = make_loss(
-    "multiclass_hinge", dense_rows, _multiclass_hinge, _multiclass_hinge_grad, check_probabilities, "one-hot"
+    "multiclass_hinge", class_rows, _multiclass_hinge, _multiclass_hinge_grad, check_probabilities, "one-hot"
 )
 sparse_multiclass_hinge = make_loss(
     "sparse_multiclass_hinge",

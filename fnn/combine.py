@@ -59,7 +59,8 @@ def _activation_layer(activation: Activation) -> Layer:
 def from_function(function: Callable[[Array], Array]) -> Layer:
     """A layer from any function of a batch of inputs; its backward comes from `jax.vjp`.
 
-    `function` works on the whole batch, `(batch, ...) -> (batch, ...)`, and must not mix rows.
+    `function` works on the whole batch, `(batch, ...) -> (batch, ...)`, and must not mix rows. It gets floats: integer
+    inputs are converted, so that a byte less 128 is a number below 0.
 
     >>> import fnn, jax.numpy as jnp
     >>> fnn.serial(fnn.dense(8), jnp.sin, fnn.dense(1))
@@ -71,6 +72,7 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
         return (), (), jax.eval_shape(lambda x: function(x), one).shape[1:]  # JAX cannot take every callable itself
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats("from_function", x)
         return function(x), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
@@ -79,7 +81,7 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
     return Layer(None, init, forward, backward)
 
 
-@factory
+@factory(children=lambda *layers: layers)
 def serial(*layers: Any) -> Layer:
     """Layers one after another: `y = fₙ(… f₂(f₁(x)))`; backward the chain rule, from the last layer to the first.
 
@@ -132,7 +134,7 @@ def serial(*layers: Any) -> Layer:
     return Layer(None, init, forward, backward)
 
 
-@factory
+@factory(children=lambda layer, times: (layer,) * times)
 def repeat(layer: Any, times: int) -> Layer:
     """The same structure `times` times, each with parameters of its own: `y = f(…f(f(x)))`.
 
@@ -149,7 +151,7 @@ def repeat(layer: Any, times: int) -> Layer:
     (10, 8, 8)
     """
     child = as_layer(layer)
-    if not isinstance(times, int) or times < 1:
+    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
         raise ValueError(
             f"repeat: expected times to be a whole number, at least 1, got {scalars.told(times)}. Do write times=2."
         )
@@ -179,13 +181,13 @@ def repeat(layer: Any, times: int) -> Layer:
             dp, dx = child.backward(*part, dy)
             return dx, dp
 
-        dx, dparams = lax.scan(once, dy, (params, caches), reverse=True)
+        dx, dparams = lax.scan(once, dy, (params, caches), times, reverse=True)
         return dparams, dx
 
     return Layer(None, init, forward, backward)
 
 
-@factory
+@factory(children=lambda *layers: layers)
 def residual(*layers: Any) -> Layer:
     """Layers with a shortcut around them: `y = x + f(x)`; backward `dx = dy +` what `f` passes back.
 

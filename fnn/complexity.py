@@ -1,16 +1,19 @@
 """How large a network is: layers, parameters, multiply-adds and output maps, counted as document D3 does."""
 
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
-from fnn.combine import as_layer, repeat, residual, serial
+from fnn import checks, products
+from fnn.activations import Activation
+from fnn.combine import as_layer, repeat
 from fnn.conv import conv2d
 from fnn.linear import dense
-from fnn.types import Layer, Shape
+from fnn.spec import Spec
+from fnn.types import Layer, Shape, ShapeError
 
 
 class Row(NamedTuple):
@@ -70,8 +73,9 @@ def summary(net: Any, in_shape: Shape) -> Complexity:
 
     A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters. A convolution
     has `kh × kw × channels/groups × features` for each of its `rows × columns` outputs, those with padding counted too;
-    and `kh × kw × channels/groups × features + features` parameters. Layers of your own are counted by the matrix
-    products and convolutions in their forward pass.
+    and `kh × kw × channels/groups × features + features` parameters. What is made of layers has a row for each of
+    them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of the branches
+    of a `lax.cond` by the largest.
 
     >>> import fnn
     >>> net = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
@@ -99,23 +103,42 @@ def summary(net: Any, in_shape: Shape) -> Complexity:
 
 def _rows(layer: Layer, in_shape: Shape) -> list[Row]:
     """A row for every layer that is not made of others, in the order of the forward pass."""
-    made_by, arguments = getattr(layer.spec, "factory", None), dict(getattr(layer.spec, "arguments", ()))
-    if made_by in (serial, residual):
-        rows = []
-        for child in map(as_layer, arguments["layers"]):
-            rows += _rows(child, in_shape)
-            in_shape = _out_shape(child, in_shape)
-        return rows
-    if made_by is repeat:
-        once = _rows(as_layer(arguments["layer"]), in_shape)
-        return [row._replace(name=f"{i}: {row.name}") for i in range(arguments["times"]) for row in once]
+    spec = layer.spec if isinstance(layer.spec, Spec) else Spec(None)
+    if spec.factory is repeat:  # all rounds are alike
+        once = _rows(as_layer(spec.children[0]), in_shape) if spec.children else []
+        return [row._replace(name=f"{i}: {row.name}") for i in range(len(spec.children or ())) for row in once]
+    if spec.children is not None:
+        return _rows_of_each(spec.children, in_shape)
     params, _, out_shape = _made(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
-    if made_by in (dense, conv2d):  # its weights, used once for each place of the output
-        products = params["w"].size * int(np.prod(out_shape[:-1]))
-    else:
-        products = _products(layer, in_shape)
-    return [Row(str(layer), out_shape, parameters, products)]
+    if spec.factory in (dense, conv2d):  # its weights, used once for each place of the output
+        return [Row(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
+    row = Row(str(layer), out_shape, parameters, _products(layer, in_shape))
+    return _rows_of_arguments(spec, row, in_shape) or [row]
+
+
+def _rows_of_arguments(spec: Spec, whole: Row, in_shape: Shape) -> list[Row]:
+    """The rows of the layers that a factory was given, if these one after another are `whole`: else none."""
+    given = [value for _, value in spec.arguments]
+    parts = [part for part in jax.tree.leaves(given, is_leaf=_is_layer) if _is_layer(part)]
+    try:
+        rows = _rows_of_each(parts, in_shape)
+    except ShapeError:
+        return []
+    sums = tuple(sum(numbers) for numbers in zip(*(row[2:] for row in rows), strict=True))
+    return rows if rows and (rows[-1].out_shape, *sums) == whole[1:] else []
+
+
+def _is_layer(thing: Any) -> bool:
+    return isinstance(thing, (Layer, Activation))
+
+
+def _rows_of_each(children: Any, in_shape: Shape) -> list[Row]:
+    rows: list[Row] = []
+    for child in map(as_layer, children):
+        rows += _rows(child, in_shape)
+        in_shape = _out_shape(child, in_shape)
+    return rows
 
 
 def _made(layer: Layer, in_shape: Shape) -> Any:
@@ -144,20 +167,22 @@ def _products(layer: Layer, in_shape: Shape) -> int:
 
 
 def _products_in(jaxpr: Any) -> int:
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            total += int(np.prod(equation.outvars[0].aval.shape)) * int(np.prod([left[i] for i in contracted]))
-        if equation.primitive.name in ("conv_general_dilated", "fnn_convolution_outputs"):
-            kernel, layout = equation.invars[1].aval, equation.params.get("dimension_numbers")
-            features = -1 if layout is None else layout.rhs_spec[0]
-            total += equation.outvars[0].aval.size * (kernel.size // kernel.shape[features])
-        inner = sum(
-            _products_in(getattr(p, "jaxpr", p))
-            for p in equation.params.values()
-            if hasattr(p, "eqns") or hasattr(p, "jaxpr")
-        )
-        total += inner * (equation.params["length"] if equation.primitive.name == "scan" else 1)
-    return total
+    return sum(map(_products_of, jaxpr.eqns))
+
+
+def _products_of(equation: Any) -> int:
+    name, parameters = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = parameters["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return equation.outvars[0].aval.size * prod(left[i] for i in contracted)
+    if name in ("conv_general_dilated", "fnn_convolution_outputs"):
+        kernel, layout = equation.invars[1].aval, parameters.get("dimension_numbers")
+        features = -1 if layout is None else layout.rhs_spec[0]
+        return equation.outvars[0].aval.size * (kernel.size // kernel.shape[features])
+    if name == "mul" and products.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
+        return equation.outvars[0].aval.size
+    if name == "cond":
+        return max(_products_in(branch.jaxpr) for branch in parameters["branches"])
+    inner = [getattr(p, "jaxpr", p) for p in parameters.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")]
+    return sum(map(_products_in, inner)) * (parameters["length"] if name == "scan" else 1)

@@ -9,10 +9,14 @@ times as long inside a compiled loop as outside. A patch has the inputs of a til
 their weights are the kernel, shifted, with zeros around. Some multiplications by 0 are made, but fewer and longer
 pieces are copied, and the product is wide enough for its library. Elsewhere they are `lax.conv_general_dilated`, which
 a GPU has a library for.
+
+A zero of a band times nan or inf is nan, at outputs whose window has no such number. So images with one are multiplied
+in tiles of one output, which have no zeros: what is not finite spoils what it is a term of, and nothing else.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import jax
@@ -38,92 +42,36 @@ class Convolution(NamedTuple):
 
 def outputs(x: Array, w: Array, c: Convolution) -> Array:
     """`x ∗ w`: (batch, height, width, in) and (kh, kw, in/groups, out) to (batch, rows, columns, out)."""
-    return _outputs.bind(x, w, c=c)
+    return _outputs.bind(*_varying_alike(x, w), c=c)
 
 
 def by_weights(x: Array, dy: Array, c: Convolution) -> Array:
     """The derivative by the weights."""
-    return _by_weights.bind(x, dy, c=c)
+    return _by_weights.bind(*_varying_alike(x, dy), c=c)
 
 
 def by_inputs(dy: Array, w: Array, c: Convolution) -> Array:
     """The derivative by the inputs."""
-    return _by_inputs.bind(dy, w, c=c)
+    return _by_inputs.bind(*_varying_alike(dy, w), c=c)
 
 
-def _compute_outputs(x: Array, w: Array, c: Convolution) -> Array:
-    if not _by_products():
-        return _library_outputs(x, w, c)
-    tile = _tile(c, w.shape[-1])
+def _tiled_outputs(x: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
+    tile = _tile(c, w.shape[-1], least)
     return _untiled(_times(_patches(x, tile), _banded(w, tile), tile), tile)
 
 
-def _compute_by_weights(x: Array, dy: Array, c: Convolution) -> Array:
-    if not _by_products():
-        return _library_by_weights(x, dy, c)
-    tile = _tile(c, dy.shape[-1])
+def _tiled_by_weights(x: Array, dy: Array, c: Convolution, least: int = WIDE) -> Array:
+    tile = _tile(c, dy.shape[-1], least)
     return _add_banded(_by_band(_patches(x, tile), _tiled(dy, tile), tile), tile)
 
 
-def _compute_by_inputs(dy: Array, w: Array, c: Convolution) -> Array:
-    if not _by_products():
-        return _library_by_inputs(dy, w, c)
-    tile = _tile(c, w.shape[-1])
+def _tiled_by_inputs(dy: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
+    tile = _tile(c, w.shape[-1], least)
     return _add_patches(_by_patches(_tiled(dy, tile), _banded(w, tile), tile), tile)
 
 
 def _by_products() -> bool:
     return jax.default_backend() == "cpu"
-
-
-# ---- what JAX is told of them
-
-
-def _primitive(name: str, compute: Callable[[Array, Array, Convolution], Array]) -> Primitive:
-    primitive = Primitive(f"fnn_convolution_{name}")
-    primitive.def_impl(jax.jit(compute, static_argnames="c"))
-    primitive.def_abstract_eval(partial(_shape, compute))
-    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
-    batching.primitive_batchers[primitive] = partial(_members, primitive, compute)
-    return primitive
-
-
-def _shape(compute: Any, a: Any, b: Any, *, c: Convolution) -> Any:
-    of = [jax.ShapeDtypeStruct(factor.shape, factor.dtype) for factor in (a, b)]
-    y = jax.eval_shape(partial(compute, c=c), *of)
-    return jax.core.ShapedArray(y.shape, y.dtype)
-
-
-def _members(
-    primitive: Primitive, compute: Any, factors: Sequence[Array], axes: Sequence[Any], *, c: Convolution
-) -> Any:
-    """Under `vmap`: all members at once if they are small, else one by one, so that patches stay in the cache."""
-    moved = [f if axis is None else jnp.moveaxis(f, axis, 0) for f, axis in zip(factors, axes, strict=True)]
-    if not _by_products() or _patch_bytes(moved, c) < IN_CACHE:
-        return jax.vmap(partial(compute, c=c), [None if axis is None else 0 for axis in axes])(*moved), 0
-    of_each = tuple(f for f, axis in zip(moved, axes, strict=True) if axis is not None)
-
-    def one(member: tuple[Array, ...]) -> Array:
-        own = iter(member)
-        return primitive.bind(*(f if axis is None else next(own) for f, axis in zip(moved, axes, strict=True)), c=c)
-
-    return lax.map(one, of_each), 0
-
-
-def _patch_bytes(factors: Sequence[Array], c: Convolution) -> int:
-    """At most so many for all members: as if each number of the images stood in each place of the window."""
-    images = max(factors, key=lambda f: f.size)
-    return images.size * c.rows.size * c.columns.size * images.dtype.itemsize
-
-
-_outputs = _primitive("outputs", _compute_outputs)
-_by_weights = _primitive("by_weights", _compute_by_weights)
-_by_inputs = _primitive("by_inputs", _compute_by_inputs)
-
-# the transposes by the first factor and by the second
-ad.defbilinear(_outputs, lambda dy, x, w, c: by_inputs(dy, w, c), lambda dy, x, w, c: by_weights(x, dy, c))
-ad.defbilinear(_by_weights, lambda dw, x, dy, c: by_inputs(dy, dw, c), lambda dw, x, dy, c: outputs(x, dw, c))
-ad.defbilinear(_by_inputs, lambda dx, dy, w, c: outputs(dx, w, c), lambda dx, dy, w, c: by_weights(dx, dy, c))
 
 
 # ---- patches, and the kernel as a band matrix; under each the way back
@@ -141,11 +89,11 @@ class _Tile(NamedTuple):
     groups: int
 
 
-def _tile(c: Convolution, features: int) -> _Tile:
+def _tile(c: Convolution, features: int, least: int = WIDE) -> _Tile:
     over = c.columns
     width = 1
     if over.dilation == 1:  # else a wider window has holes
-        enough = -(-WIDE * c.groups // features)
+        enough = -(-least * c.groups // features)
         few_zeros = 1 + 3 * over.size // (5 * over.stride)
         width = min(enough, few_zeros, over.outputs)
     size = (width - 1) * over.stride + over.size
@@ -153,6 +101,15 @@ def _tile(c: Convolution, features: int) -> _Tile:
     end = (count - 1) * stride + over.dilation * (size - 1) + 1  # of the last tile, beyond which nothing counts
     wide = Windows(over.numbers, size, stride, over.dilation, over.low, end - over.numbers - over.low)
     return _Tile(width, c.rows, wide, over.stride, over.size, over.outputs, c.groups)
+
+
+def _has_zeros(tile: _Tile) -> bool:
+    return tile.width > 1
+
+
+def _has_spare(tile: _Tile) -> bool:
+    """Whether the last tile reaches beyond the outputs."""
+    return tile.columns.outputs * tile.width > tile.outputs
 
 
 def _patches(x: Array, tile: _Tile) -> Array:
@@ -182,13 +139,13 @@ def _add_banded(db: Array, tile: _Tile) -> Array:
 
 def _untiled(y: Array, tile: _Tile) -> Array:
     """(batch, rows, tiles, width, out) to (batch, rows, columns, out); the last tile may reach too far."""
-    return y.reshape(*y.shape[:2], -1, y.shape[-1])[:, :, : tile.outputs]
+    return y.reshape(*y.shape[:2], y.shape[2] * tile.width, y.shape[-1])[:, :, : tile.outputs]
 
 
 def _tiled(dy: Array, tile: _Tile) -> Array:
     spare = tile.columns.outputs * tile.width - tile.outputs
     dy = jnp.pad(dy, ((0, 0), (0, 0), (0, spare), (0, 0))) if spare else dy
-    return dy.reshape(*dy.shape[:2], -1, tile.width, dy.shape[-1])
+    return dy.reshape(*dy.shape[:2], tile.columns.outputs, tile.width, dy.shape[-1])
 
 
 # ---- products of patches p, band b and tiles y: y = p b, db = pᵀ dy, dp = dy bᵀ
@@ -196,7 +153,7 @@ def _tiled(dy: Array, tile: _Tile) -> Array:
 
 def _times(p: Array, b: Array, tile: _Tile) -> Array:
     if tile.groups == 1:
-        y = p.reshape(_rows(p), -1) @ b.reshape(-1, tile.width * b.shape[-1])
+        y = _matrix(p) @ _band_matrix(b)
     else:
         y = jnp.einsum("rkgi,kiwgo->rwgo", _grouped(p, tile), _grouped_band(b, tile))
     return y.reshape(*p.shape[:3], tile.width, b.shape[-1])
@@ -204,7 +161,7 @@ def _times(p: Array, b: Array, tile: _Tile) -> Array:
 
 def _by_band(p: Array, dy: Array, tile: _Tile) -> Array:
     if tile.groups == 1:
-        db = p.reshape(_rows(p), -1).T @ dy.reshape(_rows(p), -1)
+        db = _matrix(p).T @ _matrix(dy)
     else:
         db = jnp.einsum("rkgi,rwgo->kiwgo", _grouped(p, tile), _grouped_tiles(dy, tile))
     return db.reshape(*p.shape[3:5], p.shape[5] // tile.groups, *dy.shape[3:])
@@ -212,26 +169,37 @@ def _by_band(p: Array, dy: Array, tile: _Tile) -> Array:
 
 def _by_patches(dy: Array, b: Array, tile: _Tile) -> Array:
     if tile.groups == 1:
-        dp = dy.reshape(_rows(dy), -1) @ b.reshape(-1, tile.width * b.shape[-1]).T
+        dp = _matrix(dy) @ _band_matrix(b).T
     else:
         dp = jnp.einsum("rwgo,kiwgo->rkgi", _grouped_tiles(dy, tile), _grouped_band(b, tile))
     return dp.reshape(*dy.shape[:3], *b.shape[:2], b.shape[2] * tile.groups)
+
+
+# (sizes are written out: there may be no rows, or a symbolic number of them, which -1 cannot be found from)
 
 
 def _rows(p: Array) -> int:
     return p.shape[0] * p.shape[1] * p.shape[2]
 
 
+def _matrix(p: Array) -> Array:
+    return p.reshape(_rows(p), prod(p.shape[3:]))
+
+
+def _band_matrix(b: Array) -> Array:
+    return b.reshape(prod(b.shape[:3]), prod(b.shape[3:]))
+
+
 def _grouped(p: Array, tile: _Tile) -> Array:
-    return p.reshape(_rows(p), p.shape[3] * p.shape[4], tile.groups, -1)
+    return p.reshape(_rows(p), p.shape[3] * p.shape[4], tile.groups, p.shape[5] // tile.groups)
 
 
 def _grouped_band(b: Array, tile: _Tile) -> Array:
-    return b.reshape(b.shape[0] * b.shape[1], b.shape[2], tile.width, tile.groups, -1)
+    return b.reshape(b.shape[0] * b.shape[1], b.shape[2], tile.width, tile.groups, b.shape[4] // tile.groups)
 
 
 def _grouped_tiles(y: Array, tile: _Tile) -> Array:
-    return y.reshape(_rows(y), tile.width, tile.groups, -1)
+    return y.reshape(_rows(y), tile.width, tile.groups, y.shape[4] // tile.groups)
 
 
 # ---- by the library
@@ -278,3 +246,80 @@ def _library_by_inputs(dy: Array, w: Array, c: Convolution) -> Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=c.groups,
     )
+
+
+# ---- what JAX is told of them
+
+
+def _primitive(name: str, tiled: Any, library: Any, spoils: Callable[[_Tile], bool]) -> Primitive:
+    """Of the ways to compute it, and whether in a tile the images are multiplied by zeros that are no padding."""
+
+    def compute(images: Array, other: Array, c: Convolution) -> Array:
+        if not _by_products():
+            return library(images, other, c)
+        if not spoils(_tile(c, other.shape[-1])):
+            return tiled(images, other, c)
+        finite = jnp.isfinite((0 * images).sum())  # faster than `all`, as in `fnn.state`
+        return lax.cond(every_member(finite), partial(tiled, c=c), partial(tiled, c=c, least=1), images, other)
+
+    primitive = Primitive(f"fnn_convolution_{name}")
+    primitive.def_impl(jax.jit(compute, static_argnames="c"))
+    primitive.def_abstract_eval(partial(_shape, library))
+    mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    batching.primitive_batchers[primitive] = partial(_members, primitive, compute)
+    return primitive
+
+
+@jax.custom_batching.custom_vmap
+def every_member(condition: Array) -> Array:
+    """`condition`; under `vmap`, whether it holds for all members, so that one way is taken and not both."""
+    return condition
+
+
+@every_member.def_vmap
+def _every_of_members(size: int, batched: Any, condition: Array) -> Any:
+    return every_member(condition.all(0)), False
+
+
+def _shape(library: Any, a: Any, b: Any, *, c: Convolution) -> Any:
+    """Also over which axes of a mesh the result varies: under `shard_map` the derivatives are summed by that."""
+    return jax.make_jaxpr(partial(library, c=c))(a, b).out_avals[0]
+
+
+def _varying_alike(*factors: Array) -> list[Array]:
+    """Each said to vary over every axis of the mesh that one of them varies over; the way back is the sum over it."""
+    over = [jax.typeof(factor).manual_axis_type.varying for factor in factors]
+    missing = [frozenset().union(*over) - axes for axes in over]
+    return [lax.pcast(f, tuple(m), to="varying") if m else f for f, m in zip(factors, missing, strict=True)]
+
+
+def _members(
+    primitive: Primitive, compute: Any, factors: Sequence[Array], axes: Sequence[Any], *, c: Convolution
+) -> Any:
+    """Under `vmap`: all members at once if they are small, else one by one, so that patches stay in the cache."""
+    moved = [f if axis is None else jnp.moveaxis(f, axis, 0) for f, axis in zip(factors, axes, strict=True)]
+    if not _by_products() or _patch_bytes(moved, c) < IN_CACHE:
+        return jax.vmap(partial(compute, c=c), [None if axis is None else 0 for axis in axes])(*moved), 0
+    of_each = tuple(f for f, axis in zip(moved, axes, strict=True) if axis is not None)
+
+    def one(member: tuple[Array, ...]) -> Array:
+        own = iter(member)
+        return primitive.bind(*(f if axis is None else next(own) for f, axis in zip(moved, axes, strict=True)), c=c)
+
+    return lax.map(one, of_each), 0
+
+
+def _patch_bytes(factors: Sequence[Array], c: Convolution) -> int:
+    """At most so many for all members: as if each number of the images stood in each place of the window."""
+    images = max(factors, key=lambda f: f.size)
+    return images.size * c.rows.size * c.columns.size * images.dtype.itemsize
+
+
+_outputs = _primitive("outputs", _tiled_outputs, _library_outputs, _has_zeros)
+_by_weights = _primitive("by_weights", _tiled_by_weights, _library_by_weights, _has_spare)
+_by_inputs = _primitive("by_inputs", _tiled_by_inputs, _library_by_inputs, _has_zeros)
+
+# the transposes by the first factor and by the second
+ad.defbilinear(_outputs, lambda dy, x, w, c: by_inputs(dy, w, c), lambda dy, x, w, c: by_weights(x, dy, c))
+ad.defbilinear(_by_weights, lambda dw, x, dy, c: by_inputs(dy, dw, c), lambda dw, x, dy, c: outputs(x, dw, c))
+ad.defbilinear(_by_inputs, lambda dx, dy, w, c: outputs(dx, w, c), lambda dx, dy, w, c: by_weights(dx, dy, c))

@@ -19,6 +19,7 @@ from fnn.batches import dtype_of_sums
 from fnn.interrupts import noted
 from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
 from fnn.memory import free_bytes
+from fnn.named_arrays import is_key
 from fnn.parts import Recipe
 from fnn.segments import guards_aside, joined, place, segment_seconds, segments
 from fnn.state import dtype_of
@@ -177,7 +178,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                with guards_aside(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
+                with guards_aside():
                     outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)
@@ -236,7 +237,7 @@ def _followed(
     reached, _, _, active = place(state)
     ended = reached >= epochs or not active
     show(epochs - reached + done if ended else 0, ended)
-    state = jax.tree.map(np.asarray, state)
+    state = jax.tree.map(lambda a: a if is_key(a) else np.asarray(a), state)  # NumPy holds no typed keys
     if width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
     return Outcome(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import arrays, checks, listing
+from fnn import checks, listing
 from fnn.crew import Outcome, Plan
 from fnn.data import Standardiser
 from fnn.fitting import fit
@@ -27,7 +27,7 @@ from fnn.study import (
     running,
     with_fixed,
 )
-from fnn.types import Data, Layer, Part, Run
+from fnn.types import Columns, Data, Layer, Part, Run
 
 
 class CrossValidation(NamedTuple):
@@ -160,7 +160,7 @@ def cross_validate(
     standardise, refit = checks.flag("standardise", standardise), checks.flag("refit", refit)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = checks.key(key), key
-    rows, _ = rows_of(data, None, weights, key, None, training.get("reduction"))
+    rows, _, of_frame = rows_of(data, None, weights, key, None, training.get("reduction"))
     part = rows.train
     made = asked_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
     check_weights(part.weight, made)
@@ -196,10 +196,12 @@ def cross_validate(
     if not early:
         settings = {**(training.get("settings") or {}), **chosen}
         predictions = _predictions(parts[0], settings, best.runs, made, scalers, np.asarray(part.x), repeats)
-    scaler = standardiser_of(np.asarray(part.x)) if standardise else None
+    scaler = None
+    if standardise:
+        scaler = standardiser_of(np.asarray(part.x))._replace(columns=of_frame and Columns(of_frame.x))
     if refit and not early:
         run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
-        run = run._replace(columns=arrays.columns(data))
+        run = run._replace(columns=of_frame)
     return CrossValidation(
         points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
         figures.largest, plans,

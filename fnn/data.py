@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import checks
-from fnn.types import ShapeError
+from fnn import arrays, checks
+from fnn.types import Columns, ShapeError
 
 
 class Standardiser(NamedTuple):
@@ -13,9 +13,11 @@ class Standardiser(NamedTuple):
 
     mean: np.ndarray
     deviation: np.ndarray
+    columns: Columns | None = None  # of the frame that it was fitted to
 
     def __call__(self, x: Any) -> np.ndarray:
         """`(x - mean)/deviation`, column by column; computed in float64, in the dtype of `x` if that is floating."""
+        arrays.same_columns("x", self.columns, arrays.columns((x, None)))
         x = np.asarray(checks.rows("x", x))
         if x.shape[1:] != self.mean.shape:
             raise ShapeError(
@@ -41,10 +43,11 @@ def standardiser(x: Any) -> Standardiser:
      [ 1.  0.]
      [ 3.  0.]]
     """
+    names = arrays.columns((x, None))
     x = np.asarray(checks.rows("x", x))
     mean, deviation = x.mean(0, np.float64), x.std(0, np.float64)  # float16 would overflow, float32 lose digits
     constant = (x == x[0]).all(0)  # rounding can leave such a column a deviation that is not quite 0
-    return Standardiser(np.where(constant, x[0], mean), np.where(constant | (deviation == 0), 1.0, deviation))
+    return Standardiser(np.where(constant, x[0], mean), np.where(constant | (deviation == 0), 1.0, deviation), names)
 
 
 def standardise(train: Any, *others: Any) -> Any:

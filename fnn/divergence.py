@@ -10,6 +10,7 @@ import optax
 
 from fnn.batches import Batch, nth, row_values, sizes, whole
 from fnn.parts import Parts, Recipe, parts
+from fnn.state import became
 from fnn.train import order_of
 from fnn.types import Array, Data, TrainState
 
@@ -48,7 +49,8 @@ def _first_bad(recipe: Recipe, state: TrainState, rows: Data, held: Any) -> str:
         numbers = np.arange(count) if held is None else np.setdiff1d(np.arange(count + len(held)), held)
         of = f"{int(bad.sum())} of the batch's {len(bad)} rows, the first is row {numbers[at[first]]} of the data"
         return f"the cost itself, {losses[first]} in {of}"
-    for what, tree in zip(("the derivative by params", "the update of params", "params"), trees, strict=True):
+    names = ("the derivative by params", "the update of params", "params", "the layer state")
+    for what, tree in zip(names, trees, strict=True):
         for way, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             if not np.isfinite(np.asarray(leaf)).all():
                 return f"{what}{jax.tree_util.keystr(way)}"
@@ -67,7 +69,7 @@ def _bad_step(recipe: Recipe) -> Callable[[TrainState, Data], Any]:
             params = optax.apply_updates(s.params, updates)
         losses = row_values("loss", made.loss, g.outputs, batch.t)
         losses = losses if batch.weight is None else jnp.where(batch.weight > 0, losses, 0.0)
-        return losses, at, g.grads, updates, params
+        return losses, at, g.grads, updates, params, became(g.state, s.state)
 
     return again
 

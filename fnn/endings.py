@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from fnn.activations import Activation, sigmoid, softmax
+from fnn.combine import from_function, residual
 from fnn.spec import Spec
 from fnn.types import Layer, TrainState
 
@@ -69,15 +70,16 @@ def _as_they_are(y: Any) -> Any:
 
 
 def _last(thing: Any) -> tuple[str, str | None]:
-    """The name of the last layer, and that of the factory of fnn that made it, if one did."""
+    """The name of the layer whose outputs are those of the network, and of the factory of fnn that made it, if any."""
     spec = getattr(thing, "spec", None)
     if not isinstance(spec, Spec):
         return getattr(thing, "__name__", None) or str(thing), "elementwise" if isinstance(thing, Activation) else None
-    if getattr(spec.factory, "__name__", "") == "from_function":
+    if spec.factory is from_function:
         return _last(dict(spec.arguments)["function"])
-    if getattr(spec.factory, "__name__", "") == "serial" and (layers := dict(spec.arguments).get("layers")):
-        return _last(layers[-1])
-    return str(spec), getattr(spec.factory, "__name__", None)
+    if spec.children and spec.factory is not residual:  # whose inputs are added to what its last layer puts out
+        return _last(spec.children[-1])
+    made_by_fnn = getattr(spec.factory, "__module__", "").startswith("fnn.")
+    return str(spec), spec.factory.__name__ if made_by_fnn else None
 
 
 def _sums_to_1(net: Layer, state: TrainState, x: jax.Array) -> bool:

@@ -123,7 +123,7 @@ def ensemble(
     epochs, members = checks.epochs(epochs), checks.whole_number("members", members, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, checks.key(key)
-    rows, _ = rows_of(data, validation, weights, key, None, training.get("reduction"))
+    rows, _, columns = rows_of(data, validation, weights, key, None, training.get("reduction"))
     tasks = [Task({}, words) for words in keys_from(seed, members)]
     groups = groups_of("ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
     figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
@@ -147,7 +147,7 @@ def ensemble(
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
     params, state = jax.tree.map(lambda *a: arrays.owned(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
-    shape, columns = rows.train.x.shape[1:], arrays.columns(data)
+    shape = rows.train.x.shape[1:]
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
 
 

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import arrays, checks
+from fnn.activations import as_floats
 from fnn.batches import row_values
 from fnn.losses import as_loss
 from fnn.prediction import checked_run, output_shapes, predict as predict
 from fnn.programs import specialise
 from fnn.streams import as_stream, checked, is_stream, rechunked
+from fnn.targets import as_labels, mean_of_positions, wide
 from fnn.types import Array, Layer, Run, ShapeError
 
 
@@ -99,46 +101,50 @@ def _examples(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]
 
 
 def _checked(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
-    """Chunks, checked, with a weight for every row; a warning for digits that the first of them loses."""
-    dtype, said = arrays.dtype_of_run(run.params), False
+    """Chunks, checked, with a weight for every row; a warning where digits are lost for the first time."""
+    dtype, cut = arrays.dtype_of_run(run.params), checks.Cut()
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
-        cut = checks.Cut()
         x, t, w = checked(name, chunk, dtype, cut)
-        if not said:
-            cut.warn(dtype, 5)
-            said = True
+        cut.warn(dtype, 5)
         yield x, t, np.ones(len(x), dtype) if w is None else w
 
 
 def accuracy(outputs: Any, targets: Any) -> Array:
     """1 for every row whose largest output is the target's class, else 0; shape `(batch,)`.
 
+    nan names no class: a row with nan in its outputs counts 0. Outputs `(batch, …, classes)` name a class per position,
+    and a row's accuracy is the share of its positions that are right.
+
     Args:
-        outputs: `(batch, classes)`, probabilities or logits, at least two classes.
-        targets: class numbers `(batch,)`, or one-hot rows `(batch, classes)`.
+        outputs: `(batch, …, classes)`, probabilities or logits, at least two classes.
+        targets: class numbers `(batch, …)`, or one-hot rows `(batch, …, classes)`.
 
     >>> import fnn
     >>> print(fnn.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1]))
     [1. 0.]
     """
     y, t = jnp.asarray(outputs), jnp.asarray(targets)
-    if y.ndim != 2 or y.shape[1] < 2:
+    if y.ndim < 2 or y.shape[-1] < 2:
         raise ShapeError(
             f"accuracy: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
             "Do use binary_accuracy(threshold) for a single output."
         )
-    if t.shape not in (y.shape, y.shape[:1]):
+    if t.shape not in (y.shape, y.shape[:-1]):
         raise ShapeError(
-            f"accuracy: expected targets of shape {y.shape[:1]} or {y.shape}, got {t.shape}. Do reshape them."
+            f"accuracy: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Do reshape them."
         )
-    label = t.argmax(-1) if t.ndim == 2 else t
-    return (y.argmax(-1).astype(label.dtype) == label).astype(y.dtype)
+    label = as_labels(t.argmax(-1) if t.ndim == y.ndim else t)
+    right = (y.argmax(-1).astype(label.dtype) == label) & ~jnp.isnan(y.max(-1))
+    if t.ndim == y.ndim:
+        right &= ~jnp.isnan(t.max(-1))
+    dtype = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.result_type(float)
+    return mean_of_positions(right.reshape(-1).astype(wide(dtype)), y).astype(dtype)
 
 
 @functools.lru_cache(maxsize=128)
 def binary_accuracy(threshold: float = 0.5) -> Any:
-    """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0.
+    """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0; 0 for nan.
 
     Args:
         threshold: 0.5 for probabilities, 0.0 for logits. With several outputs a row, all must be right.
@@ -149,10 +155,11 @@ def binary_accuracy(threshold: float = 0.5) -> Any:
     """
 
     def right(outputs: Any, targets: Any) -> Array:
-        y, t = jnp.asarray(outputs), jnp.asarray(targets)
+        y, t = as_floats("binary_accuracy", outputs), jnp.asarray(targets)
         if y.shape != t.shape:
             raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Do reshape them.")
-        hit = (y > threshold) == (t.astype(y.dtype) > 0.5)
+        t = t.astype(y.dtype)
+        hit = ((y > threshold) == (t > 0.5)) & ~jnp.isnan(y) & ~jnp.isnan(t)
         return hit.reshape(hit.shape[0], -1).all(-1).astype(y.dtype)
 
     return right

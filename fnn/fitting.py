@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn import arrays, checks, divergence, resume
+from fnn import checks, divergence, resume
 from fnn.endings import warn_of_mix_up
 from fnn.gradients import autodiff
 from fnn.interrupts import noted
@@ -67,7 +67,8 @@ def fit(
         net, loss, optimizer, penalty: as for `fnn.trainer`; each may be a function of the settings.
         data: `(x, t)`, inputs and targets, as lists, NumPy, pandas or JAX arrays with as many rows each; or, larger
             than memory, a stream of chunks `(x, t)` or `(x, t, weight)` anew each epoch: a generator function, a data
-            loader, `fnn.memory_mapped("x.npy", "t.npy")`. Rows of a stream are shuffled within buffers of 64 MB.
+            loader, `fnn.memory_mapped("x.npy", "t.npy")`. Rows of a stream are shuffled within buffers of 64 MB. It is
+            opened once per epoch; a function is given the epoch's number if it takes an argument.
         epochs: how often every row is used.
         key: an integer seed, or a `jax.random.key`; equal keys give equal runs.
         batch_size: rows a step, the last batch may be smaller; None is the full batch, rows in the given order.
@@ -90,7 +91,9 @@ def fit(
         checkpoint: a folder, made if it is not there. The run is kept in it while it goes on; the same call again
             goes on where that was, to the same bits of parameters and history (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
-            a list of what differs. Needs the extra `files`.
+            a list of what differs. Of a stream the first buffer and the epoch under way are read again, and it is
+            refused where it gives other rows; one that draws its order without the epoch's number cannot give them
+            again, which is said. Needs the extra `files`.
         checkpoint_seconds: write not more often than this, nor for more than a twentieth of the time; and at the end.
         progress: show a bar on a terminal (with the extra `progress` installed).
 
@@ -111,7 +114,8 @@ def fit(
         TrainingInterrupted: after Ctrl-C or SIGTERM the segment under way (half a second) is finished and written,
             and what there is comes back. In the main thread only.
         UserWarning: float64 data lose digits; probabilities and logits are mixed up; a checkpoint could not be
-            written, or is damaged and the one before it was used, or is of another version of JAX or another device.
+            written, or is damaged and the one before it was used, or is of another version of JAX or another device;
+            a stream that goes on shuffles by itself; a part of the run could not be compared with the checkpoint's.
 
     >>> import fnn, numpy as np, optax
     >>> x = np.linspace(-1, 1, 64, dtype="float32")[:, None]
@@ -144,14 +148,14 @@ def fit(
     params, state = start_of(params, state)
     stream = _stream(data) if is_stream(data) else None
     take = rows_of if stream is None else first_row_of
-    rows, held = take(data if stream is None else stream, validation, weights, key, params, reduction)
+    rows, held, columns = take(data if stream is None else stream, validation, weights, key, params, reduction)
     asked = Asked(recipe, numbers, rows, key, params, state)
     ready = made_ready(asked)
     kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
     with guards_aside():
         end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, rows.train.x.shape[1:], held, arrays.columns(data))
+    run = Run(params, state, history, end, rows.train.x.shape[1:], held, columns)
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows

@@ -8,16 +8,18 @@ Lin et al. 2017, arXiv:1708.02002. Below, `z` are the logits of one row, `t` its
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from fnn.activations import sigmoid, softplus
-from fnn.scalars import scalar
+from fnn.limits import relu_when_far, step_when_far
+from fnn.logits import log_softmax_and_rest
+from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.targets import (
     at_most_one,
     check_labels,
     check_probabilities,
+    class_rows,
     class_weights,
     dense_rows,
     make_loss,
@@ -51,11 +53,12 @@ def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
     def weighted(t: Array) -> tuple[Array, Array]:
         if alpha is None:
             return t, 1.0 - t
-        return jnp.asarray(alpha, t.dtype) * t, jnp.asarray(1.0 - alpha, t.dtype) * (1.0 - t)
+        return like(alpha, t) * t, like(1.0 - alpha, t) * (1.0 - t)
 
     def value(z: Array, t: Array) -> Array:
         one, zero = weighted(t)
-        return (one * _focal(z, gamma) + zero * _focal(-z, gamma)).sum(-1)
+        against_1 = jnp.where(one == 0, 0.0, one * _focal(z, gamma))  # 0 * inf counts as 0
+        return (against_1 + jnp.where(zero == 0, 0.0, zero * _focal(-z, gamma))).sum(-1)
 
     def grad(z: Array, t: Array) -> Array:
         one, zero = weighted(t)
@@ -65,12 +68,19 @@ def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
 
 
 def _focal(z: Array, gamma: Any) -> Array:
-    return jnp.exp(-jnp.asarray(gamma, z.dtype) * softplus.value(z)) * softplus.value(-z)  # -log σ(z) = softplus(-z)
+    """`f(z)`, which is `-z` at -inf and 0 at inf."""
+    g = like(gamma, z)
+    # -log σ(z) = softplus(-z)
+    return relu_when_far(lambda m: jnp.exp(-g * softplus.value(-m)) * softplus.value(m), -z)
 
 
 def _focal_derivative(z: Array, gamma: Any) -> Array:
-    g = jnp.asarray(gamma, z.dtype)
-    return -jnp.exp(-g * softplus.value(z)) * (g * sigmoid.value(z) * softplus.value(-z) + sigmoid.value(-z))
+    g = like(gamma, z)
+
+    def by_minus_z(m: Array) -> Array:
+        return jnp.exp(-g * softplus.value(-m)) * (g * sigmoid.value(-m) * softplus.value(m) + sigmoid.value(m))
+
+    return -step_when_far(by_minus_z, -z)
 
 
 # ---- K classes, one of them true
@@ -92,7 +102,7 @@ def softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
     [0.1732868 3.874907 ]
     """
     value, grad = _softmax_formulas("softmax_focal", gamma, alpha)
-    return make_loss("softmax_focal", dense_rows, value, grad, check_probabilities, "one-hot")
+    return make_loss("softmax_focal", class_rows, value, grad, check_probabilities, "one-hot")
 
 
 @factory
@@ -129,34 +139,21 @@ def _softmax_formulas(name: str, gamma: Any, alpha: Any) -> tuple[Any, Any]:
             raise ShapeError(
                 f"{name}: expected an alpha a class, for {t.shape[-1]} outputs, got {len(alpha)}. Do give one a class."
             )
-        return jnp.asarray(alpha, t.dtype) * t
+        return like(alpha, t) * t
 
     def value(z: Array, t: Array) -> Array:
-        log_p, log_rest = _log_softmax(z)
+        t = weighted(t)
+        log_p, log_rest = log_softmax_and_rest(z)
         log_p = jnp.where(t == 0, 0.0, log_p)  # 0 * -inf counts as 0
-        return -(weighted(t) * jnp.exp(jnp.asarray(gamma, z.dtype) * log_rest) * log_p).sum(-1)
+        return -(t * jnp.exp(like(gamma, z) * log_rest) * log_p).sum(-1)
 
     def grad(z: Array, t: Array) -> Array:
-        g = jnp.asarray(gamma, z.dtype)
-        log_p, log_rest = _log_softmax(z)
+        g, t = like(gamma, z), weighted(t)
+        log_p, log_rest = log_softmax_and_rest(z)
         p, rest = jnp.exp(log_p), jnp.exp(log_rest)
-        log_p = jnp.where(t == 0, 0.0, log_p)
-        ratio = jnp.where(rest > 0, log_p / jnp.where(rest > 0, rest, 1.0), -1.0)  # log p / (1-p) tends to -1
-        h = weighted(t) * jnp.exp(g * log_rest) * (g * p * ratio - 1.0)
+        p_log_p = jnp.where(p == 0, 0.0, p * log_p)
+        ratio = jnp.where(rest == 0, -1.0, p_log_p / jnp.where(rest == 0, 1.0, rest))  # tends to -1
+        h = t * jnp.exp(g * log_rest) * (g * ratio - 1.0)
         return h * rest - p * (h.sum(-1, keepdims=True) - h)
 
     return value, grad
-
-
-@jax.named_scope("smooth")
-def _log_softmax(z: Array) -> tuple[Array, Array]:
-    """`log p` and `log(1-p)`, without the cancellation of `1-p` at the largest logit."""
-    top = jnp.arange(z.shape[-1]) == z.argmax(-1, keepdims=True)
-    s = jnp.where(top, 0.0, z - jnp.where(top, z, 0.0).sum(-1, keepdims=True))
-    others = jnp.where(top, 0.0, jnp.exp(s)).sum(-1, keepdims=True)
-    log_p = s - jnp.log1p(others)
-    # nothing but the largest: a finite stand-in for log 0, which γ = 0 turns into 1 and any other γ into 0
-    least = 4.0 * jnp.log(jnp.finfo(z.dtype).tiny)
-    log_others = jnp.where(others > 0, jnp.log(jnp.where(others > 0, others, 1.0)), least)
-    others_are_not = jnp.where(top, 0.0, jnp.exp(log_p))  # at most 1/2 each
-    return log_p, jnp.where(top, log_others - jnp.log1p(others), jnp.log1p(-others_are_not))

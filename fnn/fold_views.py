@@ -82,8 +82,8 @@ def check_weights(weight: Any, folds: list[Fold]) -> None:
 
 def standardiser_of(x: np.ndarray) -> Standardiser:
     """What it makes is in the dtype of the run, also of images of bytes."""
-    found = standardiser(x)
-    return found if x.dtype.kind == "f" else Standardiser(*(moment.astype(jnp.result_type(float)) for moment in found))
+    found, dtype = standardiser(x), jnp.result_type(float)
+    return found if x.dtype.kind == "f" else Standardiser(found.mean.astype(dtype), found.deviation.astype(dtype))
 
 
 def views_of(

@@ -126,12 +126,13 @@ def check_gradients(
     def four_ways(p: Any, state: State) -> dict[str, Array]:
         wide = jax.tree.map(lambda leaf: leaf.astype(dtype), p)
         points, states = _points(wide, state, inputs)
-        sampled = _sampled(widened(both, dtype, p, state), points, states)
+        gradients, eps = widened(both, dtype, p, state)
+        sampled = _sampled(gradients, points, states)
         leaves = jax.tree.leaves(wide)
         wanted = Plan(*map(np.concatenate, zip(plan(leaves), plan(leaves, 0, TRIES_NEARBY, 1), strict=True)))
-        cost = widened(costs, dtype, p, state)
+        cost, _ = widened(costs, dtype, p, state)
         along = slopes(cost, points, sampled.by_hand, sampled.noise, wanted, states)
-        return figures(leaves, sampled, wanted, along)
+        return figures(leaves, sampled, wanted, along, eps)
 
     names = tuple((_name(path), leaf.shape) for path, leaf in jax.tree.leaves_with_path(point))
     result = GradientCheck(_compiled(four_ways)(point, state), names, POINTS)
@@ -193,7 +194,8 @@ def _sampled(both: Callable[[Any, Any], tuple[Array, Array]], points: Any, state
         amounts = jnp.asarray([0.0, *[1.0] * ROUNDINGS], jnp.float32)
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
         hand, auto = lax.map(lambda a: with_rounding(both, *a)(*one), (amounts, seeds))
-        return Sampled(hand[0], auto[0], jnp.maximum(*(jnp.abs(v[1:] - v[0]).max(0) for v in (hand, auto))))
+        noise = jnp.maximum(*(jnp.abs(v[1:] - v[0]).max(0) for v in (hand, auto)))
+        return Sampled(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
 
     return lax.map(at, (points, states))
 

@@ -11,6 +11,7 @@ from fnn.types import Array
 
 AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2)}  # limits of the three, by bytes
 MATRIX = 100_000  # numbers of a matrix with a row per leaf
+NARROW = 2.5  # limits where a narrower dtype is used inside: so many times its eps
 NOISE = 8  # so many times what rounding was seen to do is still rounding
 COARSE = 0.1  # where the limit is more than this of a derivative, nothing can be told of it
 TINY = {8: 1e-270, 4: 1e-20}  # below it, by bytes, a complex step underflows
@@ -32,9 +33,9 @@ class Judged(NamedTuple):
     wrong: Array
 
 
-def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes) -> dict[str, Array]:
-    """What the table shows, one number per leaf."""
-    limits = AGREE[sampled.by_hand.dtype.itemsize]
+def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes, eps: float) -> dict[str, Array]:
+    """What the table shows, one number per leaf. `eps`: of the narrowest dtype inside, whose constants are rounded."""
+    limits = tuple(max(limit, NARROW * eps) for limit in AGREE[sampled.by_hand.dtype.itemsize])
     auto, shown = _by_autodiff([leaf.size for leaf in leaves], sampled, limits[0])
     exact, numerical, crossed = _by_itself(leaves, sampled, wanted, along, limits)
     judged = auto.counts | exact.counts | numerical.counts
@@ -47,7 +48,7 @@ def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes) ->
         "complex_step": exact.off,
         "numerical": numerical.off,
         "kink": kink,
-        "vanishes": vanishes & ~wrong & ~judged,
+        "vanishes": vanishes & ~wrong,
         "crossed": crossed,
         "judged": judged,
         "ok": ~wrong,
@@ -63,7 +64,7 @@ def _by_autodiff(sizes: list[int], sampled: Sampled, agree: float) -> tuple[Judg
     hand, auto, noise = sampled
     apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
     off, top = each.largest(apart), each.largest(jnp.abs(auto))
-    rounding = NOISE * each.largest(jnp.where(jnp.isnan(noise), jnp.inf, noise))
+    rounding = NOISE * each.largest(noise)
     known = ~each.any(~jnp.isfinite(auto))
     spoilt = known & ~jnp.isfinite(off)  # by hand is no number, where autodiff has one
     limit = agree * top + rounding
@@ -108,7 +109,7 @@ def _worst_number(sizes: list[int], each: "_Leaves", hand: Array, auto: Array) -
 
 
 def _by_itself(
-    leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes, limits: tuple[float, float, float]
+    leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes, limits: tuple[float, ...]
 ) -> tuple[Judged, Judged, Array]:
     """(What a complex step says, what differences say, where no difference counts since a kink is too near).
 
@@ -122,16 +123,17 @@ def _by_itself(
     many = np.asarray([leaf.size > LARGE for leaf in leaves])[wanted.leaf]
     usual = jnp.where(jnp.asarray(many | wanted.random), 0.5 * size[wanted.point, wanted.leaf], 0.0)
     found = jnp.maximum(jnp.abs(along.by_hand), jnp.where(jnp.isfinite(along.exact), jnp.abs(along.exact), 0))
-    slope = jnp.maximum(found, jnp.where(jnp.isfinite(along.error), jnp.abs(along.numerical), 0))
-    top = each.largest(jnp.where(jnp.isfinite(slope), jnp.maximum(slope, usual), 0))[each.of]
+    top = each.largest(jnp.where(jnp.isfinite(found), jnp.maximum(found, usual), 0))[each.of]
+    seen = jnp.isfinite(along.error) & jnp.isfinite(along.numerical)
+    top_seen = jnp.maximum(top, each.largest(jnp.where(seen, jnp.abs(along.numerical), 0))[each.of])
     rounding = NOISE * along.noise
     eps = float(jnp.finfo(dtype).eps)
 
     beside = along.kink <= 100 * eps * along.scale  # on which side of it is a matter of rounding
     exact_known = jnp.isfinite(along.exact) & ~beside & (top > TINY[dtype.itemsize])
     exact_limit = limits[1] * top + rounding
-    numerical_limit = limits[2] * top + 10 * along.error + rounding
-    known = jnp.isfinite(along.error) & (10 * along.error <= COARSE * top)
+    numerical_limit = limits[2] * top_seen + 10 * along.error + rounding
+    known = seen & (10 * along.error <= COARSE * top_seen)
     against = known & (jnp.abs(along.exact - along.numerical) > numerical_limit)
     off_exact, off = jnp.abs(along.by_hand - along.exact), jnp.abs(along.by_hand - along.numerical)
     exact_wrong = exact_known & ~against & ~(off_exact <= exact_limit)
@@ -139,11 +141,11 @@ def _by_itself(
 
     order = np.argsort(wanted.leaf, kind="stable")  # those of a leaf together, whatever the point
     leaf = _Leaves(wanted.leaf[order], len(leaves))
-    top = jnp.where(top > 0, top, 1.0)
+    top, top_seen = (jnp.where(v > 0, v, 1.0) for v in (top, top_seen))
     sharp = exact_known & (exact_limit <= COARSE * top)
     complex_step = _judged(leaf, *(v[order] for v in (off_exact / top, sharp, exact_wrong)))
-    numerical = _judged(leaf, *(v[order] for v in (off / top, known & (rounding <= COARSE * top), wrong)))
-    crossed = ~leaf.any(jnp.isfinite(along.error)[order])
+    numerical = _judged(leaf, *(v[order] for v in (off / top_seen, known & (rounding <= COARSE * top_seen), wrong)))
+    crossed = ~leaf.any((jnp.isfinite(along.error) & (wanted.point == 0))[order])
     return complex_step, numerical, crossed
 
 

@@ -26,7 +26,7 @@ class LeafCheck(NamedTuple):
     remainder: float  # and this far from it then
     rounding: float  # what rounding alone does to the leaf, over its largest value
     vanishes: bool  # all of it is rounding, at every point
-    crossed: bool  # the differences do not count since a kink is too near
+    crossed: bool  # the differences do not count at the given point, since every step crosses a kink
     judged: bool  # at least one of the three could tell right from wrong
     ok: bool  # none of the three says that it is wrong
 
@@ -40,10 +40,10 @@ class LeafCheck(NamedTuple):
         - "not judged: not finite": there are no numbers to compare.
         - "WRONG: …": one of the three says so beyond what rounding explains, and the others do not contradict it.
         """
-        if self.ok and self.judged:
-            return "right"
         if self.ok and self.vanishes:
             return "0 to rounding"
+        if self.ok and self.judged:
+            return "right"
         if self.ok:
             finite = np.isfinite(self.by_hand) and np.isfinite(self.by_autodiff)
             return "too coarse to tell" if finite else "not judged: not finite"
@@ -106,7 +106,7 @@ jax.tree_util.register_dataclass(GradientCheck, data_fields=["figures"], meta_fi
 
 
 def _figures(leaf: LeafCheck) -> list[str]:
-    numerical = "kink" if leaf.crossed else _small(leaf.numerical)
+    numerical = "kink" if leaf.crossed and np.isnan(leaf.numerical) else _small(leaf.numerical)
     return [_small(leaf.autodiff), _small(leaf.complex_step), numerical, _small(leaf.kink)]
 
 
@@ -124,7 +124,7 @@ def _summary(leaves: tuple[LeafCheck, ...], points: int) -> str:
     }
     near = f" and at {points - 1} near it" if points > 1 else ""
     said = f"{wrong or 'none'} of {len(leaves)} WRONG; judged by " + ", ".join(f"{k} {n}" for k, n in judges.items())
-    silent = [f"{c.leaf} ({c.verdict})" for c in leaves if not c.judged and c.ok]
+    silent = [f"{c.leaf} ({c.verdict})" for c in leaves if not c.judged and c.ok and not c.vanishes]
     kinks = sum(c.crossed for c in leaves)
-    by_kinks = f", {kinks} too near a kink for them" if kinks else ""
+    by_kinks = f" ({kinks} too near a kink at the given point)" if kinks else ""
     return f"{said}{by_kinks}; at the given point{near}. Not judged: {', '.join(silent) or 'none'}."

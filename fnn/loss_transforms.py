@@ -10,9 +10,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.scalars import scalar
+from fnn.scalars import like, scalar
 from fnn.spec import factory
-from fnn.targets import at_most_one, class_weights, dense_rows, one_hot, sparse_rows
+from fnn.targets import (
+    at_most_one,
+    class_rows,
+    class_weights,
+    dense_rows,
+    mean_of_positions,
+    one_hot,
+    positions,
+    sparse_rows,
+    wide,
+)
 from fnn.types import Array, Loss, ShapeError
 
 
@@ -90,7 +100,7 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
 
     def soft(outputs: Any, targets: Any) -> Array:
         y, t = _class_rows(loss, outputs, targets)
-        kept = jnp.asarray(s, y.dtype)
+        kept = like(s, y)
         classes = 2 if loss.targets == "binary" else y.shape[-1]
         return (t * (1.0 - kept) + kept / classes).reshape(jnp.shape(outputs))
 
@@ -105,7 +115,8 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
 
 
 def class_weighted(loss: Any, weights: Any) -> Loss:
-    """Each row's loss times the weight of its class, `w_t loss`; likewise the derivative.
+    """Each row's loss times the weight of its class, `w_t loss`; likewise the derivative. A row of weight 0 counts 0,
+    whatever its loss. Where a row has positions, each is weighed by its own class.
 
     Of a row whose target is a distribution over the classes the weight is the mean `Σ_k w_k t_k`; of a binary target
     it is `w_0 (1-t) + w_1 t`. `fit` goes on to divide by the number of rows, not by the sum of the weights. Smoothing
@@ -131,8 +142,7 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
             "Do use fit(..., weights=…) to weigh rows, or from_function(…, targets='one-hot')."
         )
 
-    def weight(outputs: Any, targets: Any) -> Array:
-        y, t = _class_rows(loss, outputs, targets)
+    def weight(y: Array, t: Array) -> Array:
         if loss.targets == "binary":
             if y.shape[-1] != 1:
                 raise ShapeError(
@@ -147,14 +157,27 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
             )
         return (t * jnp.asarray(weights, t.dtype)).sum(-1)
 
+    def rows(outputs: Any, targets: Any) -> tuple[Array, Array, Array]:
+        """Weights of rows (of positions, where there are some), and their outputs and targets."""
+        like_rows, t = _class_rows(loss, outputs, targets)
+        each = weight(like_rows, t)
+        y = jnp.asarray(outputs).reshape(like_rows.shape)
+        if isinstance(weights, tuple):  # before the loss: an infinite one has derivatives that times 0 are nan
+            y = jnp.where(each[:, None] == 0, 0.5, y)
+        return each, y, jnp.asarray(targets).reshape(len(y) if loss.targets == "labels" else t.shape)
+
+    def value(outputs: Any, targets: Any) -> Array:
+        each, y, t = rows(outputs, targets)
+        return mean_of_positions(_scale(each, loss.value(y, t)), outputs)
+
     def grad(outputs: Any, targets: Any) -> Array:
-        each = weight(outputs, targets)
-        by_row = loss.grad(outputs, targets).reshape(len(each), -1)
-        return (each[:, None] * by_row).reshape(jnp.shape(outputs))
+        each, y, t = rows(outputs, targets)
+        by_row = _scale(each[:, None], loss.grad(y, t))
+        return (by_row / positions(len(y), outputs)).reshape(jnp.shape(outputs))
 
     return Loss(
         "class_weighted",
-        lambda outputs, targets: weight(outputs, targets) * loss.value(outputs, targets),
+        value,
         grad,
         loss.check,
         loss.targets,
@@ -168,7 +191,8 @@ _class_weighted = factory(_weigh_classes)
 
 @factory
 def weighted_sum(*terms: Any) -> Loss:
-    """`Σ_i c_i loss_i`, all on the same outputs and targets; likewise the derivative.
+    """`Σ_i c_i loss_i`, all on the same outputs and targets; likewise the derivative. With the coefficient 0 a loss
+    counts 0, also where it is infinite.
 
     Args:
         terms: pairs (coefficient, loss), at least one; coefficients are at least 0 and may be traced.
@@ -202,13 +226,18 @@ def weighted_sum(*terms: Any) -> Loss:
     return Loss("weighted_sum", value, grad, check, common, whole)
 
 
-def _scale(coefficient: Any, values: Array) -> Array:
-    return jnp.asarray(coefficient, values.dtype) * values
+def _scale(factor: Any, values: Array) -> Array:
+    """`factor · values` in the dtype of the values; 0 where the factor is 0, also of what is not finite."""
+    if isinstance(factor, (int, float)):
+        return like(factor, values) * values if factor else jnp.zeros_like(values)
+    product = jnp.asarray(factor, wide(values.dtype)) * values.astype(wide(values.dtype))
+    # only there, so that the derivative by the factor is the loss where the factor is 0
+    return jnp.where((factor == 0) & ~jnp.isfinite(values), 0.0, product).astype(values.dtype)
 
 
 def _class_rows(loss: Loss, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    """Outputs and targets as rows `(batch, k)`, class numbers as one-hot rows."""
+    """Outputs and targets as rows `(rows, k)`, class numbers as one-hot rows."""
     if loss.targets == "labels":
         y, labels = sparse_rows(loss.name, outputs, targets)
         return y, one_hot(y, labels)
-    return dense_rows(loss.name, outputs, targets)
+    return (dense_rows if loss.targets == "binary" else class_rows)(loss.name, outputs, targets)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from fnn import hashing
 from fnn.activations import as_floats
-from fnn.scalars import scalar
+from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 
@@ -60,6 +60,6 @@ def dropout(rate: Any) -> Layer:
         return (), dy if isinstance(keep, tuple) else kept(keep, dy)  # (): nothing was dropped
 
     def kept(keep: Array, x: Array) -> Array:
-        return jnp.where(keep, x / jnp.asarray(1.0 - rate, x.dtype), 0.0)
+        return jnp.where(keep, x / like(1.0 - rate, x), 0.0)
 
     return Layer(None, init, forward, backward)

@@ -1,12 +1,16 @@
 """Normalisation: each channel over the rows of a batch, or each row over its features."""
 
+from functools import partial
+from math import log2, prod
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnn.activations import as_floats
-from fnn.scalars import scalar
+from fnn.precision import at_least_float32
+from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State
 
@@ -72,15 +76,16 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("batch_norm", x)
         _check_channels("batch_norm", x, state)
-        wide, share = _at_least_float32(x), None
+        wide, share = at_least_float32(x), None
         if train:
             wide, share = _shares(wide, train)
-            centred, mean, var = _moments(wide, share)
-            state = _moved(state, momentum, mean, var, share)
+            s = _downscale(eps, wide.dtype)
+            centred, mean, var = _moments(wide, share, s)
+            state = _moved(state, momentum, mean, var / s / s, share)
+            r = _inverse_deviation(s, centred, share, like(eps, wide))
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
-            centred = wide - mean
-        r = 1.0 / jnp.sqrt(var + jnp.asarray(eps, var.dtype))
+            centred, r = wide - mean, 1.0 / jnp.sqrt(var + like(eps, var))
         x_hat = centred * r
         return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
 
@@ -89,7 +94,7 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
             return _by_params(params, x_hat, wide), (r * _by_x_hat(params, wide)).astype(dy.dtype)
-        wide = jnp.where(share > 0, wide, 0.0)
+        wide, x_hat = jnp.where(share > 0, wide, 0.0), jnp.where(share > 0, x_hat, 0.0)
         g = _by_x_hat(params, wide)
         dx = r * (g - share * (_over_rows(g) + x_hat * _over_rows(g * x_hat)))
         return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
@@ -140,11 +145,10 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("layer_norm", x)
         _check_channels("layer_norm", x, params)
-        wide = _at_least_float32(x)
+        wide = at_least_float32(x)
         distance = wide - lax.stop_gradient(wide[..., :1])  # as in _moments
         centred = distance - distance.mean(-1, keepdims=True)
-        var = jnp.square(centred).mean(-1, keepdims=True)
-        r = 1.0 / jnp.sqrt(var + jnp.asarray(eps, var.dtype))
+        r = _inverse_deviation(_downscale(eps, wide.dtype), centred, None, like(eps, wide))
         x_hat = centred * r
         return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
@@ -179,21 +183,21 @@ def _shares(x: Array, train: Any) -> tuple[Array, Array]:
     return jnp.where(real | jnp.isfinite(x), x, 0.0), share
 
 
-def _moments(x: Array, share: Array) -> tuple[Array, Array, Array]:
-    """`x - mean`, mean and variance of each channel.
+def _moments(x: Array, share: Array, s: float) -> tuple[Array, Array, Array]:
+    """`x - mean`, the mean, and `s²` times the variance of each channel.
 
     Distances are taken from one of the numbers themselves: so a channel that never varies has variance 0 exactly
     (the mean of ten times 0.1 is not 0.1), and one that is far from 0 loses no digits. The mean does not depend on
     which number that is, so there is no derivative by it.
     """
-    of_rows = x.reshape(len(x), -1, x.shape[-1])[:, 0]
-    first = jnp.arange(len(x)) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
+    of_rows = x.reshape(x.shape[0], prod(x.shape[1:-1]), x.shape[-1])[:, 0]
+    first = jnp.arange(x.shape[0]) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
     # a sum of one number, since to take that row from `x` would write down all of `x` before: a third of a step
     origin = lax.stop_gradient(jnp.where(first[:, None], of_rows, 0.0).sum(0))
     distance = x - origin
     shift = _mean(distance, share)
     centred = distance - shift
-    return centred, origin + shift, _mean(jnp.square(centred), share)
+    return centred, origin + shift, _mean(jnp.square(centred * s), share)
 
 
 def _mean(a: Array, share: Array) -> Array:
@@ -206,13 +210,45 @@ def _moved(state: State, momentum: Any, mean: Array, var: Array, share: Array) -
     """The running statistics after a step; as they were if no row counted."""
 
     def moved(running: Array, batch: Array) -> Array:
-        keep = jnp.asarray(momentum, running.dtype)
+        keep = like(momentum, running)
         return jnp.where((share > 0).any(), keep * running + (1.0 - keep) * batch.astype(running.dtype), running)
 
     return {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
 
 
 # ---- what both have: scale and offset, dtypes, shapes
+
+
+def _downscale(eps: Any, dtype: Any) -> float:
+    """By what distances are multiplied before they are squared, so that squares of 1e30 do not overflow in float32.
+
+    A power of 2: nothing is rounded. So small that only squares are lost which are less than half a digit of `eps`.
+    """
+    known = float(eps) if isinstance(eps, (int, float)) else 1e-8
+    kind = jnp.finfo(dtype)
+    return 2.0 ** min(0, round((kind.minexp + kind.nmant - 1 - log2(known)) / 2))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _inverse_deviation(s: float, centred: Array, share: Array | None, eps: Array) -> Array:
+    """`r = 1/√(var + eps)`; nan for a variance beyond the largest number even if scaled by `s²`.
+
+    Its derivative is written with `x̂`: `dr = -r mean(x̂ r d(x - mean))`, where autodiff's way over `var` underflows.
+    """
+    var = _mean_of(jnp.square(centred * s), share)
+    return jnp.where(var < jnp.inf, s / jnp.sqrt(var + eps * s * s), jnp.nan)
+
+
+@_inverse_deviation.defjvp
+def _inverse_deviation_jvp(s: float, at: Any, tangents: Any) -> tuple[Array, Array]:
+    (centred, share, _), (d_centred, _, d_eps) = at, tangents
+    r = _inverse_deviation(s, *at)
+    return r, -r * (_mean_of(centred * r * (r * d_centred), share) + 0.5 * r * (r * d_eps))
+
+
+def _mean_of(a: Array, share: Array | None) -> Array:
+    """Over the last axis, or over the rows by their shares."""
+    return a.mean(-1, keepdims=True) if share is None else _mean(a, share)
 
 
 def _initial(name: str, in_shape: Shape, scale: bool, offset: bool) -> Params:
@@ -233,10 +269,6 @@ def _check_channels(name: str, x: Array, made: dict[str, Array]) -> None:
             f"{name}: expected x of shape (batch, ..., {channels}), got {x.shape}. "
             "Do use the inputs that these parameters were made for."
         )
-
-
-def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def _over_rows(a: Array) -> Array:

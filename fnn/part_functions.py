@@ -44,7 +44,7 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)
-    functions = {"net": Function(_net(recipe), (named, checks.key(0), x, mask))}
+    functions = {"net": Function(_net(recipe, params), (named, checks.key(0), x, mask))}
     functions["loss"] = Function(_loss(recipe), (named, outputs, t))
     functions["gradient"] = Function(_gradient(recipe), (named, checks.key(0), made, x, t, mask))
     init, update = _optimizer(recipe)
@@ -74,12 +74,14 @@ def _jitted(net: Layer) -> Callable[..., Any]:
     return jax.jit(_forward(net))
 
 
-def _net(recipe: Recipe) -> Callable[..., Any]:
+def _net(recipe: Recipe, start: Any) -> Callable[..., Any]:
     """What a run uses of a network: `backward` only where its gradient does."""
 
     def net(settings: Any, key: Any, x: Any, mask: Any) -> Any:
         layer = given("net", recipe.net, Layer, settings)
         params, state, _ = layer.init(key, x.shape[1:])
+        if start is not None:  # of another dtype, maybe
+            params = jax.tree.map(lambda a, given: a.astype(jnp.result_type(given)), params, start)
         ways = [layer.forward(params, state, x, key, train) for train in (False, True, Rows(mask))]
         if recipe.gradient is autodiff:
             return params, state, [(y, new_state) for y, new_state, _ in ways]

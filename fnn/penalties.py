@@ -1,7 +1,8 @@
 """Penalties: a number added to the cost for the size of the weights, with its derivative by hand. Documents D0.
 
-Weights are penalised, biases are not; another `mask` may be given. By convention the derivative of `|w|` at 0 is 0, by
-hand and by autodiff. A penalty makes weights small; exact zeros come from `proximal_l1` and `fista`.
+Weights are penalised; biases, scales, offsets and slopes are not; another `mask` may be given. By convention the
+derivative of `|w|` at 0 is 0, by hand and by autodiff. A penalty makes weights small; exact zeros come from
+`proximal_l1` and `fista`.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from fnn.proximal import (
     proximal_l1 as proximal_l1,
     soft_threshold as soft_threshold,
 )
-from fnn.scalars import scalar
+from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.types import Array, Params, Penalty
 from fnn.weights import Mask, on_weights, penalised
@@ -31,7 +32,7 @@ def l2(coefficient: float, mask: Mask = None) -> Penalty:
     Args:
         coefficient: `c`, at least 0; may be traced.
         mask: function of the parameters that says which are penalised, as `fnn.weights.penalised` has it; None takes
-            all but biases.
+            all but biases, scales, offsets and slopes.
 
     Raises:
         ValueError, TypeError: the coefficient is negative, not finite, or not a number; the mask does not fit.
@@ -42,7 +43,7 @@ def l2(coefficient: float, mask: Mask = None) -> Penalty:
     2.5
     """
     c = _coefficient("l2", coefficient)
-    return _penalty(lambda w: _as(c, w) * jnp.square(w).sum(), lambda w: 2.0 * _as(c, w) * w, mask)
+    return _penalty(lambda w: like(c, w) * jnp.square(w).sum(), lambda w: 2.0 * like(c, w) * w, mask)
 
 
 @factory
@@ -64,7 +65,7 @@ def l1(coefficient: float, mask: Mask = None) -> Penalty:
     [ 0.5  0.  -0.5]
     """
     c = _coefficient("l1", coefficient)
-    return _penalty(lambda w: _as(c, w) * _absolute(w).sum(), lambda w: _as(c, w) * jnp.sign(w), mask)
+    return _penalty(lambda w: like(c, w) * _absolute(w).sum(), lambda w: like(c, w) * jnp.sign(w), mask)
 
 
 @factory
@@ -87,8 +88,8 @@ def elastic_net(l1: float, l2: float, mask: Mask = None) -> Penalty:
     """
     a, c = _coefficient("elastic_net", l1), _coefficient("elastic_net", l2)
     return _penalty(
-        lambda w: _as(a, w) * _absolute(w).sum() + _as(c, w) * jnp.square(w).sum(),
-        lambda w: _as(a, w) * jnp.sign(w) + 2.0 * _as(c, w) * w,
+        lambda w: like(a, w) * _absolute(w).sum() + like(c, w) * jnp.square(w).sum(),
+        lambda w: like(a, w) * jnp.sign(w) + 2.0 * like(c, w) * w,
         mask,
     )
 
@@ -100,10 +101,6 @@ def _absolute(w: Array) -> Array:
 
 def _coefficient(name: str, coefficient: Any) -> Any:
     return scalar(name, "a coefficient", coefficient, "pass 0 for no penalty")
-
-
-def _as(number: Any, w: Array) -> Array:
-    return jnp.asarray(number, w.dtype)
 
 
 def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Array], mask: Mask) -> Penalty:

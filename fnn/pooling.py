@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations import as_floats
+from fnn.precision import at_least_float32
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 from fnn.windows import Sliding, Windows, add_taps, sliding, taps
@@ -21,7 +22,7 @@ def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
 
     Backward: `dx` is, for each number, the sum of the `dy` of the windows whose largest it is. Where several are the
     largest the first of them in row-major order gets all of `dy`, by hand and by autodiff alike (in the topmost row
-    that has it, the leftmost). Padding is never the largest. A nan in a window comes out.
+    that has it, the leftmost). Padding is never the largest. A nan in a window comes out, and the first one gets `dy`.
 
     Args:
         window: (height, width), at least 1 each; one number for both.
@@ -64,10 +65,10 @@ def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
 
 
 def _first_largest(parts: Sequence[Array]) -> tuple[Array, Array]:
-    """The largest, and the place of the first that is so large. Autodiff of `where` goes to that one as well."""
+    """The largest (or nan), and the place of the first that is it. Autodiff of `where` goes to that one as well."""
     y, place = parts[0], jnp.zeros(parts[0].shape, jnp.uint8 if len(parts) < 256 else jnp.int32)
     for i, part in enumerate(parts[1:], 1):
-        larger = (part > y) | (part != part)
+        larger = (part > y) | ((part != part) & (y == y))
         y, place = jnp.where(larger, part, y), jnp.where(larger, jnp.asarray(i, place.dtype), place)
     return y, place
 
@@ -82,7 +83,7 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
 
     `m` is how many numbers of the image the window has at this place: padding does not count. So a constant image stays
     constant up to its edges. Keras and TensorFlow have it so; PyTorch and Flax divide by the whole window
-    unless they are told `count_include_pad=False`.
+    unless they are told `count_include_pad=False`. Sums are in float32 at least, `y` has the dtype of `x`.
 
     Backward: `dx` is, for each number, the sum of `dy/m` of the windows that it is in.
 
@@ -110,13 +111,15 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats(name, x)
         rows, columns = _over(slide, name, x)
-        sums = reduce(jnp.add, taps(reduce(jnp.add, taps(x, 2, columns)), 1, rows))
-        return sums / _counts(rows, columns, x.dtype), state, x
+        wide = at_least_float32(x)
+        sums = reduce(jnp.add, taps(reduce(jnp.add, taps(wide, 2, columns)), 1, rows))
+        return (sums / _counts(rows, columns, sums.dtype)).astype(x.dtype), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         rows, columns = _over(slide, name, x)
-        share = dy / _counts(rows, columns, dy.dtype)
-        return (), add_taps([add_taps([share] * rows.size, 1, rows)] * columns.size, 2, columns)
+        share = at_least_float32(dy) / _counts(rows, columns, at_least_float32(dy).dtype)
+        dx = add_taps([add_taps([share] * rows.size, 1, rows)] * columns.size, 2, columns)
+        return (), dx.astype(dy.dtype)
 
     return Layer(None, _init(slide, name), forward, backward)
 

@@ -11,7 +11,7 @@ from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 
 
-@factory
+@factory(children=lambda net, dtype: (net,))
 def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
     """A network that computes in a narrower dtype: `y = wide(f(narrow(params), narrow(x)))`.
 
@@ -62,6 +62,16 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
         return _as_before(params, dparams), dx.astype(dy.dtype)  # y, and so dy, has the dtype of x
 
     return Layer(None, init, forward, backward)
+
+
+def at_least_float32(x: Array) -> Array:
+    """`x` in a dtype in which sums of its numbers neither overflow nor lose digits: for means and variances.
+
+    >>> from fnn.precision import at_least_float32
+    >>> at_least_float32(jax.numpy.ones(2, "float16")).dtype
+    dtype('float32')
+    """
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def _floats_to(dtype: Any, tree: Any) -> Any:

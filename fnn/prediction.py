@@ -174,21 +174,21 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
 
 
 def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
+    cut = checks.Cut()
     for start in range(0, len(x), size):
-        part, cut = x[start : start + size], checks.Cut()
+        part = x[start : start + size]
         yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
-        if start == 0:
-            cut.warn(dtype, 5)
+        cut.warn(dtype, 5)
 
 
 def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
+    cut = checks.Cut()
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
-        name, x, cut = f"x, chunk {number}", chunk[0] if several else chunk, checks.Cut()
+        name, x = f"x, chunk {number}", chunk[0] if several else chunk
         arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
         yield (checks.inputs(name, x, dtype, cut),)
-        if number == 0:
-            cut.warn(dtype, 5)
+        cut.warn(dtype, 5)
 
 
 # ---- where the results go

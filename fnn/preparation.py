@@ -18,7 +18,7 @@ from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
 from fnn.ranges import check_settings
 from fnn.streams import Stream, checked
 from fnn.train import from_recipe
-from fnn.types import Data, History, Layer, Part, ShapeError, TrainState
+from fnn.types import Columns, Data, History, Layer, Part, ShapeError, TrainState
 
 
 class Asked(NamedTuple):
@@ -96,10 +96,14 @@ def start_of(params: Any, state: Any) -> tuple[Any, Any]:
     return mine
 
 
+VALIDATION = "validation[0]", "validation[1]"
+
+
 def rows_of(
     data: Any, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
-) -> tuple[Data, np.ndarray | None]:
-    """The rows to train and to validate on, on the device; and which rows of the data the latter are, if they are.
+) -> tuple[Data, np.ndarray | None, Columns | None]:
+    """The rows to train and to validate on, on the device; which rows of the data the latter are, if they are; and the
+    names of the columns, if the data are frames.
 
     A share to hold out is one of the rows that weigh something: the others are not there to judge by.
     """
@@ -115,16 +119,17 @@ def rows_of(
         train, held = (jax.tree.map(lambda a, at=at: arrays.owned(np.asarray(a)[at]), train) for at in (others, at))
     elif validation is not None:
         given = checks.pair_or_triple("validation", validation)
-        arrays.same_columns(("validation[0]", "validation[1]"), arrays.columns(data), arrays.columns(given[:2]))
         held = _part("validation", *given, dtype, cut, scalable)
+        arrays.same_columns(VALIDATION, arrays.columns(data), arrays.columns(given))
     cut.warn(dtype, 4)
-    return Data(train, held), at
+    return Data(train, held), at, arrays.columns(data)
 
 
 def first_row_of(
     stream: Stream, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
-) -> tuple[Data, None]:
-    """The first row of a stream, which stands for all where shapes are asked for; and the rows to validate on."""
+) -> tuple[Data, None, Columns | None]:
+    """The first row of a stream, which stands for all where shapes are asked for, and the rows to validate on; and the
+    names of the columns, if chunks are frames."""
     if weights is not None:
         raise ValueError(
             "weights: expected them in the chunks of the stream, as (x, t, weight), got an argument. Do yield them."
@@ -139,14 +144,17 @@ def first_row_of(
         if len(chunk[0]):
             x, t, _ = checked(f"data, chunk {number}", chunk, dtype, checks.Cut())  # the buffers warn
             train = Part(arrays.owned(x[:1]), arrays.owned(t[:1]), arrays.owned(np.ones(1, dtype)))
+            columns = arrays.columns(chunk)
             break
     else:
         raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
     held = None
     if validation is not None:
-        held = _part("validation", *checks.pair_or_triple("validation", validation), dtype, cut, reduction != "sum")
+        given = checks.pair_or_triple("validation", validation)
+        held = _part("validation", *given, dtype, cut, reduction != "sum")
+        arrays.same_columns(VALIDATION, columns, arrays.columns(given))
         cut.warn(dtype, 4)
-    return Data(train, held), None
+    return Data(train, held), None, columns
 
 
 def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.Cut, scalable: bool) -> Part:

@@ -28,7 +28,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
     Args:
         recipe: the run.
         names: of its settings.
-        rows: data; the first few are used.
+        rows: data, for their shapes and dtypes.
         params: its parameters, or their shapes and dtypes.
 
     Returns:
@@ -45,7 +45,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
     >>> print([name for name in one if one[name] != other[name]])
     ['optimizer']
     """
-    x, t = (np.asarray(a[:ROWS]) for a in rows[:2])
+    x, t = _fixed(tuple(jax.ShapeDtypeStruct((ROWS, *a.shape[1:]), a.dtype) for a in rows[:2]), 3)
     weights, grads, more = (_fixed(params, seed) for seed in range(3))
 
     def run(weights: Any, grads: Any, more: Any, x: Any, t: Any) -> dict[str, Any]:
@@ -59,9 +59,8 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
             return first, made.optimizer.update(more, kept, weights)[0]
 
         def derived() -> Any:
-            return made.gradient(weights, state, x, t, jnp.ones(len(x), dtype_of(weights)), jax.random.key(0), False)[
-                :3
-            ]
+            weight = jnp.ones(len(x), dtype_of(weights))
+            return made.gradient(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
         asked: dict[str, Callable[[], Any]] = {
             "net": lambda: outputs,
@@ -79,7 +78,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
         with jax.numpy_dtype_promotion("standard"):
             values = jax.jit(run, compiler_options=cheaply())(weights, grads, more, x, t)
         return {name: _sizes(value) for name, value in values.items()}
-    except Exception:  # whatever a user's function does not like: then it is not compared, and `differing` says so
+    except Exception:  # whatever a user's function does not like: then it is not compared, and `fnn.resume` says so
         return {}
 
 
@@ -94,11 +93,12 @@ def _those_that_run(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
 
 
 def _fixed(tree: Any, seed: int) -> Any:
-    """Numbers between -0.5 and 0.5 of these shapes and dtypes."""
+    """Numbers between -0.5 and 0.5 of these shapes and dtypes; of integers 0 and 1, which are classes too."""
 
     def numbers(leaf: Any) -> Any:
-        size = int(np.prod(leaf.shape))
-        return np.resize(0.5 * np.cos(np.arange(seed + 1, seed + 998)), size).reshape(leaf.shape).astype(leaf.dtype)
+        some = np.cos(np.arange(seed + 1, seed + 998))
+        some = 0.5 * some if jnp.issubdtype(leaf.dtype, jnp.inexact) else some > 0
+        return np.resize(some, int(np.prod(leaf.shape))).reshape(leaf.shape).astype(leaf.dtype)
 
     return jax.tree.map(numbers, tree)
 
@@ -120,5 +120,6 @@ def alike(one: list[float], other: list[float], dtype: Any) -> bool:
     if a.shape != b.shape:
         return False
     size = np.repeat(np.maximum(a[::2], b[::2]), 2)
-    near = np.abs(a - b) <= max(1e-3, float(np.sqrt(float(jnp.finfo(dtype).eps)))) * size
+    with np.errstate(invalid="ignore"):
+        near = np.abs(a - b) <= max(1e-3, float(np.sqrt(float(jnp.finfo(dtype).eps)))) * size
     return bool((near | (a == b) | (np.isnan(a) & np.isnan(b))).all())

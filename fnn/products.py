@@ -10,11 +10,15 @@ import jax
 from fnn.types import Array
 
 FEW_WEIGHTS = 16
+SCOPE = "fnn_product"  # where the multiplications of a product are traced, for `fnn.complexity` to count them
 
 
 def outputs(x: Array, w: Array) -> Array:
     """`x w`: (rows, fan_in) and (fan_in, features) to (rows, features)."""
-    return (w[:, :, None] * x.T[:, None, :]).sum(0).T if _few(w.shape) else x @ w
+    if not _few(w.shape):
+        return x @ w
+    with jax.named_scope(SCOPE):
+        return (w[:, :, None] * x.T[:, None, :]).sum(0).T
 
 
 def by_weights(x: Array, dy: Array) -> Array:

@@ -63,7 +63,7 @@ def proximal_l1(
         alpha: coefficient of `Σ |w|`, at least 0; may be traced.
         learning_rate: that of the SGD before it, a number or a schedule (it has its own count of steps, from 0).
         mask: function of the parameters that says which are weights, as `fnn.weights.penalised` has it; None takes
-            all but biases.
+            all but biases, scales, offsets and slopes.
         approximate: allow other optimizers before it.
 
     Raises:

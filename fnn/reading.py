@@ -66,7 +66,7 @@ class Reading:
             self.first, self.under_way = (_unpacked(kept[name]) for name in ("first", "under_way"))
             self.whole = [(int(rows), int(check_sum)) for rows, check_sum in kept["whole"]]
         # what is compared with what comes
-        self._begun = self.under_way
+        self._expected = self.under_way
         self._next = len(self.whole)
         self.shuffles = not numbered and len(set(self.whole)) > 1
 
@@ -109,12 +109,12 @@ class Reading:
         """Compare what has been read before: of the epoch under way; or where all epochs were the same, of the next."""
         if self.shuffles or seen.epoch != self._next:
             return
-        begun = self._begun
-        if begun is not None and (seen.buffer == begun.buffer or (seen.last and seen.buffer < begun.buffer)):
-            _check_same(begun, seen)
+        expected = self._expected
+        if expected is not None and (seen.buffer == expected.buffer or (seen.last and seen.buffer < expected.buffer)):
+            _check_same(expected, seen)
         whole = self.whole[: self._next]
         if seen.last and not self.numbered and len(whole) > 1:
-            _check_same(Seen(seen.epoch, seen.buffer, *whole[-1], True), seen)
+            _check_same(Seen(seen.epoch - 1, seen.buffer, *whole[-1], True), seen)
 
 
 def _unpacked(kept: Any) -> Seen | None:

@@ -1,10 +1,14 @@
-"""Losses for targets that are numbers. Below, `y` are the outputs of one row, `t` its targets. Documents D0, D1, D3."""
+"""Losses for targets that are numbers. Below, `y` are the outputs of one row, `t` its targets. Documents D0, D1, D3.
+
+nan outputs and targets give nan, infinite ones the limit of value and derivative; inf where inf is wanted is nan.
+"""
 
 from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.scalars import scalar
+from fnn.limits import keep_nan, nan_or_1
+from fnn.scalars import like, scalar
 from fnn.spec import factory
 from fnn.targets import dense_rows, make_loss
 from fnn.types import Array, Loss
@@ -31,7 +35,8 @@ def _half_squared_error(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.half_squared_error(jnp.array([0.1, 0.05, 0.05, 0.8]), jnp.array([0, 1, 0, 0])))
     [0.77750003]
     """
-    return 0.5 * jnp.square(y - t).sum(-1)
+    e = y - t
+    return (e * (0.5 * e)).sum(-1)  # whose derivative overflows nowhere
 
 
 def _half_squared_error_grad(y: Array, t: Array) -> Array:
@@ -97,13 +102,13 @@ def huber(delta: float = 1.0) -> Loss:
     d = scalar("huber", "a delta", delta, "pass the error from which on it should count linearly", positive=True)
 
     def value(y: Array, t: Array) -> Array:
-        e, delta = y - t, jnp.asarray(d, y.dtype)
+        e, delta = y - t, like(d, y)
         far = _abs(e) > delta
         near = jnp.where(far, 0.0, e)  # no square of a far error, which could overflow
         return jnp.where(far, delta * (_abs(e) - 0.5 * delta), 0.5 * jnp.square(near)).sum(-1)
 
     def grad(y: Array, t: Array) -> Array:
-        delta = jnp.asarray(d, y.dtype)
+        delta = like(d, y)
         return jnp.clip(y - t, -delta, delta)
 
     return make_loss("huber", dense_rows, value, grad)
@@ -126,13 +131,13 @@ def smooth_l1(beta: float = 1.0) -> Loss:
     b = scalar("smooth_l1", "a beta", beta, "use absolute_error for a kink at 0", positive=True)
 
     def value(y: Array, t: Array) -> Array:
-        e, beta = y - t, jnp.asarray(b, y.dtype)
+        e, beta = y - t, like(b, y)
         far = _abs(e) > beta
         near = jnp.where(far, 0.0, e)
         return jnp.where(far, _abs(e) - 0.5 * beta, 0.5 * jnp.square(near) / beta).sum(-1)
 
     def grad(y: Array, t: Array) -> Array:
-        return jnp.clip((y - t) / jnp.asarray(b, y.dtype), -1.0, 1.0)
+        return jnp.clip((y - t) / like(b, y), -1.0, 1.0)
 
     return make_loss("smooth_l1", dense_rows, value, grad)
 
@@ -183,11 +188,18 @@ def quantile(q: float) -> Loss:
 
 def _two_sided(name: str, over: Any, under: Any) -> Loss:
     def value(y: Array, t: Array) -> Array:
-        a, b = jnp.asarray(over, y.dtype), jnp.asarray(under, y.dtype)
-        return jnp.where(y > t, a * (y - t), b * (t - y)).sum(-1)
+        e = keep_nan(y - t)
+        return jnp.where(y > t, _cost(over, e), _cost(under, -e)).sum(-1)
 
     def grad(y: Array, t: Array) -> Array:
-        a, b = jnp.asarray(over, y.dtype), jnp.asarray(under, y.dtype)
-        return jnp.where(y > t, a, -b)
+        return jnp.where(y > t, like(over, y), -like(under, y)) * nan_or_1(y - t)
 
     return make_loss(name, dense_rows, value, grad)
+
+
+def _cost(each: Any, units: Array) -> Array:
+    """What so many units cost; nothing where one costs 0, also of infinitely many."""
+    cost = like(each, units) * units
+    if isinstance(each, (int, float)) and each != 0:
+        return cost
+    return jnp.where((like(each, units) == 0) & jnp.isinf(units), 0.0, cost)

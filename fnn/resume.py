@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import files, named_arrays
+from fnn import cache, files, named_arrays
 from fnn.checkpoint import read_checkpoint, write_checkpoint
 from fnn.part_functions import part_functions
 from fnn.parts import Recipe
@@ -48,7 +48,8 @@ def description(
     - Names as printed say little and are there to be read; they have no addresses.
     - Arrays (data, parameters and layer state to start from) are told apart by their SHA-256: exact.
     - Settings and plain arguments are compared as they are: exact.
-    - Of a stream its first row, its name and how it is cut are here; `fnn.reading` has what was read of it.
+    - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
+      that are read again.
     """
     functions = part_functions(recipe, dict(settings), data.train, params)
     programs = {name: traced(f.call, *f.arguments, lift=True) for name, f in functions.items()}
@@ -62,16 +63,25 @@ def description(
     about |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
         fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
-        about |= {f"{name} {field}": digest(array) for field, array in fields}
-    if stream is not None:
-        about |= {"stream": _printed(stream), "stream's chunk_rows": stream.chunk_rows}
+        of_rows = _shape if stream is not None and name == "train" else digest
+        about |= {f"{name} {field}": of_rows(array) for field, array in fields}
+    if stream is not None:  # the name of a function says nothing
+        about["stream"] = "chunks" if stream.chunk_rows is None else _printed(stream)
+        about["stream's chunk_rows"] = stream.chunk_rows
     about[PROGRAMS] = {
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
     made = functions["optimizer.init"].arguments[1]
     values = functools.cache(lambda: probed(recipe, tuple(settings), data.train, made))
-    return about | {VALUES: values, "dtype": str(dtype_of(made)), VERSIONS: versions()}
+    known = VALUES, str(about[PROGRAMS])
+    exact = all(of.exact for of in programs.values())
+    about[VALUES] = (lambda: cache.programs.get(known, values)) if exact else values
+    return about | {"dtype": str(dtype_of(made)), VERSIONS: versions()}
+
+
+def _shape(array: Any) -> str:
+    return f"{array.dtype}{array.shape[1:]}"
 
 
 def _printed(thing: Any) -> str:

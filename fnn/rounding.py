@@ -15,7 +15,7 @@ from jax import lax
 from fnn.types import Array
 from fnn.walks import Walk, bind, is_float
 
-WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts
+WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts, powers
 # what moves or picks numbers, and so rounds none
 _EXACT = frozenset(
     (
@@ -24,6 +24,12 @@ _EXACT = frozenset(
         *("max", "min", "abs", "sign", "clamp", "reduce_max", "reduce_min", "sort", "cummax", "cummin", "select_n"),
         *("floor", "ceil", "round", "stop_gradient", "optimization_barrier", "real", "imag", "top_k", "iota"),
         *("reduce_window_max", "reduce_window_min", "select_and_gather_add", "reduce_precision"),
+    )
+)
+_SUMS = frozenset(
+    (
+        *("reduce_sum", "dot_general", "conv_general_dilated", "cumsum", "scatter-add", "scatter_add"),
+        *("fnn_convolution_outputs", "fnn_convolution_by_weights", "fnn_convolution_by_inputs", "reduce_window_sum"),
     )
 )
 
@@ -55,7 +61,7 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
             jnp.asarray(amount, jnp.float32),
             bits.astype(widest) * widest(0x9E3779B97F4A7C15 if jax.config.jax_enable_x64 else 1),
         )
-        given = [walk.round_given(a) for a in jax.tree.leaves(arguments)]
+        given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 
     return moved
@@ -71,30 +77,41 @@ class _Rounding(Walk):
         return _Rounding(self.amount, self.seed)
 
     def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+        name = equation.primitive.name
+        if name in _SUMS:  # its terms one by one, equal ones too, since a sum rounds after each
+            inputs = [self.round(v, place=True) for v in inputs]
         outputs = bind(equation, inputs)
-        exact = equation.primitive.name in _EXACT or not any(map(is_float, inputs))
+        exact = name in _EXACT or not any(map(is_float, inputs))
         return outputs if exact else [*map(self.round, outputs)]
 
-    def round(self, value: Any) -> Any:
+    def round(self, value: Any, place: bool = False) -> Any:
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
-        return _moved(value, self.amount, self.seed) if known else value
-
-    def round_given(self, value: Any) -> Any:
-        """Likewise, but for small whole numbers, which a program may compare with: masks, labels, counts."""
-        if not is_float(value):
-            return value
-        return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, self.round(value))
+        return (_moved_by_place if place else _moved)(value, self.amount, self.seed) if known else value
 
 
 @jax.jit
 def _moved(value: Array, amount: Array, seed: Array) -> Array:
-    """By the top bit of the number's bits times an even number: the sign does not matter then."""
-    unsigned = _BITS[value.dtype.itemsize]
-    even = (seed * 2).astype(jnp.uint64 if value.dtype.itemsize == 8 else jnp.uint32)
-    bits = lax.bitcast_convert_type(value, unsigned).astype(even.dtype)
-    bits = bits * (even << 16 if value.dtype.itemsize == 2 else even)
+    return _by_bits(value, _bits(value), amount, seed)
+
+
+@jax.jit
+def _moved_by_place(value: Array, amount: Array, seed: Array) -> Array:
+    bits = _bits(value)
+    place = lax.iota(bits.dtype, value.size).reshape(value.shape)
+    return _by_bits(value, bits + place * bits.dtype.type(0x3C6EF372), amount, seed)
+
+
+def _bits(value: Array) -> Array:
+    bits = lax.bitcast_convert_type(value, _BITS[value.dtype.itemsize])
+    return bits if bits.dtype.itemsize == 8 else bits.astype(jnp.uint32) << (16 if bits.dtype.itemsize == 2 else 0)
+
+
+def _by_bits(value: Array, bits: Array, amount: Array, seed: Array) -> Array:
+    """Up or down by the top bit of the bits times an even number: the sign does not matter then."""
+    up = bits * (seed.astype(bits.dtype) * 2) >> (8 * bits.dtype.itemsize - 1) == 1
     ulp = (amount * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)
-    return value * jnp.where(bits >> (8 * bits.dtype.itemsize - 1) == 1, 1 + ulp, 1 - ulp)
+    other = value * jnp.where(up, 1 + ulp, 1 - ulp)
+    return jnp.where((value == jnp.round(value)) & (jnp.abs(value) <= WHOLE), value, other)
 
 
 _BITS = {8: jnp.uint64, 4: jnp.uint32, 2: jnp.uint16}

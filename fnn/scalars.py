@@ -40,16 +40,48 @@ def scalar(name: str, what: str, value: Any, mend: str, positive: bool = False) 
         ...
     ValueError: l1: expected a coefficient of at least 0, got -1. Do pass 0 for no penalty.
     """
-    wanted = f"{name}: expected {what} {'above' if positive else 'of at least'} 0, got"
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)):
-        raise TypeError(f"{wanted} {type(value).__name__} {value!r}. Do {mend}.")
-    if not isinstance(value, (int, float)):
-        real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
-        if value.shape != () or not real:
-            raise TypeError(f"{wanted} {value.dtype}{list(value.shape)}. Do {mend}.")
-        if isinstance(value, jax.core.Tracer):
-            return value
-    number = value if isinstance(value, (int, float)) else value.item()
+    wanted = f"{what} {'above' if positive else 'of at least'} 0"
+    number = real_number(name, wanted, value, f"Do {mend}.")
+    if isinstance(number, jax.core.Tracer):
+        return number
     if not (number >= 0 and math.isfinite(number)) or (positive and number == 0):
-        raise ValueError(f"{wanted} {number}. Do {mend}.")
+        raise ValueError(f"{name}: expected {wanted}, got {number}. Do {mend}.")
     return number
+
+
+def finite(name: str, what: str, value: Any, hint: str) -> Any:
+    """`value` as a Python number of either sign, neither infinite nor NaN; as it came where it is traced.
+
+    >>> from fnn.scalars import finite
+    >>> finite("leaky_relu", "a finite slope", float("nan"), "Pass 0.2.")
+    Traceback (most recent call last):
+        ...
+    ValueError: leaky_relu: expected a finite slope, got nan. Pass 0.2.
+    """
+    number = real_number(name, what, value, hint)
+    if not isinstance(number, jax.core.Tracer) and not math.isfinite(number):
+        raise ValueError(f"{name}: expected {what}, got {number}. {hint}")
+    return number
+
+
+def real_number(name: str, what: str, value: Any, hint: str) -> Any:
+    """`value` as a Python number; as it came where it is traced. Raises a TypeError if it is not one real number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)):
+        raise TypeError(f"{name}: expected {what}, got {type(value).__name__} {value!r}. {hint}")
+    if isinstance(value, (int, float)) and not isinstance(value, np.generic):
+        return value
+    real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)
+    if value.shape != () or not real:
+        raise TypeError(f"{name}: expected {what}, got {value.dtype}{list(value.shape)}. {hint}")
+    return value if isinstance(value, jax.core.Tracer) else value.item()
+
+
+def like(number: Any, x: Any) -> jax.Array:
+    """A number in the dtype of `x`: NumPy's, JAX's or a traced one would turn bfloat16 into float32 otherwise.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from fnn.scalars import like
+    >>> (like(np.float64(0.5), jnp.ones(2, jnp.bfloat16)) * jnp.ones(2, jnp.bfloat16)).dtype
+    dtype(bfloat16)
+    """
+    return jnp.asarray(number, x.dtype)

@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.limits import nan_or_1
 from fnn.scalars import scalar
 from fnn.types import Array
 
@@ -93,7 +94,7 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
         lr = jnp.full(step.shape, _float(rates[0]))
         for end, rate in zip(ends, rates[1:], strict=True):
             lr = jnp.where(step > _float(end), _float(rate), lr)
-        return lr
+        return lr * nan_or_1(step)
 
     return schedule
 
@@ -180,7 +181,7 @@ def warm_up(schedule: Schedule | float, steps: float, start: float = 0.0) -> Sch
         done, left = _parts(step, steps)
         later = jnp.maximum(jnp.asarray(step) - steps if isinstance(steps, int) else _number(step) - _float(steps), 0)
         rising = _float(start) * left + _float(after(0)) * done
-        return jnp.where(left > 0.0, rising, _float(after(later)))
+        return jnp.where(left <= 0.0, _float(after(later)), rising)
 
     return whole
 

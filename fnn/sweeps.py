@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import arrays, checks, listing
+from fnn import checks, listing
 from fnn.crew import Outcome, Plan
 from fnn.preparation import rows_of
 from fnn.study import (
@@ -144,7 +144,7 @@ def sweep(
     keep = checks.one_of("keep", keep, ("best", "all"))
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key = checks.key(key)
-    rows, held = rows_of(data, validation, weights, key, None, training.get("reduction"))
+    rows, held, of_frame = rows_of(data, validation, weights, key, None, training.get("reduction"))
     words = np.asarray(jax.random.key_data(key))
     tasks = [Task(point, checks.seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points]
     groups = groups_of("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
@@ -171,6 +171,5 @@ def sweep(
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
     best = best if best >= 0 and figures.begun()[best] else -1
     table = columns | figures.columns
-    of_frame = arrays.columns(data)
     runs = {member: on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
     return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)

@@ -1,6 +1,8 @@
 """Outputs and targets as rows: shapes, dtypes and values checked, nothing broadcasts; how a loss is put together.
 
-A single row (1-D) works as a batch of one. Targets are converted to the dtype of the outputs.
+A single row (1-D) works as a batch of one. Losses are computed in float32 at least, and returned in the dtype of the
+outputs. To losses over classes, outputs `(batch, …, classes)` are one distribution per position, and the loss of a row
+is the mean over its positions.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,20 @@ from fnn.types import Array, Loss, ShapeError
 
 
 def dense_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    """Outputs and targets of one shape, as `(batch, k)`."""
+    """Outputs and targets of one shape, as `(batch, k)`, in float32 at least."""
+    y, t = _alike(name, outputs, targets)
+    shape = (1, y.shape[0]) if y.ndim == 1 else (y.shape[0], prod(y.shape[1:]))  # no -1: there may be no rows
+    return y.reshape(shape), t.reshape(shape)
+
+
+def class_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+    """Outputs and targets of one shape, as `(batch · positions, classes)`: the classes are the last axis."""
+    y, t = _alike(name, outputs, targets)
+    shape = (prod(y.shape[:-1]), y.shape[-1])
+    return y.reshape(shape), t.reshape(shape)
+
+
+def _alike(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     y, t = _outputs(name, outputs), jnp.asarray(targets)
     if y.shape != t.shape:
         raise ShapeError(
@@ -26,15 +41,14 @@ def dense_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
         )
     if not (jnp.issubdtype(t.dtype, jnp.floating) or jnp.issubdtype(t.dtype, jnp.integer) or t.dtype == bool):
         raise TypeError(f"{name}: expected real targets, got {t.dtype}. Do convert them to a floating dtype.")
-    shape = (1, y.shape[0]) if y.ndim == 1 else (y.shape[0], prod(y.shape[1:]))  # no -1: there may be no rows
-    return y.reshape(shape), t.astype(y.dtype).reshape(shape)
+    return y.astype(wide(y.dtype)), t.astype(wide(y.dtype))
 
 
 def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
-    """Outputs as `(batch, classes)`, targets as `(batch,)` class numbers."""
+    """Outputs as `(batch · positions, classes)`, in float32 at least, targets as as many class numbers."""
     y, t = _outputs(name, outputs), jnp.asarray(targets)
-    if y.shape[:-1] != t.shape or y.ndim > 2:
-        mend = "Do give one class number for every row."
+    if y.shape[:-1] != t.shape:
+        mend = "Do give one class number for every row." if y.ndim < 3 else "Do give one class number per position."
         if t.shape == (*y.shape[:-1], 1):
             mend = "Do reshape the targets: targets[:, 0]."
         elif t.shape == y.shape:
@@ -46,7 +60,17 @@ def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
         raise TypeError(
             f"{name}: expected integer class numbers, got {t.dtype}. Do convert them: targets.astype('int32')."
         )
-    return y.reshape(-1, y.shape[-1]), t.reshape(-1)
+    return y.astype(wide(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
+
+
+def wide(dtype: Any) -> Any:
+    """Float32 for half precision, in which squares, areas and sums overflow; any other dtype as it is."""
+    return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
+
+
+def as_labels(labels: Array) -> Array:
+    """Class numbers in int32 at least: in int8 and uint8 the numbers of more classes would wrap around."""
+    return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
 
 
 def _outputs(name: str, outputs: Any) -> Array:
@@ -93,10 +117,11 @@ def check_labels(name: str) -> Callable[[Any, Any], None]:
 
     def check(outputs: Any, targets: Any) -> None:
         classes = outputs.shape[-1]
-        wrong = np.flatnonzero((targets < 0) | (targets >= classes))
-        if wrong.size:
+        wrong = np.argwhere((targets < 0) | (targets >= classes))
+        if len(wrong):
+            first = tuple(wrong[0])
             raise ValueError(
-                f"{name}: expected class numbers from 0 to {classes - 1}, got {targets[wrong[0]]} in row {wrong[0]}. "
+                f"{name}: expected class numbers from 0 to {classes - 1}, got {targets[first]} in row {first[0]}. "
                 f"Do renumber the classes, or give the network more than {classes} outputs."
             )
 
@@ -159,13 +184,32 @@ def make_loss(
     targets: str | None = None,
     dense: Loss | None = None,
 ) -> Loss:
-    """`value` and `grad` see checked rows, `(batch, k)`; the derivative goes back in the shape of the outputs."""
+    """`value` and `grad` see checked rows, `(n, k)`, in float32 at least; what they give goes back as the outputs are.
+
+    Where the rows are the positions of a row of outputs, its value is their mean.
+    """
 
     def checked_value(outputs: Any, targets: Any) -> Array:
-        return value(*rows(name, outputs, targets))
+        values = mean_of_positions(value(*rows(name, outputs, targets)), outputs)
+        return values.astype(jnp.asarray(outputs).dtype)
 
     def checked_grad(outputs: Any, targets: Any) -> Array:
-        return grad(*rows(name, outputs, targets)).reshape(jnp.shape(outputs))
+        by_row = grad(*rows(name, outputs, targets))
+        each = positions(len(by_row), outputs)
+        mean = by_row if each == 1 else by_row / each
+        return mean.reshape(jnp.shape(outputs)).astype(jnp.asarray(outputs).dtype)
 
     checked = None if check is None else check(name)
     return Loss(name, checked_value, checked_grad, checked, targets, dense)._documented(value.__doc__)
+
+
+def positions(rows: int, outputs: Any) -> int:
+    """How many of the rows that a formula sees belong to one row of the outputs."""
+    shape = jnp.shape(outputs)
+    return rows // shape[0] if len(shape) > 2 and shape[0] else 1
+
+
+def mean_of_positions(values: Array, outputs: Any) -> Array:
+    """One number per row of the outputs, from one per position."""
+    each = positions(len(values), outputs)
+    return values if each == 1 else values.reshape(-1, each).mean(-1)

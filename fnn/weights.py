@@ -1,5 +1,5 @@
 """Which parameters are weights, those that a penalty makes small: not biases, nor the scale and offset of a
-normalisation. Document D0."""
+normalisation, nor the slopes of a prelu. Document D0."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,7 @@ from fnn.types import Params
 
 Mask = Callable[[Params], Any] | None
 EXEMPT = ("b", "scale", "offset")
+SLOPE = "a"  # of a prelu, which has no other parameter: a layer of one's own may call a weight so
 
 
 def penalised(params: Params, mask: Mask = None) -> Any:
@@ -17,8 +18,9 @@ def penalised(params: Params, mask: Mask = None) -> Any:
 
     Args:
         params: a pytree of arrays.
-        mask: None, and all count but those named "b", "scale" or "offset" (the last key on their path); or a
-            function of `params` that returns such a pytree, as optax's masks are.
+        mask: None, and all count but those named "b", "scale" or "offset" (the last key on their path), and an "a"
+            that is the only parameter of its layer, a prelu's slopes; or a function of `params` that returns such a
+            pytree, as optax's masks are.
 
     Raises:
         TypeError, ValueError: the mask is no function, or returns something else.
@@ -31,7 +33,7 @@ def penalised(params: Params, mask: Mask = None) -> Any:
     ({'b': True, 'w': True}, (), {'w': False})
     """
     if mask is None:
-        return jax.tree.map_with_path(lambda path, leaf: not path or _name(path[-1]) not in EXEMPT, params)
+        return _all_but_exempt(params)
     if not callable(mask):
         raise TypeError(
             f"mask: expected a function of the parameters, got {type(mask).__name__}. Do write lambda params: …."
@@ -47,6 +49,17 @@ def penalised(params: Params, mask: Mask = None) -> Any:
         if not isinstance(mark, bool):
             raise TypeError(f"mask: expected True or False for each array, got {mark!r}. Do return bools.")
     return marks
+
+
+def _all_but_exempt(params: Params) -> Any:
+    def mark(path: Any, part: Any) -> Any:
+        return {SLOPE: False} if _is_slopes(part) else not path or _name(path[-1]) not in EXEMPT
+
+    return jax.tree.map_with_path(mark, params, is_leaf=_is_slopes)
+
+
+def _is_slopes(part: Any) -> bool:
+    return isinstance(part, dict) and set(part) == {SLOPE} and jax.tree_util.all_leaves([part[SLOPE]])
 
 
 def on_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Any) -> Any:

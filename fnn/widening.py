@@ -14,8 +14,9 @@ from fnn.walks import CALLS, Walk, bind, is_float
 _CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation that choose the dtype of its result
 
 
-def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> Callable[..., Any]:
-    """`function` evaluated in `dtype` wherever it is narrower, its arguments included; itself where it nowhere is.
+def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Callable[..., Any], float]:
+    """(`function` evaluated in `dtype` wherever it is narrower, its arguments included; itself where it nowhere is;
+    the eps of the narrowest dtype that was in it, to whose digits its constants are rounded, or 0).
 
     Args:
         function: of pytrees of arrays.
@@ -26,12 +27,14 @@ def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> Callab
     >>> import jax.numpy as jnp
     >>> narrow = lambda x: (x.astype("bfloat16") + 1).astype("float32")
     >>> x = jnp.float32(1e-3)
-    >>> print(narrow(x), widened(narrow, jnp.float32, x)(x))
-    1.0 1.001
+    >>> wide, eps = widened(narrow, jnp.float32, x)
+    >>> print(narrow(x), wide(x), eps)
+    1.0 1.001 0.0078125
     """
     traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    if not _any_narrower(traced.jaxpr, jnp.dtype(dtype).itemsize):
-        return function
+    found = narrower(traced.jaxpr, dtype)
+    if not found:
+        return function, 0.0
 
     def wide(*given: Any) -> Any:
         walk = _Widening(jnp.dtype(dtype))
@@ -39,19 +42,18 @@ def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> Callab
         values = walk.run(traced.jaxpr, [walk.lift(a) for a in traced.consts], leaves)
         return jax.tree.unflatten(jax.tree.structure(out), map(walk.lift, values))
 
-    return wide
+    return wide, max(float(jnp.finfo(d).eps) for d in found)
 
 
-def _any_narrower(jaxpr: Any, bytes_each: int) -> bool:
-    """Whether a program has floats of fewer bytes anywhere, but for those that are made of random bits."""
+def narrower(jaxpr: Any, dtype: Any) -> set[Any]:
+    """The floating dtypes in a program that have fewer bytes."""
     variables = [*jaxpr.invars, *jaxpr.constvars, *(v for equation in jaxpr.eqns for v in equation.outvars)]
-    dtypes = [v.aval.dtype for v in variables if hasattr(v.aval, "dtype")]
-    if any(jnp.issubdtype(d, jnp.floating) and d.itemsize < bytes_each for d in dtypes):
-        return True
+    dtypes = {v.aval.dtype for v in variables if hasattr(v.aval, "dtype")}
+    found = {d for d in dtypes if jnp.issubdtype(d, jnp.floating) and d.itemsize < jnp.dtype(dtype).itemsize}
     bodies = [
         b for equation in jaxpr.eqns for b in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program)
     ]
-    return any(_any_narrower(getattr(b, "jaxpr", b), bytes_each) for b in bodies if _is_program(b))
+    return found.union(*(narrower(getattr(b, "jaxpr", b), dtype) for b in bodies if _is_program(b)))
 
 
 def _is_program(value: Any) -> bool:

@@ -21,6 +21,7 @@ def pytest_addoption(parser):
     parser.addoption("--programs", type=int, default=200, help="how many programs the long run of test_fuzz has")
     parser.addoption("--seed", type=int, default=0, help="which program of test_fuzz' long run is the first")
     parser.addoption("--children", type=int, default=1, help="how many of them run at a time")
+    parser.addoption("--networks", type=int, default=2000, help="how many right networks the slow test checks")
 
 
 @pytest.fixture
@@ -33,6 +34,12 @@ def kills(request):
 def programs(request):
     """How many programs, the first one's seed, and how many at a time."""
     return tuple(request.config.getoption(f"--{name}") for name in ("programs", "seed", "children"))
+
+
+@pytest.fixture
+def networks(request):
+    """How many right networks; a quarter as many with a mistake."""
+    return request.config.getoption("--networks")
 
 
 @pytest.fixture

@@ -51,6 +51,11 @@ LOSSES = {  # name: the loss, its targets, the outputs' last layer if it needs o
     "focal": (losses.softmax_focal(2.0), "one-hot", None),
     "probabilities": (losses.cross_entropy, "one-hot", fnn.softmax),
     "binary probabilities": (losses.binary_cross_entropy, "binary", fnn.sigmoid),
+    "quartic": (
+        losses.from_function(lambda y, t: ((y - t) ** 4.0).sum(-1), lambda y, t: 4 * (y - t) ** 3),
+        "reals",
+        None,
+    ),
     "both": (losses.weighted_sum((0.5, losses.absolute_error), (2.0, losses.squared_error)), "reals", None),
 }
 PENALTIES = {

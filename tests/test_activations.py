@@ -247,3 +247,54 @@ def test_rrelu_without_a_key_raises_when_it_trains():
 def test_rrelu_refuses_a_range_that_is_none(lower, upper):
     with pytest.raises(ValueError, match="rrelu: expected 0 <= lower <= upper"):
         fnn.rrelu(lower, upper)
+
+
+# ---- slopes: numbers of any kind, in the dtype of x
+
+SLOPES = [0.25, 1, np.float32(0.25), np.float64(0.25), np.int64(1), jnp.float32(0.25), np.array(0.25)]
+
+
+@pytest.mark.parametrize("slope", SLOPES, ids=lambda slope: f"{type(slope).__name__} {slope}")
+def test_a_slope_of_any_kind_keeps_the_dtype_of_x(slope):
+    x = jnp.asarray([[-1.0, 2.0]], jnp.bfloat16)
+    for activation in (fnn.leaky_relu(slope), fnn.elu(slope)):
+        assert activation(x).dtype == activation.derivative(x).dtype == jnp.bfloat16
+    np.testing.assert_array_equal(fnn.leaky_relu(slope)(x), jnp.asarray([[-float(slope), 2.0]], jnp.bfloat16))
+    layer = fnn.rrelu(slope, slope)
+    for train in (False, True):
+        y, _, cache = run(layer, x, jax.random.key(0), train)
+        assert y.dtype == layer.backward((), cache, x)[1].dtype == jnp.bfloat16
+        np.testing.assert_array_equal(y, jnp.asarray([[-float(slope), 2.0]], jnp.bfloat16))
+    assert float(fnn.prelu(slope).init(jax.random.key(0), (1,))[0]["a"][0]) == float(slope)
+
+
+def test_a_traced_slope_keeps_the_dtype_of_x():
+    x = jnp.asarray([[-1.0, 2.0]], jnp.bfloat16)
+
+    @jax.jit
+    def traced(slope):
+        rrelu = run(fnn.rrelu(slope, 0.5), x, jax.random.key(0), True)[0]
+        return fnn.leaky_relu(slope)(x), fnn.elu(slope).derivative(x), rrelu
+
+    assert {y.dtype for y in traced(0.5)} == {jnp.dtype(jnp.bfloat16)}
+    np.testing.assert_array_equal(traced(0.5)[0], fnn.leaky_relu(0.5)(x))
+
+
+@pytest.mark.parametrize("make", [fnn.leaky_relu, fnn.elu, fnn.prelu], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "slope, error",
+    [(np.nan, ValueError), (np.inf, ValueError), ("0.2", TypeError), (True, TypeError), (np.ones(2), TypeError)],
+    ids=str,
+)
+def test_a_slope_that_is_no_finite_number_raises(make, slope, error):
+    with pytest.raises(error, match=rf"{make.__name__}: expected a finite slope, got .*\. Pass a number"):
+        make(slope)
+
+
+def test_rrelu_refuses_what_are_no_numbers():
+    for lower, upper in (("0", 1.0), (0.0, None), (np.ones(2), 1.0)):
+        with pytest.raises(TypeError, match=r"rrelu: expected a slope, got .*\. Pass a number"):
+            fnn.rrelu(lower, upper)
+    for lower, upper in ((0.1, np.inf), (np.float32(0.5), np.float32(0.1))):
+        with pytest.raises(ValueError, match="rrelu: expected 0 <= lower <= upper"):
+            fnn.rrelu(lower, upper)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -339,6 +340,19 @@ def test_a_typed_key_in_the_state_is_refused(path):
     assert text == ("state/0: expected an array, got key<fry>. Do use jnp.asarray, and jax.random.key_data for a key.")
 
 
+@pytest.mark.parametrize("where", ["~/net.safetensors", Path("~") / "net.safetensors"])
+def test_the_home_folder_has_a_short_name(where, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = a_run(NET)
+    save(where, NET, run)
+    assert os.listdir(tmp_path) == ["net.safetensors"]
+    same(load(where)[1].params, run.params)
+    write_checkpoint("~/checkpoints", 0, {"n": np.array(3)})
+    assert read_checkpoint("~/checkpoints").leaves["n"] == 3
+    files.write("~/more", {"n": np.array(4)})
+    assert files.read("~/more")[0]["n"] == 4 and len(os.listdir(tmp_path)) == 3
+
+
 def test_arguments_of_other_types_are_refused(path):
     run, mend = a_run(NET), "Do pass the network that was trained."
     assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got Activation. {mend}"
@@ -547,6 +561,25 @@ def in_a_process(code, folder, number):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+SHARDED = """
+    import jax
+    jax.config.update("jax_num_cpu_devices", 2)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("d",))
+    spec = jax.sharding.PartitionSpec
+    table = np.arange(8.0, dtype="float32").reshape(2, 4)
+    made = [jax.device_put(table.astype(dtype), jax.sharding.NamedSharding(mesh, spec(*axes)))
+            for dtype in ("float32", jax.numpy.bfloat16) for axes in (("d",), (None, "d"), ())]
+    assert all(len(array.sharding.device_set) == number for array in made)
+    write_checkpoint(folder, 0, made)
+    leaves = read_checkpoint(folder).leaves
+    print(json.dumps([bool((leaves[str(i)] == table).all()) for i in range(len(made))]))
+"""
+
+
+def test_arrays_that_lie_on_two_devices_are_written(tmp_path):
+    assert in_a_process(SHARDED, tmp_path, 2) == [True] * 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill")

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compare import normwise
+from compare import close, normwise
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec as P
 
 import fnn
 from fnn import convolutions, pooling
 from fnn.conv import conv2d, flatten
-from fnn.windows import Windows
+from fnn.windows import Windows, sliding
 
 KEY = jax.random.key(0)
 
@@ -377,3 +378,66 @@ def test_arguments_out_of_range_raise(arguments, message):
 def test_it_prints_as_it_was_made_and_is_made_once():
     assert str(conv2d(20, [5, 5])) == "conv2d(20, (5, 5))" and conv2d(20, (5, 5)) is conv2d(20, [5, 5])
     assert str(conv2d(20, 5, stride=(2, 2), groups=4)) == "conv2d(20, 5, stride=(2, 2), groups=4)"
+
+
+# ---- what is not finite, no rows, and several devices
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("stride", "padding", "groups"), [(1, "SAME", 1), (1, "VALID", 2), (2, "SAME", 2)])
+def test_what_is_not_finite_spoils_what_it_is_a_term_of_alone(value, stride, padding, groups):
+    """A tile multiplies its neighbours by zeros: 0 · nan must not get into outputs that do not see the pixel."""
+    c = convolutions.Convolution(*sliding("c", 3, stride, padding).over("c", (7, 11, 2)), groups)
+    x, w = (
+        jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(2, 7, 11, 2), (3, 3, 2 // groups, 4)])
+    )
+    dirty = x.at[1, 3, 4, 0].set(value).at[0, 6, 10, 1].set(value)
+    y = convolutions._library_outputs(dirty, w, c)
+    assert 0 < np.isfinite(y).sum() < y.size
+    close(convolutions.outputs(dirty, w, c), y, 1e-4, 1e-5)
+    dy = jax.random.normal(jax.random.key(2), y.shape)
+    reached = [_taps_that_see(dirty, dy, c), np.isfinite(convolutions.by_weights(dirty, dy, c))]
+    np.testing.assert_array_equal(*reached)
+    dirty = dy.at[1, 2, 2, 3].set(value)
+    close(convolutions.by_inputs(dirty, w, c), convolutions._library_by_inputs(dirty, w, c), 1e-4, 1e-5)
+
+
+def _taps_that_see(x, dy, c):
+    """Whether `dw` is finite: the sum over outputs of `x` at that place of the window, one by one."""
+    (low, high), (left, right) = ((o.low, o.high) for o in c[:2])
+    x = np.pad(np.asarray(x), ((0, 0), (low, high), (left, right), (0, 0)))
+    finite = np.ones((c.rows.size, c.columns.size, x.shape[3] // c.groups, dy.shape[3]), bool)
+    for k, m in np.ndindex(*finite.shape[:2]):
+        seen = x[:, k :: c.rows.stride, m :: c.columns.stride][:, : dy.shape[1], : dy.shape[2]]
+        per_group = np.isfinite(seen).all((0, 1, 2)).reshape(c.groups, -1)
+        finite[k, m] = np.repeat(per_group, dy.shape[3] // c.groups, 0).T
+    return finite
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_rows(groups):
+    layer = conv2d(4, 3, groups=groups)
+    params, state, _ = layer.init(jax.random.key(0), (6, 6, 2))
+    x = jnp.zeros((0, 6, 6, 2))
+    y, _, cache = layer.forward(params, state, x, None, False)
+    dparams, dx = layer.backward(params, cache, y)
+    by_jax = jax.grad(lambda params: layer.forward(params, state, x, None, False)[0].sum())(params)
+    assert y.shape == (0, 6, 6, 4) and dx.shape == x.shape
+    for leaf in jax.tree.leaves((dparams, by_jax)):
+        assert not leaf.any()
+
+
+def test_over_several_devices_the_derivative_by_weights_is_summed_by_jax():
+    """What `shard_map` does with parameters that all devices share; without it the derivative is one device's."""
+    layer = conv2d(4, 3)
+    params, state, _ = layer.init(jax.random.key(0), (6, 6, 1))
+
+    def cost(params, x):
+        return (layer.forward(params, state, x, None, False)[0] ** 2).sum()
+
+    mesh, by_rows = AbstractMesh((2,), ("rows",), axis_types=(AxisType.Auto,)), P("rows")
+    each_row = jax.vmap(jax.grad(cost), (None, 0))  # summed over the rows in the same place on each device
+    for derivative, shape in [(jax.grad(cost), (8, 6, 6, 1)), (each_row, (8, 1, 6, 6, 1))]:
+        sharded = jax.shard_map(derivative, mesh=mesh, in_specs=(P(), by_rows), out_specs=P())
+        traced = str(jax.make_jaxpr(sharded)(params, jnp.ones(shape)))
+        assert traced.count("psum") == 2  # w and b

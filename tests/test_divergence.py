@@ -122,3 +122,28 @@ def test_the_best_by_validation_come_back_of_a_run_that_diverged():
     run, _ = diverged(validation=(X[:50], T[:50]))
     assert run.best_epoch == int(np.argmin(run.history.validation_loss)) <= 2
     assert same_bits(run.params, run.train_state.best[0])
+
+
+def test_layer_state_that_becomes_infinite_is_a_divergence():
+    """The variance of 1e30 is beyond float32: prediction would divide by it. What began infinite is none."""
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype("float32") * np.float32([1, 1e30])
+    with pytest.warns(fnn.TrainingDiverged, match=r"the layer state\[0\]\['var'\]"):
+        run = fnn.fit(
+            fnn.serial(fnn.batch_norm(), fnn.dense(1)),
+            fnn.losses.squared_error,
+            optax.sgd(0.1),
+            (x, x[:, :1] * 0),
+            epochs=2,
+        )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((run.state, run.params)))
+
+    def largest(params, state, x, key, train):
+        return x, jnp.maximum(state, x.max()), ()
+
+    keeps = fnn.Layer(
+        "largest", lambda key, shape: ((), jnp.float32(-jnp.inf), shape), largest, lambda p, c, dy: ((), dy)
+    )
+    run = fnn.fit(
+        fnn.serial(keeps, fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.1), (x[:, :1], x[:, :1]), epochs=2
+    )
+    assert len(run.history.loss) == 2 and run.state[0] == x[:, 0].max()

@@ -12,10 +12,13 @@ import pytest
 
 import fnn
 from fnn import losses
+from fnn.branches import with_branches
 from fnn.complex_step import NotAnalytic, complex_step
 from fnn.differences import one_sided
+from fnn.rounding import with_rounding
 from tests.compare import close, normwise
 from tests.proof.losses import numbers
+from tests.proof.regimes import QUICK
 
 KEY = jax.random.key(1)
 X = [[1.0, 0.4], [-0.6, 1.3], [0.3, -1.1], [-1.2, -0.5]]
@@ -38,6 +41,9 @@ def weights(like):
 
 def wrong(result):
     return {leaf.leaf for leaf in result.leaves if not leaf.ok}
+
+
+NORMED = fnn.serial(fnn.dense(3), fnn.batch_norm(), fnn.relu, fnn.dense(2))
 
 
 def bad(layer, dparams=lambda d: d, dx=lambda d: d):
@@ -108,6 +114,36 @@ def test_nothing_to_check_raises():
         fnn.check_gradients(fnn.serial(fnn.tanh), losses.squared_error, ((),), ((),), [[1], [2]], jnp.ones((2, 1)))
 
 
+def test_derivatives_that_vanish_are_rounding_and_not_wrong():
+    params, state, _ = NORMED.init(jax.random.key(0), (2,))
+    x = jnp.array(X)
+    t, _, _ = NORMED.forward(params, state, x, None, True)
+    result = fnn.check_gradients(NORMED, losses.squared_error, params, state, x, t, show=False)
+    assert result.ok, str(result)
+    verdicts = {leaf.leaf: leaf.verdict for leaf in result.leaves}
+    assert verdicts.pop("0.b") == "0 to rounding"  # a bias before a batch_norm
+    assert set(verdicts.values()) == {"right"}  # seen at the points nearby, where targets are not outputs
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_steps_are_measured_by_the_parameters(size):
+    net = fnn.serial(fnn.layer_norm(), dense(), fnn.batch_norm(), fnn.tanh)
+    params, state, _ = net.init(jax.random.key(0), (2,))
+    params = jax.tree.map(lambda p: jnp.asarray(size, p.dtype) * p, params)
+    x = jnp.asarray(size, jnp.float32) * jnp.array(X)
+    result = fnn.check_gradients(net, losses.squared_error, params, state, x, jnp.ones((4, 2)), show=False)
+    assert result.ok, str(result)
+
+
+def test_mixed_precision_is_right_and_a_mistake_in_it_is_found():
+    inside = fnn.serial(dense(3), fnn.relu)
+    right = check(fnn.mixed_precision(fnn.serial(inside, dense())))
+    assert right.ok and {leaf.verdict for leaf in right.leaves} == {"right"}, str(right)
+    mistaken = bad(dense(), on("w", lambda d: d * jnp.asarray(1.1, d.dtype)))
+    result = check(fnn.mixed_precision(fnn.serial(inside, mistaken)))
+    assert wrong(result) == {"1.w"}, str(result)
+
+
 # ---- wrong ones are found, and named
 
 MISTAKES = {  # name: the network with the mistake, the leaves that are wrong, what the verdict says of the first
@@ -156,7 +192,68 @@ def test_one_wrong_number_in_a_large_leaf_is_found(x64):
     assert check(fnn.serial(dense(150), fnn.tanh, dense(2))).ok
 
 
+def own(init, forward, backward):
+    """A layer with one number per feature, its forward of (a, x) and its backward of (a, x, dy)."""
+    return fnn.Layer(
+        "own",
+        lambda key, shape: ({"a": jnp.full(shape, init)}, (), shape),
+        lambda params, state, x, key, train: (forward(params["a"], x), state, x),
+        lambda params, x, dy: (lambda da, dx: ({"a": da.sum(0)}, dx))(*backward(params["a"], x, dy)),
+    )
+
+
+HIDDEN = {  # name: a layer whose mistake its first values hide, the leaf that is wrong
+    "a factor of 1": (own(1.0, lambda a, x: a * x, lambda a, x, dy: (x * dy, dy)), {"0.w", "x"}),
+    "a power of 1": (own(1.0, lambda a, x: a**3 * x, lambda a, x, dy: (3 * x * dy, a**3 * dy)), {"1.a"}),
+    "a term times 0": (own(0.0, lambda a, x: x + a * x**2, lambda a, x, dy: (x**2 * dy, dy)), {"0.w", "x"}),
+}
+
+
+@pytest.mark.parametrize("layer, leaves", HIDDEN.values(), ids=HIDDEN)
+def test_a_mistake_that_ones_and_zeros_hide_is_found(layer, leaves, x64):
+    net = fnn.serial(dense(), layer, fnn.tanh)
+    params, state, _ = net.init(jax.random.key(0), (2,))
+    result = fnn.check_gradients(net, losses.squared_error, params, state, jnp.array(X), jnp.ones((4, 2)), show=False)
+    assert wrong(result) == leaves, str(result)
+
+
 # ---- kinks, and what has no complex form
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_networks_with_kinks_are_right_for_every_seed(dtype):
+    """The README's first program with relu in place of tanh: a kink 2e-4 away lies inside the steps."""
+    net, x = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(2)), np.random.default_rng(0).uniform(-2, 2, (100, 2))
+    t = (np.hypot(*x.T) < 1).astype(int)
+
+    def one(seed):
+        params, state, _ = net.init(jax.random.key(seed), (2,))
+        params = jax.tree.map(lambda p: p.astype(dtype), params)
+        return fnn.check_gradients(net, losses.sparse_softmax_cross_entropy, params, state, jnp.asarray(x, dtype), t)
+
+    with jax.enable_x64(dtype == "float64"):
+        result = jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.arange(12))
+    assert result.ok.all() and np.asarray(result.figures["judged"]).all()
+
+
+def test_where_every_step_crosses_a_kink_the_others_judge(x64):
+    net, x = fnn.serial(fnn.from_function(lambda x: jnp.abs(x[:, ::-1] - 1.0))), jnp.ones((2, 2)) + 1e-9
+    result = fnn.check_gradients(net, losses.squared_error, ((),), ((),), x, x, show=False)
+    (leaf,) = result.leaves
+    assert leaf.verdict == "right" and leaf.crossed and 0 < leaf.kink < 1e-8
+    assert "differences 1 (1 too near a kink at the given point);" in str(result)
+
+
+def test_what_nothing_can_judge_is_named(x64):
+    @jax.custom_jvp
+    def strange(x):
+        return x
+
+    strange.defjvp(lambda primals, tangents: (primals[0], tangents[0] * jnp.nan))
+    net = fnn.serial(bad(fnn.from_function(lambda x: jax.scipy.special.erf(strange(x)) * jnp.nan)))
+    result = fnn.check_gradients(net, losses.squared_error, ((),), ((),), jnp.array(X), jnp.ones((4, 2)), show=False)
+    assert result.ok and result.leaves[0].verdict == "not judged: not finite" and not result.leaves[0].judged
+    assert str(result).endswith("Not judged: x (not judged: not finite).")
 
 
 def test_the_distance_to_the_nearest_kink(x64):
@@ -210,10 +307,14 @@ def test_the_table_names_leaf_shape_and_verdict(x64, capsys):
     result = check(fnn.serial(bad(fnn.dense(2), on("b", lambda d: -d))), show=True)
     printed = capsys.readouterr().out
     assert printed == f"{result}\n"
-    head, _, *rows = printed.splitlines()
+    head, _, *rows, _, last = printed.splitlines()
     assert head.split("  ")[0] == "leaf" and head.endswith("verdict")
     assert [row.split()[0] for row in rows] == ["0.b", "0.w", "x"]
     assert rows[0].endswith("WRONG: by hand is -1 times the derivative") and rows[1].endswith("right")
+    assert last == (
+        "1 of 3 WRONG; judged by autodiff 3, a complex step 3, differences 3; at the given point and at 3 near it. "
+        "Not judged: none."
+    )
 
 
 @pytest.mark.slow  # a time, and so not for a busy machine
@@ -253,6 +354,57 @@ def test_complex_step_refuses_what_has_no_complex_form(x64):
         complex_step(jnp.sin, jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.bfloat16))
 
 
+@pytest.mark.parametrize("power", [2.0, 3.0, 4.0, -1.0, 1.0])
+def test_complex_step_of_whole_powers_of_negative_numbers(power):
+    x = jnp.array([-3.0, -1.5, 0.7] if power < 0 else [-3.0, -1.5, 0.0, 0.7])
+    close(
+        complex_step(lambda x: x**power, x, jnp.ones_like(x)).slope,
+        jax.vmap(jax.grad(lambda x: x**power))(x),
+        rtol=1e-6,
+    )
+    whole = complex_step(lambda x: jnp.power(x, jnp.full(x.shape, power)), x, jnp.ones_like(x)).slope
+    close(whole, power * x ** jnp.asarray(power - 1), rtol=1e-6)
+
+
+def test_complex_step_knows_no_other_power_of_a_negative_number(x64):
+    x = jnp.array([-1.5, 2.0])
+    assert list(np.isnan(complex_step(lambda x: x**2.5, x, jnp.ones(2)).slope)) == [True, False]
+    assert list(np.isnan(complex_step(lambda x: x**x, x, jnp.ones(2)).slope)) == [True, False]
+
+
+def test_complex_step_holds_constant_what_is_held_constant(x64):
+    close(complex_step(lambda x: jax.lax.stop_gradient(x) * x, jnp.array([3.0]), jnp.ones(1)).slope, [3.0])
+
+
+CHOICES = {  # name: a function, two points on one piece, and one on another
+    "max": (lambda x: jnp.maximum(x, 1 - x), (0.6, 0.9), 0.4),
+    "abs": (jnp.abs, (0.1, 2.0), -0.1),
+    "clip": (lambda x: jnp.clip(x, 0.0, 1.0), (0.2, 0.8), 1.1),
+    "select": (lambda x: jnp.where(x > 0.5, x, 0.0), (0.6, 0.7), 0.4),
+    "largest": (lambda x: jnp.stack([x, 1 - x]).max(), (0.6, 0.9), 0.4),
+    "sort": (lambda x: jnp.sort(jnp.stack([x, 0.5 * x, 1 - x]))[0], (0.1, 0.4), 0.8),
+    "floor": (lambda x: x * jnp.floor(x), (1.1, 1.9), 2.1),
+    "remainder": (lambda x: x % 1.0, (1.1, 1.9), 2.1),
+    "branch": (lambda x: jax.lax.cond(x > 0.5, jnp.sin, jnp.cos, x), (0.6, 0.7), 0.4),
+    "loop": (lambda x: jax.lax.scan(lambda c, _: (jnp.maximum(0.5 * c, 1 - c), None), x, None, 3)[0], (0.1, 0.2), 0.9),
+    "whole": (lambda x: x * x.astype(int), (1.1, 1.9), 2.1),
+}
+
+
+@pytest.mark.parametrize("function, same, other", CHOICES.values(), ids=CHOICES)
+def test_branches_tell_pieces_apart(function, same, other):
+    first, second, third = (int(with_branches(function)(jnp.float32(x))[1]) for x in (*same, other))
+    assert first == second != third
+
+
+def test_rounding_is_that_of_the_terms_and_not_of_the_sum(x64):
+    x = jnp.array([0.3, 1e8])
+    off = [float(with_rounding(lambda x: (x[0] + x[1]) - x[1], 1.0, s)(x) - 0.3) for s in range(8)]
+    assert 1e-9 < max(map(abs, off)) < 1e-6  # an ulp of 1e8 is 1.5e-8
+    assert float(with_rounding(lambda x: (x[0] + x[1]) - x[1], 0.0, 1)(x)) == float((x[0] + x[1]) - x[1])
+    assert all(float(with_rounding(lambda x: (2 * x == x + x).all() * 1.0, 1.0, s)(x)) == 1 for s in range(8))
+
+
 def test_one_sided_differences_see_one_side(x64):
     def bent(x):
         return jnp.where(x > 0, jnp.sin(3 * x), jnp.exp(x) - 1)
@@ -273,6 +425,24 @@ def test_numerical_gradient_of_order_2_and_6(x64):
     assert normwise(fnn.numerical_gradient(function, params, order=2, step=1e-4), exact) < 1e-8
     assert 1e-4 < normwise(fnn.numerical_gradient(function, params, order=2, step=0.1), exact) < 1e-2
     assert normwise(fnn.numerical_gradient(function, params, order=6, step=0.1), exact) < 1e-7
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-4, 1.0, 1e6, 1e20])
+@pytest.mark.parametrize("order, limit", [(6, 1e-4), (2, 2e-3)])
+def test_numerical_gradient_is_measured_by_the_numbers(size, order, limit):
+    for function, slope in ((jnp.square, 2.0), (jnp.sin, np.cos(1.0)), (jnp.log, 1.0)):
+        found = fnn.numerical_gradient(lambda p, f=function: f(p / size), jnp.float32(size), order=order)
+        assert float(found) * size == pytest.approx(slope, rel=limit)
+
+
+def test_numerical_gradient_of_numbers_of_many_sizes(x64):
+    sizes = jnp.array([1e-4, 1.0, 1e6])
+    found = fnn.numerical_gradient(lambda p: jnp.sin(p / sizes).sum(), sizes)
+    close(found * sizes, np.cos([1.0] * 3), rtol=1e-6)
+
+
+def test_numerical_gradient_has_no_answer_where_the_step_is_lost():
+    assert np.isnan(fnn.numerical_gradient(lambda p: 2 * p, jnp.float32(1e9), step=1e-3))
 
 
 def test_an_order_that_is_none_raises():

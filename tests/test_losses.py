@@ -274,7 +274,8 @@ def test_nothing_broadcasts(case, outputs, targets, mend):
         ((4, 3), (1,), ""),
         ((4, 3), (), ""),
         ((4,), (4,), ""),
-        ((2, 4, 3), (2, 4), ""),
+        ((2, 4, 3), (2, 3), "per position"),
+        ((2, 4, 3), (2,), "per position"),
     ],
     ids=str,
 )

@@ -19,7 +19,8 @@ def parameters():
     rng = np.random.default_rng(0)
     w, v, a = rng.normal(size=(3, 2)), rng.normal(size=(2, 4)), rng.normal(size=4)
     w[0, 0] = 0.0
-    return ({"w": w, "b": rng.normal(size=2)}, (), ({"w": v}, {"a": a})), (w, v, a)
+    params = ({"w": w, "b": rng.normal(size=2)}, (), ({"w": v}, {"a": a}, {"a": a, "c": a}))
+    return params, (w, v, a, a)  # an "a" alone is the slopes of a prelu
 
 
 @every_penalty
@@ -28,8 +29,8 @@ def test_value_and_derivative_equal_numpy_over_all_weights_and_no_bias(case, x64
     params = jax.tree.map(jnp.asarray, params)
     close(case.penalty(params), sum(map(case.value, weights)))
     close(case.penalty.value(params), sum(map(case.value, weights)))
-    w, v, a = map(case.derivative, weights)
-    expected = ({"w": w, "b": np.zeros(2)}, (), ({"w": v}, {"a": a}))
+    w, v, a, c = map(case.derivative, weights)
+    expected = ({"w": w, "b": np.zeros(2)}, (), ({"w": v}, {"a": np.zeros(4)}, {"a": a, "c": c}))
     assert normwise(case.penalty.grad(params), expected) < 1e-12
 
 

@@ -1,5 +1,7 @@
 """Checkpoints of `fit`: the same call again goes on to the same bits, and no other call is taken for it."""
 
+import functools
+import json
 import re
 import shutil
 import sys
@@ -187,6 +189,178 @@ def test_another_version_of_jax_warns_and_goes_on(alone, folder, monkeypatch):
     monkeypatch.setattr("fnn.resume.versions", lambda: {"jax": "0.0.1"})
     with pytest.warns(UserWarning, match=r"checkpoint: expected fnn .* as in .*, got jax 0\.0\.1\. Do go on"):
         assert same_bits(fit(**MORE, checkpoint=folder), alone)
+
+
+def scaled_by(by, *parts):
+    of = fnn.autodiff(*parts)
+    return lambda *a: (lambda g: g._replace(grads=jax.tree.map(lambda v: by * v, g.grads)))(of(*a))
+
+
+def scaled(by):
+    """A gradient of one's own, of one name whatever the number."""
+
+    def gradient(*parts):
+        return scaled_by(by, *parts)
+
+    return gradient
+
+
+def on_the_host(by):
+    """A metric that calls Python: its program holds an address, and not what is called."""
+    shape = lambda y: jax.ShapeDtypeStruct(y.shape[:1], y.dtype)  # noqa: E731
+    return lambda y, t: jax.pure_callback(lambda y: by * np.asarray(y)[:, 0], shape(y), y, vmap_method="sequential")
+
+
+def of_another_name(y, t):
+    return LOSS(y, t)
+
+
+SAME = {
+    "a gradient": ({"gradient": scaled(0.5)}, {"gradient": scaled(0.5)}),
+    "a metric on the host": ({"metrics": {"m": on_the_host(2)}}, {"metrics": {"m": on_the_host(2)}}),
+    "a function of another name": ({"loss": lambda y, t: LOSS(y, t)}, {"loss": of_another_name}),
+}
+OTHER = {
+    "the opposite gradient": ({"gradient": scaled(1.0)}, {"gradient": scaled(-1.0)}, r"gradient \(what it computes"),
+    "a partial gradient": (
+        {"gradient": functools.partial(scaled_by, 1.0)},
+        {"gradient": functools.partial(scaled_by, 2.0)},
+        r"gradient \(what it computes\): expected",
+    ),
+    "a metric on the host": (
+        {"metrics": {"m": on_the_host(2)}},
+        {"metrics": {"m": on_the_host(3)}},
+        r"metrics.m \(what it gives for fixed inputs\): expected \[.*\], got \[",
+    ),
+}
+SHORT = {"epochs": 2, "checkpoint_seconds": 1e9}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_part_made_anew_is_the_same(name, tmp_path):
+    first, again = SAME[name]
+    fit(**SHORT | first, checkpoint=tmp_path)
+    assert same_bits(fit(**SHORT | again | {"epochs": 3}, checkpoint=tmp_path), fit(**again | {"epochs": 3}))
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_part_of_the_same_name_that_computes_something_else_is_refused(name, tmp_path):
+    first, again, message = OTHER[name]
+    fit(**SHORT | first, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        fit(**SHORT | again | {"epochs": 3}, checkpoint=tmp_path)
+
+
+ABROAD = {
+    "a loss": ({"loss": lambda y, t: 2 * LOSS(y, t)}, r"loss \(what it gives for fixed inputs\): expected \["),
+    "a number of the optimizer": ({"optimizer": optax.sgd(-0.1, momentum=0.9)}, "optimizer.* numbers"),
+    "the optimizer": ({"optimizer": optax.sgd(0.1)}, r"optimizer"),
+    "the network": ({"network": fnn.serial(fnn.dense(8), fnn.sigmoid, fnn.dense(2))}, r"net: expected serial"),
+}
+
+
+@pytest.mark.parametrize("traced_alike", [True, False])
+@pytest.mark.parametrize("name", ABROAD)
+def test_after_a_change_of_version_another_run_is_refused_all_the_same(name, traced_alike, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("fnn.resume.versions", lambda: {"jax": "0.0.1"})
+        if not traced_alike:
+            real = fnn.resume.traced
+            patch.setattr(
+                "fnn.resume.traced", lambda *a, **k: (lambda t: t._replace(digest="0" + t.digest))(real(*a, **k))
+            )
+        fit(**SHORT, checkpoint=tmp_path)
+    with pytest.warns(UserWarning, match="expected jax 0.0.1 as in"):
+        assert len(fit(**SHORT | {"epochs": 3}, checkpoint=tmp_path).history.loss) == 3
+    changed, message = ABROAD[name]
+    with monkeypatch.context() as patch:
+        patch.setattr("fnn.resume.versions", lambda: {"jax": "0.0.2"})
+        if not traced_alike:
+            message = message.replace(".* numbers", r" \(what it gives for fixed inputs\)")
+            patch.setattr(
+                "fnn.resume.traced", lambda *a, **k: (lambda t: t._replace(digest="1" + t.digest))(real(*a, **k))
+            )
+        assert re.search(message, refused_short(tmp_path, changed))
+
+
+def refused_short(folder, changed):
+    with pytest.raises(ValueError) as caught, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit(**SHORT | {"epochs": 4} | changed, checkpoint=folder)
+    return str(caught.value)
+
+
+def test_what_cannot_be_compared_is_said(tmp_path):
+    def failing(y):
+        if np.asarray(y).shape == (3, 2):  # of the fixed inputs
+            raise OSError("no such host")
+        return np.asarray(y)[:, 0]
+
+    def metric(y, t):
+        return jax.pure_callback(failing, jax.ShapeDtypeStruct(y.shape[:1], y.dtype), y)
+
+    fit(**SHORT, metrics={"m": metric}, checkpoint=tmp_path)
+    with pytest.warns(UserWarning, match="checkpoint: expected the metrics.m of .*, got what could not be compared"):
+        fit(**SHORT | {"epochs": 3}, metrics={"m": metric}, checkpoint=tmp_path)
+
+
+def test_no_address_is_kept(tmp_path):
+    fit(**SHORT | SAME["a metric on the host"][0], loss=lambda y, t: LOSS(y, t), checkpoint=tmp_path)
+    about = fnn.checkpoint.read_checkpoint(tmp_path).description
+    assert not re.search("0x[0-9a-f]", json.dumps(about))
+    assert about["programs"]["metrics.m"]["exact"] is False and about["programs"]["net"]["exact"] is True
+    assert about["programs"]["optimizer.update"]["numbers"] == pytest.approx([0.9, -0.1])
+
+
+def test_a_checkpoint_of_an_older_description_is_refused_with_what_it_is(folder, monkeypatch):
+    found = fnn.checkpoint.read_checkpoint(folder)
+    about = {name: value for name, value in found.description.items() if name != "description"}
+    fnn.checkpoint.write_checkpoint(folder, 9, found.leaves, about)
+    text = refused(ValueError, checkpoint=folder)
+    assert text.startswith("checkpoint: expected one that describes its run as this version of fnn does, got ")
+    assert "Go on with the version that wrote it, or name another folder to start anew" in text
+
+
+def noisy(settings=None):
+    rate = 0.1 if settings is None else settings["lr"]
+    return optax.chain(optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(rate))
+
+
+@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
+def test_typed_keys_in_the_state_of_an_optimizer_are_kept(implementation, tmp_path):
+    def optimizer():
+        return optax.chain(
+            optax.add_noise(0.01, 0.5, jax.random.key(0, impl=implementation)), optax.sgd(0.1, momentum=0.9)
+        )
+
+    whole = fit(epochs=4, optimizer=optimizer())
+    fit(**SHORT, optimizer=optimizer(), checkpoint=tmp_path)
+    run = fit(**SHORT | {"epochs": 4}, optimizer=optimizer(), checkpoint=tmp_path)
+    plain = lambda run: fnn.named_arrays.without_keys((run.train_state, run.history))  # noqa: E731
+    assert same_bits(plain(run), plain(whole))
+    key = run.train_state.optimizer[0].rng_key
+    assert key.dtype == jax.random.key(0, impl=implementation).dtype
+
+
+def test_typed_keys_in_a_study_are_kept_too(tmp_path):
+    def study(epochs, **more):
+        about = {"over": {"lr": [0.1, 0.05]}, "epochs": epochs, "batch_size": 32, "progress": False}
+        return fnn.sweep(net(), LOSS, noisy, (X, LABELS), **about | more)
+
+    whole = study(3)
+    study(2, checkpoint=tmp_path, checkpoint_seconds=1e9)
+    assert same_bits(study(3, checkpoint=tmp_path).run.params, whole.run.params)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sixteen_bit_parameters_are_kept(dtype, tmp_path):
+    params = jax.tree.map(lambda a: a.astype(dtype), net().init(jax.random.key(0), (4,))[0])
+    whole = fit(epochs=4, params=params)
+    fit(**SHORT, params=params, checkpoint=tmp_path)
+    assert same_bits(fit(**SHORT | {"epochs": 4}, params=params, checkpoint=tmp_path), whole)
+    other = jax.tree.map(lambda a: a * 1.5, params)
+    with pytest.raises(ValueError, match="params: expected"):
+        fit(**SHORT | {"epochs": 4}, params=other, checkpoint=tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_named_before_anything_compiles(tmp_path, compiled):

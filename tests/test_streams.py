@@ -370,6 +370,12 @@ def test_float64_is_cut_with_one_warning():
     assert len(caught) == 1
 
 
+def test_files_in_the_home_folder_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "x.npy", X)
+    assert memory_mapped("~/x.npy", LABELS).rows == len(X)
+
+
 def test_files_that_are_none_raise(tmp_path):
     (tmp_path / "x.npy").write_text("no array")
     with pytest.raises(ValueError, match=r"memory_mapped: x: expected a file written by np.save, got .*x.npy"):

@@ -24,6 +24,8 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # ---- nothing is missing from the registry
 
+NUMBERS = {"elementwise", "as_floats", "finite", "like", "real_number"}
+LIMITS = {"keep_nan", "nan_or_1", "relu_when_far", "step_when_far"}  # in test_special_values
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
 
@@ -45,7 +47,7 @@ def public(module, but):
 @pytest.mark.parametrize(
     "module, cases, but",
     [
-        (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], {"elementwise", "as_floats"}),
+        (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], NUMBERS | LIMITS),
         (linear, [case.name for case in LAYERS], set()),
         (conv, IMAGE_LAYERS, {"as_floats", "sliding"}),
         (pooling, IMAGE_LAYERS, {"as_floats", "sliding", "taps", "add_taps"}),

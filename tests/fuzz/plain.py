@@ -13,6 +13,7 @@ import optax
 
 import fnn
 from fnn.shuffle import epoch_order
+from fnn.state import RUN
 from tests.fuzz.programs import Program, Table
 
 OPTIONS: dict[str, Any] = {"xla_backend_optimization_level": 0}
@@ -107,7 +108,8 @@ class Plain:
             stream: whether the rows come as a stream, whose batches have the keys of many even where there is one.
             shaken: change weights and inputs by some units in the last place, to see what rounding does.
         """
-        p, (key_init, key_run) = self.program, jax.random.split(jax.random.key(key))
+        p, root = self.program, jax.random.key(key)
+        key_init, key_run = jax.random.split(root)[0], jax.random.fold_in(root, RUN)
         params, state, optimizer = self.init(key_init, settings)
         train = _weighted(train)
         if shaken is not None:

@@ -63,7 +63,7 @@ class Program(NamedTuple):
 
 
 def random_program(seed: int) -> Program:
-    """The program of a seed, the same ever after."""
+    """The program of a seed, the same as long as the tables that it is drawn from are."""
     r = Random(seed)
     rng = np.random.default_rng(seed)
     entry = r.choices(list(ENTRIES), list(ENTRIES.values()))[0]

@@ -13,7 +13,8 @@ Rule = Callable[[Any, Any, Any], Any]
 
 def planted(part: Part, rule: Rule, point: Point) -> dict[str, Rule]:
     """What kind of error -> the rule with it; those of the part's own kind, and those that any rule may have."""
-    dy = np.ones(jax.eval_shape(part.forward, *point).shape)
+    shape = jax.eval_shape(part.forward, *point).shape
+    dy = 1.0 + np.arange(np.prod(shape, dtype=int)).reshape(shape)  # of softmax equal ones leave nothing
     wrong: dict[str, Rule] = dict(part.mistakes)
     for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(rule(*point, dy))):
         if not np.any(leaf):
