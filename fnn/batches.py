@@ -132,7 +132,7 @@ def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
         raise ShapeError(
             f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
         )
-    return weight
+    return weight.astype(dtype_of_sums(weight.dtype))
 
 
 def counted(outputs: Array, weight: Any) -> Array:

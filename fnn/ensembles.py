@@ -49,16 +49,21 @@ class Ensemble(NamedTuple):
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
         arrays.same_columns("x", self.columns, Columns(arrays.columns_of(x)))
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
-        both = predict(_together(self.net, self.to_probabilities), run, x, batch_size)
+        both = predict(_together(self.net, self.to_probabilities, self._count()), run, x, batch_size)
         return Prediction(both[:, 0], both[:, 1])
 
     def member(self, i: int) -> Run:
         """One member's parameters and layer state, for `fnn.predict` and `fnn.save`."""
-        count = len(jax.tree.leaves((self.params, self.state))[0])
+        count = self._count()
         if not -count <= i < count:
             raise IndexError(f"member: expected 0 to {count - 1}, got {i}. Do leave out those that diverged.")
         params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
         return Run(params, state, None, None, self.in_shape, None, self.columns)  # type: ignore[arg-type]
+
+    def _count(self) -> int:
+        """How many members there are: those that have trained, and have not diverged."""
+        leaves = jax.tree.leaves((self.params, self.state))
+        return len(leaves[0]) if leaves else int((~self.table["diverged"]).sum())
 
     def __repr__(self) -> str:
         return listing.printed(self.table, range(len(self.table["epochs"])))
@@ -147,11 +152,14 @@ def ensemble(
 
 
 @memoise_constants
-def _together(net: Layer, turn: Any) -> Layer:
-    """The members as one network: outputs `(rows, 2, ...)`, mean and spread."""
+def _together(net: Layer, turn: Any, count: int) -> Layer:
+    """So many members as one network: outputs `(rows, 2, ...)`, mean and spread."""
 
     def forward(params: Any, state: Any, x: Array, key: Any, train: Any) -> Any:
-        outputs = jax.vmap(lambda p, s: turn(net.forward(p, s, x, None, False)[0]))(params, state)
+        def of_one(params: Any, state: Any) -> Array:
+            return turn(net.forward(params, state, x, None, False)[0])
+
+        outputs = jax.vmap(of_one, axis_size=count)(params, state)
         return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None
 
     return Layer(f"ensemble of {net}", net.init, forward, net.backward)

@@ -25,12 +25,9 @@ def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any,
         if stratify and not are_classes(t):
             raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
         wanted = stratify or (stratify is None and groups is None and are_classes(t))
-        number = seed if isinstance(seed, (int, np.integer)) else np.asarray(jax.random.key_data(seed)).ravel()[-1]
-        if number >= 2**32:  # more than the generator of folds takes
-            number = np.random.SeedSequence(int(number)).generate_state(1)[0]
         classes = classes_of(t) if wanted else None
         try:
-            return fold_rows(len(t), folds, key=int(number), stratify=classes, groups=groups, repeats=repeats)
+            return fold_rows(len(t), folds, key=_seed_of(seed), stratify=classes, groups=groups, repeats=repeats)
         except ValueError as error:  # some of its arguments have other names here
             words = str(error).replace("k: ", "folds: ").replace(" k=", " folds=")
             raise type(error)(words.replace("stratify=None", "stratify=False")) from None
@@ -46,6 +43,14 @@ def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any,
         if len(both := np.intersect1d(train, test)):
             raise ValueError(f"folds[{i}]: expected no row on both sides, got row {both[0]}. Do take it out of one.")
     return made
+
+
+def _seed_of(key: Any) -> int:
+    """A seed for the folds: the integer itself, or 32 bits that all words of a key make."""
+    if isinstance(key, (int, np.integer)):
+        return int(key)
+    words = np.asarray(jax.random.key_data(key)).ravel()[:2]
+    return int(words[1] if words[0] == 0 else np.random.SeedSequence(words.tolist()).generate_state(1)[0])
 
 
 def _pair(name: str, pair: Any, count: int) -> Fold:

@@ -239,6 +239,21 @@ def test_folds_of_ones_own_may_leave_rows_out():
     assert len(str(found).splitlines()) == 2
 
 
+@pytest.mark.parametrize("metric", ["loss_std", "error_std", "validation_loss", "validation_error", "epochs", "diverged"])
+def test_a_metric_named_like_a_column_of_the_table_raises(metric, compiled):
+    metrics = {"error": fnn.losses.absolute_error, metric: lambda y, t: y[:, 0]}
+    with pytest.raises(ValueError, match=f"metrics: expected names of your own, got '{metric}', a column of the res"):
+        fnn.cross_validate(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.1), (X, X[:, :1]), epochs=1,
+                           folds=2, metrics=metrics, progress=False)  # fmt: skip
+    assert has_compiled(compiled) == (0, 0)
+
+
+def test_a_setting_named_like_a_column_of_the_table_raises():
+    with pytest.raises(ValueError, match="over: expected names of your own, got 'loss_std', a column of the result"):
+        fnn.cross_validate(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, lambda s: optax.sgd(s["loss_std"]),
+                           (X, X[:, :1]), epochs=1, folds=2, over={"loss_std": [0.1]}, progress=False)  # fmt: skip
+
+
 def test_groups_stay_together_and_any_key_makes_folds():
     groups = np.repeat(np.arange(4), 25)
     found = validated(**TINY, groups=groups)
@@ -247,6 +262,9 @@ def test_groups_stay_together_and_any_key_makes_folds():
     by_key = [validated(**TINY, key=key).folds for key in (jax.random.key(5), 5, 6)]
     assert same_bits(by_key[0], by_key[1]) and not same_bits(by_key[0], by_key[2])
     assert same_bits(by_key[1], fold_rows(100, 2, key=5))
+    words = (0, 5), (1, 5), (2, 5)  # that differ in the first alone
+    keys = [jax.random.wrap_key_data(np.array(pair, np.uint32)) for pair in words]
+    assert len({np.concatenate([test for _, test in validated(**TINY, key=key).folds]).tobytes() for key in keys}) == 3
 
 
 def test_images_of_bytes_are_standardised_without_a_warning():

@@ -163,6 +163,15 @@ def test_it_prints_its_members_in_their_order(found):
     assert found.net is NET and found.plans[0].members == 5
 
 
+def test_members_without_parameters_say_what_their_network_does():
+    found = small(fnn.relu, fnn.losses.squared_error, (X, X), optimizer=optax.sgd(0.1), epochs=2)
+    mean, spread = found.predict(X)
+    np.testing.assert_allclose(mean, np.maximum(X, 0), rtol=1e-6)
+    assert not spread.any() and found.member(1).params == ((),)
+    with pytest.raises(IndexError, match="member: expected 0 to 1, got 2"):
+        found.member(2)
+
+
 # ---- interrupted, and gone on with
 
 

@@ -34,6 +34,17 @@ def test_no_epochs_give_the_names_alone(tmp_path):
     assert (tmp_path / "history.csv").read_text() == "epoch,loss\n"
 
 
+def test_columns_of_one_name_raise_and_do_not_overwrite_each_other(tmp_path):
+    for metrics, name in (({"loss": HISTORY.loss}, "loss"), ({"epoch": HISTORY.loss}, "epoch"),
+                          ({"a": HISTORY.loss, "validation_a": HISTORY.loss}, "validation_a"),
+                          ({"validation_loss": HISTORY.loss}, "validation_loss")):  # fmt: skip
+        history = fnn.History(HISTORY.loss, metrics, HISTORY.loss, metrics)
+        with pytest.raises(ValueError, match=f"metrics: expected names of your own, got '{name}', a column"):
+            history.to_csv(tmp_path / "history.csv")
+        with pytest.raises(ValueError, match=f"metrics: expected names of your own, got '{name}', a column"):
+            fit(metrics=dict.fromkeys(metrics, fnn.accuracy))
+
+
 def test_curves_of_a_run_mark_the_epoch_that_its_parameters_are_from():
     part = {"validation": (X[:20], LABELS[:20]), "metrics": {"a": fnn.accuracy}, "monitor": "a", "mode": "max"}
     run = fit(X[20:], LABELS[20:], epochs=30, min_delta=0.2, **part)

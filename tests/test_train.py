@@ -112,6 +112,46 @@ def test_any_pieces_give_the_bits_of_the_whole_run(validation):
     assert np.array_equal(np.concatenate(losses), history.loss[:25])
 
 
+@pytest.mark.parametrize("net", [fnn.serial(fnn.dense(3)), fnn.serial(fnn.dense(3), fnn.batch_norm())], ids=str)
+def test_members_of_a_vmap_with_epochs_of_their_own_have_the_bits_of_the_whole_in_any_pieces(net):
+    """Five steps per epoch. Members stop within an epoch, wait, and go on ahead of and behind the others."""
+    x, t = jnp.asarray(X[:40], jnp.float32), jnp.asarray(LABELS[:40])
+    rows = fnn.Data(fnn.Part(x, t), fnn.Part(x, t))
+    training = fnn.trainer(net, LOSS, optax.adam(0.05), batch_size=8, metrics={"accuracy": fnn.accuracy})
+    start = jax.vmap(lambda key: training.init(key, rows))(jax.random.split(jax.random.key(0), 3))
+    run = jax.jit(jax.vmap(lambda s, epochs, steps: training.run(s, rows, epochs, steps), (0, 0, None)))
+    whole, _ = run(start, jnp.array([3, 3, 3]), 1000)
+    state = start
+    for epochs, steps in (([1, 3, 3], 7), ([0, 3, 0], 2), ([2, 0, 1], 3), ([1, 0, 0], 3)):
+        state, _ = run(state, jnp.array(epochs), steps)
+        assert (np.asarray(state.step) < 5).all()
+    assert len(set(zip(state.epoch.tolist(), state.step.tolist(), strict=True))) == 3  # all apart
+    state, _ = run(state, 3 - state.epoch, 1000)
+    assert state.epoch.tolist() == [3, 3, 3] and same_bits(state, whole)
+
+
+@pytest.mark.parametrize("settings", [None, {"lr": 0.1}], ids=["", "settings"])
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.1), optax.sgd(0.1, momentum=0.9)], ids=str)
+def test_a_network_without_parameters_has_the_loss_of_what_it_does(optimizer, settings):
+    x = jnp.asarray(X, jnp.float32)
+    rows = fnn.Data(fnn.Part(x, jnp.abs(x)), fnn.Part(x, jnp.abs(x)))
+    training = fnn.trainer(fnn.serial(fnn.relu), fnn.losses.squared_error, optimizer, batch_size=64)
+    start = training.init(jax.random.key(0), rows, settings)
+    end, history = jax.jit(training.run)(start, rows, jnp.int32(2))
+    history = jax.tree.map(lambda h: h[:2], history)
+    np.testing.assert_allclose(history.loss, ((np.maximum(x, 0) - np.abs(x)) ** 2).sum(1).mean(), rtol=1e-5)
+    assert end.params == start.params and bool(end.active)
+
+
+def test_a_run_draws_from_no_key_that_another_run_could_be_given():
+    rows, net = data(validation=False), fnn.serial(fnn.dense(3))
+    training = fnn.trainer(net, LOSS, optax.sgd(0.1))
+    for key in (jax.random.key(0), jax.random.key(7, impl="rbg")):
+        own = training.init(key, rows).key.tolist()
+        others = [jax.random.fold_in(key, i) for i in range(100)] + list(jax.random.split(key, 100))
+        assert own not in [jax.random.key_data(other).tolist() for other in (key, *others)]
+
+
 def test_members_of_a_vmap_equal_runs_done_alone(x64):
     rows = data(np.float64)
     training = fnn.trainer(NET, LOSS, momentum, batch_size=64, metrics={"accuracy": fnn.accuracy})
