@@ -92,7 +92,7 @@ def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
     view = part.view
     at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
     x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
-    if view is not None and view.mean is not None:
+    if view is not None and view.mean is not None and view.deviation is not None:
         x = (x.astype(view.mean.dtype) - view.mean[None]) / view.deviation[None]
     if mask is None:
         return Batch(x, t, weight, True)
@@ -156,7 +156,7 @@ def added(sums: Sums, more: Sums) -> Sums:
     y = jax.tree.map(lambda a, lost: a.astype(lost.dtype) + lost, new, sums.lost)
     total = jax.tree.map(jnp.add, old, y)
     lost = jax.tree.map(lambda y, new, old: jnp.where(jnp.isfinite(new), y - (new - old), 0.0), y, total, old)
-    return Sums(*total, lost)
+    return Sums(total[0], total[1], total[2], lost)
 
 
 def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:

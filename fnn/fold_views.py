@@ -46,11 +46,12 @@ def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any,
 
 
 def _seed_of(key: Any) -> int:
-    """A seed for the folds: the integer itself, or 32 bits that all words of a key make."""
+    """A seed for the folds, below 2^32: the integer itself if it is, else 32 bits that all words of the key make."""
     if isinstance(key, (int, np.integer)):
-        return int(key)
-    words = np.asarray(jax.random.key_data(key)).ravel()[:2]
-    return int(words[1] if words[0] == 0 else np.random.SeedSequence(words.tolist()).generate_state(1)[0])
+        words = [int(key) >> 32, int(key) & 0xFFFFFFFF]
+    else:
+        words = np.asarray(jax.random.key_data(key)).ravel()[:2].tolist()
+    return int(words[1] if words[0] == 0 else np.random.SeedSequence(words).generate_state(1)[0])
 
 
 def _pair(name: str, pair: Any, count: int) -> Fold:

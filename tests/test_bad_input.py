@@ -64,8 +64,8 @@ BAD = {
     "targets (n,) for outputs (n,1)": (
         dict(t=X[:, 0], network=fnn.serial(fnn.dense(1)), loss=fnn.losses.squared_error),
         fnn.ShapeError,
-        r"squared_error: expected targets of the shape of the outputs \(100, 1\), got \(100,\). Do reshape the targets: "
-        r"targets\[:, None\]",
+        r"squared_error: expected targets of the shape of the outputs \(100, 1\), got \(100,\). "
+        r"Do reshape the targets: targets\[:, None\]",
     ),
     "probabilities above 1": (
         dict(t=np.full((100, 2), 1.5), loss=fnn.losses.softmax_cross_entropy),
