@@ -59,8 +59,8 @@ def main(settings: Settings) -> Result:
             "one's own, made by fnn.losses.from_function.",
             "D1 calls half the sum of squares the mean squared error; ours is half_squared_error, and "
             "mean_squared_error is D3's.",
-            "Softmax cross-entropy on logits keeps its digits; as the logarithm of a probability written out it has the "
-            "rounding of a number near 1. So the forms are compared to two units of float32's last place below 1, "
+            "Softmax cross-entropy on logits keeps its digits; written out as the logarithm of a probability it has "
+            "the rounding of a number near 1. So the forms are compared to two units of float32's last place below 1, "
             f"{LAST_DIGITS:.2g}: D3's own forms differ among themselves by 3e-8.",
         ],
         numbers={"with δ": d1_value(with_delta, WRONG), "without": d1_value(losses.cross_entropy, WRONG)},
