@@ -318,7 +318,8 @@ def table_picture(checks: dict[str, Any]) -> Picture:
     """The two tables as they are printed."""
     picture = Picture(figsize=(11, 1.4))
     for left, one in zip((0.01, 0.52), checks.values(), strict=True):
-        picture.text(left, 0.95, str(one), family="monospace", fontsize=8.5, va="top", color=plots.INK, linespacing=1.3)
+        table = "\n".join(str(one).splitlines()[:-2])  # without what was judged by what, which is wide
+        picture.text(left, 0.95, table, family="monospace", fontsize=8.5, va="top", color=plots.INK, linespacing=1.3)
     return picture
 
 

@@ -1,6 +1,7 @@
 """Is a derivative right? By hand, by autodiff, by a complex step and by differences, side by side, leaf by leaf."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -144,7 +145,7 @@ def check_gradients(
         wide = jax.tree.map(lambda leaf: leaf.astype(dtype), p)
         points, states = _points(wide, state, inputs)
         gradients, eps = widened(both, dtype, p, state)
-        sampled = _sampled(gradients, points, states)
+        sampled = _sampled(gradients, eps > 0, points, states)
         leaves = jax.tree.leaves(wide)
         wanted = Plan(*map(np.concatenate, zip(plan(leaves), plan(leaves, 0, TRIES_NEARBY, 1), strict=True)))
         cost, _ = widened(costs, dtype, p, state)
@@ -204,14 +205,20 @@ def _points(point: Any, state: State, inputs: bool) -> tuple[Any, State]:
     return jax.tree.map(together, *points), jax.tree.map(together, *states)
 
 
-def _sampled(both: Callable[[Any, Any], tuple[Array, Array]], points: Any, states: Any) -> Sampled:
-    """The derivative both ways at each point, and what rounding does to it there."""
+def _sampled(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Any, states: Any) -> Sampled:
+    """The derivative both ways at each point, and what rounding does to it there.
+
+    Where constants are `narrow`, what it does to the difference of the two: that of constants which both have in
+    common is no excuse.
+    """
 
     def at(one: Any) -> Sampled:
         amounts = jnp.asarray([0.0, *[1.0] * ROUNDINGS], jnp.float32)
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
-        hand, auto = lax.map(lambda a: with_rounding(both, *a)(*one), (amounts, seeds))
-        noise = jnp.maximum(*(jnp.abs(v[1:] - v[0]).max(0) for v in (hand, auto)))
+        rounded = lambda a, s: with_rounding(partial(both, amount=a, seed=s), a, s)(*one)  # noqa: E731
+        hand, auto = lax.map(lambda a: rounded(*a), (amounts, seeds))
+        moved = (hand - auto,) if narrow else (hand, auto)
+        noise = jnp.stack([jnp.abs(v[1:] - v[0]).max(0) for v in moved]).max(0)
         return Sampled(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
 
     return lax.map(at, (points, states))

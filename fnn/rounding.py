@@ -55,13 +55,17 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
 
     def moved(*arguments: Any) -> Any:
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        words = jnp.uint64 if jnp.result_type(float) == jnp.float64 else jnp.uint32
-        scattered = jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize))
-        walk = _Rounding(jnp.asarray(amount, jnp.float32), scattered | 1)
+        walk = _Rounding(jnp.asarray(amount, jnp.float32), scattered_seed(seed))
         given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 
     return moved
+
+
+def scattered_seed(seed: Any) -> Array:
+    """An odd number of as many bits as there are, from a small one."""
+    words = jnp.uint64 if jnp.result_type(float) == jnp.float64 else jnp.uint32
+    return jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize)) | 1
 
 
 class _Rounding(Walk):
@@ -83,11 +87,12 @@ class _Rounding(Walk):
 
     def round(self, value: Any, place: bool = False) -> Any:
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
-        return (_moved_by_place if place else _moved)(value, self.amount, self.seed) if known else value
+        return (_moved_by_place if place else moved_by_ulps)(value, self.amount, self.seed) if known else value
 
 
 @jax.jit
-def _moved(value: Array, amount: Array, seed: Array) -> Array:
+def moved_by_ulps(value: Array, amount: Array, seed: Array) -> Array:
+    """Each number up or down by so many ulps, by its own bits; small whole numbers stay."""
     return _by_bits(value, _bits(value), amount, seed)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnn.rounding import moved_by_ulps, scattered_seed
+from fnn.types import Array
 from fnn.walks import CALLS, Walk, bind, is_float
 
 _CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation that choose the dtype of its result
@@ -17,6 +19,10 @@ _CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation t
 def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Callable[..., Any], float]:
     """(`function` evaluated in `dtype` wherever it is narrower, its arguments included; itself where it nowhere is;
     the eps of the narrowest dtype that was in it, to whose digits its constants are rounded, or 0).
+
+    The wide function also takes `amount` and `seed`: its narrow constants moved by so many times their rounding, as
+    `with_rounding` moves numbers. gelu's √½ and its derivative's 1/√2π are each rounded in bfloat16, so that one is
+    the derivative of the other only to that.
 
     Args:
         function: of pytrees of arrays.
@@ -34,10 +40,10 @@ def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[
     traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
     found = narrower(traced.jaxpr, dtype)
     if not found:
-        return function, 0.0
+        return lambda *given, amount=0.0, seed=0: function(*given), 0.0
 
-    def wide(*given: Any) -> Any:
-        walk = _Widening(jnp.dtype(dtype))
+    def wide(*given: Any, amount: Any = 0.0, seed: Any = 0) -> Any:
+        walk = _Widening(jnp.dtype(dtype), jnp.asarray(amount, jnp.float32), scattered_seed(seed))
         leaves = [walk.lift(a) for a in jax.tree.leaves(given)]
         values = walk.run(traced.jaxpr, [walk.lift(a) for a in traced.consts], leaves)
         return jax.tree.unflatten(jax.tree.structure(out), map(walk.lift, values))
@@ -63,14 +69,18 @@ def _is_program(value: Any) -> bool:
 class _Widening(Walk):
     """Evaluates a program with its narrow floats wide."""
 
-    def __init__(self, dtype: Any) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: Any, amount: Array, seed: Array) -> None:
+        self.dtype, self.amount, self.seed = dtype, amount, seed
 
     def inner(self) -> "_Widening":
-        return _Widening(self.dtype)
+        return _Widening(self.dtype, self.amount, self.seed)
 
     def lift(self, value: Any) -> Any:
-        return jnp.asarray(value).astype(self.dtype) if self.narrow(jnp.result_type(value)) else value
+        narrow = jnp.result_type(value)
+        if not self.narrow(narrow):
+            return value
+        half_an_ulp = float(jnp.finfo(narrow).eps / 2 / jnp.finfo(self.dtype).eps)
+        return moved_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
 
     def narrow(self, dtype: Any) -> bool:
         return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < self.dtype.itemsize
