@@ -178,7 +178,7 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                with guards_aside():
+                with guards_aside(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
                     outcome = _followed(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)

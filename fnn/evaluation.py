@@ -59,11 +59,13 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
         _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         shift = _shift(w) if shift is None and w.any() else shift
-        w = np.ldexp(w, shift or 0)
-        weight += w.sum()
-        for name, values in measure(run.params, run.state, arrays.owned(x), arrays.owned(t)).items():
-            values = np.asarray(values)[:count].astype(np.float64)
-            totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
+        made = measure(run.params, run.state, arrays.owned(x), arrays.owned(t))
+        with np.errstate(all="ignore"):  # inf is looked for in the end, and 0 · inf is of no row that counts
+            w = np.ldexp(w, shift or 0)
+            weight += w.sum()
+            for name, values in made.items():
+                values = np.asarray(values)[:count].astype(np.float64)
+                totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
     if not np.isfinite(weight):
         raise ValueError("data: expected weights whose sum is finite, got inf. Scale them to about 1.")
     if not weight > 0:

@@ -98,8 +98,10 @@ def fit(
         progress: show a bar on a terminal (with the extra `progress` installed).
 
     Returns:
-        `Run(params, state, history, train_state, in_shape, validation_rows)`. `params` are the best by validation
-        (`run.best_epoch` is when), without validation the last finite ones; `train_state.params` are the last.
+        `Run(params, state, history, train_state, in_shape, validation_rows, columns)`.
+        `params` are the best by validation (`run.best_epoch` is when), without validation the last finite ones;
+        `train_state.params` are the last. Where the data are frames, `columns` has the names of their columns, and
+        frames with others, or in another order, are refused from then on.
         `history.loss` and the others are NumPy arrays, one value an epoch, counted as the rows were trained on.
 
     Raises:

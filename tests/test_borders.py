@@ -438,7 +438,9 @@ def test_extreme_weights_in_a_run():
         for data in (weighted, lambda weighted=weighted: iter([weighted])):
             assert fnn.evaluate(net(), RUN, data, {"loss": LOSS})["loss"] == pytest.approx(plainly, rel=1e-6)
     with pytest.raises(ValueError, match="data: expected weights whose sum is finite"):
-        fnn.evaluate(net(), RUN, lambda: iter([(X, LABELS, np.full(100, w)) for w in (1.0, 1.7e308)]), {"loss": LOSS})
+        fnn.evaluate(
+            net(), RUN, lambda: iter([(X, LABELS, np.full(100, w)) for w in (1.0, 1.7e308)]), {"loss": LOSS}, 100
+        )
     with pytest.raises(ValueError, match=r"weights: expected weights whose sum over 100 rows fits float32, got 1e\+37"):
         fit(weights=many, reduction="sum", **FULL)
     with pytest.raises(ValueError, match=r"weights: expected weights whose sum"):

@@ -391,11 +391,7 @@ BAD = {
     "keep": (dict(keep="all"), TypeError, r"cross_validate: expected arguments of fit \(.*\), got keep"),
     "a missing setting": (dict(settings=None), ValueError, "settings: expected a number named 'scale', got"),
     "a stream": (dict(data=lambda: iter([])), TypeError, r"data: expected a pair \(inputs, targets\), got function"),
-    "a seed too large": (
-        dict(key=2**32),
-        ValueError,
-        "key: expected None or a whole number from 0 to 2³² - 1, got 4294",
-    ),
+    "a seed too large": (dict(key=2**64), ValueError, r"key: expected a seed below 2\^64, got 18446"),
 }
 
 
