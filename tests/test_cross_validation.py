@@ -239,7 +239,9 @@ def test_folds_of_ones_own_may_leave_rows_out():
     assert len(str(found).splitlines()) == 2
 
 
-@pytest.mark.parametrize("metric", ["loss_std", "error_std", "validation_loss", "validation_error", "epochs", "diverged"])
+@pytest.mark.parametrize(
+    "metric", ["loss_std", "error_std", "validation_loss", "validation_error", "epochs", "diverged"]
+)
 def test_a_metric_named_like_a_column_of_the_table_raises(metric, compiled):
     metrics = {"error": fnn.losses.absolute_error, metric: lambda y, t: y[:, 0]}
     with pytest.raises(ValueError, match=f"metrics: expected names of your own, got '{metric}', a column of the res"):

@@ -192,7 +192,9 @@ def test_a_sum_of_many_is_right_to_the_last_digit_and_counts_go_on_beyond_2_to_2
 
 def test_what_is_infinite_stays_so_in_a_sum():
     blank = zero_sums(({"w": jnp.zeros(1)},), {})
-    after = added(added(blank, Sums(jnp.float32(jnp.inf), jnp.float32(1), {})), Sums(jnp.float32(1), jnp.float32(1), {}))
+    after = added(
+        added(blank, Sums(jnp.float32(jnp.inf), jnp.float32(1), {})), Sums(jnp.float32(1), jnp.float32(1), {})
+    )
     assert after.loss == jnp.inf and after.weight == 2
 
 
@@ -216,7 +218,9 @@ def test_an_epoch_of_many_steps_has_the_true_mean(members):
 
 
 def test_rows_and_epochs_beyond_int32_raise():
-    rows = fnn.Data(fnn.Part(jax.ShapeDtypeStruct((2**31, 1), jnp.uint8), jax.ShapeDtypeStruct((2**31, 1), jnp.float32)))
+    rows = fnn.Data(
+        fnn.Part(jax.ShapeDtypeStruct((2**31, 1), jnp.uint8), jax.ShapeDtypeStruct((2**31, 1), jnp.float32))
+    )
     training = fnn.trainer(LINE, fnn.losses.squared_error, optax.sgd(0.1), batch_size=1024)
     start = jax.eval_shape(training.init, jax.random.key(0), rows)
     with pytest.raises(ValueError, match=r"data: expected at most 2\^31 - 1 rows in memory, .*, got 2147483648\. Pass"):
