@@ -113,7 +113,7 @@ def room_for(epochs: int) -> int:
 # ---- the loop
 
 # JAX's settings that belong to a thread where `with` sets them, and what they are set by
-OF_THREAD = {
+OF_THREAD: dict[str, Any] = {
     "jax_enable_x64": jax.enable_x64,
     "jax_default_matmul_precision": jax.default_matmul_precision,
     "jax_default_prng_impl": jax.default_prng_impl,

@@ -73,5 +73,8 @@ def _tried(points: Sequence[Mapping[str, Any]]) -> list[int]:
     """The places of the points to try, in order: a range has two ends, so that the extremes of many stand for all."""
     if len(points) <= EVERY:
         return list(range(len(points)))
-    ends = {end(range(len(points)), key=lambda i, n=n: points[i][n]) for n in points[0] for end in (min, max)}
+    ends = set()
+    for name in points[0]:
+        values = [point[name] for point in points]
+        ends |= {values.index(min(values)), values.index(max(values))}
     return sorted(ends | set(range(0, len(points), -(-len(points) // EVERY))))
