@@ -20,7 +20,7 @@ from jax.scipy.special import erfc
 
 from fnn import hashing, logits
 from fnn.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
-from fnn.scalars import finite, like, real_number
+from fnn.scalars import beside, finite, like, real_number
 from fnn.spec import factory
 from fnn.types import Array, Functions, Key, Layer, Shape
 
@@ -322,12 +322,12 @@ def prelu(initial: float = 0.25) -> Layer:
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = keep_nan(as_floats("prelu", x))
         # `a` meets no large positive number, so that its derivative by autodiff meets no inf · 0
-        return jnp.where(x > 0, x, params["a"] * jnp.where(x > 0, 0.0, x)), state, x
+        return jnp.where(x > 0, x, beside(params["a"], x) * jnp.where(x > 0, 0.0, x)), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         right = x > 0
         rows = tuple(range(x.ndim - 1))
-        dx = jnp.where(right, dy, params["a"] * dy) * nan_or_1(x)
+        dx = jnp.where(right, dy, beside(params["a"], dy) * dy) * nan_or_1(x)
         return {"a": jnp.where(right, 0.0, dy * x).sum(rows)}, dx
 
     return Layer(None, init, forward, backward)

@@ -250,7 +250,7 @@ def _view(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -
     """`y[n, i, j] = x[n, i + by[n, 0], j + by[n, 1]]` for `size` rows and columns; 0 up to `beyond` outside of x."""
     (down, right), (rows, columns) = beyond, size
     x = jnp.pad(x, ((0, 0), (down, down), (right, right), (0, 0)))
-    start = by + jnp.asarray([down, right], jnp.int32)
+    start = by + jnp.asarray([[down, right]], jnp.int32)
 
     def one(image: Array, start: Array) -> Array:
         return jax.lax.dynamic_slice(image, (start[0], start[1], jnp.int32(0)), (rows, columns, image.shape[-1]))
@@ -261,8 +261,8 @@ def _view(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -
 def _evenly(key: Key, batch: int, numbers: tuple[int, int]) -> Array:
     """Two whole numbers an example, from 0 up to but not including `numbers`."""
     share = jax.random.uniform(key, (batch, 2), jnp.float32)
-    drawn = jnp.floor(share * jnp.asarray(numbers, jnp.float32)).astype(jnp.int32)
-    return jnp.minimum(drawn, jnp.asarray(numbers, jnp.int32) - 1)  # a product may round up
+    drawn = jnp.floor(share * jnp.asarray([numbers], jnp.float32)).astype(jnp.int32)
+    return jnp.minimum(drawn, jnp.asarray([numbers], jnp.int32) - 1)  # a product may round up
 
 
 def _needed(name: str, key: Key) -> Key:

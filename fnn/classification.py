@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from fnn.activations import relu, sigmoid, softplus
 from fnn.limits import keep_nan, nan_or_1
 from fnn.logits import log_softmax, softmax_and_rest
+from fnn.scalars import beside
 from fnn.targets import (
     check_labels,
     check_probabilities,
@@ -248,7 +249,7 @@ def _multiclass_hinge_grad(y: Array, t: Array) -> Array:
 
 def _leaders(y: Array) -> tuple[Array, Array]:
     """Where the highest score of each row is, and where the highest of the others."""
-    places = jnp.arange(y.shape[-1])
+    places = beside(jnp.arange(y.shape[-1]), y)
     best = y.argmax(-1, keepdims=True)
     next_best = jnp.where(places == best, -jnp.inf, y).argmax(-1, keepdims=True)
     # all others -inf: argmax takes place 0 for them, which may be the best itself

@@ -102,7 +102,7 @@ def conv2d(
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x, w = as_floats(name, x), params["w"]
         y = convolutions.outputs(x, w, over(x.shape, w))
-        return (y + params["b"] if bias else y), state, x
+        return (y + scalars.beside(params["b"], y) if bias else y), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         w = params["w"]

@@ -79,7 +79,8 @@ def fit(
         monitor: what on the validation rows tells the best: "loss", or the name of one of the metrics.
         mode: whether the smallest of it ("min") or the largest ("max") is best; the loss is "min" by itself, for a
             metric say so.
-        weights: one a row of `data`, at least 0; weight k counts as k copies of the row.
+        weights: one a row of `data`, at least 0; weight k counts as k copies of the row in the cost and in all means.
+            A layer that mixes rows (`batch_norm`) has each row once in its statistics, whatever it weighs.
         metrics: name -> function `(outputs, targets) -> (batch,)`, such as `fnn.accuracy`.
         gradient: `fnn.autodiff`, or `fnn.backprop` to train by the hand-derived rules alone.
         reduction: "mean" over a batch's rows, or "sum".

@@ -27,7 +27,11 @@ def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
 
     Returns:
         `gradient(params, state, x, t, weight=None, key=None, train=True) -> Gradients(total, weight, grads, state,
-        outputs)`, where `total` is `Σ_i w_i loss_i` and `weight` is `Σ_i w_i`. Rows of weight 0 do not count.
+        outputs)`, where `total` is `Σ_i w_i loss_i` and `weight` is `Σ_i w_i`, in float32 at least. Rows of weight 0
+        do not count, whatever their loss; `batch_norm` has them in its statistics all the same.
+
+    Raises:
+        ShapeError: `weight` is not `(rows,)`, or the loss is not one number per row.
 
     >>> import fnn, jax, jax.numpy as jnp
     >>> net = fnn.serial(fnn.dense(1, weight_init=0.0))

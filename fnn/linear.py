@@ -67,7 +67,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
         if not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(w.dtype)
         y = products.outputs(x, w)
-        return (y + params["b"] if bias else y), state, x
+        return (y + scalars.beside(params["b"], y) if bias else y), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         dparams = {"w": products.by_weights(x, dy)}

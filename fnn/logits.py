@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.scalars import beside
 from fnn.types import Array
 
 
@@ -25,7 +26,7 @@ class Lead(NamedTuple):
 @jax.named_scope("smooth")  # which class leads is no kink
 def lead(z: Array) -> Lead:
     """The largest logit of each row, and the others relative to it."""
-    top = jnp.arange(z.shape[-1]) == z.argmax(-1, keepdims=True)
+    top = beside(jnp.arange(z.shape[-1]), z) == z.argmax(-1, keepdims=True)
     behind = z - jnp.where(top, z, 0.0).sum(-1, keepdims=True)
     others = jnp.exp(jnp.where(top, -jnp.inf, behind)).sum(-1, keepdims=True)
     return Lead(top, jnp.where(top, 0.0, behind), others)

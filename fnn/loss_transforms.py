@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.scalars import like, scalar
+from fnn.scalars import beside, like, scalar
 from fnn.spec import factory
 from fnn.targets import (
     at_most_one,
@@ -155,7 +155,7 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
                 f"class_weighted: expected a weight a class, for {t.shape[-1]} classes, got {len(weights)}. "
                 "Do give one for every class."
             )
-        return (t * jnp.asarray(weights, t.dtype)).sum(-1)
+        return (t * beside(jnp.asarray(weights, t.dtype), t)).sum(-1)
 
     def rows(outputs: Any, targets: Any) -> tuple[Array, Array, Array]:
         """Weights of rows (of positions, where there are some), and their outputs and targets."""

@@ -9,7 +9,7 @@ from jax import lax
 
 from fnn.activations import as_floats
 from fnn.precision import at_least_float32
-from fnn.scalars import like, scalar
+from fnn.scalars import beside, like, scalar
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State
 
@@ -83,18 +83,19 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
             r = _inverse_deviation(centred, share, like(eps, wide))
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
-            centred, r = wide - mean, 1.0 / jnp.sqrt(var + like(eps, var))
-        x_hat = centred * r
+            centred, r = wide - beside(mean, wide), 1.0 / jnp.sqrt(var + like(eps, var))
+        x_hat = centred * beside(r, centred)
         return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r, share = cache
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
-            return _by_params(params, x_hat, wide), (r * _by_x_hat(params, wide)).astype(dy.dtype)
+            return _by_params(params, x_hat, wide), (beside(r, wide) * _by_x_hat(params, wide)).astype(dy.dtype)
         wide = jnp.where(share > 0, wide, 0.0)
         g = _by_x_hat(params, wide)
-        dx = r * (g - share * (_over_rows(g) + x_hat * _over_rows(g * x_hat)))
+        sums = beside(_over_rows(g), g) + x_hat * beside(_over_rows(g * x_hat), g)
+        dx = beside(r, g) * (g - share * sums)
         return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
 
     return Layer(None, init, forward, backward)
@@ -193,9 +194,9 @@ def _moments(x: Array, share: Array) -> tuple[Array, Array, Array]:
     first = jnp.arange(x.shape[0]) == jnp.argmax(share.reshape(-1) > 0)  # a row that counts
     # a sum of one number, since to take that row from `x` would write down all of `x` before: a third of a step
     origin = lax.stop_gradient(jnp.where(first[:, None], of_rows, 0.0).sum(0))
-    distance = x - origin
+    distance = x - beside(origin, x)
     shift = _mean(distance, share)
-    centred = distance - shift
+    centred = distance - beside(shift, x)
     return centred, origin + shift, _mean(jnp.square(centred), share)
 
 
@@ -236,7 +237,8 @@ def _inverse_deviation(centred: Array, share: Array | None, eps: Array) -> Array
 def _inverse_deviation_jvp(at: Any, tangents: Any) -> tuple[Array, Array]:
     (centred, share, _), (d_centred, _, d_eps) = at, tangents
     r = _inverse_deviation(*at)
-    return r, -r * (_mean_of(centred * r * (r * d_centred), share) + 0.5 * r * (r * d_eps))
+    wide = beside(r, centred)
+    return r, -r * (_mean_of(centred * wide * (wide * d_centred), share) + 0.5 * r * (r * d_eps))
 
 
 def _mean_of(a: Array, share: Array | None) -> Array:
@@ -270,12 +272,12 @@ def _over_rows(a: Array) -> Array:
 
 
 def _scaled(params: Params, x_hat: Array) -> Array:
-    y = x_hat * params["scale"].astype(x_hat.dtype) if "scale" in params else x_hat
-    return y + params["offset"].astype(y.dtype) if "offset" in params else y
+    y = x_hat * beside(params["scale"].astype(x_hat.dtype), x_hat) if "scale" in params else x_hat
+    return y + beside(params["offset"].astype(y.dtype), y) if "offset" in params else y
 
 
 def _by_x_hat(params: Params, dy: Array) -> Array:
-    return dy * params["scale"].astype(dy.dtype) if "scale" in params else dy
+    return dy * beside(params["scale"].astype(dy.dtype), dy) if "scale" in params else dy
 
 
 def _by_params(params: Params, x_hat: Array, dy: Array) -> Params:

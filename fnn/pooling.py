@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn.activations import as_floats
 from fnn.precision import at_least_float32
+from fnn.scalars import beside
 from fnn.spec import factory
 from fnn.types import Array, Key, Layer, Shape
 from fnn.windows import Sliding, Windows, add_taps, sliding, taps
@@ -113,11 +114,12 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
         rows, columns = _over(slide, name, x)
         wide = at_least_float32(x)
         sums = reduce(jnp.add, taps(reduce(jnp.add, taps(wide, 2, columns)), 1, rows))
-        return (sums / _counts(rows, columns, sums.dtype)).astype(x.dtype), state, x
+        return (sums / beside(_counts(rows, columns, sums.dtype), sums)).astype(x.dtype), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         rows, columns = _over(slide, name, x)
-        share = at_least_float32(dy) / _counts(rows, columns, at_least_float32(dy).dtype)
+        wide = at_least_float32(dy)
+        share = wide / beside(_counts(rows, columns, wide.dtype), wide)
         dx = add_taps([add_taps([share] * rows.size, 1, rows)] * columns.size, 2, columns)
         return (), dx.astype(dy.dtype)
 

@@ -8,6 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 
+def beside(a: Any, x: Any) -> Any:
+    """`a` with axes of 1 in front, as many axes as `x` has: what NumPy does in silence, and JAX can be set to refuse.
+
+    >>> import jax.numpy as jnp
+    >>> from fnn.scalars import beside
+    >>> print(beside(jnp.ones(3), jnp.ones((5, 2, 3))).shape)
+    (1, 1, 3)
+    """
+    return a.reshape(*[1] * (x.ndim - a.ndim), *a.shape)
+
+
 def told(value: Any) -> str:
     """A value that ought to be a whole number, for a message; a traced one has a name that tells a user nothing.
 

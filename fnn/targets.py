@@ -100,13 +100,13 @@ def pick(y: Array, labels: Array) -> Array:
 
     As a sum, since the derivative of an indexed array is a scatter, which on a CPU takes as long as a small product.
     """
-    picked = jnp.where(labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype), y, 0.0).sum(-1)
+    picked = jnp.where(labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype)[None], y, 0.0).sum(-1)
     return jnp.where((labels >= 0) & (labels < y.shape[-1]), picked, jnp.nan)
 
 
 def one_hot(y: Array, labels: Array) -> Array:
     """Rows like `y` with 1 at the class and 0 elsewhere."""
-    return (labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype)).astype(y.dtype)
+    return (labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype)[None]).astype(y.dtype)
 
 
 # ---- what goes in: values, checked on the host before anything compiles

@@ -131,7 +131,7 @@ def test_members_of_a_vmap_with_epochs_of_their_own_have_the_bits_of_the_whole_i
 
 
 @pytest.mark.parametrize("settings", [None, {"lr": 0.1}], ids=["", "settings"])
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.1), optax.sgd(0.1, momentum=0.9)], ids=str)
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.1), optax.sgd(0.1, momentum=0.9)], ids=range(3))
 def test_a_network_without_parameters_has_the_loss_of_what_it_does(optimizer, settings):
     x = jnp.asarray(X, jnp.float32)
     rows = fnn.Data(fnn.Part(x, jnp.abs(x)), fnn.Part(x, jnp.abs(x)))
