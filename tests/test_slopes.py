@@ -88,9 +88,8 @@ def test_rounding_is_that_of_the_terms_and_not_of_the_sum(x64):
     off = [float(with_rounding(lambda x: (x[0] + x[1]) - x[1], 1.0, s)(x) - 0.3) for s in range(8)]
     assert 1e-9 < max(map(abs, off)) < 1e-6  # an ulp of 1e8 is 1.5e-8
     assert float(with_rounding(lambda x: (x[0] + x[1]) - x[1], 0.0, 1)(x)) == float((x[0] + x[1]) - x[1])
-    assert all(
-        float(with_rounding(lambda x: jnp.where(2 * x == x + x, 1.0, 0.0).min(), 1.0, s)(x)) == 1 for s in range(8)
-    )
+    equal = lambda x: jnp.where(2 * x == x + x, 1.0, 0.0).min()  # noqa: E731
+    assert all(float(with_rounding(equal, 1.0, s)(x)) == 1 for s in range(8))
 
 
 def test_one_sided_differences_see_one_side(x64):
