@@ -199,7 +199,6 @@ def leaky_relu(alpha: float = 0.2) -> Activation:
     >>> print(fnn.leaky_relu(0.2)([-2.0, 0.0, 3.0]))
     [-0.4  0.   3. ]
     """
-
     slope = _slope("leaky_relu", alpha)
 
     def value(x: Array) -> Array:
@@ -222,7 +221,6 @@ def elu(alpha: float = 1.0) -> Activation:
     >>> print(fnn.elu(1.0)([-1000.0, 2.0]))
     [-1.  2.]
     """
-
     slope = _slope("elu", alpha)
 
     def value(x: Array) -> Array:
@@ -321,7 +319,6 @@ def prelu(initial: float = 0.25) -> Layer:
     >>> print(params["a"], out_shape)
     [0.25 0.25 0.25] (3,)
     """
-
     start = _slope("prelu", initial)
 
     def init(key: Key, in_shape: Shape) -> Any:
@@ -329,8 +326,7 @@ def prelu(initial: float = 0.25) -> Layer:
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = keep_nan(as_floats("prelu", x))
-        # `a` meets no large positive number, so that its derivative by autodiff meets no inf · 0
-        return jnp.where(x > 0, x, params["a"] * jnp.where(x > 0, 0.0, x)), state, x
+        return jnp.where(x > 0, x, params["a"] * jnp.where(x > 0, 0.0, x)), state, x  # no inf · 0
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         right = x > 0
