@@ -199,7 +199,6 @@ def leaky_relu(alpha: float = 0.2) -> Activation:
     >>> print(fnn.leaky_relu(0.2)([-2.0, 0.0, 3.0]))
     [-0.4  0.   3. ]
     """
-
     slope = _slope("leaky_relu", alpha)
 
     def value(x: Array) -> Array:
@@ -222,7 +221,6 @@ def elu(alpha: float = 1.0) -> Activation:
     >>> print(fnn.elu(1.0)([-1000.0, 2.0]))
     [-1.  2.]
     """
-
     slope = _slope("elu", alpha)
 
     def value(x: Array) -> Array:
@@ -313,7 +311,6 @@ def prelu(initial: float = 0.25) -> Layer:
     >>> print(params["a"], out_shape)
     [0.25 0.25 0.25] (3,)
     """
-
     start = _slope("prelu", initial)
 
     def init(key: Key, in_shape: Shape) -> Any:
