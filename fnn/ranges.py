@@ -29,10 +29,11 @@ def check_ranges(parts: Sequence[Any], points: Sequence[Mapping[str, Any]], shar
     >>> import fnn, optax
     >>> from fnn.ranges import check_ranges
     >>> net = lambda s: fnn.serial(fnn.dropout(s["rate"]), fnn.dense(1))
-    >>> check_ranges([net, fnn.losses.squared_error, optax.sgd(0.1), None], [{"rate": 0.1}, {"rate": 1.5}], {})
+    >>> parts = net, fnn.losses.squared_error, optax.sgd(0.1), None
+    >>> check_ranges(parts, [{"rate": 0.1}, {"rate": 1.5}], {})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: over[1], {'rate': 1.5}: dropout: expected a rate below 1, got 1.5. Do drop with a probability in [0, 1).
+    ValueError: over[1], {'rate': 1.5}: dropout: expected a rate below 1, got 1.5. ...
     """
     for place in _tried(points) if any(_functions_of_settings(parts)) else ():
         point = points[place]
