@@ -45,9 +45,11 @@ def start(
 
 def zero_sums(params: Params, metrics: dict[str, Any]) -> Sums:
     """Of an epoch that has not begun."""
-    zero = jnp.zeros((), dtype_of_sums(dtype_of(params)))
-    sums = Sums(zero, zero, dict.fromkeys(metrics, zero))
-    return sums._replace(lost=sums[:3])
+    dtype = dtype_of_sums(dtype_of(params))
+    of_metrics: Any = dict.fromkeys(metrics, 0)
+    sums: Any = Sums(0, 0, of_metrics, (0, 0, of_metrics))  # type: ignore[arg-type]
+    # an array for each, since the state may be donated, and no array twice
+    return jax.tree.map(lambda _: jnp.zeros((), dtype), sums)
 
 
 def blank_history(epochs: int, params: Params, metrics: dict[str, Any], validates: bool) -> History:

@@ -317,3 +317,13 @@ def test_a_wrong_part_is_named():
         arguments = dict(net=NET, loss=LOSS, optimizer=optax.sgd(0.1)) | part
         with pytest.raises(TypeError, match=message):
             fnn.trainer(**arguments).init(jax.random.key(0), rows)
+
+
+def test_a_state_made_without_jit_can_be_donated():
+    x = jnp.ones((8, 2))
+    data = fnn.Data(fnn.Part(x, x[:, :1]), fnn.Part(x, x[:, :1]))
+    metrics = {"one": fnn.losses.squared_error, "two": fnn.losses.absolute_error}
+    training = fnn.trainer(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.adam(0.1), metrics=metrics)
+    state = training.init(jax.random.key(0), data, {"a": 1.0, "b": 1.0})
+    end, _ = jax.jit(lambda state: training.run(state, data, 2), donate_argnums=0)(state)
+    assert int(end.epoch) == 2
