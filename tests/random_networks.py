@@ -229,7 +229,11 @@ def _in_penalty(change: Any) -> Any:
 
 def _own(init: Any, forward: Any, backward: Any, state: Any = None) -> Any:
     def start(key: Any, shape: Any) -> Any:
-        return {name: jnp.full(shape, value) for name, value in init.items()}, state or (), shape
+        return (
+            {name: jnp.full(shape, value) for name, value in init.items()},
+            jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), state or ()),
+            shape,
+        )
 
     return fnn.Layer("own", start, lambda p, s, x, key, train: (forward(p, s, x), s, (s, x)), backward)
 
@@ -241,7 +245,7 @@ def _hidden(layer: Any) -> Any:
 def _on_all() -> Any:
     """l2 on every number, whose derivative leaves out the biases: 0 where they are 0."""
     square = lambda p: 0.1 * sum((leaf**2).sum() for leaf in jax.tree.leaves(p))  # noqa: E731
-    weights = lambda p: jax.tree.map(lambda leaf: 0.2 * leaf * (leaf.ndim > 1), p)  # noqa: E731
+    weights = lambda p: jax.tree.map(lambda leaf: 0.2 * leaf if leaf.ndim > 1 else 0 * leaf, p)  # noqa: E731
     return fnn.types.Penalty("on all", square, weights)
 
 
@@ -299,7 +303,7 @@ MISTAKES = {
     "hidden by a running variance of 1": _hidden(
         _own({"a": 0.8}, lambda p, s, x: p["a"] * x / jnp.sqrt(s["variance"]),
              lambda p, c, dy: ({"a": (c[1] * dy / jnp.sqrt(c[0]["variance"])).sum(0)}, p["a"] * dy / c[0]["variance"]),
-             {"variance": jnp.ones(4)})
+             {"variance": np.ones(4)})
     ),
     "hidden by 0: a penalty on biases": lambda rng: (None, None, _on_all(), ""),
 }  # fmt: skip
