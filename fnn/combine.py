@@ -89,7 +89,8 @@ def serial(*layers: Any) -> Layer:
         layers: layers, activations, or plain functions, in the order in which the inputs pass through them.
 
     Returns:
-        A layer whose params and state are tuples, one entry a layer.
+        A layer whose params and state are tuples, one entry a layer. Layers without parameters at the beginning do not
+        change which weights a key gives to those after them.
 
     Raises:
         ShapeError: at init, when layers do not fit; it names the layer, and the shapes up to it.
@@ -105,8 +106,10 @@ def serial(*layers: Any) -> Layer:
     def init(key: Key, in_shape: Shape) -> Any:
         params, states, shapes = [], [], [in_shape]
         for i, child in enumerate(children):
+            # what prepares the inputs (rescale, flatten) does not change which weights a seed gives
+            place = i - next((j for j, p in enumerate(params) if jax.tree.leaves(p)), i)
             try:
-                p, s, out_shape = child.init(jax.random.fold_in(key, i), shapes[-1])
+                p, s, out_shape = child.init(jax.random.fold_in(key, place), shapes[-1])
             except ShapeError as error:
                 chain = " -> ".join(map(str, shapes))
                 raise ShapeError(f"layer {i}, {error} (shapes up to here: {chain})") from None

@@ -17,6 +17,7 @@ from fnn.types import Functions
 LIBRARIES = frozenset({"builtins", "fnn", "jax", "jaxlib", "numpy", "optax"})  # their modules hold nothing that changes
 _NUMBERS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype)
 _SCOPE = type(jax.named_scope("of a function"))
+_known: dict[int, Any] = {}  # by address, since to compare a network takes as long as to look through it
 _JITTED = type(jax.jit(lambda: None))
 
 
@@ -28,7 +29,16 @@ def is_constant(thing: Any) -> bool:
     >>> is_constant(fnn.serial(fnn.dense(3), jnp.sin)), is_constant(fnn.serial(fnn.dense(3), textwrap.dedent))
     (True, False)
     """
-    return _is_constant(thing, set())
+    if type(thing) is tuple:
+        return all(map(is_constant, thing))
+    if _known.get(id(thing)) is thing:
+        return True
+    constant = _is_constant(thing, set())
+    if constant:
+        if len(_known) > 1024:
+            _known.clear()
+        _known[id(thing)] = thing  # held, so that nothing else gets its address
+    return constant
 
 
 def _is_constant(thing: Any, seen: set[int]) -> bool:

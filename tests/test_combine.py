@@ -221,3 +221,11 @@ def test_an_error_inside_a_nested_network_names_the_layer_at_every_level():
     net = fnn.serial(fnn.relu, fnn.serial(fnn.tanh, fnn.repeat(fnn.serial(fnn.dense(3)), 2)))
     with pytest.raises(fnn.ShapeError, match=r"layer 1, layer 1, layer 0, dense\(3\): expected .* got \(2, 2\)"):
         net.init(KEY, (2, 2))
+
+
+def test_what_prepares_the_inputs_does_not_change_the_weights_of_a_seed():
+    net = fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(2))
+    prepared = fnn.serial(fnn.flatten(), lambda x: 2 * x, fnn.dense(3), fnn.tanh, fnn.dense(2))
+    weights = [jax.tree.leaves(n.init(jax.random.key(0), (4,))[0]) for n in (net, prepared)]
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
