@@ -194,7 +194,7 @@ def test_the_error_has_truncation_and_rounding(checked):
     assert 1e-6 < steps[second.argmin()] < 1e-3 < steps[sixth.argmin()] < 0.1
     assert second[0] > 100 * second.min() and second[-1] > 1e6 * second.min()
     assert sixth.min() < second.min() / 10
-    assert single.min() > 1000 * second.min()
+    assert np.nanmin(single) > 1000 * second.min()  # nan where a step is lost beside the numbers
     assert labelled(checked._replace(figures=checked.figures[:2]))
 
 

@@ -77,7 +77,7 @@ MISTAKES = {
     ),
     "classes of other rows": (
         lambda: fnn.hold_out(X, C, stratify=C[:8]),
-        "stratify: expected a class for each of 60 rows, got 8",
+        "stratify: expected one for each of 60 rows, got 8",
     ),
     "a key for NumPy": (lambda: fnn.hold_out(X, C, key=jax.random.key(0)), "key: expected a whole number, at least 0"),
     # predict and evaluate
