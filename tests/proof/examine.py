@@ -171,7 +171,7 @@ def _sharp(along: Any, ends: Any) -> float:
         *(np.split(column, ends) for column in (along.by_hand, along.numerical, along.error, along.kink)), strict=True
     ):
         scale = np.abs(slope).max(initial=0)
-        known = (error <= 1e-11 * scale) & (kink > 1e-2)
+        known = (error <= 1e-11 * scale) & ~(kink <= 1e-2)  # nan: no complex form, which would know
         if scale and known.any():
             worst = np.fmax(worst, (np.abs(hand - slope) / scale)[known].max())
     return float(worst)
