@@ -4,6 +4,7 @@ import gc
 import threading
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -115,18 +116,15 @@ def test_programs_that_go_free_their_mappings(monkeypatch, train, first):
     assert full - mappings() > 100
 
 
-@counted
 def test_arrays_that_a_loss_has_captured_go_with_its_program():
     def once(seed):
         points = jnp.asarray(np.random.default_rng(seed).normal(size=5_000_000).astype("float32"))  # 20 MB
-        fit(512, loss=lambda y, t: jnp.square(y - t).sum(-1) + 1e-9 * points[:1])
+        fit(8, loss=lambda y, t: jnp.square(y - t).sum(-1) + 1e-9 * points[:1])
 
-    for seed in range(2):
+    for seed in range(5):
         once(seed)
-    before = anonymous_megabytes()
-    for seed in range(2, 6):
-        once(seed)
-    assert anonymous_megabytes() - before < 60
+    gc.collect()
+    assert sum(array.size == 5_000_000 for array in jax.live_arrays()) <= 4  # two programs remain; JAX holds each twice
 
 
 def own_layer():
