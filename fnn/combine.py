@@ -104,7 +104,8 @@ def serial(*layers: Any) -> Layer:
     children = [as_layer(layer) for layer in layers]
 
     def init(key: Key, in_shape: Shape) -> Any:
-        params, states, shapes = [], [], [in_shape]
+        params: list[Any] = []
+        states, shapes = [], [in_shape]
         for i, child in enumerate(children):
             # what prepares the inputs (rescale, flatten) does not change which weights a seed gives
             place = i - next((j for j, p in enumerate(params) if jax.tree.leaves(p)), i)
