@@ -13,7 +13,7 @@ from fnn import checks
 from fnn.batches import room
 from fnn.cache import programs
 from fnn.parts import Recipe, parts
-from fnn.programs import bytes_of, cheaply, compiled_with, for_small, shape_of, side_by_side
+from fnn.programs import bytes_of, cheaply, compiled_with, for_small, shapes_of, side_by_side
 from fnn.train import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
@@ -85,7 +85,7 @@ def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tupl
 def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
-    key = (recipe, width, places, shape_of(arguments), device)
+    key = (recipe, width, places, shapes_of(arguments), device)
     return programs.get(key, lambda: _compile(recipe, width, places, arguments, device), lambda chunk: chunk.bytes)
 
 

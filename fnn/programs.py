@@ -154,14 +154,8 @@ def side_by_side(starting: Callable[[], Any], running: Callable[[], Any]) -> tup
         return begin.result(), whole
 
 
-def shape_of(tree: Any) -> Any:
-    """What a program is compiled for: structure, shapes and dtypes; can be hashed."""
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, tuple((np.shape(a), str(jnp.result_type(a))) for a in leaves)
-
-
 def shapes_of(tree: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The structure of a tree, and the shapes and dtypes of its leaves, to be traced with."""
+    """What a program is compiled for: a tree's structure, and the shapes and dtypes of its leaves. Hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in leaves)
 

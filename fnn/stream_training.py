@@ -17,7 +17,7 @@ from fnn.buffers import Buffer, Plan, ahead, buffers, first_seen
 from fnn.cache import programs
 from fnn.early_stopping import end_epoch
 from fnn.parts import Recipe, given, given_loss, parts
-from fnn.programs import freeze, shape_of
+from fnn.programs import freeze, shapes_of
 from fnn.reading import Reading, Seen
 from fnn.segments import SEGMENT_SECONDS, Segment
 from fnn.state import blank_history, dtype_of, smallest
@@ -80,7 +80,7 @@ def _program(recipe: Recipe, *arguments: Any) -> Callable[..., Any]:
     """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
     if recipe.identity is None:  # nothing is known of it: nothing is remembered
         return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
-    key = "stream", recipe, shape_of(arguments)
+    key = "stream", recipe, shapes_of(arguments)
     make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
     return programs.get(key, make, lambda made: made[2])[0]
 
