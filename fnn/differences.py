@@ -109,6 +109,8 @@ def difference(
     size = jnp.sqrt(jnp.square(here).sum()) + jnp.abs(slopes) * jnp.maximum(*sizes).astype(values.dtype)
     rounding = float(jnp.finfo(dtype).eps) * size / tried.astype(values.dtype)  # of the values and of the number moved
     errors = jnp.maximum(jnp.minimum(truncation, neighbour), _beyond(slopes, 10 * rounding, crosses)) + rounding
+    # where all of a leaf is 0 nobody knows its scale: every step may leap over a bend that only a small one would see
+    errors = jnp.maximum(errors, jnp.where(sizes[0] > 0, 0.0, rounding[0] / ALONE))
     errors = jnp.where(jnp.isfinite(errors), errors, jnp.inf)
     best = jnp.argmin(jnp.where(crosses & ~crosses.all(), jnp.inf, errors))
     return Difference(slopes[best], jnp.where(crosses.all(), jnp.inf, errors[best]))

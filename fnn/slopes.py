@@ -24,7 +24,7 @@ class Slopes(NamedTuple):
     kink: Array  # how far it is to the nearest, in units of the direction; nan where nobody knows
     numerical: Array
     error: Array  # of `numerical`, as estimated; inf where every step crosses a kink
-    scale: Array  # the size of the numbers that move
+    scale: Array  # the size of the numbers that move; 1 where all are 0
 
 
 class Plan(NamedTuple):
@@ -73,7 +73,9 @@ def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array,
         uncertain = jnp.sqrt(jnp.square(jnp.where(long != 0, long * noise[point], 0)).sum())
         exact, kink = _complex_step(cost, at, direction)
         sizes = usual[point, leaf], jnp.where(long != 0, jnp.abs(numbers[point]), 0).max()
-        return Slopes(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), jnp.maximum(*sizes))
+        scale = jnp.maximum(*sizes)
+        scale = jnp.where(scale > 0, scale, 1.0)
+        return Slopes(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), scale)
 
     return lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
 

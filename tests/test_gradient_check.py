@@ -120,6 +120,18 @@ def test_derivatives_that_vanish_are_rounding_and_not_wrong():
     assert set(verdicts.values()) == {"right"}  # seen at the points nearby, where targets are not outputs
 
 
+def test_outputs_that_equal_their_targets_but_for_an_ulp_are_not_called_wrong(x64):
+    net, x = fnn.serial(fnn.dense(2), fnn.leaky_relu(), fnn.dense(2)), jnp.array(X)
+    loss = losses.from_function(lambda y, t: ((y - t) ** 4.0).sum(-1), lambda y, t: 4 * (y - t) ** 3)
+
+    def right(key):
+        params, state, _ = net.init(key, x.shape[1:])
+        t = net.forward(params, state, x, None, True)[0]
+        return fnn.check_gradients(net, loss, params, state, x, t, show=False).figures["ok"].all()
+
+    assert jax.jit(jax.vmap(right))(jax.random.split(jax.random.key(0), 100)).all()
+
+
 @pytest.mark.parametrize("size", [1e-3, 1e3])
 def test_steps_are_measured_by_the_parameters(size):
     net = fnn.serial(fnn.layer_norm(), dense(), fnn.batch_norm(), fnn.tanh)

@@ -8,7 +8,7 @@ import pytest
 import fnn
 from fnn.branches import with_branches
 from fnn.complex_step import NotAnalytic, complex_step
-from fnn.differences import one_sided
+from fnn.differences import difference, one_sided, usual_size
 from fnn.rounding import with_rounding
 from tests.compare import close, normwise
 
@@ -135,3 +135,15 @@ def test_numerical_gradient_has_no_answer_where_the_step_is_lost():
 def test_an_order_that_is_none_raises():
     with pytest.raises(ValueError, match=r"order: expected 2 or 6, got 4\. Do choose"):
         fnn.numerical_gradient(jnp.sum, jnp.ones(2), order=4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_error_of_a_difference_covers_a_bend_that_every_large_step_leaps_over(dtype):
+    """Around a leaf that is all 0 nobody knows whether 1 or 1e-4 is a large step."""
+    with jax.enable_x64(dtype == "float64"):
+        bend, rise = 1e-3, 10 * float(jnp.finfo(dtype).eps)
+        bump = lambda u: u / (1 + u**2) ** 2  # noqa: E731
+        cost = lambda p: 1.0 + rise * bump(p["b"].sum() / bend)  # noqa: E731
+        point = {"b": jnp.zeros(1, dtype)}
+        found = difference(cost, point, {"b": jnp.ones(1, dtype)}, (usual_size(point["b"]), jnp.zeros((), dtype)))
+        assert abs(found.slope - rise / bend) <= 10 * found.error
