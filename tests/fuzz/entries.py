@@ -225,7 +225,7 @@ def _vmapped(p: Program, members: list[Member]) -> list[Found]:
     settings = jax.tree.map(lambda *numbers: np.array(numbers, "float32"), *[_numbers(p, m) for m in members])
     starts = init(np.array([m.key for m in members]), settings)
     ends = jax.jit(jax.vmap(lambda state: training.run(state, data, p.epochs)))(starts)
-    ends = jax.tree.map(np.asarray, ends)
+    ends = jax.tree.map(lambda a: a if jnp.issubdtype(a.dtype, jax.dtypes.extended) else np.asarray(a), ends)
     return [_of_state(*jax.tree.map(lambda a, i=i: a[i], ends)) for i in range(len(members))]
 
 
