@@ -25,8 +25,8 @@ from bench.bounds import dense_products, products
 from bench.output import publish
 from bench.peers import pytorch as torch_peer
 from bench.timing import Make, Work, in_turn
-from fnn.conv import conv2d, flatten
-from fnn.pooling import max_pool
+from fnn.layers.convolution import conv2d, flatten
+from fnn.layers.pooling import max_pool
 
 BATCH, BATCHES, STEPS, MEMBERS = 64, 16, 16, 16
 NET = fnn.serial(

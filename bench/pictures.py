@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.timing import Timing
-from fnn.drawing import round_numbers
+from fnn.plots.axes import round_numbers
 
 FIRST, BOUND, OTHER, INK = "#c8553d", "#7a8b3c", "#5a7d9a", "#333333"
 COLOURS = ("#1f3a4d", "#c8553d", "#7a8b3c", "#8a6bab", "#c99a2e", "#5a7d9a")

@@ -23,8 +23,8 @@ import fnn
 from bench.output import publish
 from bench.step import LOSS, NET, rows
 from bench.timing import Make, Timing, in_turn
-from fnn.progress import shown
-from fnn.segments import SEGMENT_SECONDS, segments
+from fnn.fitting.progress import shown
+from fnn.fitting.segments import SEGMENT_SECONDS, segments
 
 SECONDS, QUICK_SECONDS = 3.0, 0.6  # about, a run
 

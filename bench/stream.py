@@ -27,11 +27,11 @@ import optax
 import fnn
 from bench.output import publish
 from bench.timing import Measured, Timing
-from fnn.parts import Recipe
-from fnn.prediction import predict
-from fnn.stream_training import stream_segments
-from fnn.streams import memory_mapped
-from fnn.train import from_recipe
+from fnn.data.streams import memory_mapped
+from fnn.fitting.stream_segments import stream_segments
+from fnn.inference.prediction import predict
+from fnn.training.config import Recipe
+from fnn.training.fused_loop import from_recipe
 
 FEATURES, CLASSES, BATCH = 784, 10, 128
 MEMORY_BYTES = 400_000_000  # of the rows in memory

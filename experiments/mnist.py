@@ -19,9 +19,9 @@ from matplotlib.figure import Figure as Picture
 import fnn
 from experiments.report import Figure, Result, at_least, at_most
 from fnn import plots
-from fnn.augment import random_shift, rescale
-from fnn.conv import conv2d, flatten
-from fnn.pooling import max_pool
+from fnn.layers.augmentation import random_shift, rescale
+from fnn.layers.convolution import conv2d, flatten
+from fnn.layers.pooling import max_pool
 
 BATCH, HELD_OUT = 64, 0.2
 ALONE, MOVED = "as they are", "moved"

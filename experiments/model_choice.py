@@ -24,7 +24,8 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 import fnn
 from experiments.report import OURS, Figure, Result, Row, at_least, at_most, holds
-from fnn import listing, plots
+from fnn import plots
+from fnn.studies import tables
 
 BATCH, HELD_OUT = 32, 0.25
 LOSS = fnn.losses.sparse_softmax_cross_entropy
@@ -214,7 +215,7 @@ def table(one: Studied, most: int = 8) -> Picture:
         for name in rows[0]
         if name in kept or name.startswith("validation_")
     }
-    text = listing.printed(columns, range(len(rows)), most)
+    text = tables.printed(columns, range(len(rows)), most)
     picture = Picture(figsize=(5.6, 0.3 + 0.17 * text.count("\n")))
     picture.text(0.02, 0.95, text, family="monospace", fontsize=7.5, va="top", linespacing=1.3)
     return picture

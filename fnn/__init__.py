@@ -5,7 +5,6 @@ from importlib.metadata import version as _version
 
 from fnn import (
     activations as activations,
-    boxes as boxes,
     losses as losses,
     penalties as penalties,
     plots as plots,
@@ -28,108 +27,105 @@ from fnn.activations import (
     softsign as softsign,
     tanh as tanh,
 )
-from fnn.augment import (
+from fnn.compilation.cache import (
+    clear_caches as clear_caches,
+)
+from fnn.compilation.disk_cache import (
+    enable_compile_cache as enable_compile_cache,
+)
+from fnn.data.scaling import (
+    hold_out as hold_out,
+    standardise as standardise,
+    standardiser as standardiser,
+)
+from fnn.data.splits import (
+    folds as folds,
+)
+from fnn.data.streams import (
+    Stream as Stream,
+    memory_mapped as memory_mapped,
+)
+from fnn.factories import (
+    factory as factory,
+)
+from fnn.fitting.host_loop import (
+    fit as fit,
+)
+from fnn.gradients.check import (
+    check_gradients as check_gradients,
+)
+from fnn.gradients.cost import (
+    autodiff as autodiff,
+    backprop as backprop,
+)
+from fnn.gradients.finite_differences import (
+    numerical_gradient as numerical_gradient,
+)
+from fnn.inference.evaluation import accuracy as accuracy, binary_accuracy as binary_accuracy, evaluate as evaluate
+from fnn.inference.prediction import predict as predict
+from fnn.layers.augmentation import (
     gaussian_noise as gaussian_noise,
     random_crop as random_crop,
     random_flip as random_flip,
     random_shift as random_shift,
     rescale as rescale,
 )
-from fnn.cache import (
-    clear_caches as clear_caches,
-)
-from fnn.checkpoint import (
-    load as load,
-    save as save,
-)
-from fnn.combine import (
+from fnn.layers.combinators import (
     as_layer as as_layer,
     from_function as from_function,
     repeat as repeat,
     residual as residual,
     serial as serial,
 )
-from fnn.compile_cache import (
-    enable_compile_cache as enable_compile_cache,
-)
-from fnn.complexity import (
+from fnn.layers.complexity import (
     summary as summary,
 )
-from fnn.conv import (
+from fnn.layers.convolution import (
     conv2d as conv2d,
     flatten as flatten,
 )
-from fnn.cross_validation import (
-    cross_validate as cross_validate,
-)
-from fnn.data import (
-    hold_out as hold_out,
-    standardise as standardise,
-    standardiser as standardiser,
-)
-from fnn.differences import (
-    numerical_gradient as numerical_gradient,
-)
-from fnn.ensembles import (
-    ensemble as ensemble,
-)
-from fnn.evaluation import (
-    accuracy as accuracy,
-    binary_accuracy as binary_accuracy,
-    evaluate as evaluate,
-    predict as predict,
-)
-from fnn.files import (
-    DamagedFile as DamagedFile,
-)
-from fnn.fitting import (
-    fit as fit,
-)
-from fnn.gradient_check import (
-    check_gradients as check_gradients,
-)
-from fnn.gradients import (
-    autodiff as autodiff,
-    backprop as backprop,
-)
-from fnn.linear import (
+from fnn.layers.linear import (
     dense as dense,
 )
-from fnn.noise import (
+from fnn.layers.noise import (
     dropout as dropout,
 )
-from fnn.norm import (
+from fnn.layers.normalisation import (
     batch_norm as batch_norm,
     layer_norm as layer_norm,
 )
-from fnn.points import (
+from fnn.layers.pooling import (
+    avg_pool as avg_pool,
+    global_avg_pool as global_avg_pool,
+    max_pool as max_pool,
+)
+from fnn.layers.precision import (
+    mixed_precision as mixed_precision,
+)
+from fnn.losses import boxes as boxes
+from fnn.storage.files import (
+    DamagedFile as DamagedFile,
+)
+from fnn.storage.saving import (
+    load as load,
+    save as save,
+)
+from fnn.studies.cross_validation import (
+    cross_validate as cross_validate,
+)
+from fnn.studies.ensembles import (
+    ensemble as ensemble,
+)
+from fnn.studies.search_space import (
     draws as draws,
     grid as grid,
     log_uniform as log_uniform,
     uniform as uniform,
 )
-from fnn.pooling import (
-    avg_pool as avg_pool,
-    global_avg_pool as global_avg_pool,
-    max_pool as max_pool,
-)
-from fnn.precision import (
-    mixed_precision as mixed_precision,
-)
-from fnn.spec import (
-    factory as factory,
-)
-from fnn.splits import (
-    folds as folds,
-)
-from fnn.streams import (
-    Stream as Stream,
-    memory_mapped as memory_mapped,
-)
-from fnn.sweeps import (
+from fnn.studies.sweeps import (
     sweep as sweep,
 )
-from fnn.train import (
+from fnn.training.fused_loop import (
     trainer as trainer,
 )
 from fnn.types import (

@@ -12,7 +12,7 @@ def beside(a: Any, x: Any) -> Any:
     """`a` with axes of 1 in front, as many axes as `x` has: what NumPy does in silence, and JAX can be set to refuse.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.scalars import beside
+    >>> from fnn.arguments import beside
     >>> print(beside(jnp.ones(3), jnp.ones((5, 2, 3))).shape)
     (1, 1, 3)
     """
@@ -22,7 +22,7 @@ def beside(a: Any, x: Any) -> Any:
 def told(value: Any) -> str:
     """A value that ought to be a whole number, for a message; a traced one has a name that tells a user nothing.
 
-    >>> from fnn.scalars import told
+    >>> from fnn.arguments import told
     >>> told(2.5)
     '2.5'
     """
@@ -45,7 +45,7 @@ def scalar(name: str, what: str, value: Any, mend: str, positive: bool = False) 
         TypeError: it is not one real number.
         ValueError: it is too small, infinite or NaN.
 
-    >>> from fnn.scalars import scalar
+    >>> from fnn.arguments import scalar
     >>> scalar("l1", "a coefficient", -1, "pass 0 for no penalty")
     Traceback (most recent call last):
         ...
@@ -63,7 +63,7 @@ def scalar(name: str, what: str, value: Any, mend: str, positive: bool = False) 
 def finite(name: str, what: str, value: Any, hint: str) -> Any:
     """`value` as a Python number of either sign, neither infinite nor NaN; as it came where it is traced.
 
-    >>> from fnn.scalars import finite
+    >>> from fnn.arguments import finite
     >>> finite("leaky_relu", "a finite slope", float("nan"), "Pass 0.2.")
     Traceback (most recent call last):
         ...
@@ -91,7 +91,7 @@ def like(number: Any, x: Any) -> jax.Array:
     """A number in the dtype of `x`: NumPy's, JAX's or a traced one would turn bfloat16 into float32 otherwise.
 
     >>> import jax.numpy as jnp, numpy as np
-    >>> from fnn.scalars import like
+    >>> from fnn.arguments import like
     >>> (like(np.float64(0.5), jnp.ones(2, jnp.bfloat16)) * jnp.ones(2, jnp.bfloat16)).dtype
     dtype(bfloat16)
     """

@@ -16,8 +16,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.limits import nan_or_1
-from fnn.scalars import scalar
+from fnn.activations.limits import nan_or_1
+from fnn.arguments import scalar
 from fnn.types import Array
 
 Schedule = Callable[[Any], Any]

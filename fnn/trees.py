@@ -17,7 +17,7 @@ def named(tree: Any, prefix: str = "") -> dict[str, Any]:
         TypeError: a leaf is not an array, or is a typed key.
 
     >>> import numpy as np
-    >>> from fnn.named_arrays import named
+    >>> from fnn.trees import named
     >>> named({"params": ({"w": np.zeros(2)}, ())})
     {'params/0/w': array([0., 0.])}
     """
@@ -44,7 +44,7 @@ def without_keys(tree: Any) -> Any:
     """The tree with the numbers of typed keys in their place, which a file can hold; so too of shapes and dtypes.
 
     >>> import jax
-    >>> from fnn.named_arrays import with_keys, without_keys
+    >>> from fnn.trees import with_keys, without_keys
     >>> tree = {"noise": jax.random.key(7)}
     >>> print(without_keys(tree), with_keys(without_keys(tree), tree) == tree)
     {'noise': Array([0, 7], dtype=uint32)} True
@@ -81,7 +81,7 @@ def filled(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
         ValueError: 64-bit values, and JAX is not set to hold them.
 
     >>> import jax
-    >>> from fnn.named_arrays import filled
+    >>> from fnn.trees import filled
     >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
     >>> filled(like, {"v": jax.numpy.zeros(2)})
     Traceback (most recent call last):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import numpy as np
 
-from fnn.listing import check_distinct, history_columns
+from fnn.studies.tables import check_distinct, history_columns
 
 Array = jax.Array
 Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it

@@ -34,8 +34,10 @@ def chunks(epoch):
 
 
 def main(folder, epochs, buffer_bytes):
-    fnn.buffers.BUFFER_BYTES = buffer_bytes
-    fnn.resume.SHARE = 0  # as many checkpoints as there are buffers: what is tested is not how often they are written
+    fnn.data.buffers.BUFFER_BYTES = buffer_bytes
+    fnn.fitting.resume.SHARE = (
+        0  # as many checkpoints as there are buffers: what is tested is not how often they are written
+    )
     net = fnn.serial(fnn.dense(8), fnn.batch_norm(), fnn.tanh, fnn.dropout(0.2), fnn.dense(2))
     validation = rows(-1 % 2**32, 50)
     run = fnn.fit(

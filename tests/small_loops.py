@@ -14,8 +14,8 @@ import optax
 from jax import lax
 
 import fnn
-from fnn import loops
-from fnn.loops import kept_whole
+from fnn.kernels import loops
+from fnn.kernels.loops import kept_whole
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
 LABELS = np.arange(40) % 2

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import fnn
-from fnn.sweeps import sweep
+from fnn.studies.sweeps import sweep
 from tests.compare import normwise
 from tests.fitted import LABELS, LOSS, X
 
@@ -100,8 +100,8 @@ class Signals:
 
     def __init__(self, monkeypatch):
         self.seen, self.when, self.numbers, self.lengths = 0, lambda count, segment: False, (), []
-        monkeypatch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)
-        monkeypatch.setattr("fnn.crew.segments", self.segments)
+        monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
+        monkeypatch.setattr("fnn.studies.scheduler.segments", self.segments)
 
     def send(self, *numbers, when):
         """These, once `when(count, segment)`."""
@@ -110,7 +110,7 @@ class Signals:
     def segments(self, *arguments):
         place = len(self.lengths)
         self.lengths.append(0)  # how many segments each chunk has had
-        for segment in fnn.segments.segments(*arguments):
+        for segment in fnn.fitting.segments.segments(*arguments):
             self.lengths[place] += 1
             self.seen += 1
             if self.when(self.seen, segment):

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 
 import fnn
-from fnn import arrays, fold_views
+from fnn.data import arrays
+from fnn.studies import folds
 from tests.fitted import LABELS, LOSS, X, fit, net, same_bits
 
 FULL = dict(batch_size=None, epochs=1)
@@ -118,7 +119,7 @@ CONTAINERS = {
 def test_containers_hold_the_same_numbers(name, run):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # float64 among them is named
-        x = arrays.owned(fnn.checks.inputs("x", CONTAINERS[name](), "float32", fnn.checks.Cut()))
+        x = arrays.owned(fnn.data.checks.inputs("x", CONTAINERS[name](), "float32", fnn.data.checks.Cut()))
     assert x.dtype == "float32"
     np.testing.assert_array_equal(x, MIXED)
 
@@ -420,9 +421,9 @@ ALIKE = [1e37, 3e38, 1e300, 1e-40, 1e-300, 5e-324]
 
 @pytest.mark.parametrize("weight", ALIKE)
 def test_weights_that_are_all_alike_change_nothing_in_a_mean(weight):
-    kept = np.asarray(fnn.checks.weights("w", np.full(100, weight), 100, "float32"))
+    kept = np.asarray(fnn.data.checks.weights("w", np.full(100, weight), 100, "float32"))
     assert np.ptp(kept) == 0 and 0.5 <= kept[0] <= 2
-    ratios = np.asarray(fnn.checks.weights("w", np.array([1.0, 3.0]) * min(weight, 1e307), 2, "float32"))
+    ratios = np.asarray(fnn.data.checks.weights("w", np.array([1.0, 3.0]) * min(weight, 1e307), 2, "float32"))
     assert ratios[1] / ratios[0] == pytest.approx(3, rel=1e-6 if weight > 1e-300 else 1)
 
 
@@ -452,9 +453,9 @@ def test_extreme_weights_in_a_run():
 
 def test_ordinary_weights_keep_their_bits_and_far_smaller_ones_count_as_0():
     weights = np.random.default_rng(0).uniform(1e-10, 1e10, 100)
-    np.testing.assert_array_equal(fnn.checks.weights("w", weights, 100, "float32"), weights.astype("float32"))
+    np.testing.assert_array_equal(fnn.data.checks.weights("w", weights, 100, "float32"), weights.astype("float32"))
     for scalable in (True, False):
-        kept = fnn.checks.weights("w", np.array([1.0, 1e-60, 0.0]), 3, "float32", scalable)
+        kept = fnn.data.checks.weights("w", np.array([1.0, 1e-60, 0.0]), 3, "float32", scalable)
         np.testing.assert_array_equal(kept, [1, 0, 0])
 
 
@@ -523,11 +524,11 @@ def test_hold_out_reads_classes_as_folds_does(name):
 
 def test_seeds_count_with_all_their_bits(run):
     seeds = [0, 2**32, 2**40, 2**63, 2**64 - 1]
-    words = fnn.checks.seed_words(seeds)
+    words = fnn.data.checks.seed_words(seeds)
     assert len({tuple(word) for word in words.tolist()}) == len(seeds)
     assert not same_bits(fit(key=0, **FULL).params, fit(key=2**32, **FULL).params)
-    folds = [fold_views.asked_folds(2, 1, None, None, seed, LABELS) for seed in (*seeds[1:], 5, jax.random.key(5))]
-    assert not any(same_bits(a, b) for a, b in itertools.pairwise(folds[:-1])) and same_bits(*folds[-2:])
+    made = [folds.asked_folds(2, 1, None, None, seed, LABELS) for seed in (*seeds[1:], 5, jax.random.key(5))]
+    assert not any(same_bits(a, b) for a, b in itertools.pairwise(made[:-1])) and same_bits(*made[-2:])
     assert same_bits(fit(key=np.uint64(2**63), **FULL).params, fit(key=2**63, **FULL).params)
 
 
@@ -575,14 +576,14 @@ def test_booleans_of_numpy_are_taken():
 
 @pytest.mark.parametrize("value", [np.int64(2), np.array(2), jnp.int32(2)], ids=lambda v: type(v).__name__)
 def test_whole_numbers_of_other_libraries_are_taken(value):
-    assert fnn.checks.whole_number("n", value, 1) == 2
-    assert fnn.checks.number("n", value, 0) == 2.0
+    assert fnn.data.checks.whole_number("n", value, 1) == 2
+    assert fnn.data.checks.number("n", value, 0) == 2.0
 
 
 @pytest.mark.parametrize("value", [True, np.True_, jnp.asarray(True), 2.0, "2", None, np.array([2])], ids=repr)
 def test_what_is_no_whole_number_is_refused(value):
     with pytest.raises(ValueError, match="n: expected a whole number"):
-        fnn.checks.whole_number("n", value, 1)
+        fnn.data.checks.whole_number("n", value, 1)
 
 
 # ---- settings of JAX and NumPy
@@ -616,9 +617,9 @@ def test_settings_of_jax_and_numpy(name):
             np.testing.assert_array_equal(fnn.predict(noisy, run, x, size, device=True), y)
         assert fnn.evaluate(noisy, run, (x, LABELS), {"loss": LOSS})["loss"] > 0
         sweep = fnn.sweep(noisy, LOSS, lambda s: optax.sgd(s["lr"]), (x, LABELS), over={"lr": [0.1, 0.2]}, **common)
-        folds = fnn.cross_validate(noisy, LOSS, optax.sgd(0.1), (x, LABELS), folds=2, standardise=True, **common)
+        validated = fnn.cross_validate(noisy, LOSS, optax.sgd(0.1), (x, LABELS), folds=2, standardise=True, **common)
         members = fnn.ensemble(noisy, LOSS, optax.sgd(0.1), (x, LABELS), members=2, **common)
-    assert np.isfinite(sweep.table["loss"]).all() and np.isfinite(folds.table["loss"]).all()
+    assert np.isfinite(sweep.table["loss"]).all() and np.isfinite(validated.table["loss"]).all()
     assert np.isfinite(members.table["loss"]).all()
 
 

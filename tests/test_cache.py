@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import fnn
-from fnn import cache
-from fnn.cache import Cache
+from fnn.compilation import cache
+from fnn.compilation.cache import Cache
 from fnn.constants import is_constant
 
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")

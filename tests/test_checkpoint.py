@@ -13,11 +13,12 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given
-from test_files import DTYPES, arrays, trees
+from test_files import DTYPES, arrays, nested
 
 import fnn
-from fnn import files, named_arrays
-from fnn.checkpoint import load, read_checkpoint, save, write_checkpoint
+from fnn import trees
+from fnn.storage import files
+from fnn.storage.saving import load, read_checkpoint, save, write_checkpoint
 from tests.proof.activations import ACTIVATIONS
 from tests.proof.layers import LAYERS
 
@@ -80,7 +81,7 @@ def test_a_trained_run_comes_back_and_predicts_the_same_bits(path):
 RUN_DTYPES = tuple(set(DTYPES) - {"int1", "uint1", "float6_e2m3fn", "float6_e3m2fn"})  # no array of JAX has these
 
 
-@given(params=trees(arrays(sorted(RUN_DTYPES))), state=trees(arrays(("bfloat16", "uint32", "bool"))))
+@given(params=nested(arrays(sorted(RUN_DTYPES))), state=nested(arrays(("bfloat16", "uint32", "bool"))))
 def test_any_params_and_state_come_back_to_the_same_bits(tmp_path_factory, params, state):
     path = tmp_path_factory.getbasetemp() / "any_run.safetensors"
     with jax.enable_x64(True):
@@ -390,8 +391,8 @@ def test_a_training_state_comes_back_to_the_same_bits_and_differences_are_listed
     assert (found.number, found.description, found.damaged) == (3, {"epochs": 7}, ())
     assert {"state/params/0/w", "state/optimizer/1/0/mu/2/0/b", "state/key", "history/metrics/a"} <= set(found.leaves)
     like = jax.eval_shape(lambda: {"state": state, "history": HISTORY})
-    same(named_arrays.filled(like, found.leaves), {"state": state, "history": HISTORY})
-    text = error(fnn.ShapeError, named_arrays.filled, {"state": like["state"]}, found.leaves, str(tmp_path))
+    same(trees.filled(like, found.leaves), {"state": state, "history": HISTORY})
+    text = error(fnn.ShapeError, trees.filled, {"state": like["state"]}, found.leaves, str(tmp_path))
     assert text.startswith(
         f"{tmp_path}: expected those of this program, got 4 that differ:\n  history/loss: expected none"
     )
@@ -488,10 +489,10 @@ def test_a_number_below_that_of_a_whole_one_is_refused_and_of_a_damaged_one_take
 BEGIN = """
     import json, os, random, resource, shutil, signal, sys, tempfile, time
     import numpy as np
-    import fnn.files
-    from fnn.checkpoint import read_checkpoint, write_checkpoint
+    import fnn.storage.files
+    from fnn.storage.saving import read_checkpoint, write_checkpoint
     folder, number = sys.argv[1], int(sys.argv[2])
-    fnn.files.safetensors_of_numpy()
+    fnn.storage.files.safetensors_of_numpy()
     w = np.random.default_rng(0).integers(0, 255, 300_000, dtype=np.uint8)
 """
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import checks
-from fnn.arrays import owned
-from fnn.state import FEW, all_finite
+from fnn.data import checks
+from fnn.data.arrays import owned
+from fnn.training.state import FEW, all_finite
 
 
 @pytest.mark.parametrize("offset", [0, 16, 64])

@@ -11,9 +11,10 @@ from compare import close, normwise
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec as P
 
 import fnn
-from fnn import convolutions, pooling
-from fnn.conv import conv2d, flatten
-from fnn.windows import Windows, sliding
+from fnn.kernels import convolution
+from fnn.kernels.windows import Windows, sliding
+from fnn.layers import pooling
+from fnn.layers.convolution import conv2d, flatten
 
 KEY = jax.random.key(0)
 
@@ -116,7 +117,7 @@ def test_they_do_so_over_240_shapes(x64):
 @pytest.mark.parametrize("seeds", [[3, 10], pytest.param(range(80), marks=pytest.mark.slow)], ids=["2", "80"])
 def test_the_librarys_convolutions_do_so_too(seeds, x64, monkeypatch):
     """The way that other platforms than a CPU take."""
-    monkeypatch.setattr(convolutions, "_by_products", lambda: False)
+    monkeypatch.setattr(convolution, "_by_products", lambda: False)
     for seed in seeds:
         check(seed)
 
@@ -133,7 +134,7 @@ def test_the_shapes_drawn_have_everything():
         for _, x, w, _, c in cases
     ]
     assert sum(rest > 0 for rest in left) > 60  # strides that do not divide
-    assert {convolutions._tile(sized(x, w, c), w.shape[-1]).width for _, x, w, _, c in cases} >= {1, 2, 3}
+    assert {convolution._tile(sized(x, w, c), w.shape[-1]).width for _, x, w, _, c in cases} >= {1, 2, 3}
 
 
 def sized(x, w, c):
@@ -141,7 +142,7 @@ def sized(x, w, c):
         Windows(n, k, s, d, *p)
         for n, k, s, d, p in zip(x.shape[1:3], w.shape[:2], c["stride"], c["dilation"], c["pads"], strict=True)
     ]
-    return convolutions.Convolution(*over, c["groups"])
+    return convolution.Convolution(*over, c["groups"])
 
 
 # ---- what else can be done with it
@@ -184,9 +185,9 @@ def test_the_three_products_are_each_others_transposes(x64):
     def both_sides(x, w, dy):
         """Of `<u, J v> = <Jᵀ u, v>`, where J comes from the products themselves, and Jᵀ from the transposes."""
         for product, factors in (
-            (convolutions.outputs, (x, w)),
-            (convolutions.by_weights, (x, dy)),
-            (convolutions.by_inputs, (dy, w)),
+            (convolution.outputs, (x, w)),
+            (convolution.by_weights, (x, dy)),
+            (convolution.by_inputs, (dy, w)),
         ):
             along = tuple(map(move, factors))
             y, pull = jax.vjp(lambda *factors, f=product: f(*factors, c), *factors)
@@ -200,9 +201,9 @@ def test_the_three_products_are_each_others_transposes(x64):
         assert abs(left - right) < 1e-12 * abs(right)
 
 
-@pytest.mark.parametrize("in_cache", [0, convolutions.IN_CACHE], ids=["one by one", "at once"])
+@pytest.mark.parametrize("in_cache", [0, convolution.IN_CACHE], ids=["one by one", "at once"])
 def test_members_under_vmap_are_those_done_alone(in_cache, x64, monkeypatch):
-    monkeypatch.setattr(convolutions, "IN_CACHE", in_cache)
+    monkeypatch.setattr(convolution, "IN_CACHE", in_cache)
     (params, x), scale = at(), jnp.asarray([1.0, -0.5, 2.0])
     many = jax.tree.map(lambda a: scale.reshape(-1, *[1] * a.ndim) * a, params)
 
@@ -387,19 +388,19 @@ def test_it_prints_as_it_was_made_and_is_made_once():
 @pytest.mark.parametrize(("stride", "padding", "groups"), [(1, "SAME", 1), (1, "VALID", 2), (2, "SAME", 2)])
 def test_what_is_not_finite_spoils_what_it_is_a_term_of_alone(value, stride, padding, groups):
     """A tile multiplies its neighbours by zeros: 0 · nan must not get into outputs that do not see the pixel."""
-    c = convolutions.Convolution(*sliding("c", 3, stride, padding).over("c", (7, 11, 2)), groups)
+    c = convolution.Convolution(*sliding("c", 3, stride, padding).over("c", (7, 11, 2)), groups)
     x, w = (
         jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(2, 7, 11, 2), (3, 3, 2 // groups, 4)])
     )
     dirty = x.at[1, 3, 4, 0].set(value).at[0, 6, 10, 1].set(value)
-    y = convolutions._library_outputs(dirty, w, c)
+    y = convolution._library_outputs(dirty, w, c)
     assert 0 < np.isfinite(y).sum() < y.size
-    close(convolutions.outputs(dirty, w, c), y, 1e-4, 1e-5)
+    close(convolution.outputs(dirty, w, c), y, 1e-4, 1e-5)
     dy = jax.random.normal(jax.random.key(2), y.shape)
-    reached = [_taps_that_see(dirty, dy, c), np.isfinite(convolutions.by_weights(dirty, dy, c))]
+    reached = [_taps_that_see(dirty, dy, c), np.isfinite(convolution.by_weights(dirty, dy, c))]
     np.testing.assert_array_equal(*reached)
     dirty = dy.at[1, 2, 2, 3].set(value)
-    close(convolutions.by_inputs(dirty, w, c), convolutions._library_by_inputs(dirty, w, c), 1e-4, 1e-5)
+    close(convolution.by_inputs(dirty, w, c), convolution._library_by_inputs(dirty, w, c), 1e-4, 1e-5)
 
 
 def _taps_that_see(x, dy, c):

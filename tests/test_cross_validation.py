@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.cross_validation import _Best, cross_validate
-from fnn.splits import folds as fold_rows
+from fnn.data.splits import folds as fold_rows
+from fnn.studies.cross_validation import _Best, cross_validate
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, LOSS, X, same_bits
 from tests.studied import (

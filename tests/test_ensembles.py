@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 import fnn
-from fnn.ensembles import ensemble
+from fnn.studies.ensembles import ensemble
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, LOSS, X, same_bits
 from tests.studied import EPOCHS, HELD, ONE, PARTS, TOLERANCE, TRAINING, TWO, Signals, difference, has_compiled

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.memory import free_bytes
-from fnn.streams import memory_mapped
+from fnn.data.streams import memory_mapped
+from fnn.devices import free_bytes
 
 NET = fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3))
 PARAMS, STATE, _ = NET.init(jax.random.key(0), (4,))
@@ -67,13 +67,13 @@ def test_a_memory_map_is_read_in_chunks(tmp_path, monkeypatch):
     np.save(tmp_path / "t.npy", np.arange(103) % 3)
     x, t = np.load(tmp_path / "x.npy", mmap_mode="r"), np.load(tmp_path / "t.npy", mmap_mode="r")
     expected = fnn.predict(NET, RUN, X, 10), fnn.evaluate(NET, RUN, (X, t), {"accuracy": fnn.accuracy}, 10)
-    lengths, rows = [], fnn.checks.rows
+    lengths, rows = [], fnn.data.checks.rows
 
     def counted(name, value):
         lengths.append(len(value))
         return rows(name, value)
 
-    monkeypatch.setattr("fnn.checks.rows", counted)
+    monkeypatch.setattr("fnn.data.checks.rows", counted)
     assert np.array_equal(fnn.predict(NET, RUN, x, 10), expected[0])
     assert fnn.evaluate(NET, RUN, (x, t), {"accuracy": fnn.accuracy}, 10) == expected[1]
     assert max(lengths) == 10 and sum(lengths) == 3 * 103
@@ -145,7 +145,7 @@ def then(first, second):
 
 
 def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
-    monkeypatch.setattr("fnn.prediction.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("fnn.inference.prediction.free_bytes", lambda device: 1000)
     message = "predict: expected a result that fits in memory, got 1.24e-06 GB for 103 rows with 1e-06 GB free. Do keep"
     with pytest.raises(MemoryError, match=message):
         fnn.predict(NET, RUN, X)

@@ -19,7 +19,8 @@ from hypothesis import given, strategies as st
 from safetensors import numpy as safetensors
 
 import fnn
-from fnn import files, named_arrays
+from fnn import trees
+from fnn.storage import files
 
 DTYPES = files._dtypes()
 SMALL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, DTYPES["bfloat16"]), "done": np.array(True)}
@@ -60,7 +61,7 @@ def arrays(draw, dtypes=tuple(DTYPES)):
     return (content & narrow).view(dtype).reshape(shape)
 
 
-def trees(leaves):
+def nested(leaves):
     return st.recursive(
         leaves,
         lambda inner: st.one_of(
@@ -70,13 +71,13 @@ def trees(leaves):
     )
 
 
-@given(tree=trees(arrays()), text=st.text())
+@given(tree=nested(arrays()), text=st.text())
 def test_any_tree_of_any_dtype_comes_back_to_the_same_bits(tmp_path_factory, tree, text):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
-    files.write(path, named_arrays.named(tree), {"text": [text]})
+    files.write(path, trees.named(tree), {"text": [text]})
     read, description = files.read(path)
     assert description == {"text": [text]}
-    same(read, named_arrays.named(tree))
+    same(read, trees.named(tree))
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 0), (2, 3)])
@@ -404,10 +405,10 @@ def test_without_safetensors_the_command_is_named(small, monkeypatch, call):
 
 def test_names_are_the_ways_to_the_leaves():
     tree = {"a/b": (1.0, {"~": 2.0}), "a": {"b": 3.0}, "": (), "~1": 4.0}
-    names = {name: float(leaf) for name, leaf in named_arrays.named(jax.tree.map(np.asarray, tree)).items()}
+    names = {name: float(leaf) for name, leaf in trees.named(jax.tree.map(np.asarray, tree)).items()}
     assert names == {"a~1b/0": 1.0, "a~1b/1/~0": 2.0, "a/b": 3.0, "~01": 4.0}
-    assert list(named_arrays.named(np.ones(1))) == [""]
-    assert list(named_arrays.named((np.ones(1),), "params")) == ["params/0"]
+    assert list(trees.named(np.ones(1))) == [""]
+    assert list(trees.named((np.ones(1),), "params")) == ["params/0"]
 
 
 @pytest.mark.parametrize(
@@ -415,7 +416,7 @@ def test_names_are_the_ways_to_the_leaves():
 )
 def test_leaves_that_are_no_raw_arrays_raise(leaf, got):
     with pytest.raises(TypeError) as caught:
-        named_arrays.named({"a": (leaf,)})
+        trees.named({"a": (leaf,)})
     assert str(caught.value) == (
         f"a/0: expected an array, got {got}. Do use jnp.asarray, and jax.random.key_data for a key."
     )
@@ -423,7 +424,7 @@ def test_leaves_that_are_no_raw_arrays_raise(leaf, got):
 
 def test_filled_gives_the_tree_back():
     like = {"w": jax.ShapeDtypeStruct((2,), "float32"), "n": (np.int32(0), ())}
-    tree = named_arrays.filled(like, {"n/0": np.int32(7), "w": np.float32([1, 2])})
+    tree = trees.filled(like, {"n/0": np.int32(7), "w": np.float32([1, 2])})
     assert jax.tree.structure(tree) == jax.tree.structure(like) and int(tree["n"][0]) == 7
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(tree)) and tree["w"].tolist() == [1, 2]
 
@@ -433,7 +434,7 @@ def test_every_leaf_that_differs_is_listed():
     got = dict(like, shape=np.zeros((2, 1), np.float32), type=np.zeros(2, np.int32), width=np.zeros(2, np.float16))
     del got["missing"]
     with pytest.raises(fnn.ShapeError) as caught:
-        named_arrays.filled(like, got | {"surplus": np.array(True)}, "here")
+        trees.filled(like, got | {"surplus": np.array(True)}, "here")
     assert str(caught.value) == (
         "here: expected those of this program, got 5 that differ:\n"
         "  missing: expected float32(2,), got none\n"
@@ -449,20 +450,20 @@ def test_of_any_width_where_that_is_asked():
     kinds = [("float16", "float32"), ("bfloat16", "float64"), ("int8", "int32"), ("uint8", "uint32"), ("bool", "bool")]
     for a, b in kinds:
         one, other = {"a": np.zeros(1, DTYPES[a])}, {"a": np.zeros(1, DTYPES[b])}
-        named_arrays.check_alike("here", "these", one, other, "Do.", width=False)
+        trees.check_alike("here", "these", one, other, "Do.", width=False)
         for c, _ in kinds[2:]:
             if c != a:
                 with pytest.raises(fnn.ShapeError):
-                    named_arrays.check_alike("here", "these", one, {"a": np.zeros(1, DTYPES[c])}, "Do.", width=False)
+                    trees.check_alike("here", "these", one, {"a": np.zeros(1, DTYPES[c])}, "Do.", width=False)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "complex128"])
 def test_64_bits_need_jax_to_hold_them(dtype):
     with pytest.raises(ValueError) as caught:
-        named_arrays.to_jax("w", np.zeros(2, dtype))
+        trees.to_jax("w", np.zeros(2, dtype))
     assert str(caught.value) == (
         f"w: expected 32-bit numbers, since JAX is set to these, got {dtype}. "
         'Do run jax.config.update("jax_enable_x64", True) first.'
     )
     with jax.enable_x64(True):
-        assert named_arrays.to_jax("w", np.zeros(2, dtype)).dtype == dtype
+        assert trees.to_jax("w", np.zeros(2, dtype)).dtype == dtype

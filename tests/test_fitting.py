@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import fnn
-from fnn import programs
+from fnn.compilation import programs
 from tests.fitted import LABELS, LOSS, RNG, X, fit, net, same_bits
 from tests.studied import has_compiled
 
@@ -51,7 +51,7 @@ def test_init_and_run_are_compiled_side_by_side_and_the_calls_find_them(monkeypa
         compiled.clear()
         return made
 
-    monkeypatch.setattr("fnn.programs.side_by_side", watched)
+    monkeypatch.setattr("fnn.compilation.programs.side_by_side", watched)
     x = X[:97]  # a shape of its own
     fit(x, LABELS[:97])
     assert len(threads) == 1 and threads[0] is not threading.current_thread() and compiled == []
@@ -89,7 +89,7 @@ def test_no_epochs_give_the_initial_parameters_and_an_empty_history():
 
 def test_segments_of_any_length_give_the_same_bits(monkeypatch):
     whole = fit(epochs=40, validation=(X[:20], LABELS[:20]))
-    monkeypatch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment
+    monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment
     assert same_bits(whole, fit(epochs=40, validation=(X[:20], LABELS[:20])))
 
 

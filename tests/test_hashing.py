@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.hashing import uniform
+from fnn.kernels.random import uniform
 
 KEYS = jax.random.split(jax.random.key(3), 400)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.interrupts import noted
+from fnn.fitting.interrupts import noted
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, X, fit, same_bits
 
@@ -33,13 +33,13 @@ def sent(monkeypatch):
 
     def send(number, after):
         def signalling(*args):
-            for i, segment in enumerate(fnn.segments.segments(*args)):
+            for i, segment in enumerate(fnn.fitting.segments.segments(*args)):
                 if i == after:
                     os.kill(os.getpid(), number)
                 yield segment
 
-        monkeypatch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)
-        monkeypatch.setattr("fnn.fitting.segments", signalling)
+        monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
+        monkeypatch.setattr("fnn.fitting.host_loop.segments", signalling)
 
     yield send
     monkeypatch.undo()
@@ -78,15 +78,15 @@ def test_a_signal_when_all_is_done_is_no_interruption(sent):
 
 def test_a_second_one_interrupts_at_once(sent, tmp_path):
     def twice(*args):
-        for i, segment in enumerate(fnn.segments.segments(*args)):
+        for i, segment in enumerate(fnn.fitting.segments.segments(*args)):
             if i == 5:
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGINT)
             yield segment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fnn.fitting.segments", twice)
-        patch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)
+        patch.setattr("fnn.fitting.host_loop.segments", twice)
+        patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
         with pytest.raises(KeyboardInterrupt):
             fit(**MORE)
 

@@ -8,8 +8,8 @@ import pytest
 from jax import lax
 
 import fnn
-from fnn import loops
-from fnn.loops import kept_whole
+from fnn.kernels import loops
+from fnn.kernels.loops import kept_whole
 from tests import small_loops
 from tests.fuzz.children import output_of
 

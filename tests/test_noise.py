@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.noise import dropout
+from fnn.layers.noise import dropout
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).uniform(1, 2, (400, 300)).astype(np.float32)

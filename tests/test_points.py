@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fnn.points import Range, draws, grid, log_uniform, points_of, traced_and_static, uniform
+from fnn.studies.search_space import Range, draws, grid, log_uniform, points_of, traced_and_static, uniform
 
 
 def raises(kind, message, function, *args, **more):

@@ -9,7 +9,7 @@ import pytest
 from compare import normwise
 
 import fnn
-from fnn.pooling import avg_pool, global_avg_pool, max_pool
+from fnn.layers.pooling import avg_pool, global_avg_pool, max_pool
 
 KEY = jax.random.key(0)
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.precision import mixed_precision
+from fnn.layers.precision import mixed_precision
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(16, 6)), "float32")

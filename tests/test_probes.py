@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.parts import Recipe
-from fnn.probes import alike, probed
+from fnn.compilation.probes import alike, probed
+from fnn.training.config import Recipe
 
 NET = fnn.serial(fnn.dense(4), fnn.tanh, fnn.dense(2))
 LOSS = fnn.losses.sparse_softmax_cross_entropy

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import products
+from fnn.kernels import matmul
 from tests.compare import close
 
-FEW = [(1, 1), (3, 2), (4, 4), (1, products.FEW_WEIGHTS), (products.FEW_WEIGHTS, 1)]
-MANY = [(1, products.FEW_WEIGHTS + 1), (products.FEW_WEIGHTS + 1, 1), (5, 4), (9, 13)]
+FEW = [(1, 1), (3, 2), (4, 4), (1, matmul.FEW_WEIGHTS), (matmul.FEW_WEIGHTS, 1)]
+MANY = [(1, matmul.FEW_WEIGHTS + 1), (matmul.FEW_WEIGHTS + 1, 1), (5, 4), (9, 13)]
 
 
 @pytest.mark.parametrize("fan_in, features", FEW + MANY)
@@ -16,14 +16,14 @@ MANY = [(1, products.FEW_WEIGHTS + 1), (products.FEW_WEIGHTS + 1, 1), (5, 4), (9
 def test_products_equal_numpy(rows, fan_in, features, x64):
     rng = np.random.default_rng(0)
     x, w, dy = rng.normal(size=(rows, fan_in)), rng.normal(size=(fan_in, features)), rng.normal(size=(rows, features))
-    close(products.outputs(jnp.asarray(x), jnp.asarray(w)), x @ w, atol=1e-14)
-    close(products.by_weights(jnp.asarray(x), jnp.asarray(dy)), x.T @ dy, atol=1e-14)
-    close(products.by_inputs(jnp.asarray(dy), jnp.asarray(w)), dy @ w.T, atol=1e-14)
+    close(matmul.outputs(jnp.asarray(x), jnp.asarray(w)), x @ w, atol=1e-14)
+    close(matmul.by_weights(jnp.asarray(x), jnp.asarray(dy)), x.T @ dy, atol=1e-14)
+    close(matmul.by_inputs(jnp.asarray(dy), jnp.asarray(w)), dy @ w.T, atol=1e-14)
 
 
 def test_many_weights_go_to_the_library_and_few_do_not_on_a_cpu(monkeypatch):
-    assert [products._few(shape) for shape in MANY] == [False] * len(MANY)
-    monkeypatch.setattr(products.jax, "default_backend", lambda: "cpu")
-    assert [products._few(shape) for shape in FEW] == [True] * len(FEW)
-    monkeypatch.setattr(products.jax, "default_backend", lambda: "gpu")
-    assert [products._few(shape) for shape in FEW] == [False] * len(FEW)
+    assert [matmul._few(shape) for shape in MANY] == [False] * len(MANY)
+    monkeypatch.setattr(matmul.jax, "default_backend", lambda: "cpu")
+    assert [matmul._few(shape) for shape in FEW] == [True] * len(FEW)
+    monkeypatch.setattr(matmul.jax, "default_backend", lambda: "gpu")
+    assert [matmul._few(shape) for shape in FEW] == [False] * len(FEW)

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 import fnn
-from fnn.parts import Recipe
-from fnn.programs import identify
-from fnn.tracing import traced
+from fnn.compilation.fingerprints import traced
+from fnn.compilation.programs import identify
+from fnn.training.config import Recipe
 from tests.fitted import LABELS, LOSS, X, fit, same_bits
 
 PARAMS = {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.progress import shown
-from fnn.segments import Segment, segment_seconds
+from fnn.fitting.progress import shown
+from fnn.fitting.segments import Segment, segment_seconds
 
 
 def segment(losses, validation=None, rows_a_second=1234.5):

@@ -5,7 +5,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.ranges import EVERY, check_ranges, check_settings
+from fnn.training.ranges import EVERY, check_ranges, check_settings
 from tests.fitted import LABELS, LOSS, X
 from tests.studied import has_compiled
 

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.reading import Reading, Seen, check_sum
+from fnn.data.reading import Reading, Seen, check_sum
 from tests.fitted import same_bits
 
 RNG = np.random.default_rng(0)
@@ -43,7 +43,7 @@ LENGTHS = {"mixed": [100, 40, 160, 70, 130], "growing": [50, 90, 150, 220, 300],
 @pytest.mark.parametrize("buffer_bytes", [64_000_000, 1000])
 @pytest.mark.parametrize("name", LENGTHS)
 def test_epochs_of_other_lengths_go_on_to_the_same_bits(name, buffer_bytes, tmp_path, monkeypatch):
-    monkeypatch.setattr("fnn.buffers.BUFFER_BYTES", buffer_bytes)
+    monkeypatch.setattr("fnn.data.buffers.BUFFER_BYTES", buffer_bytes)
     chunks, more = of_lengths(LENGTHS[name]), {"validation": (X[:30], T[:30])}
     whole = fit(chunks, **more)
     for epochs in (1, 2, 4, 5):
@@ -58,7 +58,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("stop", [1, 2, 4, 7, 9, 13])
 def test_stopped_within_an_epoch_it_goes_on_in_buffers_of_the_same_rows(stop, tmp_path, monkeypatch):
     """Of seven batches where the first epoch has 100 rows; the third, of 160, has two of them."""
-    from fnn.fitting import stream_segments
+    from fnn.fitting.stream_segments import stream_segments
 
     def killing(*args, **more):
         for i, segment in enumerate(stream_segments(*args, **more)):
@@ -68,10 +68,10 @@ def test_stopped_within_an_epoch_it_goes_on_in_buffers_of_the_same_rows(stop, tm
 
     chunks = of_lengths(LENGTHS["mixed"])
     whole = fit(chunks, 3)
-    monkeypatch.setattr("fnn.resume.SHARE", 0)
+    monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     with monkeypatch.context() as patch:
-        patch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment
-        patch.setattr("fnn.fitting.stream_segments", killing)
+        patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment
+        patch.setattr("fnn.fitting.host_loop.stream_segments", killing)
         with pytest.raises(Killed):
             fit(chunks, 3, checkpoint=tmp_path, checkpoint_seconds=0)
     assert same_bits(fit(chunks, 3, checkpoint=tmp_path), whole)
@@ -143,7 +143,7 @@ def test_other_rows_in_the_epoch_under_way_are_refused(tmp_path):
         return of_lengths([100, 100, 100], seed=epoch)(epoch)  # epoch 0 is the same
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fnn.buffers.BUFFER_BYTES", 1000)  # three batches
+        patch.setattr("fnn.data.buffers.BUFFER_BYTES", 1000)  # three batches
         with pytest.raises(OSError, match="gone"):
             fit(failing, 3, checkpoint=tmp_path)
         with pytest.raises(ValueError, match="rows again that it gave in epoch 1 at first, got others"):
@@ -168,7 +168,7 @@ def test_one_that_shuffles_without_a_seed_is_named_for_what_it_is(tmp_path):
 
 def test_where_all_epochs_were_the_same_the_next_is_too(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "fnn.buffers.BUFFER_BYTES", 1000
+        "fnn.data.buffers.BUFFER_BYTES", 1000
     )  # the first buffer is compared, and what has changed is behind
     fit(changed("nothing"), 2, checkpoint=tmp_path)
     with pytest.raises(

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.files import DamagedFile
+from fnn.storage.files import DamagedFile
 from tests.fitted import LABELS, LOSS, X, fit, net, same_bits
 
 MORE = {"epochs": 12, "validation": (X[:20], LABELS[:20]), "metrics": {"accuracy": fnn.accuracy}}
@@ -75,15 +75,15 @@ def test_killed_after_any_segment_within_an_epoch_too_it_ends_with_the_same_bits
     alone, tmp_path, monkeypatch, segments_done
 ):
     def killing(*args):
-        for i, segment in enumerate(fnn.segments.segments(*args)):
+        for i, segment in enumerate(fnn.fitting.segments.segments(*args)):
             if i > segments_done:
                 raise Killed
             yield segment
 
-    monkeypatch.setattr("fnn.resume.SHARE", 0)
+    monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     with monkeypatch.context() as patch:
-        patch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment, four an epoch
-        patch.setattr("fnn.fitting.segments", killing)
+        patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment, four an epoch
+        patch.setattr("fnn.fitting.host_loop.segments", killing)
         with pytest.raises(Killed):
             fit(**MORE, checkpoint=tmp_path, checkpoint_seconds=0)
     assert numbers(tmp_path)[-1] == segments_done
@@ -175,9 +175,9 @@ def test_a_write_that_fails_warns_once_and_training_goes_on(alone, tmp_path, mon
         tried.append(number)
         raise OSError(28, f"{folder}: expected to write the file, got 'No space left on device'.")
 
-    monkeypatch.setattr("fnn.resume.write_checkpoint", full)
-    monkeypatch.setattr("fnn.resume.SHARE", 0)
-    monkeypatch.setattr("fnn.segments.SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr("fnn.fitting.resume.write_checkpoint", full)
+    monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
+    monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
     with pytest.warns(UserWarning) as caught:
         run = fit(**MORE, checkpoint=tmp_path, checkpoint_seconds=0)
     assert same_bits(run, alone)
@@ -186,7 +186,7 @@ def test_a_write_that_fails_warns_once_and_training_goes_on(alone, tmp_path, mon
 
 
 def test_another_version_of_jax_warns_and_goes_on(alone, folder, monkeypatch):
-    monkeypatch.setattr("fnn.resume.versions", lambda: {"jax": "0.0.1"})
+    monkeypatch.setattr("fnn.fitting.resume.versions", lambda: {"jax": "0.0.1"})
     with pytest.warns(UserWarning, match=r"checkpoint: expected fnn .* as in .*, got jax 0\.0\.1\. Do go on"):
         assert same_bits(fit(**MORE, checkpoint=folder), alone)
 
@@ -263,22 +263,24 @@ ABROAD = {
 @pytest.mark.parametrize("name", ABROAD)
 def test_after_a_change_of_version_another_run_is_refused_all_the_same(name, traced_alike, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("fnn.resume.versions", lambda: {"jax": "0.0.1"})
+        patch.setattr("fnn.fitting.resume.versions", lambda: {"jax": "0.0.1"})
         if not traced_alike:
-            real = fnn.resume.traced
+            real = fnn.fitting.resume.traced
             patch.setattr(
-                "fnn.resume.traced", lambda *a, **k: (lambda t: t._replace(digest="0" + t.digest))(real(*a, **k))
+                "fnn.fitting.resume.traced",
+                lambda *a, **k: (lambda t: t._replace(digest="0" + t.digest))(real(*a, **k)),
             )
         fit(**SHORT, checkpoint=tmp_path)
     with pytest.warns(UserWarning, match="expected jax 0.0.1 as in"):
         assert len(fit(**SHORT | {"epochs": 3}, checkpoint=tmp_path).history.loss) == 3
     changed, message = ABROAD[name]
     with monkeypatch.context() as patch:
-        patch.setattr("fnn.resume.versions", lambda: {"jax": "0.0.2"})
+        patch.setattr("fnn.fitting.resume.versions", lambda: {"jax": "0.0.2"})
         if not traced_alike:
             message = message.replace(".* numbers", r" \(what it gives for fixed inputs\)")
             patch.setattr(
-                "fnn.resume.traced", lambda *a, **k: (lambda t: t._replace(digest="1" + t.digest))(real(*a, **k))
+                "fnn.fitting.resume.traced",
+                lambda *a, **k: (lambda t: t._replace(digest="1" + t.digest))(real(*a, **k)),
             )
         assert re.search(message, refused_short(tmp_path, changed))
 
@@ -306,16 +308,16 @@ def test_what_cannot_be_compared_is_said(tmp_path):
 
 def test_no_address_is_kept(tmp_path):
     fit(**SHORT | SAME["a metric on the host"][0], loss=lambda y, t: LOSS(y, t), checkpoint=tmp_path)
-    about = fnn.checkpoint.read_checkpoint(tmp_path).description
+    about = fnn.storage.saving.read_checkpoint(tmp_path).description
     assert not re.search("0x[0-9a-f]", json.dumps(about))
     assert about["programs"]["metrics.m"]["exact"] is False and about["programs"]["net"]["exact"] is True
     assert about["programs"]["optimizer.update"]["numbers"] == pytest.approx([0.9, -0.1])
 
 
 def test_a_checkpoint_of_an_older_description_is_refused_with_what_it_is(folder, monkeypatch):
-    found = fnn.checkpoint.read_checkpoint(folder)
+    found = fnn.storage.saving.read_checkpoint(folder)
     about = {name: value for name, value in found.description.items() if name != "description"}
-    fnn.checkpoint.write_checkpoint(folder, 9, found.leaves, about)
+    fnn.storage.saving.write_checkpoint(folder, 9, found.leaves, about)
     text = refused(ValueError, checkpoint=folder)
     assert text.startswith("checkpoint: expected one that describes its run as this version of fnn does, got ")
     assert "Go on with the version that wrote it, or name another folder to start anew" in text
@@ -336,7 +338,7 @@ def test_typed_keys_in_the_state_of_an_optimizer_are_kept(implementation, tmp_pa
     whole = fit(epochs=4, optimizer=optimizer())
     fit(**SHORT, optimizer=optimizer(), checkpoint=tmp_path)
     run = fit(**SHORT | {"epochs": 4}, optimizer=optimizer(), checkpoint=tmp_path)
-    plain = lambda run: fnn.named_arrays.without_keys((run.train_state, run.history))  # noqa: E731
+    plain = lambda run: fnn.trees.without_keys((run.train_state, run.history))  # noqa: E731
     assert same_bits(plain(run), plain(whole))
     key = run.train_state.optimizer[0].rng_key
     assert key.dtype == jax.random.key(0, impl=implementation).dtype

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.branches import with_branches
-from fnn.complex_step import NotAnalytic, complex_step
-from fnn.differences import difference, one_sided, usual_size
-from fnn.rounding import with_rounding
+from fnn.gradients.finite_differences import difference, one_sided, usual_size
+from fnn.gradients.interpreters.branches import with_branches
+from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
+from fnn.gradients.interpreters.rounding import with_rounding
 from tests.compare import close, normwise
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import activations, boxes, evaluation, losses, penalties, schedules
+from fnn import activations, boxes, losses, penalties, schedules
+from fnn.inference import evaluation
 
 INF, NAN, LOG2 = math.inf, math.nan, math.log(2)
 DTYPES = ["float32", "float64", "bfloat16"]
@@ -270,12 +271,12 @@ CASES = [*ACTIVATIONS, *LOSSES, *METRICS, *PENALTIES]
 # ---- the table is whole
 
 HELPERS = {
-    "fnn.scalars",
-    "fnn.limits",
-    "fnn.arrays",
-    "fnn.programs",
-    "fnn.streams",
-    "fnn.prediction",
+    "fnn.arguments",
+    "fnn.activations.limits",
+    "fnn.data.arrays",
+    "fnn.compilation.programs",
+    "fnn.data.streams",
+    "fnn.inference.prediction",
 }  # modules of them
 NOT_OF_NUMBERS = {
     activations: {"elementwise", "as_floats"},

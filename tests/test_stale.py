@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.parts import Recipe
-from fnn.programs import identify
+from fnn.compilation.programs import identify
+from fnn.training.config import Recipe
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 T = X.sum(1, keepdims=True)

@@ -11,12 +11,12 @@ import optax
 import pytest
 
 import fnn
-from fnn.buffers import Plan, ahead, buffers
-from fnn.parts import Recipe
-from fnn.segments import joined
-from fnn.stream_training import part_runner, stream_segments
-from fnn.streams import as_stream, is_stream, memory_mapped, rechunked
-from fnn.train import from_recipe
+from fnn.data.buffers import Plan, ahead, buffers
+from fnn.data.streams import as_stream, is_stream, memory_mapped, rechunked
+from fnn.fitting.segments import joined
+from fnn.fitting.stream_segments import part_runner, stream_segments
+from fnn.training.config import Recipe
+from fnn.training.fused_loop import from_recipe
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(103, 4)).astype("float32")
@@ -244,7 +244,7 @@ def test_buffers_of_the_default_size_are_as_large_as_needed(monkeypatch):
     shapes = lambda source: [b.part.x.shape for b in buffers(plan(source, rows=None), [0, 1])]  # noqa: E731
     assert shapes(in_chunks(*numbered(103))) == [(112, 1)] * 2
     assert shapes(memory_mapped(*numbered(103))) == [(112, 1)] * 2
-    monkeypatch.setattr("fnn.buffers.BUFFER_BYTES", 500)  # 8 bytes a row: three batches and a bit
+    monkeypatch.setattr("fnn.data.buffers.BUFFER_BYTES", 500)  # 8 bytes a row: three batches and a bit
     assert shapes(in_chunks(*numbered(103))) == [(48, 1)] * 6
 
 

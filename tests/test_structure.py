@@ -1,6 +1,5 @@
 """What holds of the code as a whole: who imports whom, what importing costs, what the README says."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -13,35 +12,6 @@ import fnn
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-
-
-def modules_in_order():
-    """The table of modules in the README, which is in the order in which they may import each other."""
-    return re.findall(r"^\| `(\w+)` \|", README, re.M)
-
-
-def test_the_table_of_modules_names_every_file():
-    files = {path.stem for path in (ROOT / "fnn").glob("*.py")} - {"__init__"}
-    assert sorted(modules_in_order()) == sorted(files)
-
-
-def test_a_module_imports_only_from_those_above_it():
-    order = modules_in_order()
-    for i, name in enumerate(order):
-        tree = ast.parse((ROOT / "fnn" / f"{name}.py").read_text())
-        imported = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "fnn":
-                imported |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fnn."):
-                imported.add(node.module.split(".")[1])
-        assert imported <= set(order[:i]), f"{name} imports from below: {imported - set(order[:i])}"
-
-
-def test_no_module_has_the_name_of_a_function_it_exports():
-    for name in modules_in_order():
-        here = getattr(fnn, name, None)
-        assert not callable(here), name
 
 
 def run(code):

@@ -11,12 +11,12 @@ import optax
 import pytest
 
 import fnn
-from fnn import checks
-from fnn.checks import seed_words
-from fnn.crew import Plan
-from fnn.members import SMALL, WIDTHS, usual_width
-from fnn.points import draws, log_uniform
-from fnn.study import Figures
+from fnn.data import checks
+from fnn.data.checks import seed_words
+from fnn.studies.chunks import SMALL, WIDTHS, usual_width
+from fnn.studies.groups import Figures
+from fnn.studies.scheduler import Plan
+from fnn.studies.search_space import draws, log_uniform
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, LOSS, X, same_bits
 from tests.studied import (
@@ -244,7 +244,7 @@ def test_without_validation_the_training_loss_tells_the_best():
 
 def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(monkeypatch):
     """Also where threads end in another order."""
-    real, later = fnn.crew._followed, threading.Event()
+    real, later = fnn.studies.scheduler._followed, threading.Event()
 
     def first_one_last(job, at, *more):
         assert at[0] > 0 or later.wait(60)
@@ -252,7 +252,7 @@ def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(
         later.set()
         return outcome
 
-    monkeypatch.setattr("fnn.crew._followed", first_one_last)
+    monkeypatch.setattr("fnn.studies.scheduler._followed", first_one_last)
     points = [POINTS[0], POINTS[0], {**POINTS[2], "lr": 1e-6}]
     found = swept(points, width=1, devices=TWO, monitor="accuracy", mode="max")
     accuracies = found.table["validation_accuracy"]
@@ -287,7 +287,7 @@ def test_a_bar_shows_all_epochs_of_all_members(monkeypatch, whole):
         def close(self):
             self.closed = True
 
-    monkeypatch.setattr("fnn.progress._bar", Bar)
+    monkeypatch.setattr("fnn.fitting.progress._bar", Bar)
     swept(progress=True)
     (bar,) = bars
     assert bar.done == bar.total == 4 * EPOCHS and bar.words == {"finished": "4/4"} and bar.closed
@@ -306,7 +306,7 @@ def plan_of(monkeypatch):
     def stop(job, take, show):
         raise Planned(job.plan)
 
-    monkeypatch.setattr("fnn.study.follow", stop)
+    monkeypatch.setattr("fnn.studies.groups.follow", stop)
 
     def plan_of(points=POINTS, **more):
         with pytest.raises(Planned) as caught:
@@ -325,9 +325,9 @@ def test_members_are_run_as_asked_if_the_memory_allows(plan_of, monkeypatch):
     assert plan_of(memory=3.1 * each, devices=TWO) == (4, 1, tuple(TWO), 2 * each)
     assert plan_of(memory=1.1 * each, devices=TWO) == (4, 1, tuple(ONE), each)
     assert plan_of(POINTS[:1], devices=TWO) == (1, 3, tuple(ONE), 3 * each)
-    monkeypatch.setattr("fnn.crew.free_bytes", lambda device: 5 * each)
+    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: 5 * each)
     assert plan_of(width=8).width == 2  # in half of it
-    monkeypatch.setattr("fnn.crew.free_bytes", lambda device: None)
+    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: None)
     assert plan_of(width=8).width == 8  # whatever the number of members
 
 
@@ -393,7 +393,7 @@ def test_a_thread_computes_as_precisely_as_the_caller_asks(monkeypatch):
         seen.append((jax.config.jax_default_matmul_precision, jax.numpy.result_type(float)))
         raise Planned
 
-    monkeypatch.setattr("fnn.crew._followed", record)
+    monkeypatch.setattr("fnn.studies.scheduler._followed", record)
     for x64 in (False, True):
         with jax.enable_x64(x64), jax.default_matmul_precision("highest"), pytest.raises(Planned):
             swept(devices=TWO)
@@ -411,7 +411,7 @@ def test_an_error_in_one_thread_ends_the_others_with_their_segments(signals, mon
             time.sleep(0.5 if i == 1 else 0)  # until the error is known
             yield segment
 
-    monkeypatch.setattr("fnn.crew.segments", segments)
+    monkeypatch.setattr("fnn.studies.scheduler.segments", segments)
     with pytest.raises(ZeroDivisionError):
         swept(width=1, devices=TWO)
     assert sorted(signals.lengths)[0] == 1 and len(signals.lengths) == 2 and max(signals.lengths) < 10

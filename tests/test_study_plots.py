@@ -8,10 +8,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import fnn
-from fnn import choices, drawing, plots
-from fnn.cross_validation import CrossValidation
-from fnn.points import log_uniform, points_of, uniform
-from fnn.sweeps import Sweep
+from fnn import plots
+from fnn.plots import axes, study_cells
+from fnn.studies.cross_validation import CrossValidation
+from fnn.studies.search_space import log_uniform, points_of, uniform
+from fnn.studies.sweeps import Sweep
 
 RATES = [1e-3, 1e-2, 1e-1, 1.0]
 
@@ -351,7 +352,7 @@ def test_what_is_no_study_or_has_no_settings_is_refused():
 
 
 def test_seeds_alone_can_be_drawn():
-    assert choices.asked_settings(["seed"], None, None) == ["seed"]
+    assert study_cells.asked_settings(["seed"], None, None) == ["seed"]
     assert lines(plots.sweep(swept({"seed": [1, 2]}, lambda s: s["seed"])))["validation loss"] == [[1, 1], [2, 2]]
 
 
@@ -364,16 +365,16 @@ def test_studies_have_what_the_pictures_need():
 
 
 def test_numbers_are_as_short_as_can_be_told_apart():
-    assert drawing.short([1e-4, 0.1, 1 / 3]) == ["0.0001", "0.1", "0.333"]
-    assert drawing.short([0.12341, 0.12342]) == ["0.12341", "0.12342"]
-    assert drawing.short(np.array([1000000, 8])) == ["1000000", "8"]
-    assert drawing.short([0.1, 0.1 + 2**-56]) == ["0.1", repr(0.1 + 2**-56)]
-    assert drawing.short([1 / 3, 0.333]) == ["0.3333", "0.333"]
-    assert drawing.short([np.nan, np.nan])  # ends
+    assert axes.short([1e-4, 0.1, 1 / 3]) == ["0.0001", "0.1", "0.333"]
+    assert axes.short([0.12341, 0.12342]) == ["0.12341", "0.12342"]
+    assert axes.short(np.array([1000000, 8])) == ["1000000", "8"]
+    assert axes.short([0.1, 0.1 + 2**-56]) == ["0.1", repr(0.1 + 2**-56)]
+    assert axes.short([1 / 3, 0.333]) == ["0.3333", "0.333"]
+    assert axes.short([np.nan, np.nan])  # ends
 
 
 def test_round_numbers_lie_within_and_are_never_too_many():
     for low, high in [(0.09, 5.0), (1e-30, 1e25), (0.3, 20.0), (2e-7, 3e-6)]:
-        found = drawing.round_numbers(low, high)
+        found = axes.round_numbers(low, high)
         assert 2 <= len(found) <= 12 and low <= min(found) and max(found) <= high
         assert found == sorted(set(found))

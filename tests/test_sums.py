@@ -7,8 +7,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.batches import added, counted, weighted_sum
-from fnn.state import zero_sums
+from fnn.training.batches import added, counted, weighted_sum
+from fnn.training.state import zero_sums
 from fnn.types import Sums
 
 MAKERS = [fnn.autodiff, fnn.backprop]
@@ -230,7 +230,7 @@ def test_rows_and_epochs_beyond_int32_raise():
 
 
 def test_without_a_number_of_steps_there_is_no_limit(monkeypatch):
-    monkeypatch.setattr("fnn.train.NO_LIMIT", 3)  # as 2^31 steps would be
+    monkeypatch.setattr("fnn.training.fused_loop.NO_LIMIT", 3)  # as 2^31 steps would be
     rows = fnn.Data(fnn.Part(X, X[:, :1]))
     training = fnn.trainer(LINE, fnn.losses.squared_error, optax.sgd(0.01), batch_size=20)
     start = training.init(jax.random.key(0), rows)

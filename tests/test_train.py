@@ -265,8 +265,8 @@ def test_large_validation_in_chunks_has_the_true_mean(monkeypatch):
     rows = rows._replace(validation=rows.train)  # of them 64 are evaluated at once, at the least
     values = []
     for chunk, numbers in ((4096, 2**17), (16, 2**17), (4096, 1)):
-        monkeypatch.setattr("fnn.early_stopping.VALIDATION_ROWS", chunk)
-        monkeypatch.setattr("fnn.early_stopping.IN_CACHE", numbers)
+        monkeypatch.setattr("fnn.training.epoch_end.VALIDATION_ROWS", chunk)
+        monkeypatch.setattr("fnn.training.epoch_end.IN_CACHE", numbers)
         training = fnn.trainer(NET, LOSS, momentum, batch_size=64, metrics={"accuracy": fnn.accuracy})
         start = training.init(jax.random.key(0), rows, {"lr": 0.1, "momentum": 0.9})
         _, history = jax.jit(training.run)(start, rows, 3)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import activations, augment, combine, conv, linear, losses, noise, norm, penalties, pooling
+from fnn import activations, losses, penalties
+from fnn.layers import augmentation, combinators, convolution, linear, noise, normalisation, pooling
 from tests.compare import normwise
 from tests.proof import convolutions
 from tests.proof.activations import ACTIVATIONS
@@ -24,7 +25,10 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # ---- nothing is missing from the registry
 
-HELPERS = {"fnn.scalars", "fnn.limits"}  # modules of small functions that others take; in test_special_values
+HELPERS = {
+    "fnn.arguments",
+    "fnn.activations.limits",
+}  # modules of small functions that others take; in test_special_values
 NUMBERS = {"elementwise", "as_floats", "at_least_float32"}
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
@@ -50,12 +54,12 @@ def public(module, but):
     [
         (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], NUMBERS),
         (linear, [case.name for case in LAYERS], set()),
-        (conv, IMAGE_LAYERS, {"as_floats", "sliding"}),
+        (convolution, IMAGE_LAYERS, {"as_floats", "sliding"}),
         (pooling, IMAGE_LAYERS, {"sliding", "taps", "add_taps", *NUMBERS}),
-        (augment, IMAGE_LAYERS, NUMBERS),
-        (norm, [case.name for case in LAYERS], NUMBERS),
+        (augmentation, IMAGE_LAYERS, NUMBERS),
+        (normalisation, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS], NUMBERS),
-        (combine, [case.name for case in LAYERS], {"as_layer", "as_floats"}),
+        (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "penalised", "on_weights"}),
     ],

@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
-from fnn import hashing, logits
-from fnn.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
-from fnn.scalars import beside, finite, like, real_number
-from fnn.spec import factory
+from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
+from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
+from fnn.arguments import beside, finite, like, real_number
+from fnn.factories import factory
+from fnn.kernels import random
 from fnn.types import Array, Functions, Key, Layer, Shape
 
 
@@ -289,8 +290,8 @@ gelu = elementwise("gelu", _gelu, _gelu_derivative)
 
 
 softmax = Activation(
-    "softmax", logits.softmax, lambda x: logits.softmax_jacobian(as_floats("softmax", x)), logits.softmax_backward
-)._documented(logits.softmax.__doc__)
+    "softmax", _softmax, lambda x: softmax_jacobian(as_floats("softmax", x)), softmax_backward
+)._documented(_softmax.__doc__)
 
 
 # ---- rectifiers that are layers, since they have a parameter or draw numbers
@@ -361,7 +362,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
             raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         else:
             # drawn in float32 for every dtype, so that the same key draws the same slopes
-            share = hashing.uniform(key, x.shape).astype(x.dtype)
+            share = random.uniform(key, x.shape).astype(x.dtype)
             slope = left + (right - left) * share
         return jnp.where(x > 0, x, slope * x), state, (x, slope)
 

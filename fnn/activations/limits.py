@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.scalars import like
+from fnn.arguments import like
 from fnn.types import Array
 
 
@@ -23,7 +23,7 @@ def keep_nan(x: Array) -> Array:
     """`x`; its derivative is 1, and nan where `x` is nan, on whichever side of a `where` it then is.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fnn.limits import keep_nan
+    >>> from fnn.activations.limits import keep_nan
     >>> [float(jax.grad(lambda x: jnp.where(keep_nan(x) > 0, x, 0.0))(x)) for x in (2.0, float("nan"))]
     [1.0, 0.0]
     >>> [float(jax.grad(lambda x: jnp.where(x <= 0, 0.0, keep_nan(x)))(x)) for x in (2.0, float("nan"))]
@@ -53,7 +53,7 @@ def times(factor: Any, x: Array) -> Array:
     """`factor · x` in the dtype of `x`; 0 where the factor is 0, also of infinity.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.limits import times
+    >>> from fnn.activations.limits import times
     >>> print(times(0.0, jnp.array([-jnp.inf, jnp.nan])))
     [ 0. nan]
     """

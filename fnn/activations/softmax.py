@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn.scalars import beside
+from fnn.arguments import beside
 from fnn.types import Array
 
 
@@ -50,7 +50,7 @@ def log_softmax(z: Array) -> Array:
     """`log p`.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.logits import log_softmax
+    >>> from fnn.activations.softmax import log_softmax
     >>> print(log_softmax(jnp.array([30.0, 0.0])))
     [-9.357623e-14 -3.000000e+01]
     """
@@ -63,7 +63,7 @@ def softmax_and_rest(z: Array) -> tuple[Array, Array]:
     """`p` and `1 - p`, each precise where it is small.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.logits import softmax_and_rest
+    >>> from fnn.activations.softmax import softmax_and_rest
     >>> print(*softmax_and_rest(jnp.array([30.0, 0.0])))
     [1.000000e+00 9.357623e-14] [9.357623e-14 1.000000e+00]
     """

@@ -39,7 +39,7 @@ class Cache:
     def get(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int] = lambda value: 0) -> Any:
         """The value of a key, made now if it is new; `size` says how many bytes of captured arrays it holds.
 
-        >>> from fnn.cache import Cache
+        >>> from fnn.compilation.cache import Cache
         >>> numbers = Cache(most=1)
         >>> numbers.get("a", lambda: 1), numbers.get("a", lambda: 2), numbers.get("b", lambda: 3), len(numbers.entries)
         (1, 1, 3, 1)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fnn import checks
-from fnn.batches import row_values, sizes
 from fnn.constants import memoise_constants
-from fnn.gradients import autodiff
-from fnn.parts import Recipe, given, given_loss, parts
-from fnn.state import dtype_of
+from fnn.data import checks
+from fnn.gradients.cost import autodiff
+from fnn.training.batches import row_values, sizes
+from fnn.training.config import Recipe, given, given_loss, parts
+from fnn.training.state import dtype_of
 from fnn.types import Layer, Part, Penalty, Rows
 
 

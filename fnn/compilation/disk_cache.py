@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from fnn import checks
+from fnn.data import checks
 
 
 def enable_compile_cache(folder: Any) -> None:

@@ -59,7 +59,7 @@ def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) ->
     0 and 1 are not lifted, since XLA knows how to leave them out.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.tracing import traced
+    >>> from fnn.compilation.fingerprints import traced
     >>> one, two = (traced(lambda x, by=by: by * x, jnp.ones(2), lift=True) for by in (0.5, 0.25))
     >>> print(one.digest == two.digest, float(one.numbers[0]), two.call(one.numbers, jnp.ones(2)))
     True 0.5 [0.5 0.5]

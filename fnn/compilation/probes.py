@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.parts import Recipe, given, parts
-from fnn.programs import cheaply
-from fnn.state import dtype_of
+from fnn.compilation.programs import cheaply
+from fnn.training.config import Recipe, given, parts
+from fnn.training.state import dtype_of
 from fnn.types import Part, Penalty
 
 ROWS = 3
@@ -35,12 +35,12 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
         Numbers by the names of the parts; a part that cannot be run by itself is left out.
 
     >>> import fnn, jax.numpy as jnp, optax
-    >>> from fnn.parts import Recipe
-    >>> from fnn.probes import probed
+    >>> from fnn.training.config import Recipe
+    >>> from fnn.compilation.probes import probed
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
     >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
-    >>> params = net.init(fnn.checks.key(0), (2,))[0]
+    >>> params = net.init(fnn.data.checks.key(0), (2,))[0]
     >>> one, other = (probed(recipe._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
     >>> print([name for name in one if one[name] != other[name]])
     ['optimizer']

@@ -16,12 +16,12 @@ import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from fnn.cache import memoise, programs
+from fnn.compilation.cache import memoise, programs
+from fnn.compilation.components import Function, part_functions
+from fnn.compilation.fingerprints import traced
 from fnn.constants import is_constant
-from fnn.part_functions import Function, part_functions
-from fnn.parts import Recipe, given, given_loss
-from fnn.tracing import traced
-from fnn.train import from_recipe
+from fnn.training.config import Recipe, given, given_loss
+from fnn.training.fused_loop import from_recipe
 from fnn.types import Data, History, Layer, Part, TrainState
 
 NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
@@ -73,7 +73,7 @@ def freeze(function: Callable[..., Any], arguments: tuple[Any, ...], **options: 
         the function; the shapes and dtypes of what it returns; how many bytes of arrays it has captured.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.programs import freeze
+    >>> from fnn.compilation.programs import freeze
     >>> scale = {"by": 2.0}
     >>> twice, shape, _ = freeze(lambda x: scale["by"] * x, (jnp.ones(3),))
     >>> scale["by"] = 5.0
@@ -189,8 +189,8 @@ def identify(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any =
         params: the parameters it starts from, if given.
 
     >>> import fnn, jax.numpy as jnp, optax
-    >>> from fnn.parts import Recipe, given, given_loss
-    >>> from fnn.programs import identify
+    >>> from fnn.training.config import Recipe, given, given_loss
+    >>> from fnn.compilation.programs import identify
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
     >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean", "loss", "min")

@@ -52,7 +52,7 @@ def owned(array: Any, dtype: Any = None) -> jax.Array:
         dtype: of the result; None: that of the array, with 32 bits where JAX is set to these.
 
     >>> import numpy as np
-    >>> from fnn.arrays import owned
+    >>> from fnn.data.arrays import owned
     >>> mine = np.zeros(2, "float32")
     >>> taken = owned(mine)
     >>> mine[:] = 1
@@ -192,7 +192,7 @@ def _of_tensor(value: Any) -> Any:
 def columns_of(value: Any) -> Names | None:
     """The names of the columns of a frame (pandas, polars, pyarrow); None for anything else.
 
-    >>> from fnn.arrays import columns_of
+    >>> from fnn.data.arrays import columns_of
     >>> print(columns_of([[1.0, 2.0]]))
     None
     """

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arrays, checks
-from fnn.reading import Seen, check_sum
-from fnn.streams import Seed, Stream, checked, generator_of
+from fnn.data import arrays, checks
+from fnn.data.reading import Seen, check_sum
+from fnn.data.streams import Seed, Stream, checked, generator_of
 from fnn.types import Part, ShapeError
 
 BUFFER_BYTES = 64_000_000

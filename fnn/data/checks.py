@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arrays
+from fnn.data import arrays
 
 
 @dataclasses.dataclass

@@ -24,7 +24,7 @@ def check_sum(arrays: Iterable[Any], before: int = 0) -> int:
     a third of the time that CRC-32 of all bytes takes.
 
     >>> import numpy as np
-    >>> from fnn.reading import check_sum
+    >>> from fnn.data.reading import check_sum
     >>> rows = np.arange(4000.0)
     >>> check_sum([rows]) == check_sum([rows.copy()]), check_sum([rows]) == check_sum([rows[::-1].copy()])
     (True, False)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import arrays, checks
+from fnn.data import arrays, checks
 from fnn.types import Columns, ShapeError
 
 
@@ -103,7 +103,7 @@ def held_rows(t: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
     of shape `(rows,)`), one-hot rows, or one column of 0 and 1.
 
     >>> import numpy as np
-    >>> from fnn.data import held_rows
+    >>> from fnn.data.scaling import held_rows
     >>> labels = np.repeat([0, 1], [8, 4])
     >>> print(np.bincount(labels[held_rows(labels, 0.25, 0)]))
     [2 1]
@@ -123,7 +123,7 @@ def are_classes(t: np.ndarray) -> bool:
     """Whether targets are classes: integers `(rows,)`, one-hot rows `(rows, classes)`, or a column of 0 and 1.
 
     >>> import numpy as np
-    >>> from fnn.data import are_classes
+    >>> from fnn.data.scaling import are_classes
     >>> are_classes(np.array([0, 2, 1])), are_classes(np.array([[0], [1]])), are_classes(np.array([0.3, 1.7]))
     (True, True, False)
     """
@@ -137,7 +137,7 @@ def classes_of(t: np.ndarray) -> np.ndarray:
     """The class of each row, `(rows,)`; all 0 where the targets are no classes.
 
     >>> import numpy as np
-    >>> from fnn.data import classes_of
+    >>> from fnn.data.scaling import classes_of
     >>> print(classes_of(np.array([[0.0, 1.0], [1.0, 0.0]])), classes_of(np.array([0.3, 1.7])))
     [1 0] [0 0]
     """
@@ -167,7 +167,7 @@ def strata(name: str, value: Any, count: int) -> np.ndarray:
     Raises:
         ShapeError: not one class per row; or columns that are none of these, such as probabilities.
 
-    >>> from fnn.data import strata
+    >>> from fnn.data.scaling import strata
     >>> print(strata("stratify", ["b", "a"], 2), strata("stratify", [[0, 1], [1, 0]], 2))
     ['b' 'a'] [1 0]
     """

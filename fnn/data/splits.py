@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fnn import checks
-from fnn.data import labels_of, strata
+from fnn.data import checks
+from fnn.data.scaling import labels_of, strata
 from fnn.types import ShapeError
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -50,7 +50,7 @@ def folds(
             fewer than k rows (where scikit-learn only warns).
         ShapeError: not one class, or not one group, a row.
 
-    >>> from fnn.splits import folds
+    >>> from fnn.data.splits import folds
     >>> for train, test in folds(5, 2):
     ...     print(train, test)
     [3 4] [0 1 2]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import checks
-from fnn.spec import Spec
+from fnn.data import checks
+from fnn.factories import Spec
 from fnn.types import ShapeError
 
 CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
@@ -53,7 +53,7 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
             iterated over again and again, as data loaders can; or a `Stream`.
         once: one pass will do, so that a generator that runs already may be passed too.
 
-    >>> from fnn.streams import as_stream
+    >>> from fnn.data.streams import as_stream
     >>> stream = as_stream("data", lambda epoch: [([[epoch]], [1.0])])
     >>> list(stream.chunks((0,), 7, True))
     [([[7]], [1.0])]
@@ -82,7 +82,7 @@ def opened(stream: Stream) -> Stream:
     Who asks for epoch 0 first gets its chunks; who asks for it next gets the same, and those that were left. Not for
     streams whose order depends on the seed, such as `memory_mapped`: that is known later.
 
-    >>> from fnn.streams import as_stream, opened
+    >>> from fnn.data.streams import as_stream, opened
     >>> asked = []
     >>> stream = opened(as_stream("data", lambda epoch: (asked.append(epoch), iter("abc"))[1]))
     >>> print(next(iter(stream.chunks((0,), 0, True))), list(stream.chunks((0,), 0, True)), asked)
@@ -145,11 +145,11 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
     Raises:
         ValueError: no rows, or not as many targets as inputs.
 
-    >>> import fnn.streams, numpy as np, tempfile
+    >>> import fnn.data.streams, numpy as np, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(f"{folder}/x.npy", np.zeros((1000, 3)))
     ...     np.save(f"{folder}/t.npy", np.zeros(1000))
-    ...     stream = fnn.streams.memory_mapped(f"{folder}/x.npy", f"{folder}/t.npy", chunk_rows=300)
+    ...     stream = fnn.data.streams.memory_mapped(f"{folder}/x.npy", f"{folder}/t.npy", chunk_rows=300)
     ...     print(stream, stream.rows, [len(x) for x, t in stream.chunks((0,), 0, False)])
     memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
     """
@@ -218,7 +218,7 @@ def rechunked(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tu
     The last one is filled up with its first row. Arrays of a chunk have as many rows each.
 
     >>> import numpy as np
-    >>> from fnn.streams import rechunked
+    >>> from fnn.data.streams import rechunked
     >>> [(x.tolist(), count) for (x,), count in rechunked([(np.arange(3),), (np.arange(3, 5),)], 4)]
     [([0, 1, 2, 3], 4), ([4, 4, 4, 4], 1)]
     """

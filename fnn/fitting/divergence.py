@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fnn.batches import Batch, nth, row_values, sizes, whole
-from fnn.parts import Parts, Recipe, parts
-from fnn.state import became
-from fnn.train import order_of
+from fnn.training.batches import Batch, nth, row_values, sizes, whole
+from fnn.training.config import Parts, Recipe, parts
+from fnn.training.fused_loop import order_of
+from fnn.training.state import became
 from fnn.types import Array, Data, TrainState
 
 

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 
 import jax
 
-from fnn import checks, divergence, resume
-from fnn.endings import warn_of_mix_up
-from fnn.gradients import autodiff
-from fnn.interrupts import noted
-from fnn.parts import given, given_loss
-from fnn.preparation import (
+from fnn.compilation.programs import compile_ahead
+from fnn.data import checks
+from fnn.data.reading import Reading
+from fnn.data.streams import Stream, as_stream, is_stream, opened
+from fnn.fitting import divergence, resume
+from fnn.fitting.interrupts import noted
+from fnn.fitting.output_kinds import warn_of_mix_up
+from fnn.fitting.progress import shown
+from fnn.fitting.segments import guards_aside, joined, segment_seconds, segments
+from fnn.fitting.setup import (
     OWN_SETTINGS,
     Asked,
     Ready,
@@ -24,12 +28,9 @@ from fnn.preparation import (
     rows_of,
     start_of,
 )
-from fnn.programs import compile_ahead
-from fnn.progress import shown
-from fnn.reading import Reading
-from fnn.segments import guards_aside, joined, segment_seconds, segments
-from fnn.stream_training import stream_segments
-from fnn.streams import Stream, as_stream, is_stream, opened
+from fnn.fitting.stream_segments import stream_segments
+from fnn.gradients.cost import autodiff
+from fnn.training.config import given, given_loss
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 

@@ -15,7 +15,7 @@ def noted() -> Iterator[list[str]]:
     stays empty. A signal that the process ignores (as under nohup) stays ignored.
 
     >>> import signal
-    >>> from fnn.interrupts import noted
+    >>> from fnn.fitting.interrupts import noted
     >>> with noted() as names:
     ...     signal.raise_signal(signal.SIGINT)
     >>> names

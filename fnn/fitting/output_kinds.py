@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.activations import Activation, sigmoid, softmax
-from fnn.combine import from_function, residual
-from fnn.spec import Spec
+from fnn.activations.elementwise import Activation, sigmoid, softmax
+from fnn.factories import Spec
+from fnn.layers.combinators import from_function, residual
 from fnn.types import Layer, TrainState
 
 LOGITS = re.compile(r"\b(sparse_)?(softmax|sigmoid)_(cross_entropy|focal)\b")
@@ -57,7 +57,7 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array
 def probabilities_of(loss: str) -> Any:
     """What makes probabilities of a network's outputs, going by the name of its loss: softmax, sigmoid, or nothing.
 
-    >>> from fnn.endings import probabilities_of
+    >>> from fnn.fitting.output_kinds import probabilities_of
     >>> probabilities_of("sparse_softmax_cross_entropy")
     softmax
     """

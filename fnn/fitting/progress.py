@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fnn.segments import Segment
+from fnn.fitting.segments import Segment
 
 
 @contextlib.contextmanager

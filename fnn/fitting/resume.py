@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import cache, files, named_arrays
-from fnn.checkpoint import read_checkpoint, write_checkpoint
-from fnn.part_functions import part_functions
-from fnn.parts import Recipe
-from fnn.probes import alike, probed
-from fnn.reading import Reading
-from fnn.segments import joined, place
-from fnn.state import dtype_of
-from fnn.tracing import traced
+from fnn import trees
+from fnn.compilation import cache
+from fnn.compilation.components import part_functions
+from fnn.compilation.fingerprints import traced
+from fnn.compilation.probes import alike, probed
+from fnn.data.reading import Reading
+from fnn.fitting.segments import joined, place
+from fnn.storage import files
+from fnn.storage.saving import read_checkpoint, write_checkpoint
+from fnn.training.config import Recipe
+from fnn.training.state import dtype_of
 from fnn.types import Data, History, TrainState
 
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
@@ -98,7 +100,7 @@ def digest(tree: Any) -> str | None:
     if tree is None:
         return None
     made = hashlib.sha256(str(jax.tree.structure(tree)).encode())
-    for leaf in jax.tree.leaves(named_arrays.without_keys(tree)):
+    for leaf in jax.tree.leaves(trees.without_keys(tree)):
         array: Any = np.ascontiguousarray(leaf)
         made.update(f"{array.dtype}{array.shape}".encode())
         made.update(array.reshape(-1).view(np.uint8))  # of bfloat16 NumPy gives out no buffer
@@ -218,8 +220,8 @@ def found(folder: str, about: Mapping[str, Any], like: TrainState, history: Hist
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)
     leaves = {name: leaf for name, leaf in checkpoint.leaves.items() if not name.startswith(READ)}
     read = {name.removeprefix(READ): checkpoint.leaves[name] for name in checkpoint.leaves.keys() - leaves.keys()}
-    tree = named_arrays.filled(named_arrays.without_keys({"state": like, "history": shapes}), leaves, folder)
-    state = named_arrays.with_keys(tree["state"], like)
+    tree = trees.filled(trees.without_keys({"state": like, "history": shapes}), leaves, folder)
+    state = trees.with_keys(tree["state"], like)
     values = checkpoint.description[VALUES] if checkpoint.description[VERSIONS] == about[VERSIONS] else None
     return Found(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
 
@@ -253,7 +255,7 @@ def writer(
         begun = now()
         pieces[:] = [joined(pieces)]
         try:
-            tree = {"state": named_arrays.without_keys(state), "history": pieces[0]}
+            tree = {"state": trees.without_keys(state), "history": pieces[0]}
             tree |= {} if reading is None else {READ[:-1]: reading.kept()}
             write_checkpoint(folder, number, tree, about | {VALUES: found.values or about[VALUES]()})
             number, there = number + 1, place(state)

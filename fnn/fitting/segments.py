@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.batches import room, sizes
-from fnn.train import LONGEST_HISTORY
+from fnn.training.batches import room, sizes
+from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.types import Data, History, TrainState
 
 SEGMENT_SECONDS = 0.5

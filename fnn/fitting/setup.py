@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arrays, checks, named_arrays
-from fnn.data import held_rows
-from fnn.gradients import autodiff
-from fnn.listing import check_distinct, history_columns
-from fnn.parts import Recipe, given, given_loss
-from fnn.programs import NUMBERS, identify, output_shapes, program, shapes_of
-from fnn.ranges import check_settings
-from fnn.streams import Stream, checked
-from fnn.train import from_recipe
+from fnn import trees
+from fnn.compilation.programs import NUMBERS, identify, output_shapes, program, shapes_of
+from fnn.data import arrays, checks
+from fnn.data.scaling import held_rows
+from fnn.data.streams import Stream, checked
+from fnn.gradients.cost import autodiff
+from fnn.studies.tables import check_distinct, history_columns
+from fnn.training.config import Recipe, given, given_loss
+from fnn.training.fused_loop import from_recipe
+from fnn.training.ranges import check_settings
 from fnn.types import Columns, Data, History, Layer, Part, ShapeError, TrainState
 
 
@@ -205,8 +206,8 @@ def _check_start(asked: Asked) -> None:
     for name, expected, got in zip(("params", "state"), made, (asked.params, asked.state), strict=True):
         if got is None:
             continue
-        of, theirs = named_arrays.named(expected, name), named_arrays.named(got, name)
-        named_arrays.check_alike(name, f"those of {net}", of, theirs, mend, width=False)
+        of, theirs = trees.named(expected, name), trees.named(got, name)
+        trees.check_alike(name, f"those of {net}", of, theirs, mend, width=False)
         structures: list[Any] = [jax.tree.structure(tree) for tree in (expected, got)]
         if structures[0] != structures[1]:
             raise ShapeError(f"{name}: expected the structure {structures[0]}, got {structures[1]}. {mend}")

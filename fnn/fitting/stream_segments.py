@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn import checks
-from fnn.batches import Batch
-from fnn.buffers import Buffer, Plan, ahead, buffers, first_seen
-from fnn.cache import programs
-from fnn.early_stopping import end_epoch
-from fnn.parts import Recipe, given, given_loss, parts
-from fnn.programs import freeze, shapes_of
-from fnn.reading import Reading, Seen
-from fnn.segments import SEGMENT_SECONDS, Segment
-from fnn.state import blank_history, dtype_of, smallest
-from fnn.streams import as_stream
-from fnn.train import NO_LIMIT, Progress, _after, _step
+from fnn.compilation.cache import programs
+from fnn.compilation.programs import freeze, shapes_of
+from fnn.data import checks
+from fnn.data.buffers import Buffer, Plan, ahead, buffers, first_seen
+from fnn.data.reading import Reading, Seen
+from fnn.data.streams import as_stream
+from fnn.fitting.segments import SEGMENT_SECONDS, Segment
+from fnn.training.batches import Batch
+from fnn.training.config import Recipe, given, given_loss, parts
+from fnn.training.epoch_end import end_epoch
+from fnn.training.fused_loop import NO_LIMIT, Progress, _after, _step
+from fnn.training.state import blank_history, dtype_of, smallest
 from fnn.types import Array, History, Layer, Part, Rows, TrainState
 
 
@@ -95,7 +95,7 @@ def stream_segments(
     buffer_rows: int | None = None,
     reading: Reading | None = None,
 ) -> Generator[Segment, None, None]:
-    """`fnn.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
+    """`fnn.fitting.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
 
     The bits are those of a run that was never stopped, if the stream gives the same rows again and `reading` is that
     of the run so far. Close the iterator, or use it up, to end the thread that reads ahead.
@@ -103,7 +103,7 @@ def stream_segments(
     Args:
         recipe: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
             memory-mapped file.
-        source: what `fnn.streams.as_stream` takes.
+        source: what `fnn.data.streams.as_stream` takes.
         state: where to begin, within an epoch if need be; donated.
         epochs: how many there are in all, those that `state` has behind it included.
         validation: rows to validate on.
@@ -117,15 +117,15 @@ def stream_segments(
             the run is compiled.
         ValueError: rows are not those that `reading` has seen.
 
-    >>> import fnn, fnn.stream_training, fnn.parts, jax, numpy as np, optax
+    >>> import fnn, fnn.fitting.stream_segments, fnn.training.config, jax, numpy as np, optax
     >>> def chunks(epoch):
     ...     for part in np.split(np.linspace(-1, 1, 30, dtype="float32")[:, None], 3):
     ...         yield part, 3 * part
-    >>> recipe = fnn.parts.Recipe(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None,
+    >>> recipe = fnn.training.config.Recipe(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None,
     ...                           fnn.autodiff, (), 8, True, "mean", "loss", "min")
     >>> one = fnn.Data(fnn.Part(*next(chunks(0))))
     >>> state = jax.jit(fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init)(jax.random.key(0), one)
-    >>> for segment in fnn.stream_training.stream_segments(recipe, chunks, state, epochs=20):
+    >>> for segment in fnn.fitting.stream_segments.stream_segments(recipe, chunks, state, epochs=20):
     ...     state = segment.state
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
     [[3.]] 20

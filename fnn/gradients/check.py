@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn import named_arrays
-from fnn.batches import row_values
-from fnn.gradient_figures import Sampled, figures
-from fnn.gradient_report import GradientCheck
-from fnn.gradients import autodiff, backprop
+from fnn import trees
+from fnn.compilation.programs import cheaply
+from fnn.gradients.cost import autodiff, backprop
+from fnn.gradients.figures import Sampled, figures
+from fnn.gradients.interpreters.rounding import with_rounding
+from fnn.gradients.interpreters.walk import is_float
+from fnn.gradients.interpreters.widening import widened
+from fnn.gradients.report import GradientCheck
+from fnn.gradients.slopes import Plan, plan, scattered, slopes
 from fnn.losses import as_loss
-from fnn.programs import cheaply
-from fnn.rounding import with_rounding
-from fnn.slopes import Plan, plan, scattered, slopes
+from fnn.training.batches import row_values
 from fnn.types import Array, Key, Layer, Params, Penalty, ShapeError, State
-from fnn.walks import is_float
-from fnn.widening import widened
 
 POINTS = 4  # the given one and so many less one near it
 ROUNDINGS = 3  # how often the derivative is computed with rounding added
@@ -41,8 +41,8 @@ def _check_shapes(net: Layer, loss: Any, params: Any, state: Any, x: Any, t: Any
         raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {mend}")
     if jnp.issubdtype(x.dtype, jnp.floating) and dx.shape != x.shape:
         raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {mend}")
-    theirs, ours = named_arrays.named(params), named_arrays.named(dparams)
-    named_arrays.check_alike(f"backward of {net}", "dparams like the parameters", theirs, ours, mend, width=False)
+    theirs, ours = trees.named(params), trees.named(dparams)
+    trees.check_alike(f"backward of {net}", "dparams like the parameters", theirs, ours, mend, width=False)
 
 
 def check_gradients(

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import counted, row_values, row_weights, weighted_sum
 from fnn.losses import as_loss
+from fnn.training.batches import counted, row_values, row_weights, weighted_sum
 from fnn.types import Array, Gradients, Key, Layer, Loss, Params, Penalty, State
 
 GradientFunction = Callable[..., Gradients]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.slopes import LARGE, Plan, Slopes
+from fnn.gradients.slopes import LARGE, Plan, Slopes
 from fnn.types import Array
 
 AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2)}  # limits of the three, by bytes

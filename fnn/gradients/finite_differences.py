@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.branches import with_branches
+from fnn.gradients.interpreters.branches import with_branches
 from fnn.types import Array, Params
 
 # central differences: offsets, weights, and the power of eps that balances truncation against rounding

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.complex_step import NotAnalytic, complex_step
-from fnn.differences import difference, usual_size
+from fnn.gradients.finite_differences import difference, usual_size
+from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
 from fnn.types import Array
 
 LARGE, DIRECTIONS = 256, 16  # a leaf with more numbers than this is looked at along so many random directions

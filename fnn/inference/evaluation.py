@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arrays, checks
-from fnn.activations import as_floats
-from fnn.batches import row_values
+from fnn.activations.elementwise import as_floats
+from fnn.compilation.programs import specialise
+from fnn.data import arrays, checks
+from fnn.data.streams import as_stream, checked, is_stream, rechunked
+from fnn.inference.prediction import checked_run, output_shapes, predict as predict
 from fnn.losses import as_loss
-from fnn.prediction import checked_run, output_shapes, predict as predict
-from fnn.programs import specialise
-from fnn.streams import as_stream, checked, is_stream, rechunked
-from fnn.targets import as_labels, mean_of_positions, wide
+from fnn.losses.base import as_labels, mean_of_positions, wide
+from fnn.training.batches import row_values
 from fnn.types import Array, Layer, Run, ShapeError
 
 

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arrays, checks, named_arrays
-from fnn.memory import free_bytes
-from fnn.programs import specialise
-from fnn.streams import as_stream, is_stream, rechunked
+from fnn import trees
+from fnn.compilation.programs import specialise
+from fnn.data import arrays, checks
+from fnn.data.streams import as_stream, is_stream, rechunked
+from fnn.devices import free_bytes
 from fnn.types import Array, Columns, Layer, Run, ShapeError
 
 
@@ -95,7 +96,7 @@ def checked_run(net: Any, run: Any) -> Run:
         mend = "Do pass found.run." if hasattr(run, "run") else "Do pass the whole of it, not its parameters alone."
         raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {mend}")
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
-    named_arrays.check_those_of(net, run.params, run.state, in_shape, "run")
+    trees.check_those_of(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
     params, state = arrays.owned_tree("run", run.params, cut), arrays.owned_tree("run", run.state, cut)
     checks.Cut(cut).warn(np.float32, 4)

@@ -25,8 +25,8 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from fnn.kernels.windows import Windows, add_taps, taps
 from fnn.types import Array
-from fnn.windows import Windows, add_taps, taps
 
 WIDE = 80  # a tile has about so many outputs: the fastest, or nearly, for 20 and for 50 features (5 × 5, AVX-512)
 IN_CACHE = 2**23  # bytes; if the patches of all members of a `vmap` are more, one member comes after the other

@@ -49,7 +49,7 @@ def kept_whole(call: Callable[..., Any], *arguments: Any) -> Any:
 
     >>> import jax.numpy as jnp
     >>> from jax import lax
-    >>> from fnn.loops import kept_whole
+    >>> from fnn.kernels.loops import kept_whole
     >>> print(kept_whole(lambda x: lax.fori_loop(0, 10, lambda _, x: 2 * x, x), jnp.arange(3)))
     [   0 1024 2048]
     """

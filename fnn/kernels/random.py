@@ -32,7 +32,7 @@ def uniform(key: Key, shape: Shape) -> Array:
     """Numbers from [0, 1), float32, multiples of 2⁻²⁴; for masks and slopes, not for secrets.
 
     >>> import jax
-    >>> from fnn.hashing import uniform
+    >>> from fnn.kernels.random import uniform
     >>> share = uniform(jax.random.key(0), (100, 50))
     >>> print(share.shape, bool(abs(share.mean() - 0.5) < 0.02))
     (100, 50) True

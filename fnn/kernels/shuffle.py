@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.hashing import GOLDEN, mix, mix_once
+from fnn.kernels.random import GOLDEN, mix, mix_once
 from fnn.types import Array
 
 # fixed, so that a table of n rows has the same order whatever room it is stored in; 48 rounds mix 2^24 rows
@@ -28,7 +28,7 @@ def epoch_order(key_data: Array, epoch: Array, rows: int, count: Any = None) -> 
         count: how many of them are real, traced or not; all by default.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fnn.shuffle import epoch_order
+    >>> from fnn.kernels.shuffle import epoch_order
     >>> order = epoch_order(jax.random.key_data(jax.random.key(0)), jnp.int32(0), 5)
     >>> print(sorted(order.tolist()))
     [0, 1, 2, 3, 4]

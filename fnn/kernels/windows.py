@@ -49,7 +49,7 @@ class Windows(NamedTuple):
 def taps(x: Array, axis: int, over: Windows, padding: float = 0) -> list[Array]:
     """For each place of a window, what all windows have there: `size` arrays with `outputs` numbers on the axis.
 
-    >>> from fnn.windows import Windows, taps
+    >>> from fnn.kernels.windows import Windows, taps
     >>> import jax.numpy as jnp
     >>> print(*taps(jnp.arange(6), 0, Windows(6, size=3, stride=2)))
     [0 2] [1 3] [2 4]
@@ -65,7 +65,7 @@ def taps(x: Array, axis: int, over: Windows, padding: float = 0) -> list[Array]:
 def add_taps(parts: Sequence[Array], axis: int, over: Windows) -> Array:
     """The transpose of `taps`: each number becomes the sum of those in `parts` that were taken from it.
 
-    >>> from fnn.windows import Windows, add_taps
+    >>> from fnn.kernels.windows import Windows, add_taps
     >>> import jax.numpy as jnp
     >>> print(add_taps([jnp.array([1, 2]), jnp.array([3, 4]), jnp.array([5, 6])], 0, Windows(6, size=3, stride=2)))
     [1 3 7 4 6 0]

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations import as_floats
-from fnn.scalars import finite, like, scalar
-from fnn.spec import factory
+from fnn.activations.elementwise import as_floats
+from fnn.arguments import finite, like, scalar
+from fnn.factories import factory
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
 Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry an example
@@ -36,9 +36,9 @@ def random_shift(most: int) -> Layer:
         ShapeError: examples are not images.
         ValueError: `most` is out of its range; or it trains without a key.
 
-    >>> import fnn.augment, jax, jax.numpy as jnp
+    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
     >>> x = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)
-    >>> print(fnn.augment.random_shift(1).forward((), (), x, jax.random.key(8), True)[0][0, :, :, 0])
+    >>> print(fnn.layers.augmentation.random_shift(1).forward((), (), x, jax.random.key(8), True)[0][0, :, :, 0])
     [[0 0 0]
      [0 0 1]
      [0 3 4]]
@@ -77,9 +77,9 @@ def random_flip(rate: Any = 0.5, *, vertical: bool = False) -> Layer:
         ShapeError: examples are not images.
         ValueError, TypeError: `rate` is no probability; or it trains without a key.
 
-    >>> import fnn.augment, jax, jax.numpy as jnp
+    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
     >>> x = jnp.arange(3, dtype=jnp.uint8).reshape(1, 1, 3, 1)
-    >>> print(fnn.augment.random_flip(1.0).forward((), (), x, jax.random.key(0), True)[0].ravel())
+    >>> print(fnn.layers.augmentation.random_flip(1.0).forward((), (), x, jax.random.key(0), True)[0].ravel())
     [2 1 0]
     """
     mend = "pass the probability of mirroring, in [0, 1]"
@@ -117,9 +117,9 @@ def random_crop(height: int, width: int) -> Layer:
         ShapeError: examples are not images, or smaller than what is to be left.
         ValueError: a size is out of its range; or it trains without a key.
 
-    >>> import fnn.augment, jax.numpy as jnp
+    >>> import fnn.layers.augmentation, jax.numpy as jnp
     >>> x = jnp.arange(16, dtype=jnp.uint8).reshape(1, 4, 4, 1)
-    >>> print(fnn.augment.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
+    >>> print(fnn.layers.augmentation.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
     [ 5  6  9 10]
     """
     name = f"random_crop({height}, {width})"
@@ -169,8 +169,8 @@ def gaussian_noise(deviation: Any) -> Layer:
     Raises:
         ValueError, TypeError: `deviation` is no number of at least 0; or it trains without a key.
 
-    >>> import fnn.augment, jax, jax.numpy as jnp
-    >>> layer = fnn.augment.gaussian_noise(0.1)
+    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
+    >>> layer = fnn.layers.augmentation.gaussian_noise(0.1)
     >>> y, state, cache = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
     >>> print(bool(abs(y.mean() - 1) < 0.01), bool(abs(y.std() - 0.1) < 0.01))
     True True
@@ -206,9 +206,9 @@ def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
     Raises:
         ValueError, TypeError: `factor` or `offset` is not a finite number.
 
-    >>> import fnn.augment, jax.numpy as jnp
+    >>> import fnn.layers.augmentation, jax.numpy as jnp
     >>> x = jnp.array([[0, 51, 255]], jnp.uint8)
-    >>> print(fnn.augment.rescale(1 / 255).forward((), (), x, None, False)[0].round(3))
+    >>> print(fnn.layers.augmentation.rescale(1 / 255).forward((), (), x, None, False)[0].round(3))
     [[0.  0.2 1. ]]
     """
     factor = finite("rescale", "a finite factor", factor, "Pass a number such as 1/255.")

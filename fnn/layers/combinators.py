@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn import scalars
-from fnn.activations import Activation, as_floats
-from fnn.spec import factory
+from fnn import arguments
+from fnn.activations.elementwise import Activation, as_floats
+from fnn.factories import factory
 from fnn.types import Array, Key, Layer, Loss, Penalty, Shape, ShapeError
 
 
@@ -157,7 +157,7 @@ def repeat(layer: Any, times: int) -> Layer:
     child = as_layer(layer)
     if isinstance(times, bool) or not isinstance(times, int) or times < 1:
         raise ValueError(
-            f"repeat: expected times to be a whole number, at least 1, got {scalars.told(times)}. Do write times=2."
+            f"repeat: expected times to be a whole number, at least 1, got {arguments.told(times)}. Do write times=2."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks, products
-from fnn.activations import Activation
-from fnn.combine import as_layer, repeat
-from fnn.conv import conv2d
-from fnn.linear import dense
-from fnn.spec import Spec
+from fnn.activations.elementwise import Activation
+from fnn.data import checks
+from fnn.factories import Spec
+from fnn.kernels import matmul
+from fnn.layers.combinators import as_layer, repeat
+from fnn.layers.convolution import conv2d
+from fnn.layers.linear import dense
 from fnn.types import Layer, Shape, ShapeError
 
 
@@ -180,7 +181,7 @@ def _products_of(equation: Any) -> int:
         kernel, layout = equation.invars[1].aval, parameters.get("dimension_numbers")
         features = -1 if layout is None else layout.rhs_spec[0]
         return equation.outvars[0].aval.size * (kernel.size // kernel.shape[features])
-    if name == "mul" and products.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
+    if name == "mul" and matmul.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
         return equation.outvars[0].aval.size
     if name == "cond":
         return max(_products_in(branch.jaxpr) for branch in parameters["branches"])

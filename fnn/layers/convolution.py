@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import convolutions, scalars
-from fnn.activations import as_floats
-from fnn.convolutions import Convolution
-from fnn.linear import _deviation, _draw
-from fnn.spec import factory
+from fnn import arguments
+from fnn.activations.elementwise import as_floats
+from fnn.factories import factory
+from fnn.kernels import convolution
+from fnn.kernels.convolution import Convolution
+from fnn.kernels.windows import sliding
+from fnn.layers.linear import _deviation, _draw
 from fnn.types import Array, Key, Layer, Shape, ShapeError
-from fnn.windows import sliding
 
 
 @factory
@@ -59,8 +60,8 @@ def conv2d(
         ValueError: an argument is out of its range, or features cannot be cut into groups.
         ShapeError: examples are not images, smaller than the window, or have channels that cannot be cut into groups.
 
-    >>> import fnn.conv, jax
-    >>> layer = fnn.conv.conv2d(20, (5, 5), stride=(2, 2))
+    >>> import fnn.layers.convolution, jax
+    >>> layer = fnn.layers.convolution.conv2d(20, (5, 5), stride=(2, 2))
     >>> params, state, out_shape = layer.init(jax.random.key(0), (28, 28, 3))
     >>> print(params["w"].shape, params["b"].shape, out_shape)
     (5, 5, 3, 20) (20,) (14, 14, 20)
@@ -101,16 +102,16 @@ def conv2d(
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x, w = as_floats(name, x), params["w"]
-        y = convolutions.outputs(x, w, over(x.shape, w))
-        return (y + scalars.beside(params["b"], y) if bias else y), state, x
+        y = convolution.outputs(x, w, over(x.shape, w))
+        return (y + arguments.beside(params["b"], y) if bias else y), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         w = params["w"]
         c = over(x.shape, w)
-        dparams = {"w": convolutions.by_weights(x, dy, c)}
+        dparams = {"w": convolution.by_weights(x, dy, c)}
         if bias:
             dparams["b"] = dy.sum((0, 1, 2))
-        return dparams, convolutions.by_inputs(dy, w, c)
+        return dparams, convolution.by_inputs(dy, w, c)
 
     return Layer(None, init, forward, backward)
 
@@ -118,7 +119,7 @@ def conv2d(
 def _whole(what: str, value: Any, mend: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
-            f"conv2d: expected a whole number of {what}, at least 1, got {scalars.told(value)}. Do write {mend}."
+            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.told(value)}. Do write {mend}."
         )
 
 
@@ -128,8 +129,8 @@ def flatten() -> Layer:
 
     In row-major order, channels fastest. Backward: `dx` is `dy` in the shape of `x`. Examples of any shape.
 
-    >>> import fnn.conv, jax
-    >>> fnn.conv.flatten().init(jax.random.key(0), (4, 4, 50))[2]
+    >>> import fnn.layers.convolution, jax
+    >>> fnn.layers.convolution.flatten().init(jax.random.key(0), (4, 4, 50))[2]
     (800,)
     """
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import products, scalars
-from fnn.spec import factory
+from fnn import arguments
+from fnn.factories import factory
+from fnn.kernels import matmul
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
 
@@ -39,7 +40,8 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     """
     if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
         raise ValueError(
-            f"dense: expected a whole number of features, at least 1, got {scalars.told(features)}. Do write dense(10)."
+            f"dense: expected a whole number of features, at least 1, got {arguments.told(features)}. "
+            "Do write dense(10)."
         )
     weight_init = _deviation("dense", "weight_init", weight_init)
     bias_init = _deviation("dense", "bias_init", bias_init)
@@ -66,14 +68,14 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
             )
         if not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(w.dtype)
-        y = products.outputs(x, w)
-        return (y + scalars.beside(params["b"], y) if bias else y), state, x
+        y = matmul.outputs(x, w)
+        return (y + arguments.beside(params["b"], y) if bias else y), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
-        dparams = {"w": products.by_weights(x, dy)}
+        dparams = {"w": matmul.by_weights(x, dy)}
         if bias:
             dparams["b"] = dy.sum(0)
-        return dparams, products.by_inputs(dy, params["w"])
+        return dparams, matmul.by_inputs(dy, params["w"])
 
     return Layer(None, init, forward, backward)
 
@@ -82,7 +84,7 @@ def _deviation(name: str, what: str, initial: Any) -> Any:
     """Checked where it is a number: None and functions come back as they are."""
     if initial is None or callable(initial):
         return initial
-    return scalars.scalar(name, f"a standard deviation {what}", initial, "pass a small number, such as 0.1")
+    return arguments.scalar(name, f"a standard deviation {what}", initial, "pass a small number, such as 0.1")
 
 
 def _draw(initial: Any, key: Key, shape: Shape) -> Array:

@@ -4,10 +4,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn import hashing
-from fnn.activations import as_floats
-from fnn.scalars import like, scalar
-from fnn.spec import factory
+from fnn.activations.elementwise import as_floats
+from fnn.arguments import like, scalar
+from fnn.factories import factory
+from fnn.kernels import random
 from fnn.types import Array, Key, Layer, Shape
 
 
@@ -32,8 +32,8 @@ def dropout(rate: Any) -> Layer:
         ValueError: the rate is not in [0, 1); or it trains without a key.
         TypeError: the rate is not a number.
 
-    >>> import fnn.noise, jax, jax.numpy as jnp
-    >>> layer = fnn.noise.dropout(0.5)
+    >>> import fnn.layers.noise, jax, jax.numpy as jnp
+    >>> layer = fnn.layers.noise.dropout(0.5)
     >>> y, state, keep = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
     >>> print(jnp.unique(y), bool(abs((y == 0).mean() - 0.5) < 0.05))
     [0. 2.] True
@@ -53,7 +53,7 @@ def dropout(rate: Any) -> Layer:
         if key is None:
             raise ValueError("dropout: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
         # float32 for every dtype: bfloat16 has too few numbers in [0, 1) to hit a rate
-        keep = hashing.uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
+        keep = random.uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
         return kept(keep, x), state, keep
 
     def backward(params: Any, keep: Any, dy: Array) -> Any:

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.activations import as_floats
-from fnn.precision import at_least_float32
-from fnn.scalars import beside, like, scalar
-from fnn.spec import factory
+from fnn.activations.elementwise import as_floats
+from fnn.arguments import beside, like, scalar
+from fnn.factories import factory
+from fnn.layers.precision import at_least_float32
 from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State
 
 
@@ -53,8 +53,8 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         ShapeError: examples without channels, `x` with other channels than the state, a mask that is not `(batch,)`.
         ValueError, TypeError: `momentum` or `eps` is not a number in its range.
 
-    >>> import fnn.norm, jax, jax.numpy as jnp
-    >>> layer = fnn.norm.batch_norm(momentum=0.5)
+    >>> import fnn.layers.normalisation, jax, jax.numpy as jnp
+    >>> layer = fnn.layers.normalisation.batch_norm(momentum=0.5)
     >>> params, state, out_shape = layer.init(jax.random.key(0), (2,))
     >>> x = jnp.array([[1.0, 50.0], [3.0, 50.0]])
     >>> y, state, cache = layer.forward(params, state, x, None, True)
@@ -129,8 +129,8 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
         ShapeError: examples without features, or `x` with other features than the parameters.
         ValueError, TypeError: `eps` is not a number above 0.
 
-    >>> import fnn.norm, jax, jax.numpy as jnp
-    >>> layer = fnn.norm.layer_norm()
+    >>> import fnn.layers.normalisation, jax, jax.numpy as jnp
+    >>> layer = fnn.layers.normalisation.layer_norm()
     >>> params, state, out_shape = layer.init(jax.random.key(0), (2,))
     >>> print(layer.forward(params, state, jnp.array([[1.0, 3.0], [50.0, 50.0]]), None, True)[0].round(3))
     [[-1.  1.]

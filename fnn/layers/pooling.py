@@ -7,12 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations import as_floats
-from fnn.precision import at_least_float32
-from fnn.scalars import beside
-from fnn.spec import factory
+from fnn.activations.elementwise import as_floats
+from fnn.arguments import beside
+from fnn.factories import factory
+from fnn.kernels.windows import Sliding, Windows, add_taps, sliding, taps
+from fnn.layers.precision import at_least_float32
 from fnn.types import Array, Key, Layer, Shape
-from fnn.windows import Sliding, Windows, add_taps, sliding, taps
 
 BELOW_ALL = float("-inf")
 
@@ -39,8 +39,8 @@ def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
         ValueError: an argument is out of its range.
         ShapeError: examples are not images, or smaller than the window.
 
-    >>> import fnn.pooling, jax.numpy as jnp
-    >>> layer = fnn.pooling.max_pool(2)
+    >>> import fnn.layers.pooling, jax.numpy as jnp
+    >>> layer = fnn.layers.pooling.max_pool(2)
     >>> x = jnp.array([[1.0, 5.0, 5.0, 2.0], [5.0, 0.0, 3.0, 4.0]])[None, :, :, None]
     >>> y, state, cache = layer.forward((), (), x, None, False)
     >>> print(y.ravel(), layer.backward((), cache, y)[1].ravel())
@@ -99,8 +99,8 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
         ValueError: an argument is out of its range.
         ShapeError: examples are not images, or smaller than the window.
 
-    >>> import fnn.pooling, jax.numpy as jnp
-    >>> layer = fnn.pooling.avg_pool(2, padding="SAME")
+    >>> import fnn.layers.pooling, jax.numpy as jnp
+    >>> layer = fnn.layers.pooling.avg_pool(2, padding="SAME")
     >>> x = jnp.array([[1.0, 3.0, 5.0], [4.0, 0.0, 7.0]])[None, :, :, None]
     >>> y, state, cache = layer.forward((), (), x, None, False)
     >>> print(y.ravel(), layer.backward((), cache, y)[1].ravel())
@@ -143,8 +143,8 @@ def global_avg_pool() -> Layer:
     Backward: `dx = dy/m` everywhere. From `(batch, height, width, channels)` to `(batch, channels)`. Lin et al. 2014,
     arXiv:1312.4400.
 
-    >>> import fnn.pooling, jax
-    >>> fnn.pooling.global_avg_pool().init(jax.random.key(0), (7, 7, 50))[2]
+    >>> import fnn.layers.pooling, jax
+    >>> fnn.layers.pooling.global_avg_pool().init(jax.random.key(0), (7, 7, 50))[2]
     (50,)
     """
     name = "global_avg_pool"

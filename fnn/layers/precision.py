@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.activations import as_floats
-from fnn.combine import as_layer
-from fnn.spec import factory
+from fnn.activations.elementwise import as_floats
+from fnn.factories import factory
+from fnn.layers.combinators import as_layer
 from fnn.types import Array, Key, Layer, Shape
 
 
@@ -33,8 +33,8 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
     Raises:
         TypeError: `dtype` is not a floating dtype.
 
-    >>> import fnn.precision, jax
-    >>> net = fnn.precision.mixed_precision(fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(10)))
+    >>> import fnn.layers.precision, jax
+    >>> net = fnn.layers.precision.mixed_precision(fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(10)))
     >>> params, state, _ = net.init(jax.random.key(0), (20,))
     >>> y, _, (_, caches) = net.forward(params, state, jax.numpy.ones((5, 20)), None, False)
     >>> print(params[0]["w"].dtype, caches[0].dtype, y.dtype)
@@ -67,7 +67,7 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
 def at_least_float32(x: Array) -> Array:
     """`x` in a dtype in which sums of its numbers neither overflow nor lose digits: for means and variances.
 
-    >>> from fnn.precision import at_least_float32
+    >>> from fnn.layers.precision import at_least_float32
     >>> at_least_float32(jax.numpy.ones(2, "float16")).dtype
     dtype('float32')
     """

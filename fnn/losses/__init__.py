@@ -3,8 +3,13 @@
 A loss is `loss(outputs, targets) -> (batch,)`: one number a row, never reduced; `loss.grad` is its derivative by hand.
 """
 
-from fnn.boxes import ciou_loss as ciou_loss, diou_loss as diou_loss, giou_loss as giou_loss, iou_loss as iou_loss
-from fnn.classification import (
+from fnn.losses.boxes import (
+    ciou_loss as ciou_loss,
+    diou_loss as diou_loss,
+    giou_loss as giou_loss,
+    iou_loss as iou_loss,
+)
+from fnn.losses.classification import (
     binary_cross_entropy as binary_cross_entropy,
     cross_entropy as cross_entropy,
     hinge as hinge,
@@ -15,19 +20,12 @@ from fnn.classification import (
     sparse_multiclass_hinge as sparse_multiclass_hinge,
     sparse_softmax_cross_entropy as sparse_softmax_cross_entropy,
 )
-from fnn.focal import (
+from fnn.losses.focal import (
     sigmoid_focal as sigmoid_focal,
     softmax_focal as softmax_focal,
     sparse_softmax_focal as sparse_softmax_focal,
 )
-from fnn.loss_transforms import (
-    as_loss as as_loss,
-    class_weighted as class_weighted,
-    from_function as from_function,
-    smoothed as smoothed,
-    weighted_sum as weighted_sum,
-)
-from fnn.regression import (
+from fnn.losses.regression import (
     absolute_error as absolute_error,
     asymmetric as asymmetric,
     half_squared_error as half_squared_error,
@@ -36,4 +34,11 @@ from fnn.regression import (
     quantile as quantile,
     smooth_l1 as smooth_l1,
     squared_error as squared_error,
+)
+from fnn.losses.transforms import (
+    as_loss as as_loss,
+    class_weighted as class_weighted,
+    from_function as from_function,
+    smoothed as smoothed,
+    weighted_sum as weighted_sum,
 )

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.scalars import scalar
+from fnn.arguments import scalar
 from fnn.types import Array, Loss, ShapeError
 
 # ---- what goes in: shapes and dtypes, checked while tracing

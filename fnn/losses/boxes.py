@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.limits import nan_or_1
-from fnn.spec import factory
-from fnn.targets import dense_rows, make_loss
+from fnn.activations.limits import nan_or_1
+from fnn.factories import factory
+from fnn.losses.base import dense_rows, make_loss
 from fnn.types import Array, Loss, ShapeError
 
 # ---- what goes in

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.activations import relu, sigmoid, softplus
-from fnn.limits import keep_nan, nan_or_1
-from fnn.logits import log_softmax, softmax_and_rest
-from fnn.scalars import beside
-from fnn.targets import (
+from fnn.activations.elementwise import relu, sigmoid, softplus
+from fnn.activations.limits import keep_nan, nan_or_1
+from fnn.activations.softmax import log_softmax, softmax_and_rest
+from fnn.arguments import beside
+from fnn.losses.base import (
     check_labels,
     check_probabilities,
     class_rows,

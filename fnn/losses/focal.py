@@ -10,12 +10,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.activations import sigmoid, softplus
-from fnn.limits import relu_when_far, step_when_far
-from fnn.logits import log_softmax_and_rest
-from fnn.scalars import like, scalar
-from fnn.spec import factory
-from fnn.targets import (
+from fnn.activations.elementwise import sigmoid, softplus
+from fnn.activations.limits import relu_when_far, step_when_far
+from fnn.activations.softmax import log_softmax_and_rest
+from fnn.arguments import like, scalar
+from fnn.factories import factory
+from fnn.losses.base import (
     at_most_one,
     check_labels,
     check_probabilities,

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnn.limits import keep_nan, nan_or_1, times
-from fnn.scalars import like, scalar
-from fnn.spec import factory
-from fnn.targets import dense_rows, make_loss
+from fnn.activations.limits import keep_nan, nan_or_1, times
+from fnn.arguments import like, scalar
+from fnn.factories import factory
+from fnn.losses.base import dense_rows, make_loss
 from fnn.types import Array, Loss
 
 

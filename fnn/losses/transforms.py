@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.scalars import beside, like, scalar
-from fnn.spec import factory
-from fnn.targets import (
+from fnn.arguments import beside, like, scalar
+from fnn.factories import factory
+from fnn.losses.base import (
     at_most_one,
     class_rows,
     class_weights,

@@ -25,7 +25,7 @@ def penalised(params: Params, mask: Mask = None) -> Any:
     Raises:
         TypeError, ValueError: the mask is no function, or returns something else.
 
-    >>> from fnn.weights import penalised
+    >>> from fnn.penalties.masks import penalised
     >>> params = ({"b": 2.0, "w": 1.0}, (), {"w": 3.0})
     >>> penalised(params)
     ({'b': False, 'w': True}, (), {'w': True})

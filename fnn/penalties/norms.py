@@ -12,17 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.proximal import (
-    check_proximal as check_proximal,
-    fista as fista,
-    fista_solution as fista_solution,
-    proximal_l1 as proximal_l1,
-    soft_threshold as soft_threshold,
-)
-from fnn.scalars import like, scalar
-from fnn.spec import factory
+from fnn.arguments import like, scalar
+from fnn.factories import factory
+from fnn.penalties.masks import Mask, on_weights, penalised
 from fnn.types import Array, Params, Penalty
-from fnn.weights import Mask, on_weights, penalised
 
 
 @factory
@@ -31,8 +24,8 @@ def l2(coefficient: float, mask: Mask = None) -> Penalty:
 
     Args:
         coefficient: `c`, at least 0; may be traced.
-        mask: function of the parameters that says which are penalised, as `fnn.weights.penalised` has it; None takes
-            all but biases, scales, offsets and slopes.
+        mask: function of the parameters that says which are penalised, as `fnn.penalties.masks.penalised` has it; None
+            takes all but biases, scales, offsets and slopes.
 
     Raises:
         ValueError, TypeError: the coefficient is negative, not finite, or not a number; the mask does not fit.

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fnn.scalars import scalar
+from fnn.arguments import scalar
+from fnn.penalties.masks import Mask, on_weights
 from fnn.schedules import Schedule, as_schedule
 from fnn.types import Array, Params
-from fnn.weights import Mask, on_weights
 
 
 class ProximalL1State(NamedTuple):
@@ -62,8 +62,8 @@ def proximal_l1(
     Args:
         alpha: coefficient of `Σ |w|`, at least 0; may be traced.
         learning_rate: that of the SGD before it, a number or a schedule (it has its own count of steps, from 0).
-        mask: function of the parameters that says which are weights, as `fnn.weights.penalised` has it; None takes
-            all but biases, scales, offsets and slopes.
+        mask: function of the parameters that says which are weights, as `fnn.penalties.masks.penalised` has it; None
+            takes all but biases, scales, offsets and slopes.
         approximate: allow other optimizers before it.
 
     Raises:

@@ -37,7 +37,7 @@ def far_apart(values: np.ndarray) -> bool:
     """Whether numbers of at least 0 are better told apart on a logarithmic scale.
 
     >>> import numpy as np
-    >>> from fnn.drawing import far_apart
+    >>> from fnn.plots.axes import far_apart
     >>> far_apart(np.array([0.001, 1.0])), far_apart(np.array([0.1, 1.0])), far_apart(np.array([-1.0, 0.001, 1.0]))
     (True, False, False)
     """
@@ -68,7 +68,7 @@ def ticks(axis: Any, values: np.ndarray) -> None:
 def short(values: Any) -> list[str]:
     """Numbers in as few digits, from 3, as tell them apart.
 
-    >>> from fnn.drawing import short
+    >>> from fnn.plots.axes import short
     >>> short([0.1, 0.00031622]), short([0.1234, 0.1235]), short([8, 1024])
     (['0.1', '0.000316'], ['0.1234', '0.1235'], ['8', '1024'])
     """
@@ -84,7 +84,7 @@ def places_of(values: np.ndarray) -> int:
     """How many digits after the point numbers need that stand beside each other: 4 digits of the median.
 
     >>> import numpy as np
-    >>> from fnn.drawing import places_of
+    >>> from fnn.plots.axes import places_of
     >>> places_of(np.array([0.97, 0.9612])), places_of(np.array([0.1, 12.5, 1e9])), places_of(np.array([]))
     (4, 2, 3)
     """
@@ -95,7 +95,7 @@ def places_of(values: np.ndarray) -> int:
 def number(value: float, places: int) -> str:
     """A number with so many digits after the point; one that is much larger or smaller with 3 or 4 digits of its own.
 
-    >>> from fnn.drawing import number
+    >>> from fnn.plots.axes import number
     >>> number(0.12345, 4), number(0.00012345, 4), number(1234.5, 4), number(1.2345e12, 4)
     ('0.1235', '0.000123', '1234', '1.23e+12')
     """
@@ -108,7 +108,7 @@ def number(value: float, places: int) -> str:
 def round_numbers(low: float, high: float) -> list[float]:
     """Ticks for a logarithmic scale: 1, 2 and 5 times powers of ten, or where it is long the powers alone.
 
-    >>> from fnn.drawing import round_numbers
+    >>> from fnn.plots.axes import round_numbers
     >>> round_numbers(0.15, 3), round_numbers(0.9, 1200)
     ([0.2, 0.5, 1.0, 2.0], [1.0, 10.0, 100.0, 1000.0])
     """

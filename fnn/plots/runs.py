@@ -10,9 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.drawing import INK, LINE_COLOURS, axes, finished
-from fnn.evaluation import predict
-from fnn.study_plots import sweep as sweep
+from fnn.inference.prediction import predict
+from fnn.plots.axes import INK, LINE_COLOURS, axes, finished
 from fnn.types import History, Layer, Run
 
 CLASS_COLOURS = (

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.choices import Cell, Members, asked_settings, by, cell_of, joined, mean_over, members_of, varied, words
-from fnn.drawing import (
+from fnn.plots.axes import (
     INK,
     LINE_COLOURS,
     SPAN,
@@ -20,6 +19,18 @@ from fnn.drawing import (
     scale,
     short,
     ticks,
+)
+from fnn.plots.study_cells import (
+    Cell,
+    Members,
+    asked_settings,
+    by,
+    cell_of,
+    joined,
+    mean_over,
+    members_of,
+    varied,
+    words,
 )
 
 CURVE, MARK = LINE_COLOURS[:2]

@@ -84,7 +84,7 @@ def _is_deviation(name: str, table: Any) -> bool:
 def asked_settings(settings: list[str], x: str | None, y: str | None) -> list[str]:
     """The one or two settings that are looked at: those named, else all there are, seeds apart.
 
-    >>> from fnn.choices import asked_settings
+    >>> from fnn.plots.study_cells import asked_settings
     >>> asked_settings(["lr", "l2", "seed"], None, None)
     ['lr', 'l2']
     """
@@ -146,7 +146,7 @@ def mean_over(members: Members, names: list[str]) -> str:
 def joined(names: list[str]) -> str:
     """One or several, the last with "and".
 
-    >>> from fnn.choices import joined
+    >>> from fnn.plots.study_cells import joined
     >>> joined(["5 folds", "3 seeds", "l2"])
     '5 folds, 3 seeds and l2'
     """

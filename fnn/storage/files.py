@@ -43,10 +43,10 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
         TypeError: an array that has no numbers in it, or a description that JSON cannot hold.
         ImportError: safetensors is not installed.
 
-    >>> import fnn.files, numpy as np, os, tempfile
+    >>> import fnn.storage.files, numpy as np, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "numbers.safetensors")
-    >>> fnn.files.write(path, {"a": np.arange(3)}, {"what": "numbers"})
-    >>> fnn.files.read(path)
+    >>> fnn.storage.files.write(path, {"a": np.arange(3)}, {"what": "numbers"})
+    >>> fnn.storage.files.read(path)
     ({'a': array([0, 1, 2])}, {'what': 'numbers'})
     """
     numpy_side = safetensors_of_numpy()
@@ -89,11 +89,11 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
         FileNotFoundError, OSError: there is none, or it cannot be read.
         ImportError: safetensors is not installed.
 
-    >>> import fnn.files, tempfile
+    >>> import fnn.storage.files, tempfile
     >>> with tempfile.NamedTemporaryFile() as empty:
-    ...     fnn.files.read(empty.name)  # doctest: +ELLIPSIS
+    ...     fnn.storage.files.read(empty.name)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    fnn.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Do check the path, ...
+    fnn.storage.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Do check the path, ...
     """
     path = os.path.expanduser(path)
     numpy_side = safetensors_of_numpy()

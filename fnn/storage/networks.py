@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations import Activation
-from fnn.named_arrays import to_jax
-from fnn.spec import Spec
+from fnn.activations.elementwise import Activation
+from fnn.factories import Spec
+from fnn.trees import to_jax
 from fnn.types import Layer
 
 

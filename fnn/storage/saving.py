@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import files, named_arrays, vocabulary
+from fnn import trees
+from fnn.storage import files, networks
 from fnn.types import Columns, History, Layer, Run
 
 FORMAT = 1  # of the description; a file with a higher number is of a later fnn
@@ -37,7 +38,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
         ImportError: safetensors is not installed (`pip install "fnn[files]"`).
 
     >>> import fnn, jax, os, tempfile
-    >>> from fnn.checkpoint import load, save
+    >>> from fnn.storage.saving import load, save
     >>> net = fnn.serial(fnn.dense(2), fnn.relu)
     >>> params, state, _ = net.init(jax.random.key(0), (3,))
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
@@ -59,12 +60,12 @@ def save(path: Any, net: Layer, run: Run) -> None:
         "tree": _structure(tree, "run"),
         "printed": str(net),
     }
-    named_arrays.check_those_of(net, run.params, run.state, run.in_shape, "run")
+    trees.check_those_of(net, run.params, run.state, run.in_shape, "run")
     constants: list[np.ndarray] = []
     unknown: list[str] = []
-    description |= {"net": vocabulary.described(net, constants, unknown), "unknown": unknown}
+    description |= {"net": networks.described(net, constants, unknown), "unknown": unknown}
     tree["net"] = () if unknown else tuple(constants)
-    files.write(path, named_arrays.named(tree), description)
+    files.write(path, trees.named(tree), description)
 
 
 def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
@@ -86,7 +87,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
         FileNotFoundError, ImportError: there is no such file; safetensors is not installed.
 
     >>> import fnn, jax.numpy as jnp, os, tempfile
-    >>> from fnn.checkpoint import load, save
+    >>> from fnn.storage.saving import load, save
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
     >>> net = fnn.serial(jnp.sin)
     >>> save(path, net, fnn.Run(((),), ((),), None, None))
@@ -100,10 +101,10 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     if net is not None:
         _expect("net", net, Layer, "Do pass the network that was trained.")
     leaves, about = _opened(path, "run")
-    net = vocabulary.built(path, about, leaves) if net is None else net
+    net = networks.built(path, about, leaves) if net is None else net
     tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
     in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
-    named_arrays.check_those_of(net, tree["params"], tree["state"], in_shape, os.fspath(path))
+    trees.check_those_of(net, tree["params"], tree["state"], in_shape, os.fspath(path))
     params, state = (_on_device(tree[part], part) for part in ("params", "state"))
     history: Any = None if tree["history"] is None else History(**tree["history"])
     nothing: Any = None
@@ -156,11 +157,11 @@ def _rebuilt(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
         return None if structure is None else leaves[name]
     if isinstance(structure, list):
         return tuple(_rebuilt(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
-    return {key: _rebuilt(part, f"{name}/{named_arrays.escaped(key)}", leaves) for key, part in structure.items()}
+    return {key: _rebuilt(part, f"{name}/{trees.escaped(key)}", leaves) for key, part in structure.items()}
 
 
 def _on_device(tree: Any, name: str) -> Any:
-    arrays = [named_arrays.to_jax(leaf, array) for leaf, array in named_arrays.named(tree, name).items()]
+    arrays = [trees.to_jax(leaf, array) for leaf, array in trees.named(tree, name).items()]
     return jax.tree.unflatten(jax.tree.structure(tree), arrays)
 
 
@@ -194,7 +195,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
         ValueError: there is a whole checkpoint with a higher number, which would be read instead of this one.
 
     >>> import numpy as np, tempfile
-    >>> from fnn.checkpoint import read_checkpoint, write_checkpoint
+    >>> from fnn.storage.saving import read_checkpoint, write_checkpoint
     >>> folder = tempfile.mkdtemp()
     >>> _ = write_checkpoint(folder, 0, {"w": np.arange(2)}, {"seed": 7})
     >>> read_checkpoint(folder)
@@ -210,7 +211,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
         raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Do read_checkpoint first.")
     path = os.path.join(folder, f"checkpoint-{number}.safetensors")
     _keep_newest(2, folder, number)  # what a process left that was killed between writing and removing
-    files.write(path, named_arrays.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
+    files.write(path, trees.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
     _keep_newest(1, folder, number)
     return path
 

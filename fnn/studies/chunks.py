@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from fnn import checks
-from fnn.batches import room
-from fnn.cache import programs
-from fnn.parts import Recipe, parts
-from fnn.programs import bytes_of, cheaply, compiled_with, for_small, shapes_of, side_by_side
-from fnn.train import from_recipe
+from fnn.compilation.cache import programs
+from fnn.compilation.programs import bytes_of, cheaply, compiled_with, for_small, shapes_of, side_by_side
+from fnn.data import checks
+from fnn.training.batches import room
+from fnn.training.config import Recipe, parts
+from fnn.training.fused_loop import from_recipe
 from fnn.types import Data, History, Part, TrainState, View
 
 

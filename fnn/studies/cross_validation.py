@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import checks, listing
-from fnn.crew import Outcome, Plan
-from fnn.data import Standardiser
-from fnn.fitting import fit
-from fnn.fold_views import Fold, asked_folds, check_weights, standardiser_of, views_of
-from fnn.parts import given
-from fnn.prediction import predict
-from fnn.preparation import rows_of
-from fnn.study import (
+from fnn.data import checks
+from fnn.data.scaling import Standardiser
+from fnn.fitting.host_loop import fit
+from fnn.fitting.setup import rows_of
+from fnn.inference.prediction import predict
+from fnn.studies import tables
+from fnn.studies.folds import Fold, asked_folds, check_weights, standardiser_of, views_of
+from fnn.studies.groups import (
     Figures,
     Group,
     Task,
@@ -27,6 +26,8 @@ from fnn.study import (
     running,
     with_fixed,
 )
+from fnn.studies.scheduler import Outcome, Plan
+from fnn.training.config import given
 from fnn.types import Columns, Data, Layer, Part, Run
 
 
@@ -74,18 +75,18 @@ class CrossValidation(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged in a fold last.
         """
-        order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
-        return listing.rows(self.table, order)
+        order = self._order() if by is None else tables.ordered(self.table, by, bool(largest))
+        return tables.rows(self.table, order)
 
     def to_csv(self, path: Any) -> None:
         """Write the table, a row a point."""
-        listing.to_csv(self.table, path)
+        tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return listing.ordered(self.table, self.judge, self.largest, self.table["diverged"] > 0)
+        return tables.ordered(self.table, self.judge, self.largest, self.table["diverged"] > 0)
 
     def __repr__(self) -> str:
-        return listing.printed(self.table, self._order())
+        return tables.printed(self.table, self._order())
 
 
 def cross_validate(

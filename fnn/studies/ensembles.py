@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arrays, checks, listing
 from fnn.constants import memoise_constants
-from fnn.crew import Outcome, Plan
-from fnn.endings import probabilities_of
-from fnn.parts import given_loss
-from fnn.prediction import predict
-from fnn.preparation import rows_of
-from fnn.study import Figures, Group, Task, groups_of, interrupted, keys_from, run_groups, running
+from fnn.data import arrays, checks
+from fnn.fitting.output_kinds import probabilities_of
+from fnn.fitting.setup import rows_of
+from fnn.inference.prediction import predict
+from fnn.studies import tables
+from fnn.studies.groups import Figures, Group, Task, groups_of, interrupted, keys_from, run_groups, running
+from fnn.studies.scheduler import Outcome, Plan
+from fnn.training.config import given_loss
 from fnn.types import Array, Columns, Layer, Run
 
 
@@ -66,7 +67,7 @@ class Ensemble(NamedTuple):
         return len(leaves[0]) if leaves else int((~self.table["diverged"]).sum())
 
     def __repr__(self) -> str:
-        return listing.printed(self.table, range(len(self.table["epochs"])))
+        return tables.printed(self.table, range(len(self.table["epochs"])))
 
 
 def ensemble(

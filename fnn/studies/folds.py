@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import checks
-from fnn.data import Standardiser, are_classes, classes_of, standardiser
-from fnn.splits import folds as fold_rows
+from fnn.data import checks
+from fnn.data.scaling import Standardiser, are_classes, classes_of, standardiser
+from fnn.data.splits import folds as fold_rows
 from fnn.types import View
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by

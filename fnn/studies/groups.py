@@ -16,17 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fnn import checks, listing, resume
-from fnn.crew import Job, Kept, Outcome, Plan, follow, planned
-from fnn.endings import warn_of_mix_up
-from fnn.members import Members, Shared
-from fnn.parts import Recipe, check_readers, given, given_loss, takes_settings
-from fnn.points import points_of, traced_and_static
-from fnn.preparation import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
-from fnn.programs import NUMBERS
-from fnn.progress import shown_members
-from fnn.ranges import check_ranges
-from fnn.segments import guards_aside
+from fnn.compilation.programs import NUMBERS
+from fnn.data import checks
+from fnn.fitting import resume
+from fnn.fitting.output_kinds import warn_of_mix_up
+from fnn.fitting.progress import shown_members
+from fnn.fitting.segments import guards_aside
+from fnn.fitting.setup import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
+from fnn.studies import tables
+from fnn.studies.chunks import Members, Shared
+from fnn.studies.scheduler import Job, Kept, Outcome, Plan, follow, planned
+from fnn.studies.search_space import points_of, traced_and_static
+from fnn.training.config import Recipe, check_readers, given, given_loss, takes_settings
+from fnn.training.ranges import check_ranges
 from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
 
 # arguments of `fit` that all members share
@@ -262,8 +264,8 @@ class Figures:
         self.recipe, self.validates, self.epochs = recipe, validates, epochs
         count = len(tasks)
         metrics = dict(recipe.metrics)
-        listing.check_distinct(listing.study_columns(metrics, validates, deviations), tasks[0].settings)
-        names = listing.history_columns(metrics, validates)[1:]
+        tables.check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
+        names = tables.history_columns(metrics, validates)[1:]
         self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
         self.columns |= {name: np.full(count, np.nan) for name in names}
         self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import resume
-from fnn.batches import dtype_of_sums
-from fnn.interrupts import noted
-from fnn.members import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
-from fnn.memory import free_bytes
-from fnn.named_arrays import is_key
-from fnn.parts import Recipe
-from fnn.segments import guards_aside, joined, place, segment_seconds, segments
-from fnn.state import dtype_of
-from fnn.train import LONGEST_HISTORY
+from fnn.devices import free_bytes
+from fnn.fitting import resume
+from fnn.fitting.interrupts import noted
+from fnn.fitting.segments import guards_aside, joined, place, segment_seconds, segments
+from fnn.studies.chunks import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
+from fnn.training.batches import dtype_of_sums
+from fnn.training.config import Recipe
+from fnn.training.fused_loop import LONGEST_HISTORY
+from fnn.training.state import dtype_of
+from fnn.trees import is_key
 from fnn.types import History, TrainState
 
 

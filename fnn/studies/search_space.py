@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import checks
+from fnn.data import checks
 
 Point = dict[str, int | float]
 TRACED_INTEGERS = ("seed", "patience")  # whole numbers that change no shape
@@ -32,7 +32,7 @@ def uniform(low: float, high: float) -> Range:
 
     Raises a ValueError or a TypeError where they are not two finite numbers, the lower one first.
 
-    >>> from fnn.points import uniform
+    >>> from fnn.studies.search_space import uniform
     >>> uniform(0, 0.5)
     uniform(0.0, 0.5)
     """
@@ -45,7 +45,7 @@ def log_uniform(low: float, high: float) -> Range:
     For learning rates and coefficients of penalties, in `draws`.
     Raises a ValueError or a TypeError where they are not two finite numbers above 0, the lower one first.
 
-    >>> from fnn.points import log_uniform
+    >>> from fnn.studies.search_space import log_uniform
     >>> log_uniform(1e-4, 1)
     log_uniform(0.0001, 1.0)
     """
@@ -61,7 +61,7 @@ def grid(over: dict[str, Any]) -> list[Point]:
     Raises:
         ValueError, TypeError: `over` is no such dict; says which name, which value.
 
-    >>> from fnn.points import grid
+    >>> from fnn.studies.search_space import grid
     >>> grid({"width": [8, 16], "l2": [0.0, 1e-3]})[:2]
     [{'width': 8, 'l2': 0.0}, {'width': 8, 'l2': 0.001}]
     """
@@ -85,7 +85,7 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     Raises:
         ValueError, TypeError: an argument is none of these; says which.
 
-    >>> from fnn.points import draws, log_uniform
+    >>> from fnn.studies.search_space import draws, log_uniform
     >>> for point in draws(3, key=2, lr=log_uniform(1e-4, 1), width=[16, 32, 64]):
     ...     print(f"{point['lr']:.5f} {point['width']}")
     0.59280 32
@@ -108,7 +108,7 @@ def points_of(over: Any) -> list[Point]:
     Raises:
         ValueError, TypeError: `over` is neither, or points differ in their names; says which point.
 
-    >>> from fnn.points import points_of
+    >>> from fnn.studies.search_space import points_of
     >>> points_of({"lr": [0.1, 0.2]})
     [{'lr': 0.1}, {'lr': 0.2}]
     >>> points_of([{"lr": 0.1, "l2": 0.0}, {"lr": 0.2, "l2": 1e-3}])
@@ -135,7 +135,7 @@ def traced_and_static(points: list[Point]) -> tuple[tuple[str, ...], tuple[str, 
     Where all values are integers (width, depth, batch_size) a setting is static: each value needs a program of its
     own. One float among them makes it traced. "seed" and "patience" are whole numbers but no sizes: traced.
 
-    >>> from fnn.points import grid, traced_and_static
+    >>> from fnn.studies.search_space import grid, traced_and_static
     >>> traced_and_static(grid({"lr": [0.1, 1], "width": [8, 16], "seed": [0, 1, 2]}))
     (('lr', 'seed'), ('width',))
     """

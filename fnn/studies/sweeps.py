@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import checks, listing
-from fnn.crew import Outcome, Plan
-from fnn.preparation import rows_of
-from fnn.study import (
+from fnn.data import checks
+from fnn.fitting.setup import rows_of
+from fnn.studies import tables
+from fnn.studies.groups import (
     Figures,
     Group,
     Task,
@@ -20,6 +20,7 @@ from fnn.study import (
     run_of,
     running,
 )
+from fnn.studies.scheduler import Outcome, Plan
 from fnn.types import Run
 
 
@@ -64,18 +65,18 @@ class Sweep(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged last.
         """
-        order = self._order() if by is None else listing.ordered(self.table, by, bool(largest))
-        return listing.rows(self.table, order)
+        order = self._order() if by is None else tables.ordered(self.table, by, bool(largest))
+        return tables.rows(self.table, order)
 
     def to_csv(self, path: Any) -> None:
         """Write the table, a row a member."""
-        listing.to_csv(self.table, path)
+        tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return listing.ordered(self.table, self.judge, self.largest, self.table["diverged"])
+        return tables.ordered(self.table, self.judge, self.largest, self.table["diverged"])
 
     def __repr__(self) -> str:
-        return listing.printed(self.table, self._order())
+        return tables.printed(self.table, self._order())
 
 
 def sweep(

@@ -15,7 +15,7 @@ Columns = Mapping[str, Any]  # name -> one value a row, NumPy
 def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:
     """Those of a history: `epoch`, then figures, `loss` and the metrics, then these with `validation_`.
 
-    >>> from fnn.listing import history_columns
+    >>> from fnn.studies.tables import history_columns
     >>> history_columns(["accuracy"])
     ['epoch', 'loss', 'accuracy', 'validation_loss', 'validation_accuracy']
     """
@@ -32,7 +32,7 @@ def study_columns(metrics: Iterable[str], validates: bool, deviations: bool = Fa
 def check_distinct(columns: Iterable[str], settings: Iterable[str] = ()) -> None:
     """Raise a ValueError where a metric, or a setting, has the name of another column: one would overwrite the other.
 
-    >>> from fnn.listing import check_distinct, study_columns
+    >>> from fnn.studies.tables import check_distinct, study_columns
     >>> check_distinct(study_columns(["error", "error_std"], True, deviations=True))
     Traceback (most recent call last):
     ...
@@ -56,7 +56,7 @@ def ordered(columns: Columns, by: str, largest: bool = False, last: Any = False)
     """The places of the rows, best first; NaN last, and behind it those marked `last`. Equal ones stay in their order.
 
     >>> import numpy as np
-    >>> from fnn.listing import ordered
+    >>> from fnn.studies.tables import ordered
     >>> print(ordered({"loss": np.array([0.3, np.nan, 0.1])}, "loss"))
     [2 0 1]
     """
@@ -76,7 +76,7 @@ def printed(columns: Columns, order: Any, most: int = 20) -> str:
     """The first rows in that order, as text.
 
     >>> import numpy as np
-    >>> from fnn.listing import printed
+    >>> from fnn.studies.tables import printed
     >>> print(printed({"lr": np.array([0.1, 1.0]), "loss": np.array([0.25, np.nan])}, [0, 1]))
        lr   loss
       0.1   0.25

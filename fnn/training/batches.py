@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.arrays import aligned
+from fnn.data.arrays import aligned
 from fnn.types import Array, Data, Part, Rows, ShapeError, Sums
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import optax
 
-from fnn.activations import Activation
+from fnn.activations.elementwise import Activation
 from fnn.losses import as_loss
 from fnn.types import Layer, Loss, Penalty
 
@@ -14,7 +14,8 @@ from fnn.types import Layer, Loss, Penalty
 class Recipe(NamedTuple):
     """A run as it was asked for: net, loss, optimizer and penalty may be functions of the settings.
 
-    Compared, and hashed, by what its parts compute where that is known (`fnn.programs.identify`), else by the parts.
+    Compared, and hashed, by what its parts compute where that is known
+    (`fnn.compilation.programs.identify`), else by the parts.
     """
 
     net: Any

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.batches import Batch, added, filled, metric_sums, nth, room, row_values, sizes, weighted_sum, whole
-from fnn.parts import Parts
-from fnn.state import where, zero_sums
+from fnn.training.batches import Batch, added, filled, metric_sums, nth, room, row_values, sizes, weighted_sum, whole
+from fnn.training.config import Parts
+from fnn.training.state import where, zero_sums
 from fnn.types import Array, History, Part, Sums, TrainState
 
 VALIDATION_ROWS = 4_096  # evaluated at once

@@ -15,15 +15,15 @@ import numpy as np
 import optax
 from jax import lax
 
-from fnn import checks
-from fnn.batches import Batch, added, arrays, count, filled, metric_sums, nth, room, sizes, whole
-from fnn.early_stopping import end_epoch
-from fnn.gradients import autodiff
-from fnn.listing import check_distinct, history_columns
-from fnn.loops import kept_whole
-from fnn.parts import Parts, Recipe, parts
-from fnn.shuffle import epoch_order
-from fnn.state import all_finite, any_member, became, blank_history, smallest, start, where
+from fnn.data import checks
+from fnn.gradients.cost import autodiff
+from fnn.kernels.loops import kept_whole
+from fnn.kernels.shuffle import epoch_order
+from fnn.studies.tables import check_distinct, history_columns
+from fnn.training.batches import Batch, added, arrays, count, filled, metric_sums, nth, room, sizes, whole
+from fnn.training.config import Parts, Recipe, parts
+from fnn.training.epoch_end import end_epoch
+from fnn.training.state import all_finite, any_member, became, blank_history, smallest, start, where
 from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced

@@ -9,7 +9,7 @@ from typing import Any
 
 import optax
 
-from fnn.parts import takes_settings
+from fnn.training.config import takes_settings
 from fnn.types import Layer, Loss, Penalty, ShapeError
 
 EVERY = 256  # points that are tried one by one; of more, those with the least and the largest of each setting, and some
@@ -27,7 +27,7 @@ def check_ranges(parts: Sequence[Any], points: Sequence[Mapping[str, Any]], shar
         ValueError: a number is out of its range; with the point and what the factory says.
 
     >>> import fnn, optax
-    >>> from fnn.ranges import check_ranges
+    >>> from fnn.training.ranges import check_ranges
     >>> net = lambda s: fnn.serial(fnn.dropout(s["rate"]), fnn.dense(1))
     >>> parts = net, fnn.losses.squared_error, optax.sgd(0.1), None
     >>> check_ranges(parts, [{"rate": 0.1}, {"rate": 1.5}], {})  # doctest: +ELLIPSIS

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.batches import dtype_of_sums
-from fnn.parts import Parts
-from fnn.proximal import check_proximal
+from fnn.penalties.proximal import check_proximal
+from fnn.training.batches import dtype_of_sums
+from fnn.training.config import Parts
 from fnn.types import Array, Data, History, Key, Params, State, Sums, TrainState
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import fnn
-from fnn import loops
+from fnn.kernels import loops
 from tests.fuzz.entries import ENTRIES, Found
 from tests.fuzz.plain import Moment, Plain
 from tests.fuzz.programs import random_program

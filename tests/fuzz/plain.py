@@ -12,8 +12,8 @@ import numpy as np
 import optax
 
 import fnn
-from fnn.shuffle import epoch_order
-from fnn.state import RUN
+from fnn.kernels.shuffle import epoch_order
+from fnn.training.state import RUN
 from tests.fuzz.programs import Program, Table
 
 OPTIONS: dict[str, Any] = {"xla_backend_optimization_level": 0}

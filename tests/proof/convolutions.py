@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import augment, pooling
-from fnn.conv import conv2d, flatten
+from fnn.layers import augmentation, pooling
+from fnn.layers.convolution import conv2d, flatten
 from tests.proof.layers import Formula, LayerCase, of_layer
 
 IMAGE = (5, 4, 2)
@@ -228,12 +228,14 @@ LAYERS = [
     ),
     LayerCase("global_avg_pool", pooling.global_avg_pool(), _whole_mean, GLOBAL_MISTAKES, in_shape=IMAGE),
     LayerCase("flatten", flatten(), lambda p, x, g: x.reshape(len(x), 40), FLATTEN_MISTAKES, in_shape=IMAGE),
-    LayerCase("random_shift", augment.random_shift(2), _shifted, SHIFT_MISTAKES, in_shape=IMAGE),
-    LayerCase("random_crop", augment.random_crop(2, 2), _cropped, CROP_MISTAKES, in_shape=IMAGE),
-    LayerCase("random_flip", augment.random_flip(), _flipped(False), FLIP_MISTAKES, in_shape=IMAGE),
-    LayerCase("random_flip", augment.random_flip(vertical=True), _flipped(True), in_shape=IMAGE),
-    LayerCase("gaussian_noise", augment.gaussian_noise(0.1), _noisy, NOISE_MISTAKES, in_shape=IMAGE),
-    LayerCase("rescale", augment.rescale(0.25, -0.5), lambda p, x, g: 0.25 * x - 0.5, RESCALE_MISTAKES, in_shape=IMAGE),
+    LayerCase("random_shift", augmentation.random_shift(2), _shifted, SHIFT_MISTAKES, in_shape=IMAGE),
+    LayerCase("random_crop", augmentation.random_crop(2, 2), _cropped, CROP_MISTAKES, in_shape=IMAGE),
+    LayerCase("random_flip", augmentation.random_flip(), _flipped(False), FLIP_MISTAKES, in_shape=IMAGE),
+    LayerCase("random_flip", augmentation.random_flip(vertical=True), _flipped(True), in_shape=IMAGE),
+    LayerCase("gaussian_noise", augmentation.gaussian_noise(0.1), _noisy, NOISE_MISTAKES, in_shape=IMAGE),
+    LayerCase(
+        "rescale", augmentation.rescale(0.25, -0.5), lambda p, x, g: 0.25 * x - 0.5, RESCALE_MISTAKES, in_shape=IMAGE
+    ),
 ]  # fmt: skip
 
 RECORDS = {f"{case.layer} on {case.in_shape}": partial(of_layer, "layer", case) for case in LAYERS}

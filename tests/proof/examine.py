@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.differences import one_sided
-from fnn.slopes import DIRECTIONS, LARGE, directions, plan, slopes
+from fnn.gradients.finite_differences import one_sided
+from fnn.gradients.slopes import DIRECTIONS, LARGE, directions, plan, slopes
 from tests.proof.plant import planted
 from tests.proof.record import Kink, Part, Point
 from tests.proof.regimes import QUICK

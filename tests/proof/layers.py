@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import fnn
-from fnn import hashing
+from fnn.kernels import random
 from tests.proof import regimes
 from tests.proof.activations import IN_JAX
 from tests.proof.record import Kink, Part, Point
@@ -46,7 +46,7 @@ def _rrelu(params: Any, x: Any, given: Any) -> Any:
 
 
 def _uniform(x: Any, key: Any) -> Any:
-    return hashing.uniform(jax.random.wrap_key_data(key), x.shape)
+    return random.uniform(jax.random.wrap_key_data(key), x.shape)
 
 
 def dropped(rate: float) -> Formula:

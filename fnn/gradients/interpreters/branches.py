@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.gradients.interpreters.walk import Walk, bind, is_float
 from fnn.types import Array
-from fnn.walks import Walk, bind, is_float
 
 
 def with_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Array]]:
@@ -21,7 +21,7 @@ def with_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, 
     branch of `lax.cond`. Those under `jax.named_scope("smooth")` join pieces without a kink, and do not count; those
     inside of a `while` loop are not seen.
 
-    >>> from fnn.branches import with_branches
+    >>> from fnn.gradients.interpreters.branches import with_branches
     >>> import fnn, jax.numpy as jnp
     >>> both = with_branches(fnn.relu.value)
     >>> left, on, right, further = (int(both(jnp.float32(x))[1]) for x in (-0.1, 0.0, 0.1, 0.2))

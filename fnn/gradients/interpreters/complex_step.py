@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.gradients.interpreters.walk import Walk, bind, is_float
 from fnn.types import Array
-from fnn.walks import Walk, bind, is_float
 
 STEPS = {8: 1e-30, 4: 1e-15}  # by bytes: the square of the step must vanish beside 1
 
@@ -44,7 +44,7 @@ def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> 
     Raises:
         NotAnalytic: some part of it has no complex form (erf, a `while` loop, half precision).
 
-    >>> from fnn.complex_step import complex_step
+    >>> from fnn.gradients.interpreters.complex_step import complex_step
     >>> import fnn, jax.numpy as jnp
     >>> print(complex_step(lambda x: (fnn.relu(x) ** 2).sum(), jnp.array([3.0, -0.5]), jnp.array([1.0, 1.0])))
     Slope(slope=Array(6., dtype=float32), kink=Array(0.5, dtype=float32))

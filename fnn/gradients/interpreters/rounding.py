@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.gradients.interpreters.walk import Walk, bind, is_float
 from fnn.types import Array
-from fnn.walks import Walk, bind, is_float
 
 WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts, powers
 # what moves or picks numbers, and so rounds none
@@ -43,7 +43,7 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
         function: of pytrees of arrays.
         amount, seed: numbers, which may be traced.
 
-    >>> from fnn.rounding import with_rounding
+    >>> from fnn.gradients.interpreters.rounding import with_rounding
     >>> import jax.numpy as jnp
     >>> x = jnp.array([1.25, -0.3])
     >>> print(with_rounding(lambda x: (x + 1e6) - 1e6, 0.0, 0)(x))

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.rounding import moved_by_ulps, scattered_seed
+from fnn.gradients.interpreters.rounding import moved_by_ulps, scattered_seed
+from fnn.gradients.interpreters.walk import CALLS, Walk, bind, is_float
 from fnn.types import Array
-from fnn.walks import CALLS, Walk, bind, is_float
 
 _CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation that choose the dtype of its result
 
@@ -29,7 +29,7 @@ def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[
         dtype: a floating dtype.
         arguments: what it takes, or their shapes and dtypes.
 
-    >>> from fnn.widening import widened
+    >>> from fnn.gradients.interpreters.widening import widened
     >>> import jax.numpy as jnp
     >>> narrow = lambda x: (x.astype("bfloat16") + 1).astype("float32")
     >>> x = jnp.float32(1e-3)

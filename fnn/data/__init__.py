@@ -1,0 +1,1 @@
+"""What a user has, as arrays on the device."""

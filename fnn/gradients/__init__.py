@@ -1,0 +1,1 @@
+"""The gradient of a cost, by hand and by autodiff, and the check that they are right."""

@@ -1,0 +1,1 @@
+"""Traced programs, evaluated otherwise: in complex numbers, with rounding added, choice by choice."""

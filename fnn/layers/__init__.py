@@ -1,0 +1,1 @@
+"""Layers: `init`, `forward` and `backward` of each, with both formulas."""

@@ -1,0 +1,1 @@
+"""A training run inside the compiled program: run, epoch, step, the weight."""
