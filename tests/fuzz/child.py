@@ -61,7 +61,11 @@ def run(seed: int) -> dict[str, Any]:
     all_moments, epochs = [], program.epochs
     for m in members:
         asked = (m.key, m.settings, m.train, m.validation, entry.stream)
-        moments, shaken = plain.run(*asked), plain.run(*asked, np.random.default_rng(0))
+        try:
+            moments, shaken = plain.run(*asked), plain.run(*asked, np.random.default_rng(0))
+        except Exception as error:  # optax alone has no result: `flatten` of no arrays
+            why = f"{program.about}; the plain loop raises {type(error).__name__}: {error}"
+            return {"outcome": "not judged", "apart": 0.0, "epochs": 0, "about": why, "entry": program.entry}
         all_moments.append(moments)
         steady = steady_epochs(moments, shaken)
         epochs = min(epochs, program.epochs if steady == len(moments) and moments[-1].ended else steady)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import fnn
-from fnn.kernels.shuffle import epoch_order
+from fnn.kernels.random import epoch_order
 from fnn.training.state import RUN
 from tests.fuzz.programs import Program, Table
 
