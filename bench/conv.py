@@ -25,14 +25,12 @@ from bench.bounds import dense_products, products
 from bench.output import publish
 from bench.peers import pytorch as torch_peer
 from bench.timing import Make, Work, in_turn
-from fnn.layers.convolution import conv2d, flatten
-from fnn.layers.pooling import max_pool
 
 BATCH, BATCHES, STEPS, MEMBERS = 64, 16, 16, 16
 NET = fnn.serial(
-    conv2d(20, (5, 5), padding="VALID"), fnn.relu, max_pool(2),
-    conv2d(50, (5, 5), padding="VALID"), fnn.relu, max_pool(2),
-    flatten(), fnn.dense(500), fnn.relu, fnn.dense(10),
+    fnn.conv2d(20, (5, 5), padding="VALID"), fnn.relu, fnn.max_pool(2),
+    fnn.conv2d(50, (5, 5), padding="VALID"), fnn.relu, fnn.max_pool(2),
+    fnn.flatten(), fnn.dense(500), fnn.relu, fnn.dense(10),
 )  # fmt: skip
 LOSS = fnn.losses.sparse_softmax_cross_entropy
 OPTIMIZER = optax.sgd(0.01, momentum=0.9)

@@ -27,9 +27,7 @@ import optax
 import fnn
 from bench.output import publish
 from bench.timing import Measured, Timing
-from fnn.data.streams import memory_mapped
 from fnn.fitting.stream_segments import stream_segments
-from fnn.inference.prediction import predict
 from fnn.training.config import Recipe
 from fnn.training.fused_loop import from_recipe
 
@@ -100,7 +98,7 @@ def on_the_stream(x: Path, t: Path, rounds: int) -> tuple[list[float], float, An
     with Anonymous() as memory:
         one = fnn.Data(fnn.Part(np.zeros((1, FEATURES), np.float32), np.zeros(1, np.int32)))  # type: ignore[arg-type]
         end = jax.jit(from_recipe(RECIPE).init)(jax.random.key(0), one)
-        for segment in stream_segments(RECIPE, memory_mapped(x, t), end, epochs=1):
+        for segment in stream_segments(RECIPE, fnn.memory_mapped(x, t), end, epochs=1):
             end = segment.state
             marks.append((time.perf_counter(), int(end.step) or (steps if int(end.epoch) else 0)))
     return _in_parts(marks, rounds), memory.above, fnn.Run(end.params, end.state, None, end)  # type: ignore[arg-type]
@@ -131,11 +129,11 @@ def _in_parts(marks: list[tuple[float, int]], rounds: int) -> list[float]:
 
 def predicting(run: Any, x: Path) -> tuple[float, float]:
     """Seconds for all rows, largest memory."""
-    predict(NET, run, np.load(x, mmap_mode="r")[:2048], reduce=_best)  # compiles
+    fnn.predict(NET, run, np.load(x, mmap_mode="r")[:2048], reduce=_best)  # compiles
     drop(x)
     with Anonymous() as memory:
         begun = time.perf_counter()
-        predict(NET, run, np.load(x, mmap_mode="r"), reduce=_best)
+        fnn.predict(NET, run, np.load(x, mmap_mode="r"), reduce=_best)
         seconds = time.perf_counter() - begun
     return seconds, memory.above
 

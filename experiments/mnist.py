@@ -19,9 +19,6 @@ from matplotlib.figure import Figure as Picture
 import fnn
 from experiments.report import Figure, Result, at_least, at_most
 from fnn import plots
-from fnn.layers.augmentation import random_shift, rescale
-from fnn.layers.convolution import conv2d, flatten
-from fnn.layers.pooling import max_pool
 
 BATCH, HELD_OUT = 64, 0.2
 ALONE, MOVED = "as they are", "moved"
@@ -111,11 +108,12 @@ def digits(each: int) -> tuple[np.ndarray, np.ndarray]:
 
 def network(channels: tuple[int, int], moved: bool) -> fnn.Layer:
     """LeNet-like. The relu comes after pooling: the same outputs as before it, for a quarter of the work."""
-    moving = [random_shift(2)] if moved else []
-    layers: list[Any] = [*moving, rescale(1 / 255)]
+    moving = [fnn.random_shift(2)] if moved else []
+    layers: list[Any] = [*moving, fnn.rescale(1 / 255)]
     for features in channels:
-        layers += [conv2d(features, (5, 5), padding="VALID"), max_pool(2), fnn.batch_norm(), fnn.relu, fnn.dropout(0.2)]
-    return fnn.serial(*layers, flatten(), fnn.dense(128), fnn.relu, fnn.dropout(0.5), fnn.dense(10))
+        layers += [fnn.conv2d(features, (5, 5), padding="VALID"), fnn.max_pool(2)]
+        layers += [fnn.batch_norm(), fnn.relu, fnn.dropout(0.2)]
+    return fnn.serial(*layers, fnn.flatten(), fnn.dense(128), fnn.relu, fnn.dropout(0.5), fnn.dense(10))
 
 
 def train(images: np.ndarray, labels: np.ndarray, seed: int, moved: bool, settings: Settings) -> Trained:

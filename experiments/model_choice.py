@@ -25,7 +25,6 @@ from sklearn.datasets import load_breast_cancer, load_digits
 import fnn
 from experiments.report import OURS, Figure, Result, Row, at_least, at_most, holds
 from fnn import plots
-from fnn.studies import tables
 
 BATCH, HELD_OUT = 32, 0.25
 LOSS = fnn.losses.sparse_softmax_cross_entropy
@@ -215,10 +214,22 @@ def table(one: Studied, most: int = 8) -> Picture:
         for name in rows[0]
         if name in kept or name.startswith("validation_")
     }
-    text = tables.printed(columns, range(len(rows)), most)
+    cells = [[name, *(_cell(value) for value in values[:most])] for name, values in columns.items()]
+    widths = [max(5, *map(len, column)) for column in cells]
+    text = "\n".join(
+        "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in zip(*cells, strict=True)
+    )
+    text += f"\nand {len(rows) - most} more" if len(rows) > most else ""
     picture = Picture(figsize=(5.6, 0.3 + 0.17 * text.count("\n")))
     picture.text(0.02, 0.95, text, family="monospace", fontsize=7.5, va="top", linespacing=1.3)
     return picture
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else ""
+    return f"{value:.4g}"
 
 
 def spreads(one: Studied) -> Picture:

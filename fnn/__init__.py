@@ -33,13 +33,10 @@ from fnn.compilation.cache import (
 from fnn.compilation.disk_cache import (
     enable_compile_cache as enable_compile_cache,
 )
-from fnn.data.scaling import (
-    hold_out as hold_out,
-    standardise as standardise,
-    standardiser as standardiser,
-)
+from fnn.data.scaling import standardise as standardise, standardiser as standardiser
 from fnn.data.splits import (
     folds as folds,
+    hold_out as hold_out,
 )
 from fnn.data.streams import (
     Stream as Stream,
@@ -61,10 +58,10 @@ from fnn.gradients.cost import (
 from fnn.gradients.finite_differences import (
     numerical_gradient as numerical_gradient,
 )
-from fnn.inference.evaluation import accuracy as accuracy, binary_accuracy as binary_accuracy, evaluate as evaluate
+from fnn.inference.evaluation import evaluate as evaluate
+from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
 from fnn.inference.prediction import predict as predict
 from fnn.layers.augmentation import (
-    gaussian_noise as gaussian_noise,
     random_crop as random_crop,
     random_flip as random_flip,
     random_shift as random_shift,
@@ -89,6 +86,7 @@ from fnn.layers.linear import (
 )
 from fnn.layers.noise import (
     dropout as dropout,
+    gaussian_noise as gaussian_noise,
 )
 from fnn.layers.normalisation import (
     batch_norm as batch_norm,

@@ -1,11 +1,16 @@
 """Numbers that a user hands to a factory: a coefficient, a learning rate, a number of steps. Checked where known."""
 
+import contextlib
 import math
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from fnn.types import Array
 
 
 def beside(a: Any, x: Any) -> Any:
@@ -96,3 +101,98 @@ def like(number: Any, x: Any) -> jax.Array:
     dtype(bfloat16)
     """
     return jnp.asarray(number, x.dtype)
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, also NumPy's; a word such as "no" counts as true in Python, so it is refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}. Pass {name}=True or {name}=False.")
+    return bool(value)
+
+
+def whole_number(name: str, value: Any, at_least: int) -> int:
+    """An integer that is not a bool; also one of NumPy or JAX."""
+    got = None
+    if not isinstance(value, (bool, np.bool_)) and getattr(value, "dtype", None) != np.bool_:
+        with contextlib.suppress(TypeError):
+            got = operator.index(value)
+    if got is None or got < at_least:
+        raise ValueError(
+            f"{name}: expected a whole number, at least {at_least}, got {value!r}. Do write {name}={at_least or 10}."
+        )
+    return got
+
+
+def epochs(value: Any, at_least: int = 0) -> int:
+    """How many epochs; they are counted in int32."""
+    if whole_number("epochs", value, at_least) >= 2**31:
+        raise ValueError(f"epochs: expected fewer than 2^31, got {value}. Pass fewer, and go on from there.")
+    return int(value)
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """A finite number from `low` on, below `high`."""
+    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer):  # a scalar of JAX
+        known = value.shape == () and jnp.result_type(value) != np.bool_
+    if not known or not math.isfinite(value) or not low <= float(value) < high:
+        between = f"of at least {low:g}" + ("" if high == math.inf else f" and below {high:g}")
+        raise ValueError(f"{name}: expected a number {between}, got {value!r}. Do write {name}={low:g}.")
+    return float(value)
+
+
+def fraction(name: str, value: Any) -> float:
+    """A share, above 0 and below 1."""
+    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not known or not 0 < value < 1:
+        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}. Do write {name}=0.2.")
+    return float(value)
+
+
+def key(value: Any) -> jax.Array:
+    """One random key, from a seed or as it is."""
+    if isinstance(value, (int, np.integer)):
+        return jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
+    kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
+    default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
+    if not isinstance(value, jax.Array) or value.shape != () or value.dtype != default:
+        raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
+    return value
+
+
+def seed_words(seeds: Sequence[Any]) -> np.ndarray:
+    """Raw key data of `jax.random.key(seed)` for each seed, all its 64 bits; on the host, where it compiles nothing.
+
+    Raises:
+        ValueError: a seed is no whole number from 0 to 2^64 - 1.
+    """
+    for seed in seeds:
+        if whole_number("key", seed, 0) >= 2**64:
+            raise ValueError(f"key: expected a seed below 2^64, got {seed}. Do take a smaller one.")
+    # without float64 JAX would drop the upper 32 bits
+    words = np.array([[int(seed) >> 32, int(seed) & 0xFFFFFFFF] for seed in seeds], np.uint32)
+    default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
+    if default == "threefry2x32":
+        return words
+    if default in ("rbg", "unsafe_rbg"):  # as JAX makes them: the same words twice
+        return np.concatenate([words, words], 1)
+    return np.stack([np.asarray(jax.random.key_data(jax.random.key(int(seed)))) for seed in seeds])
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in choices:
+        raise ValueError(
+            f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}. Do choose one of them."
+        )
+    return value
+
+
+def as_floats(name: Any, x: Any) -> Array:
+    """`x` as a floating array; integers stand for the numbers that they are."""
+    dtype = x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
+    if jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_):
+        return jnp.asarray(x).astype(jnp.result_type(float))
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name}: expected real numbers, got {dtype}. Do convert them to a floating dtype.")
+    return jnp.asarray(x)

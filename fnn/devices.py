@@ -1,8 +1,11 @@
 """How much memory there is to take."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import jax
 
 
 def free_bytes(devices: Iterable[Any] = ()) -> int | None:
@@ -23,3 +26,12 @@ def free_bytes(devices: Iterable[Any] = ()) -> int | None:
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
+
+
+def usual_devices() -> tuple[Any, ...]:
+    """All devices of the kind that JAX uses; of a single CPU as many times as there are cores: a thread each."""
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu" and len(devices) == 1:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        devices = devices * cores
+    return tuple(devices)

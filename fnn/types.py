@@ -5,13 +5,11 @@ Each is a few pure functions under names, as an optax optimizer is. Who has unde
 
 import csv
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
-
-from fnn.studies.tables import check_distinct, history_columns
 
 Array = jax.Array
 Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
@@ -287,3 +285,44 @@ class Run(NamedTuple):
         if self.train_state is None or int(self.train_state.best_epoch) < 0:
             return None
         return int(self.train_state.best_epoch)
+
+
+def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:
+    """Those of a history: `epoch`, then figures, `loss` and the metrics, then these with `validation_`.
+
+    >>> from fnn.studies.tables import history_columns
+    >>> history_columns(["accuracy"])
+    ['epoch', 'loss', 'accuracy', 'validation_loss', 'validation_accuracy']
+    """
+    names = ["loss", *metrics]
+    return ["epoch", *names, *(f"validation_{name}" for name in names if validates)]
+
+
+def check_distinct(columns: Iterable[str], settings: Iterable[str] = ()) -> None:
+    """Raise a ValueError where a metric, or a setting, has the name of another column: one would overwrite the other.
+
+    >>> from fnn.studies.tables import check_distinct, study_columns
+    >>> check_distinct(study_columns(["error", "error_std"], True, deviations=True))
+    Traceback (most recent call last):
+    ...
+    ValueError: metrics: expected names of your own, got 'error_std', a column of the result. Do rename it.
+    """
+    seen: set[str] = set()
+    for name in columns:
+        if name in seen:
+            raise ValueError(
+                f"metrics: expected names of your own, got {name!r}, a column of the result. Do rename it."
+            )
+        seen.add(name)
+    for name in sorted(seen.intersection(settings)):
+        raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Do rename it.")
+
+
+class Buffer(NamedTuple):
+    """A part of an epoch. `part` has a fixed number of rows, whole batches; the first `count` are real."""
+
+    part: Part
+    first: Any  # the number, in its epoch, of its first batch
+    count: Any
+    last: Any  # whether the epoch ends with it
+    check_sum: Any  # of the rows of its epoch, up to its end

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.layers.augmentation import gaussian_noise, random_crop, random_flip, random_shift, rescale
+from fnn.layers.augmentation import random_crop, random_flip, random_shift, rescale
+from fnn.layers.noise import gaussian_noise
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).integers(1, 256, (400, 5, 6, 2), dtype=np.uint8)

@@ -18,6 +18,7 @@ import pytest
 
 import fnn
 from fnn.data import arrays
+from fnn.kernels import memory
 from fnn.studies import folds
 from tests.fitted import LABELS, LOSS, X, fit, net, same_bits
 
@@ -337,7 +338,7 @@ def test_parameters_of_a_float64_run_are_cut_with_a_warning(run):
 
 def aligned(rows, columns):
     """Memory that a CPU would take as it is, without a copy."""
-    return arrays.aligned(np.zeros((rows, columns), "float32"))
+    return memory.aligned(np.zeros((rows, columns), "float32"))
 
 
 DEEP = fnn.serial(*[fnn.dense(512), fnn.relu] * 4, fnn.dense(1))
@@ -361,7 +362,7 @@ def test_predict_is_done_with_the_callers_memory_when_it_goes_on():
         got = fnn.predict(DEEP, run, buffer, 512, device=True)
         buffer[...] = 0
         np.testing.assert_array_equal(got, right[:512])
-    mine = jax.tree.map(lambda a: arrays.aligned(np.asarray(a)), params)
+    mine = jax.tree.map(lambda a: memory.aligned(np.asarray(a)), params)
     got = fnn.predict(DEEP, run._replace(params=mine), rows[0], 512, device=True)
     for leaf in jax.tree.leaves(mine):
         leaf[...] = 0
@@ -369,8 +370,8 @@ def test_predict_is_done_with_the_callers_memory_when_it_goes_on():
 
 
 def test_fit_and_trainer_keep_none_of_the_callers_memory():
-    x, t, w = arrays.aligned(X), arrays.aligned(LABELS), arrays.aligned(np.ones(100, "float32"))
-    mine = [x, t, w, *map(arrays.aligned, jax.tree.leaves(fit(**FULL).params))]
+    x, t, w = memory.aligned(X), memory.aligned(LABELS), memory.aligned(np.ones(100, "float32"))
+    mine = [x, t, w, *map(memory.aligned, jax.tree.leaves(fit(**FULL).params))]
     tree = jax.tree.unflatten(jax.tree.structure(fit(**FULL).params), mine[3:])
     training = fnn.trainer(net(), LOSS, optax.sgd(0.0))
     start = training.init(0, fnn.Data(fnn.Part(x, t, w)), params=tree)

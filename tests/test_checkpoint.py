@@ -18,7 +18,8 @@ from test_files import DTYPES, arrays, nested
 import fnn
 from fnn import trees
 from fnn.storage import files
-from fnn.storage.saving import load, read_checkpoint, save, write_checkpoint
+from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
+from fnn.storage.saving import load, save
 from tests.proof.activations import ACTIVATIONS
 from tests.proof.layers import LAYERS
 

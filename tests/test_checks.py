@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.data import checks
+from fnn import arguments
 from fnn.data.arrays import owned
 from fnn.training.state import FEW, all_finite
 
@@ -27,7 +27,7 @@ def test_arrays_on_the_device_do_not_follow_what_they_were_made_of(dtype, rows, 
 @pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 + 5, 2**63 - 1])
 def test_a_seed_is_the_key_that_jax_makes_of_all_its_bits(seed, impl):
     with jax.default_prng_impl(impl):
-        ours = checks.key(seed)
+        ours = arguments.key(seed)
         with jax.enable_x64(True):  # else JAX drops the upper 32 bits
             assert ours == jax.random.key(seed)
         assert ours.dtype == jax.random.key(0).dtype

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.kernels.shuffle import epoch_order
+from fnn.kernels.random import epoch_order
 
 KEY = jax.random.key_data(jax.random.key(7))
 

@@ -17,7 +17,7 @@ import pytest
 
 import fnn
 from fnn import activations, boxes, losses, penalties, schedules
-from fnn.inference import evaluation
+from fnn.inference import metrics
 
 INF, NAN, LOG2 = math.inf, math.nan, math.log(2)
 DTYPES = ["float32", "float64", "bfloat16"]
@@ -282,7 +282,7 @@ NOT_OF_NUMBERS = {
     activations: {"elementwise", "as_floats"},
     losses: {"as_loss"},
     boxes: {"dense_rows", "make_loss"},
-    evaluation: {"evaluate", "as_floats", "as_loss", "row_values", "as_labels", "mean_of_positions", "wide"},
+    metrics: {"as_floats", "as_labels", "mean_of_positions", "wide"},
     penalties: {"proximal_l1", "fista", "fista_solution", "check_proximal", "on_weights", "penalised"},
     schedules: {"as_schedule"},
 }

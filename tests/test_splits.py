@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import fnn
-from fnn.data.scaling import are_classes, classes_of
-from fnn.data.splits import folds
+from fnn.data.splits import are_classes, classes_of, folds
 
 KEYS = [None, 0, 1, 2**32 - 1]
 RNG = np.random.default_rng(0)

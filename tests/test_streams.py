@@ -14,9 +14,9 @@ import fnn
 from fnn.data.buffers import Plan, ahead, buffers
 from fnn.data.streams import as_stream, is_stream, memory_mapped, rechunked
 from fnn.fitting.segments import joined
-from fnn.fitting.stream_segments import part_runner, stream_segments
+from fnn.fitting.stream_segments import stream_segments
 from fnn.training.config import Recipe
-from fnn.training.fused_loop import from_recipe
+from fnn.training.fused_loop import from_recipe, part_runner
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(103, 4)).astype("float32")

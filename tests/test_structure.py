@@ -1,5 +1,6 @@
 """What holds of the code as a whole: who imports whom, what importing costs, what the README says."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -12,6 +13,119 @@ import fnn
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+
+
+PACKAGE = ROOT / "fnn"
+PURE = ["types", "arguments", "constants", "factories", "trees", "kernels", "activations", "layers", "losses"]
+PURE += ["schedules", "penalties", "gradients", "training"]
+HOST = ["devices", "data", "compilation", "inference", "storage", "fitting", "studies", "plots"]
+ORDER = [*PURE, *HOST]
+IMPURE = {"os", "time", "signal", "threading", "queue", "concurrent", "warnings", "pathlib", "sys", "logging"}
+PUBLIC = {"losses", "penalties", "schedules", "activations", "boxes", "plots"}
+
+
+def modules(package=PACKAGE):
+    """Every module, and the entry of ORDER that it belongs to."""
+    for path in sorted(package.rglob("*.py")):
+        first = path.relative_to(package).parts[0].removesuffix(".py")
+        if first != "__init__":
+            yield path, first
+
+
+def imports(text):
+    """(module, names) of every import, late ones included."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or "", [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+
+
+def entries(module, names):
+    """The entries of ORDER that an import reaches: `from fnn import a, b` reaches a and b."""
+    parts = module.split(".")
+    return [] if parts[0] != "fnn" else parts[1:2] or names
+
+
+def upward(text, own):
+    """The entries above its own that a module imports from."""
+    reached = {entry for module, names in imports(text) for entry in entries(module, names)}
+    return reached - set(ORDER[: ORDER.index(own) + 1])
+
+
+def impure(text):
+    """What a module of the pure half may not import."""
+    return {module.split(".")[0] for module, _ in imports(text)} & IMPURE
+
+
+def private(text):
+    """Private names that a module takes from another."""
+    return [n for module, names in imports(text) if module.startswith("fnn") for n in names if n[0] == "_"]
+
+
+def test_a_package_imports_only_from_those_before_it():
+    assert upward("from fnn.fitting.segments import Segment", "training") == {"fitting"}
+    assert upward("from fnn import plots", "studies") == {"plots"} and not upward("import fnn.types", "kernels")
+    above = {str(path.relative_to(ROOT)): upward(path.read_text(), own) for path, own in modules()}
+    assert {path: names for path, names in above.items() if names} == {}
+
+
+def test_the_pure_half_knows_no_clock_no_disk_no_screen():
+    assert impure("def f():\n    import os.path\n    from time import sleep") == {"os", "time"}
+    used = {str(path.relative_to(ROOT)): impure(path.read_text()) for path, own in modules() if own in PURE}
+    assert {path: names for path, names in used.items() if names} == {}
+
+
+def test_no_module_takes_a_private_name_from_another():
+    assert private("from fnn.training.fused_loop import _step, trainer") == ["_step"]
+    taken = {str(path.relative_to(ROOT)): private(path.read_text()) for path, _ in modules()}
+    assert {path: names for path, names in taken.items() if names} == {}
+
+
+def inner(text):
+    """Modules of fnn that a text imports or names, other than the public ones."""
+    found = {entry for module, names in imports(text) for entry in entries(module, names)}
+    return {name for name in found if name in ORDER} - PUBLIC
+
+
+INNER = {"bench/segments.py": {"fitting"}, "bench/stream.py": {"fitting", "training"}}  # benchmarks of inner parts
+
+
+@pytest.mark.parametrize("folder", ["experiments", "bench"])
+def test_experiments_and_benchmarks_use_public_names(folder):
+    assert inner("from fnn.kernels.loops import kept_whole") == {"kernels"} and not inner("from fnn import plots")
+    used = {str(path.relative_to(ROOT)): inner(path.read_text()) for path in sorted((ROOT / folder).rglob("*.py"))}
+    assert {path: names for path, names in used.items() if names - INNER.get(path, set())} == {}
+
+
+def test_modules_import_only_from_those_before_them_in_their_package():
+    for package in sorted({path.parent for path, _ in modules()} - {PACKAGE}):
+        name = ".".join(package.relative_to(ROOT).parts)
+        listed = re.findall(r"^- `(\w+)`", (package / "__init__.py").read_text(), re.M)
+        present = {p.stem for p in package.glob("*.py")} | {
+            p.name for p in package.iterdir() if (p / "__init__.py").exists()
+        }
+        assert set(listed) == present - {"__init__"}, name
+        for path in package.rglob("*.py"):
+            own = path.relative_to(package).parts[0].removesuffix(".py")
+            if own == "__init__":
+                continue
+            reached = set()
+            for module, names in imports(path.read_text()):
+                if module == name:
+                    reached |= set(names) & set(listed)
+                elif module.startswith(name + "."):
+                    reached.add(module.removeprefix(name + ".").split(".")[0])
+            assert reached <= set(listed[: listed.index(own) + 1]), (path, reached)
+
+
+def test_the_folders_are_small():
+    shown = {p.name for p in PACKAGE.iterdir() if p.name != "__pycache__"}
+    assert len(shown) <= 24, shown
+    for folder in {path.parent for path, _ in modules()} - {PACKAGE}:
+        assert len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) <= 10, folder
+    for path, _ in modules():
+        assert len(path.read_text().splitlines()) <= 380, path
 
 
 def run(code):

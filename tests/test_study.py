@@ -11,10 +11,10 @@ import optax
 import pytest
 
 import fnn
-from fnn.data import checks
-from fnn.data.checks import seed_words
+from fnn import arguments
+from fnn.arguments import seed_words
 from fnn.studies.chunks import SMALL, WIDTHS, usual_width
-from fnn.studies.groups import Figures
+from fnn.studies.results import Figures
 from fnn.studies.scheduler import Plan
 from fnn.studies.search_space import draws, log_uniform
 from fnn.types import TrainingInterrupted
@@ -197,7 +197,7 @@ def test_a_seed_is_the_key_that_fit_makes_of_it(seed, x64):
     with jax.enable_x64(x64):
         words = [seed >> 32, seed & 0xFFFFFFFF]  # without float64 jax.random.key drops the first
         np.testing.assert_array_equal(seed_words([seed])[0], words)
-        np.testing.assert_array_equal(jax.random.key_data(checks.key(seed)), words)
+        np.testing.assert_array_equal(jax.random.key_data(arguments.key(seed)), words)
 
 
 def test_the_best_member_is_kept_or_all(whole):

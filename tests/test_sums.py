@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.training.batches import added, counted, weighted_sum
+from fnn.losses.reduction import counted, weighted_sum
+from fnn.training.batches import added
 from fnn.training.state import zero_sums
 from fnn.types import Sums
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.data.scaling import held_rows
+from fnn.data.splits import held_rows
 from tests.fitted import LABELS, LOSS, X, fit, net, same_bits
 
 METRICS = {"accuracy": fnn.accuracy}

@@ -1,4 +1,9 @@
-"""All activations under one name."""
+"""All activations under one name.
+
+- `limits`: nan and infinity in functions made of pieces: nan stays nan, infinity has its limit, to autodiff as well
+- `softmax`: Softmax of logits and its logarithm, written so that no digit is lost where one class leads
+- `elementwise`: Activations: callables that know their derivative
+"""
 
 from fnn.activations.elementwise import (
     Activation as Activation,

@@ -20,7 +20,7 @@ from jax.scipy.special import erfc
 
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
-from fnn.arguments import beside, finite, like, real_number
+from fnn.arguments import as_floats, beside, finite, like, real_number
 from fnn.factories import factory
 from fnn.kernels import random
 from fnn.types import Array, Functions, Key, Layer, Shape
@@ -46,16 +46,6 @@ class Activation(Functions):
 
     def __repr__(self) -> str:
         return str(self.spec)
-
-
-def as_floats(name: Any, x: Any) -> Array:
-    """`x` as a floating array; integers stand for the numbers that they are."""
-    dtype = x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
-    if jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_):
-        return jnp.asarray(x).astype(jnp.result_type(float))
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"{name}: expected real numbers, got {dtype}. Do convert them to a floating dtype.")
-    return jnp.asarray(x)
 
 
 def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fnn import arguments
 from fnn.constants import memoise_constants
-from fnn.data import checks
 from fnn.gradients.cost import autodiff
-from fnn.training.batches import row_values, sizes
+from fnn.losses.reduction import row_values
+from fnn.training.batches import sizes
 from fnn.training.config import Recipe, given, given_loss, parts
 from fnn.training.state import dtype_of
 from fnn.types import Layer, Part, Penalty, Rows
@@ -44,9 +45,9 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)
-    functions = {"net": Function(_net(recipe, params), (named, checks.key(0), x, mask))}
+    functions = {"net": Function(_net(recipe, params), (named, arguments.key(0), x, mask))}
     functions["loss"] = Function(_loss(recipe), (named, outputs, t))
-    functions["gradient"] = Function(_gradient(recipe), (named, checks.key(0), made, x, t, mask))
+    functions["gradient"] = Function(_gradient(recipe), (named, arguments.key(0), made, x, t, mask))
     init, update = _optimizer(recipe)
     functions["optimizer.init"] = Function(init, (named, made))
     functions["optimizer.update"] = Function(update, (named, made, jax.eval_shape(init, named, made), made))
@@ -61,7 +62,7 @@ def _forward(net: Layer) -> Callable[..., Any]:
     """The parameters, and what the network makes of examples."""
 
     def forward(params: Any, x: Any) -> Any:
-        made, state, _ = net.init(checks.key(0), x.shape[1:])
+        made, state, _ = net.init(arguments.key(0), x.shape[1:])
         made = made if params is None else params
         return made, net.forward(made, state, x, None, False)[0]
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.compilation.programs import cheaply
+from fnn.kernels.compiler_options import quick_compile_options
 from fnn.training.config import Recipe, given, parts
 from fnn.training.state import dtype_of
 from fnn.types import Part, Penalty
@@ -76,7 +76,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
 
     try:
         with jax.numpy_dtype_promotion("standard"):
-            values = jax.jit(run, compiler_options=cheaply())(weights, grads, more, x, t)
+            values = jax.jit(run, compiler_options=quick_compile_options())(weights, grads, more, x, t)
         return {name: _sizes(value) for name, value in values.items()}
     except Exception:  # whatever a user's function does not like: then it is not compared, and `fnn.resume` says so
         return {}

@@ -20,11 +20,10 @@ from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Function, part_functions
 from fnn.compilation.fingerprints import traced
 from fnn.constants import is_constant
-from fnn.training.config import Recipe, given, given_loss
+from fnn.kernels.compiler_options import quick_compile_options
+from fnn.training.config import NUMBERS, Recipe, given, given_loss
 from fnn.training.fused_loop import from_recipe
 from fnn.types import Data, History, Layer, Part, TrainState
-
-NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 
 
 @dataclass
@@ -45,7 +44,7 @@ def program(recipe: Recipe, structure: Any, shapes: tuple[Any, ...]) -> Program:
     """The program of an identified recipe for `init`'s arguments of this structure and these shapes; traced now."""
     pure = from_recipe(recipe)
     arguments = jax.tree.unflatten(structure, shapes)
-    init, state, _ = freeze(pure.init, arguments, compiler_options=cheaply())
+    init, state, _ = freeze(pure.init, arguments, compiler_options=quick_compile_options())
     outputs = output_shapes(recipe, state, arguments[1])
     none = jax.ShapeDtypeStruct((), np.int32)
     run, (_, history), held = freeze(pure.run, (state, arguments[1], none, none), donate_argnums=0)
@@ -113,26 +112,6 @@ def specialise(name: str, parts: tuple[Any, ...], function: Callable[..., Any], 
     else:
         key = (traced(function, *arguments).identity, _configuration())
     return programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]
-
-
-def cheaply() -> dict[str, Any]:
-    """Compiler options for what runs once, such as drawing the first weights: compiled in a tenth of the time.
-
-    On a CPU alone; elsewhere other things take the time.
-    """
-    if jax.default_backend() != "cpu":
-        return {}
-    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
-    return {"xla_backend_optimization_level": 0} | older
-
-
-def for_small() -> dict[str, Any]:
-    """Compiler options for networks of a handful of numbers, on a CPU.
-
-    XLA calls a library (YNNPACK) for sums and products there, and writes out what they need before. Without it many
-    2-3-2 networks in one program train twice as fast; a network on the digits is as fast with it as without.
-    """
-    return {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else {}
 
 
 def compiled_with(lowered: Any, options: dict[str, Any]) -> Any:

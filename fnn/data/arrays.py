@@ -11,30 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.kernels.memory import aligned
 from fnn.types import Columns, ShapeError
 
 Names = tuple[str, ...]
 
 
 # ---- memory
-
-
-def aligned(array: Any, dtype: Any = None) -> np.ndarray:
-    """A copy in memory that nobody else writes to, where a CPU takes it without a second copy.
-
-    Args:
-        array: anything that NumPy can read.
-        dtype: of the copy; None: that of the array. Numbers too small for it become 0.
-    """
-    array = np.asarray(array)
-    dtype = np.dtype(array.dtype if dtype is None else dtype)
-    size = array.size * dtype.itemsize
-    room = np.empty(size + 64, np.uint8)
-    begin = -room.ctypes.data % 64
-    own = room[begin : begin + size].view(dtype).reshape(array.shape)
-    with np.errstate(all="ignore"):
-        own[...] = array
-    return own
 
 
 def as_numpy(array: Any, dtype: Any) -> np.ndarray:

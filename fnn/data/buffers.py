@@ -5,7 +5,6 @@ order, and put on the device by one background thread while the buffer before tr
 a time: one gathering, one waiting, one training.
 """
 
-import math
 import queue
 import threading
 import warnings
@@ -20,20 +19,11 @@ import numpy as np
 from fnn.data import arrays, checks
 from fnn.data.reading import Seen, check_sum
 from fnn.data.streams import Seed, Stream, checked, generator_of
-from fnn.types import Part, ShapeError
+from fnn.kernels.memory import aligned_zeros
+from fnn.types import Buffer, Part, ShapeError
 
 BUFFER_BYTES = 64_000_000
 MOST_ROWS = 2**30  # of an epoch, over which weights must sum up; how many there are is not known before its end
-
-
-class Buffer(NamedTuple):
-    """A part of an epoch. `part` has a fixed number of rows, whole batches; the first `count` are real."""
-
-    part: Part
-    first: Any  # the number, in its epoch, of its first batch
-    count: Any
-    last: Any  # whether the epoch ends with it
-    check_sum: Any  # of the rows of its epoch, up to its end
 
 
 class Plan(NamedTuple):
@@ -187,7 +177,7 @@ def _buffer(plan: Plan, gathered: Gathered) -> Buffer:
     order = generator_of(1, *plan.seed, *seen[:2]).permutation(count) if plan.shuffle else np.arange(count)
     made: list[Any] = []
     for kept in stage:
-        new = _aligned_zeros((rows, *kept.shape[1:]), kept.dtype)
+        new = aligned_zeros((rows, *kept.shape[1:]), kept.dtype)
         np.take(kept[:count], order, 0, out=new[:count], mode="clip")  # this mode writes without a copy between
         new[count : -(-count // plan.batch_size) * plan.batch_size] = kept[0]
         made.append(new)
@@ -195,14 +185,6 @@ def _buffer(plan: Plan, gathered: Gathered) -> Buffer:
     first = seen.buffer * (rows // plan.batch_size)
     part = Part(made[0], made[1], made[2])
     return Buffer(part, np.int32(first), np.int32(count), np.bool_(seen.last), np.uint32(seen.check_sum))
-
-
-def _aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Memory that JAX takes as it is on a CPU, without a copy; nobody writes to it once it is handed over."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 # ---- read ahead

@@ -1,12 +1,9 @@
 """What a user hands over, checked on the host before anything compiles: name, expected, got, the mend."""
 
-import contextlib
 import dataclasses
-import math
-import operator
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import arrays
+from fnn.kernels import memory
 
 
 @dataclasses.dataclass
@@ -141,7 +139,7 @@ def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True
     if scalable and (low < 1 / room or high > room):
         array = np.ldexp(array, -int((np.log2(low) + np.log2(high)) / 2))
     check_weights(name, array, count, dtype)
-    return arrays.aligned(array, dtype)
+    return memory.aligned(array, dtype)
 
 
 def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:
@@ -189,165 +187,6 @@ def pair(name: str, value: Any) -> tuple[Any, Any]:
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
         raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Do write {name}=(x, t).")
     return value[0], value[1]
-
-
-def flag(name: str, value: Any) -> bool:
-    """True or False, also NumPy's; a word such as "no" counts as true in Python, so it is refused."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}. Pass {name}=True or {name}=False.")
-    return bool(value)
-
-
-def whole_number(name: str, value: Any, at_least: int) -> int:
-    """An integer that is not a bool; also one of NumPy or JAX."""
-    got = None
-    if not isinstance(value, (bool, np.bool_)) and getattr(value, "dtype", None) != np.bool_:
-        with contextlib.suppress(TypeError):
-            got = operator.index(value)
-    if got is None or got < at_least:
-        raise ValueError(
-            f"{name}: expected a whole number, at least {at_least}, got {value!r}. Do write {name}={at_least or 10}."
-        )
-    return got
-
-
-def epochs(value: Any, at_least: int = 0) -> int:
-    """How many epochs; they are counted in int32."""
-    if whole_number("epochs", value, at_least) >= 2**31:
-        raise ValueError(f"epochs: expected fewer than 2^31, got {value}. Pass fewer, and go on from there.")
-    return int(value)
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
-    """A finite number from `low` on, below `high`."""
-    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer):  # a scalar of JAX
-        known = value.shape == () and jnp.result_type(value) != np.bool_
-    if not known or not math.isfinite(value) or not low <= float(value) < high:
-        between = f"of at least {low:g}" + ("" if high == math.inf else f" and below {high:g}")
-        raise ValueError(f"{name}: expected a number {between}, got {value!r}. Do write {name}={low:g}.")
-    return float(value)
-
-
-def fraction(name: str, value: Any) -> float:
-    """A share, above 0 and below 1."""
-    known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not known or not 0 < value < 1:
-        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}. Do write {name}=0.2.")
-    return float(value)
-
-
-def key(value: Any) -> jax.Array:
-    """One random key, from a seed or as it is."""
-    if isinstance(value, (int, np.integer)):
-        return jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
-    kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
-    default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
-    if not isinstance(value, jax.Array) or value.shape != () or value.dtype != default:
-        raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
-    return value
-
-
-def seed_words(seeds: Sequence[Any]) -> np.ndarray:
-    """Raw key data of `jax.random.key(seed)` for each seed, all its 64 bits; on the host, where it compiles nothing.
-
-    Raises:
-        ValueError: a seed is no whole number from 0 to 2^64 - 1.
-    """
-    for seed in seeds:
-        if whole_number("key", seed, 0) >= 2**64:
-            raise ValueError(f"key: expected a seed below 2^64, got {seed}. Do take a smaller one.")
-    # without float64 JAX would drop the upper 32 bits
-    words = np.array([[int(seed) >> 32, int(seed) & 0xFFFFFFFF] for seed in seeds], np.uint32)
-    default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
-    if default == "threefry2x32":
-        return words
-    if default in ("rbg", "unsafe_rbg"):  # as JAX makes them: the same words twice
-        return np.concatenate([words, words], 1)
-    return np.stack([np.asarray(jax.random.key_data(jax.random.key(int(seed)))) for seed in seeds])
-
-
-def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """One of a few words."""
-    if value not in choices:
-        raise ValueError(
-            f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}. Do choose one of them."
-        )
-    return value
-
-
-def settings(value: Any, reserved: tuple[str, ...]) -> dict[str, float]:
-    """Named finite numbers."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(
-            f"settings: expected a dict of numbers, got {type(value).__name__}. Do write settings={{'lr': 0.1}}."
-        )
-    for name, number in value.items():
-        if not isinstance(name, str):
-            raise TypeError(f"settings: expected names as keys, got {name!r}. Do write settings={{'lr': 0.1}}.")
-        if name in reserved:
-            raise ValueError(
-                f"settings: expected your own names, got {name!r}, which is an argument. Do pass {name}=…."
-            )
-        if isinstance(number, str) or not (np.isscalar(number) or getattr(number, "ndim", None) == 0):
-            raise TypeError(f"settings[{name!r}]: expected one number, got {type(number).__name__}. Do pass a float.")
-        if not math.isfinite(float(number)):
-            raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Do choose another.")
-    return dict(value)
-
-
-def gradient(value: Any) -> Any:
-    """`fnn.autodiff`, `fnn.backprop`, or one's own of their signature."""
-    if not callable(value):
-        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {value!r}. Do pass the function.")
-    return value
-
-
-def metrics(value: Any) -> dict[str, Any]:
-    """Functions by name."""
-    if value is not None and not isinstance(value, dict):
-        got = type(value).__name__
-        raise TypeError(
-            f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
-        )
-    for name, metric in (value or {}).items():
-        if not callable(metric):
-            got = type(metric).__name__
-            raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Do pass one.")
-        if hasattr(metric, "cache_info") or getattr(metric, "is_factory", False):
-            factory = metric.__name__
-            raise TypeError(
-                f"metrics[{name!r}]: expected a function, got the factory {factory}. Do call it: {factory}()."
-            )
-    return dict(value or {})
-
-
-def monitored(monitor: Any, mode: Any, patience: Any, metrics: Any, validates: bool) -> str:
-    """Whether "min" or "max" of what is monitored is best; it must be said for a metric."""
-    if not validates:
-        for name, value, default in (("patience", patience, None), ("monitor", monitor, "loss"), ("mode", mode, None)):
-            if value != default:
-                raise ValueError(
-                    f"{name}: expected validation data to judge by, got none. Do pass validation=(x, t) or a share."
-                )
-    if monitor != "loss" and monitor not in (metrics or {}):
-        names = ", ".join(map(repr, metrics or {})) or "there is none"
-        raise ValueError(
-            f"monitor: expected 'loss' or a metric's name ({names}), got {monitor!r}. "
-            f"Do pass the metric too: metrics={{{monitor!r}: …}}."
-        )
-    if mode is None and monitor != "loss":
-        raise ValueError(
-            f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Do say mode='max' if more is better."
-        )
-    if mode == "max" and monitor == "loss":
-        raise ValueError(
-            "mode: expected 'min' for the loss, got 'max', which would choose the worst epoch. "
-            "Do name what more of is better: monitor='accuracy'."
-        )
-    return one_of("mode", mode or "min", ("min", "max"))
 
 
 def folder(name: str, value: Any) -> str:

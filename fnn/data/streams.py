@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fnn import arguments
 from fnn.data import checks
 from fnn.factories import Spec
 from fnn.types import ShapeError
@@ -161,7 +162,7 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
     row_bytes = max(1, sum(a.nbytes for a in arrays) // rows)
     size = max(1, CHUNK_BYTES // row_bytes)
     if chunk_rows is not None:
-        size = checks.whole_number("chunk_rows", chunk_rows, 1)
+        size = arguments.whole_number("chunk_rows", chunk_rows, 1)
 
     def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterator[Any]:
         starts = np.arange(0, rows, size)

@@ -1,1 +1,16 @@
-"""`fit`: one run, from the host."""
+"""`fit`: one run, from the host.
+
+- `divergence`: Where a run became nan or inf: found afterwards, by doing the bad step again, so that it costs no
+  other anything
+- `interrupts`: Ctrl-C and SIGTERM, noted, so that what is under way can be finished
+- `output_kinds`: What a network ends with, and what the loss wants: probabilities or logits
+- `segments`: A run in segments of about half a second, so that the host can do what only a host can between them
+- `progress`: A progress bar, where somebody can see it: on a terminal, with tqdm installed
+- `resume`: Checkpoints of a run under way: what they hold, whether the same run is asked for again, and when to
+  write one
+- `setup`: From what a user hands over to a run that can start: rows checked and on the device, the parts traced
+  together
+- `stream_segments`: Training on a stream: the fused step of `fnn.train`, on one buffer after another; an epoch is
+  still one epoch
+- `host_loop`: `fit`: the host's loop around the fused one
+"""

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fnn.training.batches import Batch, nth, row_values, sizes, whole
+from fnn.losses.reduction import row_values
+from fnn.training.batches import Batch, nth, sizes, whole
 from fnn.training.config import Parts, Recipe, parts
 from fnn.training.fused_loop import order_of
 from fnn.training.state import became

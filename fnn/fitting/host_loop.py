@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn import arguments
 from fnn.compilation.programs import compile_ahead
 from fnn.data import checks
+from fnn.data.loading import first_row_of, rows_of, start_of
 from fnn.data.reading import Reading
 from fnn.data.streams import Stream, as_stream, is_stream, opened
 from fnn.fitting import divergence, resume
@@ -17,20 +19,11 @@ from fnn.fitting.interrupts import noted
 from fnn.fitting.output_kinds import warn_of_mix_up
 from fnn.fitting.progress import shown
 from fnn.fitting.segments import guards_aside, joined, segment_seconds, segments
-from fnn.fitting.setup import (
-    OWN_SETTINGS,
-    Asked,
-    Ready,
-    asked_recipe,
-    first_row_of,
-    made_ready,
-    own_settings,
-    rows_of,
-    start_of,
-)
+from fnn.fitting.setup import Asked, Ready, made_ready
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import autodiff
-from fnn.training.config import given, given_loss
+from fnn.training import config
+from fnn.training.config import OWN_SETTINGS, asked_recipe, given, given_loss, own_settings
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 
@@ -128,10 +121,10 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    epochs = checks.epochs(epochs)
-    on_nan = checks.one_of("on_nan", on_nan, ("warn", "raise"))
-    seconds = checks.number("checkpoint_seconds", checkpoint_seconds, 0)
-    numbers = checks.settings(settings, OWN_SETTINGS) | own_settings(patience, min_delta)
+    epochs = arguments.epochs(epochs)
+    on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
+    numbers = config.check_settings_dict(settings, OWN_SETTINGS) | own_settings(patience, min_delta)
     checkpoint = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
     recipe = asked_recipe(
         net,
@@ -148,7 +141,7 @@ def fit(
         patience=patience,
         validates=validation is not None,
     )
-    key, progress = checks.key(key), checks.flag("progress", progress)
+    key, progress = arguments.key(key), arguments.flag("progress", progress)
     params, state = start_of(params, state)
     stream = _stream(data) if is_stream(data) else None
     take = rows_of if stream is None else first_row_of

@@ -21,7 +21,7 @@ from fnn.compilation.probes import alike, probed
 from fnn.data.reading import Reading
 from fnn.fitting.segments import joined, place
 from fnn.storage import files
-from fnn.storage.saving import read_checkpoint, write_checkpoint
+from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
 from fnn.training.config import Recipe
 from fnn.training.state import dtype_of
 from fnn.types import Data, History, TrainState

@@ -9,71 +9,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from fnn import arguments
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import freeze, shapes_of
-from fnn.data import checks
-from fnn.data.buffers import Buffer, Plan, ahead, buffers, first_seen
+from fnn.data.buffers import Plan, ahead, buffers, first_seen
 from fnn.data.reading import Reading, Seen
 from fnn.data.streams import as_stream
 from fnn.fitting.segments import SEGMENT_SECONDS, Segment
-from fnn.training.batches import Batch
-from fnn.training.config import Recipe, given, given_loss, parts
-from fnn.training.epoch_end import end_epoch
-from fnn.training.fused_loop import NO_LIMIT, Progress, _after, _step
-from fnn.training.state import blank_history, dtype_of, smallest
-from fnn.types import Array, History, Layer, Part, Rows, TrainState
-
-
-def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Array]]:
-    """The part of an epoch that lies in a buffer, as a pure function, un-jitted, as `fnn.trainer`'s `run` is.
-
-    Returns `run_part(train_state, buffer, validation=None, steps=None) -> (train_state, row, ended)`. It trains on
-    the batches of the buffer from `train_state.step` on, at most `steps` of them; with the last batch of the last
-    buffer it ends the epoch as `run` does: means, validation, the best parameters, patience. `row` is the history's
-    row then, else NaN.
-
-    Rows are taken in the order that they have in the buffer: its maker shuffles. Given the same batches the steps are
-    those of `run` where `run` masks its last batch: batch `j` of the epoch has the same key here and there.
-    """
-    size = recipe.batch_size
-    if size is None:
-        raise ValueError("batch_size: expected rows a step, got None; a stream is never a full batch. Do pass one.")
-
-    def run_part(
-        s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
-    ) -> tuple[TrainState, History, Array]:
-        made, first = parts(recipe, s.settings), jnp.asarray(buffer.first, jnp.int32)
-        end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
-        key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
-
-        def one(j: Array, now: Progress) -> Progress:
-            return _step(made, now, _nth(buffer, j - first, size), jax.random.fold_in(key, j), j, j >= s.step)
-
-        begin = jnp.maximum(smallest(jnp.where(s.active, s.step, NO_LIMIT)), first)
-        left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
-        stop = begin + jnp.clip(end - begin, 0, left)
-        now = Progress(s.params, s.state, s.optimizer, s.sums, s.active, jnp.int32(-1))
-        now = lax.fori_loop(begin, stop, one, now)
-        blank = jax.tree.map(lambda h: h[0], blank_history(1, s.params, made.metrics, validation is not None))
-        ended = jnp.asarray(buffer.last) & (stop >= end)
-        after, row = lax.cond(
-            ended,
-            lambda s: end_epoch(made, s, validation, s.active),
-            lambda s: (s, blank),
-            _after(s, now, s.active, stop),
-        )
-        return after, row, ended
-
-    return run_part
-
-
-def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
-    """Batch `k` of a buffer; rows past its count are filling."""
-    x, t, weight, _ = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
-    mask = k * size + jnp.arange(size, dtype=jnp.int32) < buffer.count
-    return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
+from fnn.training.config import Recipe, given, given_loss
+from fnn.training.fused_loop import part_runner
+from fnn.training.state import dtype_of
+from fnn.types import Buffer, History, Layer, Part, TrainState
 
 
 def _program(recipe: Recipe, *arguments: Any) -> Callable[..., Any]:
@@ -187,8 +134,8 @@ def _seen(buffer: Buffer, epoch: int, batch_size: int) -> Seen:
 
 def _planned(recipe: Recipe, source: Any, buffer_rows: int | None, state: TrainState) -> Plan:
     """How the stream becomes buffers: what was asked for, checked."""
-    size = checks.whole_number("batch_size", recipe.batch_size, 1)
-    if buffer_rows is not None and checks.whole_number("buffer_rows", buffer_rows, 1) % size:
+    size = arguments.whole_number("batch_size", recipe.batch_size, 1)
+    if buffer_rows is not None and arguments.whole_number("buffer_rows", buffer_rows, 1) % size:
         raise ValueError(
             f"buffer_rows: expected a multiple of the batch size {size}, got {buffer_rows}. "
             f"Do write {-(-buffer_rows // size) * size}."

@@ -10,7 +10,6 @@ import numpy as np
 from jax import lax
 
 from fnn import trees
-from fnn.compilation.programs import cheaply
 from fnn.gradients.cost import autodiff, backprop
 from fnn.gradients.figures import Sampled, figures
 from fnn.gradients.interpreters.rounding import with_rounding
@@ -18,8 +17,9 @@ from fnn.gradients.interpreters.walk import is_float
 from fnn.gradients.interpreters.widening import widened
 from fnn.gradients.report import GradientCheck
 from fnn.gradients.slopes import Plan, plan, scattered, slopes
+from fnn.kernels.compiler_options import quick_compile_options
 from fnn.losses import as_loss
-from fnn.training.batches import row_values
+from fnn.losses.reduction import row_values
 from fnn.types import Array, Key, Layer, Params, Penalty, ShapeError, State
 
 POINTS = 4  # the given one and so many less one near it
@@ -231,7 +231,7 @@ def _long(tree: Any, dtype: Any) -> Array:
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """One program, compiled in little time, since it runs once; inside of other programs a part of them."""
     inside = isinstance(jnp.add(0, 0), jax.core.Tracer)
-    return jax.jit(function) if inside else jax.jit(function, compiler_options=cheaply())
+    return jax.jit(function) if inside else jax.jit(function, compiler_options=quick_compile_options())
 
 
 # ---- the inputs among the parameters

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.losses import as_loss
-from fnn.training.batches import counted, row_values, row_weights, weighted_sum
+from fnn.losses.reduction import counted, row_values, row_weights, weighted_sum
 from fnn.types import Array, Gradients, Key, Layer, Loss, Params, Penalty, State
 
 GradientFunction = Callable[..., Gradients]

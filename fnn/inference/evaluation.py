@@ -1,22 +1,20 @@
 """How good a trained network is: means over rows of metrics, which are one number a row, as losses are."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations.elementwise import as_floats
+from fnn import arguments
 from fnn.compilation.programs import specialise
 from fnn.data import arrays, checks
 from fnn.data.streams import as_stream, checked, is_stream, rechunked
 from fnn.inference.prediction import checked_run, output_shapes, predict as predict
 from fnn.losses import as_loss
-from fnn.losses.base import as_labels, mean_of_positions, wide
-from fnn.training.batches import row_values
-from fnn.types import Array, Layer, Run, ShapeError
+from fnn.losses.reduction import row_values
+from fnn.training import config
+from fnn.types import Array, Layer, Run
 
 
 def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_size: int = 1024) -> dict[str, float]:
@@ -45,7 +43,7 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
-    size, metrics = checks.whole_number("batch_size", batch_size, 1), checks.metrics(metrics)
+    size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     run = checked_run(net, run)
     rows, chunks = _examples(data, run, size)
     measure: Any = None
@@ -121,58 +119,3 @@ def _checked(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
         x, t, w = checked(name, chunk, dtype, cut)
         cut.warn(dtype, 5)
         yield x, t, np.ones(len(x), dtype) if w is None else w
-
-
-def accuracy(outputs: Any, targets: Any) -> Array:
-    """1 for every row whose largest output is the target's class, else 0; shape `(batch,)`.
-
-    nan names no class: a row with nan in its outputs counts 0. Outputs `(batch, …, classes)` name a class per position,
-    and a row's accuracy is the share of its positions that are right.
-
-    Args:
-        outputs: `(batch, …, classes)`, probabilities or logits, at least two classes.
-        targets: class numbers `(batch, …)`, or one-hot rows `(batch, …, classes)`.
-
-    >>> import fnn
-    >>> print(fnn.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1]))
-    [1. 0.]
-    """
-    y, t = jnp.asarray(outputs), jnp.asarray(targets)
-    if y.ndim < 2 or y.shape[-1] < 2:
-        raise ShapeError(
-            f"accuracy: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
-            "Do use binary_accuracy(threshold) for a single output."
-        )
-    if t.shape not in (y.shape, y.shape[:-1]):
-        raise ShapeError(
-            f"accuracy: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Do reshape them."
-        )
-    label = as_labels(t.argmax(-1) if t.ndim == y.ndim else t)
-    right = (y.argmax(-1).astype(label.dtype) == label) & ~jnp.isnan(y.max(-1))
-    if t.ndim == y.ndim:
-        right &= ~jnp.isnan(t.max(-1))
-    dtype = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.result_type(float)
-    return mean_of_positions(right.reshape(-1).astype(wide(dtype)), y).astype(dtype)
-
-
-@functools.lru_cache(maxsize=128)
-def binary_accuracy(threshold: float = 0.5) -> Any:
-    """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0; 0 for nan.
-
-    Args:
-        threshold: 0.5 for probabilities, 0.0 for logits. With several outputs a row, all must be right.
-
-    >>> import fnn, jax.numpy as jnp
-    >>> print(fnn.binary_accuracy(0.5)(jnp.array([[0.9], [0.2]]), jnp.array([[1], [1]])))
-    [1. 0.]
-    """
-
-    def right(outputs: Any, targets: Any) -> Array:
-        y, t = as_floats("binary_accuracy", outputs), jnp.asarray(targets)
-        if y.shape != t.shape:
-            raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Do reshape them.")
-        t = t.astype(y.dtype)
-        hit = ((y > threshold) == (t > 0.5)) & ~jnp.isnan(y) & ~jnp.isnan(t)
-        return hit.reshape(hit.shape[0], -1).all(-1).astype(y.dtype)
-
-    return right

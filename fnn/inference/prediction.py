@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import trees
+from fnn import arguments, trees
 from fnn.compilation.programs import specialise
 from fnn.data import arrays, checks
 from fnn.data.streams import as_stream, is_stream, rechunked
@@ -63,7 +63,7 @@ def predict(
     >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
     [5. 5.]
     """
-    size, device = checks.whole_number("batch_size", batch_size, 1), checks.flag("device", device)
+    size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
     rows, size, chunks = _inputs(x, run, size)
     kept: Any = None

@@ -1,1 +1,15 @@
-"""Nothing here changes what is computed, only how fast."""
+"""Nothing here changes what is computed, only how fast.
+
+- `compiler_options`: Options for the compiler: for what runs once, and for small networks
+- `loops`: How the loop of a whole run is compiled on a CPU: a small one into one function, large ones member after
+  member
+- `matmul`: The three matrix products of a dense layer, each computed in the way that is fast for its size and
+  platform
+- `memory`: Memory that XLA takes as it is on a CPU, without a second copy: it begins at a multiple of 64
+- `random`: A hash of whole numbers: what randomness inside a compiled loop is made of, where millions of numbers
+  are drawn
+- `windows`: Windows that slide over an axis: how many there are, the numbers at each place in them, and the way
+  back
+- `convolution`: The three products of a convolution, each computed in the way that is fast on the platform: chosen
+  here alone
+"""

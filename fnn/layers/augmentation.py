@@ -4,19 +4,16 @@ Each is a layer that draws from its key when it trains, for every example anew, 
 Moving numbers does not need floats: bytes stay bytes, a quarter of the memory, until `rescale` makes floats of them.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations.elementwise import as_floats
-from fnn.arguments import finite, like, scalar
+from fnn.arguments import as_floats, finite, like, scalar
 from fnn.factories import factory
+from fnn.layers.noise import random_layer, require_key
 from fnn.types import Array, Key, Layer, Shape, ShapeError
-
-Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry an example
 
 
 @factory
@@ -56,7 +53,7 @@ def random_shift(most: int) -> Layer:
     def draw(key: Key, batch: int) -> Array:
         return _evenly(key, batch, (2 * most + 1, 2 * most + 1)) - most
 
-    return _random_layer(name, init, draw, move, lambda dy, by, shape: move(dy, -by))
+    return random_layer(name, init, draw, move, lambda dy, by, shape: move(dy, -by))
 
 
 @factory
@@ -97,7 +94,7 @@ def random_flip(rate: Any = 0.5, *, vertical: bool = False) -> Layer:
     def draw(key: Key, batch: int) -> Array:
         return jax.random.uniform(key, (batch,), jnp.float32) < jnp.asarray(rate, jnp.float32)
 
-    return _random_layer("random_flip", init, draw, mirror, lambda dy, drawn, shape: mirror(dy, drawn))
+    return random_layer("random_flip", init, draw, mirror, lambda dy, drawn, shape: mirror(dy, drawn))
 
 
 @factory
@@ -141,7 +138,7 @@ def random_crop(height: int, width: int) -> Layer:
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         down, right = spare(x.shape[1:])
         if train:
-            by = _evenly(_needed(name, key), x.shape[0], (down + 1, right + 1))
+            by = _evenly(require_key(name, key), x.shape[0], (down + 1, right + 1))
         else:
             by = jnp.broadcast_to(jnp.asarray([down // 2, right // 2], jnp.int32), (x.shape[0], 2))
         return _view(x, by, size, (0, 0)), state, (x, by)
@@ -149,46 +146,6 @@ def random_crop(height: int, width: int) -> Layer:
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x, by = cache
         return (), _view(dy, -by, (x.shape[1], x.shape[2]), spare(x.shape[1:]))
-
-    return Layer(None, init, forward, backward)
-
-
-@factory
-def gaussian_noise(deviation: Any) -> Layer:
-    """In training `y = x + deviation ε`, with `ε` drawn from N(0, 1) for every number; in prediction `y = x`.
-
-    Backward: `dx = dy`. Bishop 1995, doi:10.1162/neco.1995.7.1.108: to first order the same as a penalty on the
-    derivative of the outputs by the inputs.
-
-    Args:
-        deviation: of the noise, in the unit of `x`, at least 0. May be traced.
-
-    Returns:
-        A layer for `x` of any shape. Integer inputs are converted: put `rescale` before it.
-
-    Raises:
-        ValueError, TypeError: `deviation` is no number of at least 0; or it trains without a key.
-
-    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
-    >>> layer = fnn.layers.augmentation.gaussian_noise(0.1)
-    >>> y, state, cache = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
-    >>> print(bool(abs(y.mean() - 1) < 0.01), bool(abs(y.std() - 0.1) < 0.01))
-    True True
-    """
-    deviation = scalar("gaussian_noise", "a deviation", deviation, "pass the noise's size in the unit of x")
-
-    def init(key: Key, in_shape: Shape) -> Any:
-        return (), (), in_shape
-
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
-        x = as_floats("gaussian_noise", x)
-        if not train:
-            return x, state, ()
-        noise = jax.random.normal(_needed("gaussian_noise", key), x.shape, jnp.float32)  # the same for every dtype
-        return x + like(deviation, x) * noise.astype(x.dtype), state, ()
-
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
-        return (), dy
 
     return Layer(None, init, forward, backward)
 
@@ -230,22 +187,6 @@ def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
 # ---- what they share
 
 
-def _random_layer(name: str, init: Any, draw: Draw, change: Any, back: Any) -> Layer:
-    """A layer that changes each example by what is drawn for it in training, and nothing in prediction."""
-
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
-        init(None, x.shape[1:])  # checks the shape
-        if not train:
-            return x, state, ()
-        drawn = draw(_needed(name, key), x.shape[0])
-        return change(x, drawn), state, (x, drawn)
-
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
-        return (), back(dy, cache[1], cache[0].shape) if cache else dy
-
-    return Layer(None, init, forward, backward)
-
-
 def _view(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -> Array:
     """`y[n, i, j] = x[n, i + by[n, 0], j + by[n, 1]]` for `size` rows and columns; 0 up to `beyond` outside of x."""
     (down, right), (rows, columns) = beyond, size
@@ -263,12 +204,6 @@ def _evenly(key: Key, batch: int, numbers: tuple[int, int]) -> Array:
     share = jax.random.uniform(key, (batch, 2), jnp.float32)
     drawn = jnp.floor(share * jnp.asarray([numbers], jnp.float32)).astype(jnp.int32)
     return jnp.minimum(drawn, jnp.asarray([numbers], jnp.int32) - 1)  # a product may round up
-
-
-def _needed(name: str, key: Key) -> Key:
-    if key is None:
-        raise ValueError(f"{name}: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
-    return key
 
 
 def _images(name: str, in_shape: Shape) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from jax import lax
 
 from fnn import arguments
-from fnn.activations.elementwise import Activation, as_floats
+from fnn.activations.elementwise import Activation
+from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.types import Array, Key, Layer, Loss, Penalty, Shape, ShapeError
 

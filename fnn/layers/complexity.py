@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.activations.elementwise import Activation
-from fnn.data import checks
 from fnn.factories import Spec
 from fnn.kernels import matmul
 from fnn.layers.combinators import as_layer, repeat
@@ -151,7 +151,7 @@ def _made(layer: Layer, in_shape: Shape) -> Any:
         out_shape.append(shape)
         return params, state
 
-    params, state = jax.eval_shape(init, checks.key(0))
+    params, state = jax.eval_shape(init, arguments.key(0))
     return params, state, out_shape[0]
 
 

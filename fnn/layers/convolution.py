@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.activations.elementwise import as_floats
+from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
 from fnn.kernels.windows import sliding
-from fnn.layers.linear import _deviation, _draw
+from fnn.layers.linear import initial_deviation, initial_values
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
 
@@ -75,8 +75,8 @@ def conv2d(
             f"Do use {features + groups - features % groups} features, or other groups."
         )
     slide = sliding(name, window, stride, padding, dilation)
-    weight_init = _deviation(name, "weight_init", weight_init)
-    bias_init = _deviation(name, "bias_init", bias_init)
+    weight_init = initial_deviation(name, "weight_init", weight_init)
+    bias_init = initial_deviation(name, "bias_init", bias_init)
 
     def init(key: Key, in_shape: Shape) -> Any:
         rows, columns = slide.over(name, in_shape)
@@ -87,9 +87,9 @@ def conv2d(
             )
         shape = (*slide.window, in_shape[-1] // groups, features)
         deviation = prod(shape[:3]) ** -0.5 if weight_init is None else weight_init
-        params = {"w": _draw(deviation, jax.random.fold_in(key, 0), shape)}
+        params = {"w": initial_values(deviation, jax.random.fold_in(key, 0), shape)}
         if bias:
-            params["b"] = _draw(bias_init, jax.random.fold_in(key, 1), (features,))
+            params["b"] = initial_values(bias_init, jax.random.fold_in(key, 1), (features,))
         return params, (), (rows.outputs, columns.outputs, features)
 
     def over(x_shape: Shape, w: Array) -> Convolution:

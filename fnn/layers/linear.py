@@ -43,8 +43,8 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
             f"dense: expected a whole number of features, at least 1, got {arguments.told(features)}. "
             "Do write dense(10)."
         )
-    weight_init = _deviation("dense", "weight_init", weight_init)
-    bias_init = _deviation("dense", "bias_init", bias_init)
+    weight_init = initial_deviation("dense", "weight_init", weight_init)
+    bias_init = initial_deviation("dense", "bias_init", bias_init)
 
     def init(key: Key, in_shape: Shape) -> Any:
         if len(in_shape) != 1 or in_shape[0] < 1:
@@ -54,9 +54,9 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
             )
         shape = (in_shape[0], features)
         deviation = shape[0] ** -0.5 if weight_init is None else weight_init
-        params = {"w": _draw(deviation, jax.random.fold_in(key, 0), shape)}
+        params = {"w": initial_values(deviation, jax.random.fold_in(key, 0), shape)}
         if bias:
-            params["b"] = _draw(bias_init, jax.random.fold_in(key, 1), (features,))
+            params["b"] = initial_values(bias_init, jax.random.fold_in(key, 1), (features,))
         return params, (), (features,)
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
@@ -80,14 +80,14 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     return Layer(None, init, forward, backward)
 
 
-def _deviation(name: str, what: str, initial: Any) -> Any:
+def initial_deviation(name: str, what: str, initial: Any) -> Any:
     """Checked where it is a number: None and functions come back as they are."""
     if initial is None or callable(initial):
         return initial
     return arguments.scalar(name, f"a standard deviation {what}", initial, "pass a small number, such as 0.1")
 
 
-def _draw(initial: Any, key: Key, shape: Shape) -> Array:
+def initial_values(initial: Any, key: Key, shape: Shape) -> Array:
     """Initial values: a number is the standard deviation of a normal distribution, a callable is an initializer."""
     dtype = jnp.result_type(float)
     if callable(initial):

@@ -1,11 +1,12 @@
 """Noise that a network trains with."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from fnn.activations.elementwise import as_floats
-from fnn.arguments import like, scalar
+from fnn.arguments import as_floats, like, scalar
 from fnn.factories import factory
 from fnn.kernels import random
 from fnn.types import Array, Key, Layer, Shape
@@ -63,3 +64,69 @@ def dropout(rate: Any) -> Layer:
         return jnp.where(keep, x / like(1.0 - rate, x), 0.0)
 
     return Layer(None, init, forward, backward)
+
+
+Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry an example
+
+
+@factory
+def gaussian_noise(deviation: Any) -> Layer:
+    """In training `y = x + deviation ε`, with `ε` drawn from N(0, 1) for every number; in prediction `y = x`.
+
+    Backward: `dx = dy`. Bishop 1995, doi:10.1162/neco.1995.7.1.108: to first order the same as a penalty on the
+    derivative of the outputs by the inputs.
+
+    Args:
+        deviation: of the noise, in the unit of `x`, at least 0. May be traced.
+
+    Returns:
+        A layer for `x` of any shape. Integer inputs are converted: put `rescale` before it.
+
+    Raises:
+        ValueError, TypeError: `deviation` is no number of at least 0; or it trains without a key.
+
+    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
+    >>> layer = fnn.layers.augmentation.gaussian_noise(0.1)
+    >>> y, state, cache = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
+    >>> print(bool(abs(y.mean() - 1) < 0.01), bool(abs(y.std() - 0.1) < 0.01))
+    True True
+    """
+    deviation = scalar("gaussian_noise", "a deviation", deviation, "pass the noise's size in the unit of x")
+
+    def init(key: Key, in_shape: Shape) -> Any:
+        return (), (), in_shape
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        x = as_floats("gaussian_noise", x)
+        if not train:
+            return x, state, ()
+        noise = jax.random.normal(require_key("gaussian_noise", key), x.shape, jnp.float32)  # the same for every dtype
+        return x + like(deviation, x) * noise.astype(x.dtype), state, ()
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        return (), dy
+
+    return Layer(None, init, forward, backward)
+
+
+def random_layer(name: str, init: Any, draw: Draw, change: Any, back: Any) -> Layer:
+    """A layer that changes each example by what is drawn for it in training, and nothing in prediction."""
+
+    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+        init(None, x.shape[1:])  # checks the shape
+        if not train:
+            return x, state, ()
+        drawn = draw(require_key(name, key), x.shape[0])
+        return change(x, drawn), state, (x, drawn)
+
+    def backward(params: Any, cache: Any, dy: Array) -> Any:
+        return (), back(dy, cache[1], cache[0].shape) if cache else dy
+
+    return Layer(None, init, forward, backward)
+
+
+def require_key(name: str, key: Key) -> Key:
+    """The key, which a layer that draws cannot do without."""
+    if key is None:
+        raise ValueError(f"{name}: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+    return key

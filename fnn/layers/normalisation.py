@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.activations.elementwise import as_floats
-from fnn.arguments import beside, like, scalar
+from fnn.arguments import as_floats, beside, like, scalar
 from fnn.factories import factory
 from fnn.layers.precision import at_least_float32
 from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State

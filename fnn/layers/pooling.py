@@ -7,8 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.activations.elementwise import as_floats
-from fnn.arguments import beside
+from fnn.arguments import as_floats, beside
 from fnn.factories import factory
 from fnn.kernels.windows import Sliding, Windows, add_taps, sliding, taps
 from fnn.layers.precision import at_least_float32

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.activations.elementwise import as_floats
+from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.layers.combinators import as_layer
 from fnn.types import Array, Key, Layer, Shape

@@ -1,6 +1,17 @@
 """All losses under one name.
 
-A loss is `loss(outputs, targets) -> (batch,)`: one number a row, never reduced; `loss.grad` is its derivative by hand.
+A loss is `loss(outputs, targets) -> (batch,)`: one number per row, never reduced; `loss.grad` is its
+derivative by hand.
+
+- `base`: Outputs and targets as rows: shapes, dtypes and values checked, nothing broadcasts; how a loss is put
+  together
+- `boxes`: Boxes: the value `iou`, and losses for predicted boxes, on corners `(x1, y1, x2, y2)` with x1 <= x2 and
+  y1 <= y2
+- `classification`: Losses for targets that are classes: one-hot rows or probabilities, or (sparse) class numbers
+- `focal`: Focal losses: cross-entropies in which what is already right counts less
+- `reduction`: One number per row, and weighted sums over rows
+- `regression`: Losses for targets that are numbers
+- `transforms`: Losses from functions, and functions of losses: smoothed, class-weighted, summed
 """
 
 from fnn.losses.boxes import (

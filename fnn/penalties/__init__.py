@@ -1,4 +1,11 @@
-"""All penalties under one name."""
+"""All penalties under one name.
+
+- `masks`: Which parameters are weights, those that a penalty makes small: not biases, nor the scale and offset of a
+  normalisation, nor the slopes of a prelu
+- `norms`: Penalties: a number added to the cost for the size of the weights, with its derivative by hand
+- `proximal`: Exact zeros: proximal gradient descent (ISTA) and its accelerated form (FISTA), as optax
+  transformations
+"""
 
 from fnn.penalties.masks import Mask as Mask, penalised as penalised
 from fnn.penalties.norms import elastic_net as elastic_net, l1 as l1, l2 as l2

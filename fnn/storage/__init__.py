@@ -1,1 +1,8 @@
-"""Files that are whole or absent: networks, runs, checkpoints."""
+"""Files that are whole or absent: networks, runs, checkpoints.
+
+- `files`: Named arrays and a description of them in one file, which is whole or is not there at all
+- `checkpoints`: The folder of a run: its newest checkpoints, each whole or not there
+- `networks`: A network in a closed vocabulary: the public factories and activations of fnn by name, numbers, text,
+  None, tuples and arrays
+- `saving`: What survives the process: a run and its network in one file, and the checkpoints of a run under way
+"""

@@ -18,6 +18,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.storage import files
+
 MAGIC = b'{"__metadata__":{"fnn":"{\\"check_sum\\":\\"'  # how the header of every file of ours begins, after its length
 DIGITS = 64
 NATIVE = {"bool", "float16", "float32", "float64", *(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64))}
@@ -196,3 +198,22 @@ def _dtypes() -> dict[str, np.dtype]:
     """The dtypes of JAX by name: the only ones that a file can ask for."""
     dtypes = (getattr(thing, "dtype", None) for thing in vars(jnp).values())
     return {dtype.name: dtype for dtype in dtypes if isinstance(dtype, np.dtype)}
+
+
+FORMAT = 1  # of the description; a file with a higher number is of a later fnn
+
+
+def read_kind(path: Any, kind: str) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays and the description of a file of this kind."""
+    leaves, about = files.read(path)
+    got = about.get("kind") if isinstance(about, dict) else None
+    if got != kind:
+        raise files.DamagedFile(
+            f"{os.fspath(path)}: expected a {kind}, got a {got or 'file of another kind'}. "
+            "Do read a run by fnn.load, and a checkpoint by fit."
+        )
+    if about["format"] > FORMAT:
+        raise files.DamagedFile(
+            f"{os.fspath(path)}: expected format {FORMAT}, got {about['format']}. Do update fnn: a later one wrote it."
+        )
+    return leaves, about

@@ -1,19 +1,16 @@
 """What survives the process: a run and its network in one file, and the checkpoints of a run under way."""
 
-import contextlib
 import dataclasses
 import os
-import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from fnn import trees
 from fnn.storage import files, networks
+from fnn.storage.files import FORMAT, read_kind
 from fnn.types import Columns, History, Layer, Run
-
-FORMAT = 1  # of the description; a file with a higher number is of a later fnn
 
 
 def save(path: Any, net: Layer, run: Run) -> None:
@@ -100,7 +97,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     path = os.path.expanduser(path)
     if net is not None:
         _expect("net", net, Layer, "Do pass the network that was trained.")
-    leaves, about = _opened(path, "run")
+    leaves, about = read_kind(path, "run")
     net = networks.built(path, about, leaves) if net is None else net
     tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
     in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
@@ -116,22 +113,6 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
 def _expect(name: str, thing: Any, kind: type, mend: str) -> None:
     if not isinstance(thing, kind):
         raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. {mend}")
-
-
-def _opened(path: Any, kind: str) -> tuple[dict[str, np.ndarray], Any]:
-    """The arrays and the description of a file of this kind."""
-    leaves, about = files.read(path)
-    got = about.get("kind") if isinstance(about, dict) else None
-    if got != kind:
-        raise files.DamagedFile(
-            f"{os.fspath(path)}: expected a {kind}, got a {got or 'file of another kind'}. "
-            "Do read a run by fnn.load, and a checkpoint by fit."
-        )
-    if about["format"] > FORMAT:
-        raise files.DamagedFile(
-            f"{os.fspath(path)}: expected format {FORMAT}, got {about['format']}. Do update fnn: a later one wrote it."
-        )
-    return leaves, about
 
 
 # ---- params, state and history: their structure, and whether they are those of the network
@@ -166,88 +147,3 @@ def _on_device(tree: Any, name: str) -> Any:
 
 
 # ---- the folder of a run under way
-
-
-class Checkpoint(NamedTuple):
-    """What `read_checkpoint` found: the newest whole one, and what is wrong with those that are newer."""
-
-    number: int
-    leaves: dict[str, np.ndarray]
-    description: Any
-    damaged: tuple[str, ...]
-
-
-def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = None) -> str:
-    """Write `checkpoint-<number>.safetensors`, and keep it and the one before it; the path.
-
-    Stale temporaries of killed processes are removed first. One process at a time may write to a folder.
-
-    Args:
-        folder: made if it is not there.
-        number: one more than that of the checkpoint that the run went on from, 0 for the first: so a newer but
-            damaged one is replaced, and what is kept are two whole ones.
-        tree: any pytree of arrays; typed keys as `jax.random.key_data`.
-        description: whatever JSON holds.
-
-    Raises:
-        OSError: the disk is full, or the folder cannot be written to; the checkpoints that were there are as before.
-        TypeError: a leaf is not an array, or the description is not JSON.
-        ValueError: there is a whole checkpoint with a higher number, which would be read instead of this one.
-
-    >>> import numpy as np, tempfile
-    >>> from fnn.storage.saving import read_checkpoint, write_checkpoint
-    >>> folder = tempfile.mkdtemp()
-    >>> _ = write_checkpoint(folder, 0, {"w": np.arange(2)}, {"seed": 7})
-    >>> read_checkpoint(folder)
-    Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=())
-    """
-    folder = os.path.expanduser(folder)
-    os.makedirs(folder, exist_ok=True)
-    for name in os.listdir(folder):
-        if name.startswith(".checkpoint-") and name.endswith(".tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(folder, name))
-    if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
-        raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Do read_checkpoint first.")
-    path = os.path.join(folder, f"checkpoint-{number}.safetensors")
-    _keep_newest(2, folder, number)  # what a process left that was killed between writing and removing
-    files.write(path, trees.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
-    _keep_newest(1, folder, number)
-    return path
-
-
-def _keep_newest(count: int, folder: str, number: int) -> None:
-    """Remove all but so many of the checkpoints before this one."""
-    for n in [n for n in _numbers(folder) if n < number][count:]:
-        os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
-
-
-def read_checkpoint(folder: Any) -> Checkpoint | None:
-    """The newest checkpoint of a folder that is whole; None where there is none at all. Nothing is deleted.
-
-    Raises:
-        DamagedFile: there are checkpoints, and all of them are damaged.
-
-    `named_arrays.filled` makes a tree of the leaves again.
-    """
-    folder = os.path.expanduser(folder)
-    damaged: list[str] = []
-    for number in _numbers(folder):
-        try:
-            leaves, about = _opened(os.path.join(folder, f"checkpoint-{number}.safetensors"), "checkpoint")
-            return Checkpoint(number, leaves, about["description"], tuple(damaged))
-        except files.DamagedFile as error:
-            damaged.append(str(error))
-    if damaged:
-        raise files.DamagedFile(
-            "\n".join([f"{folder}: expected a whole checkpoint, got {len(damaged)} damaged:", *damaged])
-            + "\nDo restore one from a copy, or delete them to start anew."
-        )
-    return None
-
-
-def _numbers(folder: str) -> list[int]:
-    """The numbers of the checkpoints in a folder, newest first."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = (re.fullmatch(r"checkpoint-(\d+)\.safetensors", name) for name in names)
-    return sorted((int(match[1]) for match in found if match), reverse=True)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
+from fnn import arguments
 from fnn.compilation.cache import programs
-from fnn.compilation.programs import bytes_of, cheaply, compiled_with, for_small, shapes_of, side_by_side
-from fnn.data import checks
+from fnn.compilation.programs import bytes_of, compiled_with, shapes_of, side_by_side
+from fnn.kernels.compiler_options import quick_compile_options, small_network_options
 from fnn.training.batches import room
 from fnn.training.config import Recipe, parts
 from fnn.training.fused_loop import from_recipe
@@ -104,8 +105,8 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
     begin, whole = side_by_side(
-        lambda: compiled_with(starting, cheaply()),
-        lambda: compiled_with(running.lower(), for_small() if width > 1 else {}),
+        lambda: compiled_with(starting, quick_compile_options()),
+        lambda: compiled_with(running.lower(), small_network_options() if width > 1 else {}),
     )
     held = bytes_of(running.jaxpr)
     return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {}, held)
@@ -134,7 +135,7 @@ def size_of_member(recipe: Recipe, shared: Shared, members: Members, places: int
         return parts(recipe, settings).net.forward(params, layers, x, key, True)
 
     x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
-    kept = jax.eval_shape(cache, state.settings, state.params, state.state, checks.key(0), x)
+    kept = jax.eval_shape(cache, state.settings, state.params, state.state, arguments.key(0), x)
     history = 4 * places * (1 + len(recipe.metrics)) * (1 if data.validation is None else 2)
     weights = sum(a.size for a in jax.tree.leaves(state.params))
     return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history, weights, rows

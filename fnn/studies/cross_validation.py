@@ -6,27 +6,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn.data import checks
+from fnn import arguments
+from fnn.data.loading import rows_of
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
-from fnn.fitting.setup import rows_of
 from fnn.inference.prediction import predict
 from fnn.studies import tables
 from fnn.studies.folds import Fold, asked_folds, check_weights, standardiser_of, views_of
-from fnn.studies.groups import (
-    Figures,
-    Group,
-    Task,
-    asked_points,
-    groups_of,
-    interrupted,
-    keys_from,
-    run_groups,
-    run_of,
-    running,
-    with_fixed,
-)
-from fnn.studies.scheduler import Outcome, Plan
+from fnn.studies.groups import Group, Task, asked_points, groups_of, keys_from, running, with_fixed
+from fnn.studies.results import Figures, interrupted, run_of
+from fnn.studies.scheduler import Outcome, Plan, run_groups
 from fnn.training.config import given
 from fnn.types import Columns, Data, Layer, Part, Run
 
@@ -157,10 +146,10 @@ def cross_validate(
                 f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
                 "Do choose the number of epochs by the histories of the result."
             )
-    epochs = checks.epochs(epochs, 1)
-    standardise, refit = checks.flag("standardise", standardise), checks.flag("refit", refit)
+    epochs = arguments.epochs(epochs, 1)
+    standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
-    key, seed = checks.key(key), key
+    key, seed = arguments.key(key), key
     rows, _, of_frame = rows_of(data, None, weights, key, None, training.get("reduction"))
     part = rows.train
     made = asked_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
@@ -222,7 +211,7 @@ def _table(points: list[dict[str, Any]], scores: dict[str, np.ndarray], diverged
 
 
 def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
-    return checks.seed_words([int(point["seed"])])[0] if "seed" in point else key
+    return arguments.seed_words([int(point["seed"])])[0] if "seed" in point else key
 
 
 # ---- the best point
@@ -273,7 +262,7 @@ def _refitted(
     traced = {n: v for n, v in chosen.items() if n not in (*same, "seed", "batch_size", "min_delta")}
     size = chosen.get("batch_size", training.get("batch_size"))
     if "seed" in chosen:
-        key = checks.key(int(chosen["seed"]))
+        key = arguments.key(int(chosen["seed"]))
     return fit(
         net, loss, optimizer, (x, part.t), epochs=epochs, key=key, weights=part.weight, penalty=penalty,
         settings={**(training.get("settings") or {}), **traced}, batch_size=size, progress=progress, **own,

@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.constants import memoise_constants
-from fnn.data import arrays, checks
+from fnn.data import arrays
+from fnn.data.loading import rows_of
 from fnn.fitting.output_kinds import probabilities_of
-from fnn.fitting.setup import rows_of
 from fnn.inference.prediction import predict
 from fnn.studies import tables
-from fnn.studies.groups import Figures, Group, Task, groups_of, interrupted, keys_from, run_groups, running
-from fnn.studies.scheduler import Outcome, Plan
+from fnn.studies.groups import Group, Task, groups_of, keys_from, running
+from fnn.studies.results import Figures, interrupted
+from fnn.studies.scheduler import Outcome, Plan, run_groups
 from fnn.training.config import given_loss
 from fnn.types import Array, Columns, Layer, Run
 
@@ -121,9 +123,9 @@ def ensemble(
     """
     if not isinstance(net, Layer):
         raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Do pass a network that is made.")
-    epochs, members = checks.epochs(epochs), checks.whole_number("members", members, 1)
+    epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
-    seed, key = key, checks.key(key)
+    seed, key = key, arguments.key(key)
     rows, _, columns = rows_of(data, validation, weights, key, None, training.get("reduction"))
     tasks = [Task({}, words) for words in keys_from(seed, members)]
     groups = groups_of("ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.data import checks
-from fnn.data.scaling import Standardiser, are_classes, classes_of, standardiser
-from fnn.data.splits import folds as fold_rows
+from fnn.data.scaling import Standardiser, standardiser
+from fnn.data.splits import are_classes, classes_of, folds as fold_rows
 from fnn.types import View
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by
@@ -16,12 +17,12 @@ Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge
 
 def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
     """The rows of each fold."""
-    repeats = checks.whole_number("repeats", repeats, 1)
+    repeats = arguments.whole_number("repeats", repeats, 1)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
         got = type(stratify).__name__
         raise TypeError(f"stratify: expected True, False or None, got {got}. Do pass folds=fnn.folds(…) for others.")
     if not hasattr(folds, "__iter__"):
-        folds = checks.whole_number("folds", folds, 2)
+        folds = arguments.whole_number("folds", folds, 2)
         if stratify and not are_classes(t):
             raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
         wanted = stratify or (stratify is None and groups is None and are_classes(t))

@@ -5,10 +5,7 @@ members of one group, and one compiled program trains them all; whole numbers ma
 size), so each combination of these is a group of its own.
 """
 
-import functools
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,20 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fnn.compilation.programs import NUMBERS
+from fnn import arguments
 from fnn.data import checks
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_of_mix_up
-from fnn.fitting.progress import shown_members
-from fnn.fitting.segments import guards_aside
-from fnn.fitting.setup import OWN_SETTINGS, Asked, asked_recipe, made_ready, own_settings
-from fnn.studies import tables
+from fnn.fitting.setup import Asked, made_ready
 from fnn.studies.chunks import Members, Shared
-from fnn.studies.scheduler import Job, Kept, Outcome, Plan, follow, planned
 from fnn.studies.search_space import points_of, traced_and_static
-from fnn.training.config import Recipe, check_readers, given, given_loss, takes_settings
+from fnn.training import config
+from fnn.training.config import (
+    NUMBERS,
+    OWN_SETTINGS,
+    Recipe,
+    asked_recipe,
+    check_readers,
+    given,
+    given_loss,
+    own_settings,
+    takes_settings,
+)
 from fnn.training.ranges import check_ranges
-from fnn.types import Data, Layer, Loss, Penalty, Run, TrainingInterrupted, View
+from fnn.types import Data, Layer, Loss, Penalty, View
 
 # arguments of `fit` that all members share
 TRAINING = (
@@ -77,12 +81,12 @@ def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_s
     if devices is not None and not known:
         raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Do write devices=jax.devices().")
     return Running(
-        width=None if width is None else checks.whole_number("width", width, 1),
+        width=None if width is None else arguments.whole_number("width", width, 1),
         devices=devices,
-        memory=None if memory is None else checks.number("memory", memory, 1),
+        memory=None if memory is None else arguments.number("memory", memory, 1),
         checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
-        checkpoint_seconds=checks.number("checkpoint_seconds", checkpoint_seconds, 0),
-        progress=checks.flag("progress", progress),
+        checkpoint_seconds=arguments.number("checkpoint_seconds", checkpoint_seconds, 0),
+        progress=arguments.flag("progress", progress),
     )
 
 
@@ -98,8 +102,8 @@ def asked_points(over: Any) -> list[dict[str, Any]]:
             raise ValueError(f"over: expected names of your own, got {name!r}, an argument. Do {mend}.")
     for point in points:
         for name in OWN_POINTS.keys() & point.keys():
-            checks.whole_number(name, point[name], OWN_POINTS[name])
-        checks.number("min_delta", point.get("min_delta", 0), 0)
+            arguments.whole_number(name, point[name], OWN_POINTS[name])
+        arguments.number("min_delta", point.get("min_delta", 0), 0)
     return points
 
 
@@ -139,7 +143,9 @@ def groups_of(
         for same, places in by_shape.items()
     ]
     # last, since of some mistakes (a width of 8.0) it says more when it is traced
-    base = {name: float(value) for name, value in checks.settings(training.get("settings"), OWN_SETTINGS).items()}
+    base = {
+        name: float(value) for name, value in config.check_settings_dict(training.get("settings"), OWN_SETTINGS).items()
+    }
     check_ranges([*parts, training.get("penalty")], points, base | own_settings(None, 0.0))
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
@@ -159,18 +165,18 @@ def _group(
     resumable: bool,
     several: bool,
 ) -> Group:
-    arguments = dict(training)
-    base = checks.settings(arguments.pop("settings", None), OWN_SETTINGS)
-    patience, min_delta = arguments.get("patience"), arguments.pop("min_delta", 0.0)
+    rest = dict(training)
+    base = config.check_settings_dict(rest.pop("settings", None), OWN_SETTINGS)
+    patience, min_delta = rest.get("patience"), rest.pop("min_delta", 0.0)
     min_delta = same.pop("min_delta", min_delta)
     differing = {name: [task.settings[name] for task in tasks] for name in tasks[0].settings if name not in same}
     differing.pop("seed", None)  # it is in the keys
     if "patience" in differing:
-        arguments["patience"] = patience = differing["patience"][0]
-    size = same.pop("batch_size", arguments.pop("batch_size", None))
-    net, loss, optimizer, penalty = (_bound(part, same) for part in (*parts, arguments.pop("penalty", None)))
+        rest["patience"] = patience = differing["patience"][0]
+    size = same.pop("batch_size", rest.pop("batch_size", None))
+    net, loss, optimizer, penalty = (_bound(part, same) for part in (*parts, rest.pop("penalty", None)))
     recipe = asked_recipe(
-        net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **arguments
+        net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **rest
     )
     numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jax.device_put(tasks[0].key))
@@ -216,137 +222,12 @@ def _members(tasks: list[Task], settings: dict[str, Any], differing: dict[str, l
 # ---- running them
 
 
-def run_groups(
-    title: str, groups: list[Group], epochs: int, how: Running, take: Callable[[Group, Outcome], None]
-) -> tuple[list[Plan], list[str]]:
-    """Run all groups, one after another; how each was run, and the signals that ended it early."""
-    folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
-    plans = [
-        planned(group.recipe, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
-        for group, folder in zip(groups, folders, strict=True)
-    ]
-    names: list[str] = []
-    words = f"{title}: {'; '.join(map(str, plans))}"
-    with shown_members(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
-        for group, plan, folder in zip(groups, plans, folders, strict=True):
-            if names:
-                break
-            _keep_width(folder, plan.width)
-            kept = Kept(folder, how.checkpoint_seconds, group.about)
-            job = Job(group.recipe, group.shared, group.members, epochs, plan, kept)
-            names += follow(job, functools.partial(take, group), show)
-    return plans, names
-
-
-def _width(folder: str | None, how: Running) -> int | None:
-    """As asked for, else as the study in that folder was begun: another width would be other chunks."""
-    if how.width is not None or folder is None:
-        return how.width
-    try:
-        return int(Path(folder, "width").read_text())
-    except (OSError, ValueError):  # there is none, or a process was killed while it wrote this
-        return None
-
-
-def _keep_width(folder: str | None, width: int) -> None:
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, "width").write_text(str(width))
-
-
 # ---- figures
-
-
-class Figures:
-    """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
-
-    def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool, deviations: bool = False):
-        self.recipe, self.validates, self.epochs = recipe, validates, epochs
-        count = len(tasks)
-        metrics = dict(recipe.metrics)
-        tables.check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
-        names = tables.history_columns(metrics, validates)[1:]
-        self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
-        self.columns |= {name: np.full(count, np.nan) for name in names}
-        self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}
-        self.histories = {name: np.full((count, epochs), np.nan, np.float32) for name in names}
-        self.ended = np.zeros(count, bool)  # False: it has not run, or a signal ended it
-
-    @property
-    def judge(self) -> str:
-        """The column that says which member is best."""
-        return f"validation_{self.recipe.monitor}" if self.validates else "loss"
-
-    @property
-    def largest(self) -> bool:
-        """Whether more of it is better."""
-        return self.recipe.mode == "max"
-
-    def add(self, places: np.ndarray, outcome: Outcome, last: bool = False) -> None:
-        """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""
-        state, columns = outcome.state, self.columns
-        epochs = np.asarray(state.epoch)
-        best = np.where(np.asarray(state.best_epoch) >= 0, state.best_epoch, epochs - 1)
-        epoch = epochs - 1 if last else best
-        history = outcome.history
-        named: dict[str, Any] = {"loss": history.loss, **history.metrics}
-        if self.validates:
-            held: dict[str, Any] = {"loss": history.validation_loss, **history.validation_metrics}
-            named |= {f"validation_{name}": values for name, values in held.items()}
-        columns["epoch"][places], columns["epochs"][places] = epoch, epochs
-        columns["diverged"][places] = np.asarray(state.diverged)[:, 0] >= 0
-        self.ended[places] = ~np.asarray(state.active) | (epochs >= self.epochs)
-        for name, values in named.items():
-            values = np.asarray(values)
-            if self.histories[name].dtype != values.dtype:
-                self.histories[name] = self.histories[name].astype(values.dtype)
-            self.histories[name][places, : values.shape[1]] = values
-            for row, place in enumerate(places):
-                columns[name][place] = values[row, epoch[row]] if epoch[row] >= 0 else np.nan
-
-    def begun(self) -> np.ndarray:
-        """Which members have run; all, where there was nothing to run."""
-        return (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
-
-    def scores(self) -> np.ndarray:
-        """Smaller is better; what diverged, or has not run, is inf."""
-        values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
-        return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
-
-
-def interrupted(who: str, names: list[str], figures: Figures, how: Running) -> bool:
-    """Whether a signal came before the end; then a warning says how far it was."""
-    if not names or figures.ended.all():
-        return False
-    done = figures.columns["epochs"]
-    mend = f"call {who} again to go on from there" if how.checkpoint else "pass checkpoint=folder to be able to go on"
-    warnings.warn(
-        f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
-        f"of them had begun; what there is comes back. Do {mend}.",
-        TrainingInterrupted,
-        stacklevel=3,
-    )
-    return True
-
-
-def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
-    """One member's run, still on the host; `last`: the parameters after the last epoch, not the best."""
-    state = jax.tree.map(lambda a: a[row], outcome.state)
-    params, layers = state.best if state.best_epoch >= 0 and not last else (state.params, state.state)
-    history = jax.tree.map(lambda a: a[row, : int(state.epoch)], outcome.history)
-    return Run(params, layers, history, state, in_shape, held)
-
-
-def on_device(run: Run) -> Run:
-    """A run as `fit` returns it."""
-    with guards_aside():
-        params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
-    return run._replace(params=params, state=state, train_state=train_state)
 
 
 def keys_from(seed: Any, count: int) -> list[np.ndarray]:
     """Raw key data: of seeds `seed`, `seed + 1`, …; or of the key and those folded in from 1 on."""
     if isinstance(seed, (int, np.integer)):
-        return list(checks.seed_words([int(seed) + i for i in range(count)]))
+        return list(arguments.seed_words([int(seed) + i for i in range(count)]))
     keys = [seed, *(jax.random.fold_in(seed, i) for i in range(1, count))]
     return [np.asarray(jax.random.key_data(key)) for key in keys]

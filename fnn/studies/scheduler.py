@@ -4,22 +4,26 @@ Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is sh
 """
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from fnn.devices import free_bytes
+from fnn.devices import free_bytes, usual_devices
 from fnn.fitting import resume
 from fnn.fitting.interrupts import noted
+from fnn.fitting.progress import shown_members
 from fnn.fitting.segments import guards_aside, joined, place, segment_seconds, segments
+from fnn.losses.reduction import dtype_of_sums
 from fnn.studies.chunks import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
-from fnn.training.batches import dtype_of_sums
+from fnn.studies.groups import Group, Running
 from fnn.training.config import Recipe
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
@@ -94,15 +98,6 @@ def planned(
     most = width if room is None else room // len(workers)
     width = width if width <= most else 1 << (most.bit_length() - 1)
     return Plan(len(members), width, workers, each * width * len(workers))
-
-
-def usual_devices() -> tuple[Any, ...]:
-    """All devices of the kind that JAX uses; of a single CPU as many times as there are cores: a thread each."""
-    devices = jax.local_devices()
-    if devices[0].platform == "cpu" and len(devices) == 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        devices = devices * cores
-    return tuple(devices)
 
 
 def room_for(epochs: int) -> int:
@@ -274,3 +269,41 @@ def _found(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Fo
             "Do ask for as many, or name another folder to start anew."
         )
     return found, resume.writer(folder, about, found, kept.seconds)
+
+
+def run_groups(
+    title: str, groups: list[Group], epochs: int, how: Running, take: Callable[[Group, Outcome], None]
+) -> tuple[list[Plan], list[str]]:
+    """Run all groups, one after another; how each was run, and the signals that ended it early."""
+    folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
+    plans = [
+        planned(group.recipe, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
+        for group, folder in zip(groups, folders, strict=True)
+    ]
+    names: list[str] = []
+    words = f"{title}: {'; '.join(map(str, plans))}"
+    with shown_members(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
+        for group, plan, folder in zip(groups, plans, folders, strict=True):
+            if names:
+                break
+            _keep_width(folder, plan.width)
+            kept = Kept(folder, how.checkpoint_seconds, group.about)
+            job = Job(group.recipe, group.shared, group.members, epochs, plan, kept)
+            names += follow(job, functools.partial(take, group), show)
+    return plans, names
+
+
+def _width(folder: str | None, how: Running) -> int | None:
+    """As asked for, else as the study in that folder was begun: another width would be other chunks."""
+    if how.width is not None or folder is None:
+        return how.width
+    try:
+        return int(Path(folder, "width").read_text())
+    except (OSError, ValueError):  # there is none, or a process was killed while it wrote this
+        return None
+
+
+def _keep_width(folder: str | None, width: int) -> None:
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "width").write_text(str(width))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn.data import checks
+from fnn import arguments
 
 Point = dict[str, int | float]
 TRACED_INTEGERS = ("seed", "patience")  # whole numbers that change no shape
@@ -92,7 +92,7 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     0.02674 16
     0.27335 64
     """
-    count, key = checks.whole_number("count", count, 1), checks.whole_number("key", key, 0)
+    count, key = arguments.whole_number("count", count, 1), arguments.whole_number("key", key, 0)
     if not ranges:
         raise ValueError("draws: expected at least one setting, got none. Do write draws(20, lr=uniform(0, 1)).")
     for name, given in ranges.items():

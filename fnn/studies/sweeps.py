@@ -5,22 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.data import checks
-from fnn.fitting.setup import rows_of
+from fnn import arguments
+from fnn.data.loading import rows_of
 from fnn.studies import tables
-from fnn.studies.groups import (
-    Figures,
-    Group,
-    Task,
-    asked_points,
-    groups_of,
-    interrupted,
-    on_device,
-    run_groups,
-    run_of,
-    running,
-)
-from fnn.studies.scheduler import Outcome, Plan
+from fnn.studies.groups import Group, Task, asked_points, groups_of, running
+from fnn.studies.results import Figures, interrupted, on_device, run_of
+from fnn.studies.scheduler import Outcome, Plan, run_groups
 from fnn.types import Run
 
 
@@ -141,13 +131,15 @@ def sweep(
     {'lr': 0.5} [[3.]]
     """
     points = asked_points(over)
-    epochs = checks.epochs(epochs)
-    keep = checks.one_of("keep", keep, ("best", "all"))
+    epochs = arguments.epochs(epochs)
+    keep = arguments.one_of("keep", keep, ("best", "all"))
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
-    key = checks.key(key)
+    key = arguments.key(key)
     rows, held, of_frame = rows_of(data, validation, weights, key, None, training.get("reduction"))
     words = np.asarray(jax.random.key_data(key))
-    tasks = [Task(point, checks.seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points]
+    tasks = [
+        Task(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points
+    ]
     groups = groups_of("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
     figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
     runs: dict[int, Run] = {}

@@ -6,47 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from fnn.types import history_columns
+
 Columns = Mapping[str, Any]  # name -> one value a row, NumPy
 
 
 # ---- the names of all columns
 
 
-def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:
-    """Those of a history: `epoch`, then figures, `loss` and the metrics, then these with `validation_`.
-
-    >>> from fnn.studies.tables import history_columns
-    >>> history_columns(["accuracy"])
-    ['epoch', 'loss', 'accuracy', 'validation_loss', 'validation_accuracy']
-    """
-    names = ["loss", *metrics]
-    return ["epoch", *names, *(f"validation_{name}" for name in names if validates)]
-
-
 def study_columns(metrics: Iterable[str], validates: bool, deviations: bool = False) -> list[str]:
     """Those of a study's table beside the settings; with `deviations` each figure has one more, with `_std`."""
     names = history_columns(metrics, validates)
     return [*names, *(f"{name}_std" for name in names[1:] if deviations), "epochs", "diverged"]
-
-
-def check_distinct(columns: Iterable[str], settings: Iterable[str] = ()) -> None:
-    """Raise a ValueError where a metric, or a setting, has the name of another column: one would overwrite the other.
-
-    >>> from fnn.studies.tables import check_distinct, study_columns
-    >>> check_distinct(study_columns(["error", "error_std"], True, deviations=True))
-    Traceback (most recent call last):
-    ...
-    ValueError: metrics: expected names of your own, got 'error_std', a column of the result. Do rename it.
-    """
-    seen: set[str] = set()
-    for name in columns:
-        if name in seen:
-            raise ValueError(
-                f"metrics: expected names of your own, got {name!r}, a column of the result. Do rename it."
-            )
-        seen.add(name)
-    for name in sorted(seen.intersection(settings)):
-        raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Do rename it.")
 
 
 # ---- what is done with a table

@@ -1,1 +1,11 @@
-"""A training run inside the compiled program: run, epoch, step, the weight."""
+"""A training run inside the compiled program: run, epoch, step, the weight.
+
+- `batches`: How a table of rows becomes batches inside a compiled program: every row exactly once, the last batch
+  masked
+- `config`: What a run is made of: the network, the loss, the optimizer and the others, once the settings are known
+- `ranges`: Settings out of their range, found on the host before anything compiles
+- `state`: The state of a training run: how it begins, and what every part of the loop does with such trees
+- `epoch_end`: The end of an epoch: means over its rows, validation, the best parameters so far, patience
+- `fused_loop`: The fused loop: a whole training run as one pure function, to be compiled by `jit` and multiplied by
+  `vmap`
+"""

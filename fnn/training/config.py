@@ -1,14 +1,22 @@
 """What a run is made of: the network, the loss, the optimizer and the others, once the settings are known."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import optax
 
+from fnn import arguments
 from fnn.activations.elementwise import Activation
+from fnn.arguments import one_of
+from fnn.gradients.cost import autodiff
 from fnn.losses import as_loss
-from fnn.types import Layer, Loss, Penalty
+from fnn.types import Layer, Loss, Penalty, check_distinct, history_columns
+
+NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
+OWN_SETTINGS = ("patience", "min_delta", NUMBERS)
 
 
 class Recipe(NamedTuple):
@@ -153,3 +161,119 @@ def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
         loss = made_of(loss, settings) if takes_settings(loss) else loss
     return as_loss(loss)
+
+
+def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, float]:
+    """Named finite numbers."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(
+            f"settings: expected a dict of numbers, got {type(value).__name__}. Do write settings={{'lr': 0.1}}."
+        )
+    for name, number in value.items():
+        if not isinstance(name, str):
+            raise TypeError(f"settings: expected names as keys, got {name!r}. Do write settings={{'lr': 0.1}}.")
+        if name in reserved:
+            raise ValueError(
+                f"settings: expected your own names, got {name!r}, which is an argument. Do pass {name}=…."
+            )
+        if isinstance(number, str) or not (np.isscalar(number) or getattr(number, "ndim", None) == 0):
+            raise TypeError(f"settings[{name!r}]: expected one number, got {type(number).__name__}. Do pass a float.")
+        if not math.isfinite(float(number)):
+            raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Do choose another.")
+    return dict(value)
+
+
+def check_gradient(value: Any) -> Any:
+    """`fnn.autodiff`, `fnn.backprop`, or one's own of their signature."""
+    if not callable(value):
+        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {value!r}. Do pass the function.")
+    return value
+
+
+def check_metrics(value: Any) -> dict[str, Any]:
+    """Functions by name."""
+    if value is not None and not isinstance(value, dict):
+        got = type(value).__name__
+        raise TypeError(
+            f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
+        )
+    for name, metric in (value or {}).items():
+        if not callable(metric):
+            got = type(metric).__name__
+            raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Do pass one.")
+        if hasattr(metric, "cache_info") or getattr(metric, "is_factory", False):
+            factory = metric.__name__
+            raise TypeError(
+                f"metrics[{name!r}]: expected a function, got the factory {factory}. Do call it: {factory}()."
+            )
+    return dict(value or {})
+
+
+def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validates: bool) -> str:
+    """Whether "min" or "max" of what is monitored is best; it must be said for a metric."""
+    if not validates:
+        for name, value, default in (("patience", patience, None), ("monitor", monitor, "loss"), ("mode", mode, None)):
+            if value != default:
+                raise ValueError(
+                    f"{name}: expected validation data to judge by, got none. Do pass validation=(x, t) or a share."
+                )
+    if monitor != "loss" and monitor not in (metrics or {}):
+        names = ", ".join(map(repr, metrics or {})) or "there is none"
+        raise ValueError(
+            f"monitor: expected 'loss' or a metric's name ({names}), got {monitor!r}. "
+            f"Do pass the metric too: metrics={{{monitor!r}: …}}."
+        )
+    if mode is None and monitor != "loss":
+        raise ValueError(
+            f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Do say mode='max' if more is better."
+        )
+    if mode == "max" and monitor == "loss":
+        raise ValueError(
+            "mode: expected 'min' for the loss, got 'max', which would choose the worst epoch. "
+            "Do name what more of is better: monitor='accuracy'."
+        )
+    return one_of("mode", mode or "min", ("min", "max"))
+
+
+def asked_recipe(
+    net: Any,
+    loss: Any,
+    optimizer: Any,
+    *,
+    penalty: Any = None,
+    gradient: Any = autodiff,
+    metrics: Any = None,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    reduction: str = "mean",
+    monitor: str = "loss",
+    mode: str | None = None,
+    patience: int | None = None,
+    validates: bool = False,
+) -> Recipe:
+    """The arguments of `fit` that say what a run is, checked."""
+    measured = check_metrics(metrics)
+    check_distinct(history_columns(measured))
+    return Recipe(
+        net=net,
+        loss=loss,
+        optimizer=optimizer,
+        penalty=penalty,
+        gradient=check_gradient(gradient),
+        metrics=tuple(measured.items()),
+        batch_size=None if batch_size is None else arguments.whole_number("batch_size", batch_size, 1),
+        shuffle=arguments.flag("shuffle", shuffle),
+        reduction=arguments.one_of("reduction", reduction, ("mean", "sum")),
+        monitor=monitor,
+        mode=check_monitor(monitor, mode, patience, metrics, validates),
+    )
+
+
+def own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
+    """The settings that early stopping goes by."""
+    return {
+        "patience": np.inf if patience is None else arguments.whole_number("patience", patience, 1),
+        "min_delta": arguments.number("min_delta", min_delta, 0),
+    }

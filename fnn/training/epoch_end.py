@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.training.batches import Batch, added, filled, metric_sums, nth, room, row_values, sizes, weighted_sum, whole
+from fnn.losses.reduction import metric_sums, row_values, weighted_sum
+from fnn.training.batches import Batch, added, filled, nth, room, sizes, whole
 from fnn.training.config import Parts
 from fnn.training.state import where, zero_sums
 from fnn.types import Array, History, Part, Sums, TrainState

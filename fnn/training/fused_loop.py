@@ -7,7 +7,7 @@ stops by itself and the others keep their bits. Loop bounds are the same for all
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,30 +15,35 @@ import numpy as np
 import optax
 from jax import lax
 
-from fnn.data import checks
+from fnn import arguments
 from fnn.gradients.cost import autodiff
 from fnn.kernels.loops import kept_whole
-from fnn.kernels.shuffle import epoch_order
-from fnn.studies.tables import check_distinct, history_columns
-from fnn.training.batches import Batch, added, arrays, count, filled, metric_sums, nth, room, sizes, whole
+from fnn.kernels.random import epoch_order
+from fnn.losses.reduction import metric_sums
+from fnn.training import config
+from fnn.training.batches import Batch, added, arrays, count, filled, nth, room, sizes, whole
 from fnn.training.config import Parts, Recipe, parts
 from fnn.training.epoch_end import end_epoch
-from fnn.training.state import all_finite, any_member, became, blank_history, smallest, start, where
-from fnn.types import Array, Data, History, Key, Params, Part, State, Sums, Trainer, TrainState
+from fnn.training.state import Progress, all_finite, any_member, became, blank_history, smallest, start, where
+from fnn.types import (
+    Array,
+    Buffer,
+    Data,
+    History,
+    Key,
+    Params,
+    Part,
+    Rows,
+    State,
+    Sums,
+    Trainer,
+    TrainState,
+    check_distinct,
+    history_columns,
+)
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
 NO_LIMIT = 2**31 - 1  # of steps, where what has been taken is not counted
-
-
-class Progress(NamedTuple):
-    """What a step changes, and whether it is still allowed to."""
-
-    params: Params
-    state: State
-    optimizer: Any
-    sums: Sums
-    active: Array
-    bad_step: Array  # the first step whose result was not finite, -1: none
 
 
 def trainer(
@@ -92,11 +97,11 @@ def trainer(
     >>> print(end.params[0]["w"].ravel().round(4), history.loss.shape)
     [3. 3. 3. 3.] (4, 30)
     """
-    measured = tuple(checks.metrics(metrics).items())
+    measured = tuple(config.check_metrics(metrics).items())
     check_distinct(history_columns(dict(measured)))
-    mode = checks.monitored(monitor, mode, None, metrics, True)
-    batch_size = None if batch_size is None else checks.whole_number("batch_size", batch_size, 1)
-    reduction = checks.one_of("reduction", reduction, ("mean", "sum"))
+    mode = config.check_monitor(monitor, mode, None, metrics, True)
+    batch_size = None if batch_size is None else arguments.whole_number("batch_size", batch_size, 1)
+    reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))
     return from_recipe(
         Recipe(
             net,
@@ -106,7 +111,7 @@ def trainer(
             gradient,
             measured,
             batch_size,
-            checks.flag("shuffle", shuffle),
+            arguments.flag("shuffle", shuffle),
             reduction,
             monitor,
             mode,
@@ -119,7 +124,7 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
-        key = checks.key(key) if isinstance(key, (int, np.integer)) else key
+        key = arguments.key(key) if isinstance(key, (int, np.integer)) else key
         return start(parts(recipe, settings), key, arrays(data), settings, params, state)
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:
@@ -228,3 +233,53 @@ def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array, due: Any
     sums = where(going, added(now.sums, sums), now.sums)
     bad = going & ~finite
     return Progress(params, state, optimizer, sums, now.active & ~bad, jnp.where(bad, j, now.bad_step))
+
+
+def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Array]]:
+    """The part of an epoch that lies in a buffer, as a pure function, un-jitted, as `fnn.trainer`'s `run` is.
+
+    Returns `run_part(train_state, buffer, validation=None, steps=None) -> (train_state, row, ended)`. It trains on
+    the batches of the buffer from `train_state.step` on, at most `steps` of them; with the last batch of the last
+    buffer it ends the epoch as `run` does: means, validation, the best parameters, patience. `row` is the history's
+    row then, else NaN.
+
+    Rows are taken in the order that they have in the buffer: its maker shuffles. Given the same batches the steps are
+    those of `run` where `run` masks its last batch: batch `j` of the epoch has the same key here and there.
+    """
+    size = recipe.batch_size
+    if size is None:
+        raise ValueError("batch_size: expected rows a step, got None; a stream is never a full batch. Do pass one.")
+
+    def run_part(
+        s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
+    ) -> tuple[TrainState, History, Array]:
+        made, first = parts(recipe, s.settings), jnp.asarray(buffer.first, jnp.int32)
+        end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
+        key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
+
+        def one(j: Array, now: Progress) -> Progress:
+            return _step(made, now, _nth(buffer, j - first, size), jax.random.fold_in(key, j), j, j >= s.step)
+
+        begin = jnp.maximum(smallest(jnp.where(s.active, s.step, NO_LIMIT)), first)
+        left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
+        stop = begin + jnp.clip(end - begin, 0, left)
+        now = Progress(s.params, s.state, s.optimizer, s.sums, s.active, jnp.int32(-1))
+        now = lax.fori_loop(begin, stop, one, now)
+        blank = jax.tree.map(lambda h: h[0], blank_history(1, s.params, made.metrics, validation is not None))
+        ended = jnp.asarray(buffer.last) & (stop >= end)
+        after, row = lax.cond(
+            ended,
+            lambda s: end_epoch(made, s, validation, s.active),
+            lambda s: (s, blank),
+            _after(s, now, s.active, stop),
+        )
+        return after, row, ended
+
+    return run_part
+
+
+def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
+    """Batch `k` of a buffer; rows past its count are filling."""
+    x, t, weight, _ = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
+    mask = k * size + jnp.arange(size, dtype=jnp.int32) < buffer.count
+    return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))

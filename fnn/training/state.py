@@ -1,13 +1,13 @@
 """The state of a training run: how it begins, and what every part of the loop does with such trees."""
 
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from fnn.losses.reduction import dtype_of_sums
 from fnn.penalties.proximal import check_proximal
-from fnn.training.batches import dtype_of_sums
 from fnn.training.config import Parts
 from fnn.types import Array, Data, History, Key, Params, State, Sums, TrainState
 
@@ -114,3 +114,14 @@ def smallest(value: Array) -> Array:
 @smallest.def_vmap
 def _smallest_of_members(size: int, batched: Any, value: Array) -> Any:
     return smallest(value.min(0)), False
+
+
+class Progress(NamedTuple):
+    """What a step changes, and whether it is still allowed to."""
+
+    params: Params
+    state: State
+    optimizer: Any
+    sums: Sums
+    active: Array
+    bad_step: Array  # the first step whose result was not finite, -1: none

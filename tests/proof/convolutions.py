@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.layers import augmentation, pooling
+from fnn.layers import augmentation, noise, pooling
 from fnn.layers.convolution import conv2d, flatten
 from tests.proof.layers import Formula, LayerCase, of_layer
 
@@ -232,7 +232,7 @@ LAYERS = [
     LayerCase("random_crop", augmentation.random_crop(2, 2), _cropped, CROP_MISTAKES, in_shape=IMAGE),
     LayerCase("random_flip", augmentation.random_flip(), _flipped(False), FLIP_MISTAKES, in_shape=IMAGE),
     LayerCase("random_flip", augmentation.random_flip(vertical=True), _flipped(True), in_shape=IMAGE),
-    LayerCase("gaussian_noise", augmentation.gaussian_noise(0.1), _noisy, NOISE_MISTAKES, in_shape=IMAGE),
+    LayerCase("gaussian_noise", noise.gaussian_noise(0.1), _noisy, NOISE_MISTAKES, in_shape=IMAGE),
     LayerCase(
         "rescale", augmentation.rescale(0.25, -0.5), lambda p, x, g: 0.25 * x - 0.5, RESCALE_MISTAKES, in_shape=IMAGE
     ),

@@ -1,0 +1,65 @@
+"""Metrics: one number per row, as a loss, but to be read by people."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+
+from fnn.arguments import as_floats
+from fnn.losses.base import as_labels, mean_of_positions, wide
+from fnn.types import Array, ShapeError
+
+
+def accuracy(outputs: Any, targets: Any) -> Array:
+    """1 for every row whose largest output is the target's class, else 0; shape `(batch,)`.
+
+    nan names no class: a row with nan in its outputs counts 0. Outputs `(batch, …, classes)` name a class per position,
+    and a row's accuracy is the share of its positions that are right.
+
+    Args:
+        outputs: `(batch, …, classes)`, probabilities or logits, at least two classes.
+        targets: class numbers `(batch, …)`, or one-hot rows `(batch, …, classes)`.
+
+    >>> import fnn
+    >>> print(fnn.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1]))
+    [1. 0.]
+    """
+    y, t = jnp.asarray(outputs), jnp.asarray(targets)
+    if y.ndim < 2 or y.shape[-1] < 2:
+        raise ShapeError(
+            f"accuracy: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
+            "Do use binary_accuracy(threshold) for a single output."
+        )
+    if t.shape not in (y.shape, y.shape[:-1]):
+        raise ShapeError(
+            f"accuracy: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Do reshape them."
+        )
+    label = as_labels(t.argmax(-1) if t.ndim == y.ndim else t)
+    right = (y.argmax(-1).astype(label.dtype) == label) & ~jnp.isnan(y.max(-1))
+    if t.ndim == y.ndim:
+        right &= ~jnp.isnan(t.max(-1))
+    dtype = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.result_type(float)
+    return mean_of_positions(right.reshape(-1).astype(wide(dtype)), y).astype(dtype)
+
+
+@functools.lru_cache(maxsize=128)
+def binary_accuracy(threshold: float = 0.5) -> Any:
+    """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0; 0 for nan.
+
+    Args:
+        threshold: 0.5 for probabilities, 0.0 for logits. With several outputs a row, all must be right.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> print(fnn.binary_accuracy(0.5)(jnp.array([[0.9], [0.2]]), jnp.array([[1], [1]])))
+    [1. 0.]
+    """
+
+    def right(outputs: Any, targets: Any) -> Array:
+        y, t = as_floats("binary_accuracy", outputs), jnp.asarray(targets)
+        if y.shape != t.shape:
+            raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Do reshape them.")
+        t = t.astype(y.dtype)
+        hit = ((y > threshold) == (t > 0.5)) & ~jnp.isnan(y) & ~jnp.isnan(t)
+        return hit.reshape(hit.shape[0], -1).all(-1).astype(y.dtype)
+
+    return right

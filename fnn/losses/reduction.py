@@ -1,0 +1,69 @@
+"""One number per row, and weighted sums over rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnn.types import Array, ShapeError
+
+
+def weighted_sum(values: Array, weight: Any) -> tuple[Array, Array]:
+    """(Σ weight × value, Σ weight), in float32 at least. Rows of weight 0 do not count, whatever their value, NaN too.
+
+    Where values are differentiated, they are those of `counted(outputs, weight)`.
+    """
+    values = jnp.asarray(values)
+    values = values.astype(dtype_of_sums(values.dtype))
+    if weight is None:
+        return values.sum(), jnp.asarray(values.shape[0], values.dtype)
+    weight = row_weights(weight, values.shape[0]).astype(values.dtype)
+    return jnp.where(weight > 0, values * weight, 0.0).sum(), weight.sum()
+
+
+def dtype_of_sums(dtype: Any) -> Any:
+    """What such numbers are added up in: float32 at least, since 16 bits, integers and bools have no room for sums."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return jnp.result_type(float)
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+
+def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
+    """The weights as an array `(rows,)`: a column beside rows would broadcast to rows × rows."""
+    weight = jnp.asarray(weight)
+    if weight.shape != (rows,):
+        raise ShapeError(
+            f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
+        )
+    return weight.astype(dtype_of_sums(weight.dtype))
+
+
+def counted(outputs: Array, weight: Any) -> Array:
+    """The outputs, those of weight 0 as constants: a derivative stops there, and never meets 0 · inf = NaN behind it.
+
+    Their own derivative is 0 anyway. Forward this is `outputs`, and compiles to nothing.
+    """
+    if weight is None:
+        return outputs
+    counts = row_weights(weight, outputs.shape[0]) > 0
+    return jnp.where(counts.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, lax.stop_gradient(outputs))
+
+
+def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:
+    """One number a row from a loss or a metric; anything else is the user's mistake and raises."""
+    values = function(outputs, t)
+    if jnp.shape(values) != (t.shape[0],):
+        raise ShapeError(
+            f"{name}: expected one number a row, shape ({t.shape[0]},), got {jnp.shape(values)}. "
+            "Do reduce over the outputs of a row, and not over the rows."
+        )
+    return values
+
+
+def metric_sums(metrics: Mapping[str, Any], outputs: Array, t: Array, weight: Array | None) -> dict[str, Array]:
+    """Σ weight × metric for each metric."""
+    return {
+        name: weighted_sum(row_values(f"metric {name}", metric, outputs, t), weight)[0]
+        for name, metric in metrics.items()
+    }

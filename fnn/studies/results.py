@@ -1,0 +1,103 @@
+"""What each member of a study ended with."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn import types
+from fnn.fitting.segments import guards_aside
+from fnn.studies import tables
+from fnn.studies.groups import Running, Task
+from fnn.studies.scheduler import Outcome
+from fnn.training.config import Recipe
+from fnn.types import Run, TrainingInterrupted
+
+
+class Figures:
+    """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
+
+    def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool, deviations: bool = False):
+        self.recipe, self.validates, self.epochs = recipe, validates, epochs
+        count = len(tasks)
+        metrics = dict(recipe.metrics)
+        types.check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
+        names = types.history_columns(metrics, validates)[1:]
+        self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
+        self.columns |= {name: np.full(count, np.nan) for name in names}
+        self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}
+        self.histories = {name: np.full((count, epochs), np.nan, np.float32) for name in names}
+        self.ended = np.zeros(count, bool)  # False: it has not run, or a signal ended it
+
+    @property
+    def judge(self) -> str:
+        """The column that says which member is best."""
+        return f"validation_{self.recipe.monitor}" if self.validates else "loss"
+
+    @property
+    def largest(self) -> bool:
+        """Whether more of it is better."""
+        return self.recipe.mode == "max"
+
+    def add(self, places: np.ndarray, outcome: Outcome, last: bool = False) -> None:
+        """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""
+        state, columns = outcome.state, self.columns
+        epochs = np.asarray(state.epoch)
+        best = np.where(np.asarray(state.best_epoch) >= 0, state.best_epoch, epochs - 1)
+        epoch = epochs - 1 if last else best
+        history = outcome.history
+        named: dict[str, Any] = {"loss": history.loss, **history.metrics}
+        if self.validates:
+            held: dict[str, Any] = {"loss": history.validation_loss, **history.validation_metrics}
+            named |= {f"validation_{name}": values for name, values in held.items()}
+        columns["epoch"][places], columns["epochs"][places] = epoch, epochs
+        columns["diverged"][places] = np.asarray(state.diverged)[:, 0] >= 0
+        self.ended[places] = ~np.asarray(state.active) | (epochs >= self.epochs)
+        for name, values in named.items():
+            values = np.asarray(values)
+            if self.histories[name].dtype != values.dtype:
+                self.histories[name] = self.histories[name].astype(values.dtype)
+            self.histories[name][places, : values.shape[1]] = values
+            for row, place in enumerate(places):
+                columns[name][place] = values[row, epoch[row]] if epoch[row] >= 0 else np.nan
+
+    def begun(self) -> np.ndarray:
+        """Which members have run; all, where there was nothing to run."""
+        return (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+
+    def scores(self) -> np.ndarray:
+        """Smaller is better; what diverged, or has not run, is inf."""
+        values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
+        return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
+
+
+def interrupted(who: str, names: list[str], figures: Figures, how: Running) -> bool:
+    """Whether a signal came before the end; then a warning says how far it was."""
+    if not names or figures.ended.all():
+        return False
+    done = figures.columns["epochs"]
+    mend = f"call {who} again to go on from there" if how.checkpoint else "pass checkpoint=folder to be able to go on"
+    warnings.warn(
+        f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
+        f"of them had begun; what there is comes back. Do {mend}.",
+        TrainingInterrupted,
+        stacklevel=3,
+    )
+    return True
+
+
+def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
+    """One member's run, still on the host; `last`: the parameters after the last epoch, not the best."""
+    state = jax.tree.map(lambda a: a[row], outcome.state)
+    params, layers = state.best if state.best_epoch >= 0 and not last else (state.params, state.state)
+    history = jax.tree.map(lambda a: a[row, : int(state.epoch)], outcome.history)
+    return Run(params, layers, history, state, in_shape, held)
+
+
+def on_device(run: Run) -> Run:
+    """A run as `fit` returns it."""
+    with guards_aside():
+        params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
+    return run._replace(params=params, state=state, train_state=train_state)
