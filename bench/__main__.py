@@ -38,10 +38,10 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     unknown = sorted(set(arguments.names) - set(QUESTIONS))
     if unknown:
-        parser.error(f"NAME: expected any of {', '.join(QUESTIONS)}, got {', '.join(unknown)}. Do correct it.")
+        parser.error(f"NAME: expected any of {', '.join(QUESTIONS)}, got {', '.join(unknown)}. Correct it.")
     rounds = arguments.rounds if arguments.rounds is not None else 2 if arguments.quick else 15
     if rounds < 1:
-        parser.error(f"--rounds: expected at least 1, got {rounds}. Do leave it out.")
+        parser.error(f"--rounds: expected at least 1, got {rounds}. Leave it out.")
     names = arguments.names or [name for name in QUESTIONS if not (arguments.quick and name in LONG)]
     return measure(names, rounds, arguments.quick)
 

@@ -18,7 +18,7 @@ MOMENTUM = 0.9
 def compiled() -> Any:
     """The function `train` of the source."""
     if shutil.which(COMMAND[0]) is None:
-        raise OSError("C loop: expected the C compiler cc, got none. Do install gcc or clang.")
+        raise OSError("C loop: expected the C compiler cc, got none. Install gcc or clang.")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "loop.so")
         done = subprocess.run(

@@ -17,6 +17,6 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     if len(sizes) != len(costs) or len(set(sizes)) < 2 or min(*sizes, *costs) <= 0:
         raise ValueError(
             f"exponent: expected as many costs as sizes, two at least, all above 0, "
-            f"got {list(sizes)} and {list(costs)}. Do measure at more sizes."
+            f"got {list(sizes)} and {list(costs)}. Measure at more sizes."
         )
     return float(np.polynomial.polynomial.polyfit(np.log(sizes), np.log(costs), 1)[1])

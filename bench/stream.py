@@ -70,7 +70,7 @@ def files(size: int) -> Iterator[tuple[Path, Path]]:
         folder, free = Path(name), shutil.disk_usage(name).free
         if free < 1.5 * size:
             raise OSError(
-                f"stream: expected {1.5 * size / 1e9:.1f} GB free in {name}, got {free / 1e9:.1f}. Do set TMPDIR."
+                f"stream: expected {1.5 * size / 1e9:.1f} GB free in {name}, got {free / 1e9:.1f}. Set TMPDIR."
             )
         rows, rng = size // (4 * FEATURES), np.random.default_rng(0)
         x = np.lib.format.open_memmap(folder / "x.npy", "w+", np.float32, (rows, FEATURES))

@@ -185,7 +185,7 @@ def main(rounds: int = 15, quick: bool = False) -> str:
         text = publish("study", question, found, "study", quick=quick, figures=accuracy)
         parts.append("\n".join([text, *(f"{name}: {100 * value:.2f} %" for name, value in accuracy.items())]))
     else:  # the digits are in scikit-learn
-        parts.append('study: the digits come with scikit-learn. Do run: pip install "fnn[bench]"')
+        parts.append('study: the digits come with scikit-learn. Run: pip install "fnn[bench]"')
     question = "A training step of the 2-3-2 network, of thousands of networks at once"
     parts.append(publish("many", question, many(fewer, quick), "step", quick=quick))
     return "\n\n".join(parts)

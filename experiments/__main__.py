@@ -50,14 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in arguments.names if name not in known]
     if unknown:
         message = f"expected names among {', '.join(known)}, got {', '.join(unknown)}"
-        print(f"experiments: {message}. Do run: python -m experiments --list", file=sys.stderr)
+        print(f"experiments: {message}. Run: python -m experiments --list", file=sys.stderr)
         return 2
     chosen = [known[name] for name in arguments.names] or [e for e in EXPERIMENTS if arguments.all or not e.long]
     try:
         import matplotlib  # noqa: F401
         import sklearn  # noqa: F401
     except ImportError as error:
-        print(f'experiments: {error.name} is not installed. Do run: pip install "fnn[experiments]"', file=sys.stderr)
+        print(f'experiments: {error.name} is not installed. Run: pip install "fnn[experiments]"', file=sys.stderr)
         return 2
     return _run(chosen, arguments.page)
 

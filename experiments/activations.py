@@ -51,7 +51,7 @@ def main(settings: Settings) -> Result:
     """The printed numbers, the facts, the pictures."""
     return Result(
         title="Activations",
-        question="Do the activations give the documents' numbers, and the properties that they name?",
+        question="The activations give the documents' numbers, and the properties that they name?",
         rows=[*number_rows(), *infinity_rows(), *form_rows(), *fact_rows()],
         figures=[
             Figure("Function and derivative", "The four that D3 draws. Saturation is where the derivative is near 0.",

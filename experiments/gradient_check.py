@@ -67,7 +67,7 @@ def main(settings: Settings) -> Result:
     }
     return Result(
         title="Gradient check",
-        question="Do numerical differences confirm the derivatives, with what step, and is a mistake found?",
+        question="Numerical differences confirm the derivatives, with what step, and is a mistake found?",
         rows=right_rows(right) + planted_rows(planted) + check_rows(checks) + step_rows(steps, errors),
         figures=figures(steps, errors, right[D2], planted, checks),
         notes=[

@@ -36,7 +36,7 @@ def main(settings: Settings) -> Result:
     lrs = {name: np.asarray(schedule(steps)) for name, schedule in schedules().items()}
     return Result(
         title="Learning rates that fall",
-        question="Do the schedules follow the documents' rules at every step, the boundaries included?",
+        question="The schedules follow the documents' rules at every step, the boundaries included?",
         rows=[*rule_rows(lrs, steps), *boundary_rows(), *linear_rows()],
         figures=figures(lrs, settings.steps),
         notes=[

@@ -48,7 +48,7 @@ def main(settings: Settings) -> Result:
     """Every printed number, through the public API."""
     return Result(
         title="Losses",
-        question="Do the losses give the numbers that the documents print, in each of the forms they are written in?",
+        question="The losses give the numbers that the documents print, in each of the forms they are written in?",
         rows=[*rows_of_d1(), *rows_of_batches(), *rows_of_d3(), *rows_of_forms(), box_row()],
         figures=figures(settings.points),
         notes=[

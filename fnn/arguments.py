@@ -36,14 +36,14 @@ def told(value: Any) -> str:
     return repr(value)
 
 
-def scalar(name: str, what: str, value: Any, mend: str, positive: bool = False) -> Any:
+def scalar(name: str, what: str, value: Any, hint: str, positive: bool = False) -> Any:
     """`value` as a Python number; as it came where it is traced (one of the settings), since it is not known yet.
 
     Args:
         name: of the factory, for the message.
         what: is expected, such as "a coefficient".
         value: a finite number of at least 0: Python's, NumPy's or JAX's, or traced.
-        mend: what to do instead, for the message, after "Do".
+        hint: what to do instead, for the message, in the imperative.
         positive: whether 0 is too small as well.
 
     Raises:
@@ -51,17 +51,17 @@ def scalar(name: str, what: str, value: Any, mend: str, positive: bool = False) 
         ValueError: it is too small, infinite or NaN.
 
     >>> from fnn.arguments import scalar
-    >>> scalar("l1", "a coefficient", -1, "pass 0 for no penalty")
+    >>> scalar("l1", "a coefficient", -1, "Pass 0 for no penalty")
     Traceback (most recent call last):
         ...
-    ValueError: l1: expected a coefficient of at least 0, got -1. Do pass 0 for no penalty.
+    ValueError: l1: expected a coefficient of at least 0, got -1. Pass 0 for no penalty.
     """
     wanted = f"{what} {'above' if positive else 'of at least'} 0"
-    number = real_number(name, wanted, value, f"Do {mend}.")
+    number = real_number(name, wanted, value, f"{hint}.")
     if isinstance(number, jax.core.Tracer):
         return number
     if not (number >= 0 and math.isfinite(number)) or (positive and number == 0):
-        raise ValueError(f"{name}: expected {wanted}, got {number}. Do {mend}.")
+        raise ValueError(f"{name}: expected {wanted}, got {number}. {hint}.")
     return number
 
 
@@ -118,7 +118,7 @@ def whole_number(name: str, value: Any, at_least: int) -> int:
             got = operator.index(value)
     if got is None or got < at_least:
         raise ValueError(
-            f"{name}: expected a whole number, at least {at_least}, got {value!r}. Do write {name}={at_least or 10}."
+            f"{name}: expected a whole number, at least {at_least}, got {value!r}. Write {name}={at_least or 10}."
         )
     return got
 
@@ -137,7 +137,7 @@ def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
         known = value.shape == () and jnp.result_type(value) != np.bool_
     if not known or not math.isfinite(value) or not low <= float(value) < high:
         between = f"of at least {low:g}" + ("" if high == math.inf else f" and below {high:g}")
-        raise ValueError(f"{name}: expected a number {between}, got {value!r}. Do write {name}={low:g}.")
+        raise ValueError(f"{name}: expected a number {between}, got {value!r}. Write {name}={low:g}.")
     return float(value)
 
 
@@ -145,7 +145,7 @@ def fraction(name: str, value: Any) -> float:
     """A share, above 0 and below 1."""
     known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not known or not 0 < value < 1:
-        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}. Do write {name}=0.2.")
+        raise ValueError(f"{name}: expected a share between 0 and 1, got {value!r}. Write {name}=0.2.")
     return float(value)
 
 
@@ -156,7 +156,7 @@ def key(value: Any) -> jax.Array:
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
     default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
     if not isinstance(value, jax.Array) or value.shape != () or value.dtype != default:
-        raise TypeError(f"key: expected a seed or one {default}, got {kind}. Do write key=0 or jax.random.key(0).")
+        raise TypeError(f"key: expected a seed or one {default}, got {kind}. Write key=0 or jax.random.key(0).")
     return value
 
 
@@ -168,7 +168,7 @@ def seed_words(seeds: Sequence[Any]) -> np.ndarray:
     """
     for seed in seeds:
         if whole_number("key", seed, 0) >= 2**64:
-            raise ValueError(f"key: expected a seed below 2^64, got {seed}. Do take a smaller one.")
+            raise ValueError(f"key: expected a seed below 2^64, got {seed}. Take a smaller one.")
     # without float64 JAX would drop the upper 32 bits
     words = np.array([[int(seed) >> 32, int(seed) & 0xFFFFFFFF] for seed in seeds], np.uint32)
     default: Any = jax.config.jax_default_prng_impl  # type: ignore[attr-defined]
@@ -182,9 +182,7 @@ def seed_words(seeds: Sequence[Any]) -> np.ndarray:
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """One of a few words."""
     if value not in choices:
-        raise ValueError(
-            f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}. Do choose one of them."
-        )
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}. Choose one of them.")
     return value
 
 
@@ -194,5 +192,5 @@ def as_floats(name: Any, x: Any) -> Array:
     if jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_):
         return jnp.asarray(x).astype(jnp.result_type(float))
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"{name}: expected real numbers, got {dtype}. Do convert them to a floating dtype.")
+        raise TypeError(f"{name}: expected real numbers, got {dtype}. Convert them to a floating dtype.")
     return jnp.asarray(x)

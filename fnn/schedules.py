@@ -46,7 +46,7 @@ def exponential_decay(initial: float, decay_steps: float, decay_rate: float, sta
     name = "exponential_decay"
     initial = _rate(name, initial)
     decay_steps = _steps(name, decay_steps)
-    decay_rate = scalar(name, "a decay_rate", decay_rate, "pass 1 for no decay", positive=True)
+    decay_rate = scalar(name, "a decay_rate", decay_rate, "Pass 1 for no decay", positive=True)
 
     def schedule(step: Any) -> Array:
         step = _number(step)
@@ -78,16 +78,16 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
     0.1 0.1 0.05 0.05 0.025 0.025 0.001 0.001
     """
     name = "piecewise_constant"
-    ends = [scalar(name, "boundaries", b, "count steps from 0") for b in _items(name, "boundaries", boundaries)]
+    ends = [scalar(name, "boundaries", b, "Count steps from 0") for b in _items(name, "boundaries", boundaries)]
     rates = [_rate(name, value) for value in _items(name, "values", values)]
     if len(rates) != len(ends) + 1:
         raise ValueError(
             f"{name}: expected one value more than boundaries, got {len(ends)} boundaries and {len(rates)} values. "
-            "Do give a value for before, between and after the boundaries."
+            "Give a value for before, between and after the boundaries."
         )
     known = [b for b in ends if isinstance(b, (int, float))]
     if any(a >= b for a, b in pairwise(known)):
-        raise ValueError(f"{name}: expected increasing boundaries, got {known}. Do sort them, values alike.")
+        raise ValueError(f"{name}: expected increasing boundaries, got {known}. Sort them, values alike.")
 
     def schedule(step: Any) -> Array:
         step = _number(step)
@@ -195,17 +195,17 @@ def as_schedule(name: str, rate: Any) -> Schedule:
 
 
 def _rate(name: str, value: Any) -> Any:
-    return scalar(name, "a learning rate", value, "pass a small number, such as 0.1")
+    return scalar(name, "a learning rate", value, "Pass a small number, such as 0.1")
 
 
 def _steps(name: str, value: Any) -> Any:
-    return scalar(name, "a number of steps", value, "pass how many steps it takes", positive=True)
+    return scalar(name, "a number of steps", value, "Pass how many steps it takes", positive=True)
 
 
 def _items(name: str, what: str, values: Any) -> list[Any]:
     """A list of numbers, from any sequence or one-dimensional array."""
     if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) != 1:
-        raise TypeError(f"{name}: expected a list of {what}, got {values!r}. Do write {what}=[…].")
+        raise TypeError(f"{name}: expected a list of {what}, got {values!r}. Write {what}=[…].")
     return list(values)
 
 
@@ -217,7 +217,7 @@ def _float(number: Any) -> Array:
 def _number(step: Any) -> Array:
     """Steps as floats; exact up to 2^24."""
     if isinstance(step, (int, float, np.generic, np.ndarray)) and np.any(np.less(step, 0)):
-        raise ValueError(f"schedule: expected a step of at least 0, got {np.min(step)}. Do count steps from 0.")
+        raise ValueError(f"schedule: expected a step of at least 0, got {np.min(step)}. Count steps from 0.")
     return _float(step)
 
 

@@ -27,10 +27,10 @@ def named(tree: Any, prefix: str = "") -> dict[str, Any]:
         if not (hasattr(leaf, "shape") and hasattr(leaf, "dtype")) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             raise TypeError(
                 f"{name}: expected an array, got {getattr(leaf, 'dtype', type(leaf).__name__)}. "
-                "Do use jnp.asarray, and jax.random.key_data for a key."
+                "Use jnp.asarray, and jax.random.key_data for a key."
             )
         if name in leaves:
-            raise ValueError(f"{name}: expected one leaf of that name, got two. Do rename a key.")
+            raise ValueError(f"{name}: expected one leaf of that name, got two. Rename a key.")
         leaves[name] = leaf
     return leaves
 
@@ -88,15 +88,15 @@ def filled(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
     fnn.types.ShapeError: leaves: expected those of this program, got 2 that differ:
       w: expected float32(2,), got none
       v: expected none, got float32(2,)
-    Do use the program that wrote them.
+    Use the program that wrote them.
     """
     expected = named(like)
-    check_alike(name, "those of this program", expected, leaves, "Do use the program that wrote them.")
+    check_alike(name, "those of this program", expected, leaves, "Use the program that wrote them.")
     return jax.tree.unflatten(jax.tree.structure(like), [to_jax(n, leaves[n]) for n in expected])
 
 
 def check_alike(
-    name: str, what: str, expected: Mapping[str, Any], got: Mapping[str, Any], mend: str, width: bool = True
+    name: str, what: str, expected: Mapping[str, Any], got: Mapping[str, Any], hint: str, width: bool = True
 ) -> None:
     """Raise a ShapeError that lists every leaf that differs; `width=False` allows float16 for float32 and so on."""
 
@@ -113,7 +113,7 @@ def check_alike(
         if a is None or b is None or tuple(a.shape) != tuple(b.shape) or kind(a) != kind(b):
             lines.append(f"  {leaf}: expected {shown(a)}, got {shown(b)}")
     if lines:
-        raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, mend]))
+        raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, hint]))
 
 
 def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
@@ -122,13 +122,13 @@ def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str
         return
     made = _made_by(net, tuple(in_shape))
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
-    what, mend = f"the parameters of {net}", "Do pass the network that was trained."
+    what, hint = f"the parameters of {net}", "Pass the network that was trained."
     # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
-    check_alike(name, what, named(expected), named(got), mend, width=False)
+    check_alike(name, what, named(expected), named(got), hint, width=False)
     ours: Any = jax.tree.structure(expected)
     theirs: Any = jax.tree.structure(got)
     if ours != theirs:  # a layer without parameters more or less
-        raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {mend}")
+        raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {hint}")
 
 
 @memoise_constants
@@ -141,6 +141,6 @@ def to_jax(name: str, array: Any) -> jax.Array:
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(
             f"{name}: expected 32-bit numbers, since JAX is set to these, got {array.dtype}. "
-            'Do run jax.config.update("jax_enable_x64", True) first.'
+            'Run jax.config.update("jax_enable_x64", True) first.'
         )
     return jnp.asarray(array)

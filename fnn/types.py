@@ -290,7 +290,7 @@ class Run(NamedTuple):
 def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:
     """Those of a history: `epoch`, then figures, `loss` and the metrics, then these with `validation_`.
 
-    >>> from fnn.studies.tables import history_columns
+    >>> from fnn.types import history_columns
     >>> history_columns(["accuracy"])
     ['epoch', 'loss', 'accuracy', 'validation_loss', 'validation_accuracy']
     """
@@ -301,21 +301,20 @@ def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]
 def check_distinct(columns: Iterable[str], settings: Iterable[str] = ()) -> None:
     """Raise a ValueError where a metric, or a setting, has the name of another column: one would overwrite the other.
 
-    >>> from fnn.studies.tables import check_distinct, study_columns
+    >>> from fnn.types import check_distinct
+    >>> from fnn.studies.tables import study_columns
     >>> check_distinct(study_columns(["error", "error_std"], True, deviations=True))
     Traceback (most recent call last):
     ...
-    ValueError: metrics: expected names of your own, got 'error_std', a column of the result. Do rename it.
+    ValueError: metrics: expected names of your own, got 'error_std', a column of the result. Rename it.
     """
     seen: set[str] = set()
     for name in columns:
         if name in seen:
-            raise ValueError(
-                f"metrics: expected names of your own, got {name!r}, a column of the result. Do rename it."
-            )
+            raise ValueError(f"metrics: expected names of your own, got {name!r}, a column of the result. Rename it.")
         seen.add(name)
     for name in sorted(seen.intersection(settings)):
-        raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Do rename it.")
+        raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Rename it.")
 
 
 class Buffer(NamedTuple):

@@ -132,7 +132,7 @@ def test_a_network_trains_on_bytes():
 def test_training_without_a_key_raises(layer):
     with pytest.raises(ValueError) as caught:
         layer.forward((), (), jnp.asarray(X), None, True)
-    assert str(caught.value).endswith(": expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+    assert str(caught.value).endswith(": expected a key when it trains, got None. Pass key=jax.random.key(0).")
     assert str(caught.value).startswith(str(layer).split("(")[0])
 
 
@@ -147,17 +147,17 @@ def test_what_are_no_images_raises(layer):
     "make, error, message",
     [
         (lambda: random_shift(-1), ValueError, "random_shift: expected most to be a whole number, at least 0, got -1."
-         " Do write most=2."),
+         " Write most=2."),
         (lambda: random_shift(1.5), ValueError, "random_shift: expected most to be a whole number, at least 0, got 1.5."
-         " Do write most=2."),
-        (lambda: random_flip(1.5), ValueError, "random_flip: expected a rate of at most 1, got 1.5. Do pass the "
+         " Write most=2."),
+        (lambda: random_flip(1.5), ValueError, "random_flip: expected a rate of at most 1, got 1.5. Pass the "
          "probability of mirroring, in [0, 1]."),
         (lambda: random_crop(0, 2), ValueError, "random_crop: expected height to be a whole number, at least 1, got 0. "
-         "Do write height=2."),
-        (lambda: gaussian_noise(-1), ValueError, "gaussian_noise: expected a deviation of at least 0, got -1. Do pass "
+         "Write height=2."),
+        (lambda: gaussian_noise(-1), ValueError, "gaussian_noise: expected a deviation of at least 0, got -1. Pass "
          "the noise's size in the unit of x."),
         (lambda: random_crop(6, 6).init(KEY, (5, 6, 2)), fnn.ShapeError, "random_crop(6, 6): expected images of at "
-         "least 6 × 6, got 5 × 6 from (5, 6, 2). Do crop to less."),
+         "least 6 × 6, got 5 × 6 from (5, 6, 2). Crop to less."),
     ],
 )  # fmt: skip
 def test_arguments_out_of_range_raise(make, error, message):

@@ -113,7 +113,7 @@ def test_the_exponent_is_that_of_least_squares_in_logarithms():
 
 @pytest.mark.parametrize("sizes, costs", [([1], [1.0]), ([1, 1], [1.0, 2.0]), ([1, 2], [0.0, 1.0]), ([1, 2], [1.0])])
 def test_an_exponent_needs_two_sizes_and_costs_above_0(sizes, costs):
-    with pytest.raises(ValueError, match=r"exponent: expected .* got .* Do measure"):
+    with pytest.raises(ValueError, match=r"exponent: expected .* got .* Measure"):
         exponents.exponent(sizes, costs)
 
 
@@ -133,7 +133,7 @@ def test_an_unknown_question_and_too_few_rounds_are_told(capsys):
     with pytest.raises(SystemExit):
         command.main(["stpe"])
     said = capsys.readouterr().err
-    assert "NAME: expected any of step, dense, conv" in said and "got stpe. Do correct it." in said
+    assert "NAME: expected any of step, dense, conv" in said and "got stpe. Correct it." in said
     with pytest.raises(SystemExit):
         command.main(["step", "--rounds", "0"])
     assert "--rounds: expected at least 1, got 0." in capsys.readouterr().err

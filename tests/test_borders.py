@@ -161,7 +161,7 @@ def test_what_is_no_number_is_refused_with_its_place(name):
 def test_compiled_functions_are_told_from_arrays(run):
     with pytest.raises(TypeError, match=r"x: expected numbers, got a traced array\. .*net\.forward"):
         jax.jit(lambda x: fnn.predict(net(), run, x))(MIXED)
-    with pytest.raises(ValueError, match=r"got \(4,\)\. Do write x\[None, :\] for one row"):
+    with pytest.raises(ValueError, match=r"got \(4,\)\. Write x\[None, :\] for one row"):
         fnn.predict(net(), run, MIXED[0])
 
 
@@ -525,7 +525,7 @@ def test_hold_out_reads_classes_as_folds_does(name):
 
 def test_seeds_count_with_all_their_bits(run):
     seeds = [0, 2**32, 2**40, 2**63, 2**64 - 1]
-    words = fnn.data.checks.seed_words(seeds)
+    words = fnn.arguments.seed_words(seeds)
     assert len({tuple(word) for word in words.tolist()}) == len(seeds)
     assert not same_bits(fit(key=0, **FULL).params, fit(key=2**32, **FULL).params)
     made = [folds.asked_folds(2, 1, None, None, seed, LABELS) for seed in (*seeds[1:], 5, jax.random.key(5))]
@@ -577,14 +577,14 @@ def test_booleans_of_numpy_are_taken():
 
 @pytest.mark.parametrize("value", [np.int64(2), np.array(2), jnp.int32(2)], ids=lambda v: type(v).__name__)
 def test_whole_numbers_of_other_libraries_are_taken(value):
-    assert fnn.data.checks.whole_number("n", value, 1) == 2
+    assert fnn.arguments.whole_number("n", value, 1) == 2
     assert fnn.data.checks.number("n", value, 0) == 2.0
 
 
 @pytest.mark.parametrize("value", [True, np.True_, jnp.asarray(True), 2.0, "2", None, np.array([2])], ids=repr)
 def test_what_is_no_whole_number_is_refused(value):
     with pytest.raises(ValueError, match="n: expected a whole number"):
-        fnn.data.checks.whole_number("n", value, 1)
+        fnn.arguments.whole_number("n", value, 1)
 
 
 # ---- settings of JAX and NumPy

@@ -264,7 +264,7 @@ def test_shapes_and_dtypes_that_do_not_fit_raise(name, loss):
         (y, jnp.zeros((3, 4), jnp.complex64), TypeError, "complex64"),
     ]:
         for function in (loss, loss.grad):
-            with pytest.raises(error, match=rf"{name}: expected .* got .*{got}.*\. Do "):
+            with pytest.raises(error, match=rf"{name}: expected .* got .*{got}.*\. [A-Z]"):
                 function(outputs, targets)
 
 
@@ -275,18 +275,18 @@ def test_target_boxes_with_swapped_corners_raise_on_the_host(name, loss):
     loss.check(outputs, np.array([[1, 1, 1, 1], [0, 0, 0, 5], [0, 0, 1, 1]]))
     for wrong in ([2.0, 0, 1, 1], [0, 2.0, 1, 1]):
         t[1] = wrong
-        with pytest.raises(ValueError, match=rf"{name}: expected target boxes .* in row 1\. Do give two corners"):
+        with pytest.raises(ValueError, match=rf"{name}: expected target boxes .* in row 1\. Give two corners"):
             loss.check(outputs, t)
 
 
 def test_iou_takes_integers_and_wants_boxes():
     np.testing.assert_allclose(boxes.iou(np.array([[0, 0, 2, 2]]), np.array([[1, 0, 3, 2]])), [1 / 3], rtol=1e-6)
-    with pytest.raises(fnn.ShapeError, match=r"iou: expected boxes .* got \(2, 3\)\. Do "):
+    with pytest.raises(fnn.ShapeError, match=r"iou: expected boxes .* got \(2, 3\)\. [A-Z]"):
         boxes.iou(jnp.zeros((2, 3)), jnp.zeros((2, 3)))
 
 
 def test_the_kind_of_gradient_must_be_said_by_true_or_false():
-    with pytest.raises(TypeError, match=r"ciou_loss: expected constant_tradeoff True or False, got 'no'\. Do "):
+    with pytest.raises(TypeError, match=r"ciou_loss: expected constant_tradeoff True or False, got 'no'\. [A-Z]"):
         losses.ciou_loss("no")
 
 

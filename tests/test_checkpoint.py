@@ -28,7 +28,7 @@ NET = fnn.serial(fnn.dense(4), fnn.leaky_relu(0.1), fnn.residual(fnn.dense(4), f
 HISTORY = fnn.History(
     np.float32([3, 2]), {"top/1": np.float32([0, 1]), "a": np.float32([1, np.nan])}, np.float32([4, 5]), {}
 )
-MEND = "Do hand the network over: fnn.load(path, net=net)."
+MEND = "Hand the network over: fnn.load(path, net=net)."
 
 
 def a_run(net, in_shape=(3,), history=HISTORY):
@@ -112,7 +112,7 @@ def test_float64_needs_jax_to_hold_it_and_float32_does_not(path):
         save(path, NET, run)
     assert error(ValueError, load, path) == (
         "params/0/b: expected 32-bit numbers, since JAX is set to these, got float64. "
-        'Do run jax.config.update("jax_enable_x64", True) first.'
+        'Run jax.config.update("jax_enable_x64", True) first.'
     )
     with jax.enable_x64(True):
         same(load(path)[1].params, run.params)
@@ -171,7 +171,7 @@ def test_a_new_public_factory_is_found_with_every_kind_of_argument(path, monkeyp
             patch.setattr(fnn, "peculiar", peculiar, raising=False)
             save(path, net, run)
             assert load(path)[0] is net, arguments
-        assert "(no 'peculiar'). Do " in error(ValueError, load, path)  # an older fnn, say
+        assert "(no 'peculiar'). " in error(ValueError, load, path)  # an older fnn, say
 
 
 def test_arrays_and_numpy_numbers_as_arguments(path, monkeypatch):
@@ -295,7 +295,7 @@ def test_every_leaf_that_is_not_the_networks_is_listed(path):
         "  params/0/b: expected none, got float32(4,)\n"
         "  params/2/0/b: expected none, got float32(4,)\n"
         "  params/2/0/w: expected none, got float32(4, 4)\n"
-        "Do pass the network that was trained."
+        "Pass the network that was trained."
     )
     assert load(path, net=fnn.serial(*NET.spec.arguments[0][1]))[0] is NET
 
@@ -336,12 +336,12 @@ def test_without_the_shape_of_an_example_nothing_is_compared(path):
 )
 def test_params_of_something_else_are_refused(path, params, got):
     text = error(TypeError, save, path, NET, fnn.Run(params, (), None, None))
-    assert text == f"{got}. Do return these from the layer's init and forward."
+    assert text == f"{got}. Return these from the layer's init and forward."
 
 
 def test_a_typed_key_in_the_state_is_refused(path):
     text = error(TypeError, save, path, NET, fnn.Run((), (KEY,), None, None))
-    assert text == ("state/0: expected an array, got key<fry>. Do use jnp.asarray, and jax.random.key_data for a key.")
+    assert text == ("state/0: expected an array, got key<fry>. Use jnp.asarray, and jax.random.key_data for a key.")
 
 
 @pytest.mark.parametrize("where", ["~/net.safetensors", Path("~") / "net.safetensors"])
@@ -358,23 +358,23 @@ def test_the_home_folder_has_a_short_name(where, tmp_path, monkeypatch):
 
 
 def test_arguments_of_other_types_are_refused(path):
-    run, mend = a_run(NET), "Do pass the network that was trained."
-    assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got Activation. {mend}"
-    assert error(TypeError, save, path, NET, 3) == "run: expected a Run, got int. Do pass what fit returned."
-    assert error(TypeError, load, path, 3) == f"net: expected a Layer, got int. {mend}"
+    run, hint = a_run(NET), "Pass the network that was trained."
+    assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got Activation. {hint}"
+    assert error(TypeError, save, path, NET, 3) == "run: expected a Run, got int. Pass what fit returned."
+    assert error(TypeError, load, path, 3) == f"net: expected a Layer, got int. {hint}"
     assert "[Errno 2]" in error(FileNotFoundError, load, path)
 
 
 def test_files_of_another_kind_are_refused(path, tmp_path):
-    mend = "Do read a run by fnn.load, and a checkpoint by fit."
+    hint = "Read a run by fnn.load, and a checkpoint by fit."
     whole = write_checkpoint(tmp_path, 0, ())
-    assert error(files.DamagedFile, load, whole) == f"{whole}: expected a run, got a checkpoint. {mend}"
+    assert error(files.DamagedFile, load, whole) == f"{whole}: expected a run, got a checkpoint. {hint}"
     files.write(path, {}, ["else"])
-    assert error(files.DamagedFile, load, path) == f"{path}: expected a run, got a file of another kind. {mend}"
+    assert error(files.DamagedFile, load, path) == f"{path}: expected a run, got a file of another kind. {hint}"
     save(path, NET, a_run(NET))
     leaves, about = files.read(path)
     files.write(path, leaves, about | {"format": 2})
-    text = f"{path}: expected format 1, got 2. Do update fnn: a later one wrote it."
+    text = f"{path}: expected format 1, got 2. Update fnn: a later one wrote it."
     assert error(files.DamagedFile, load, path) == text
     os.truncate(path, 1000)
     assert "expected the check sum" in error(files.DamagedFile, load, path)
@@ -477,7 +477,7 @@ def test_where_all_are_damaged_nothing_starts_anew_in_silence(tmp_path):
 def test_a_number_below_that_of_a_whole_one_is_refused_and_of_a_damaged_one_taken(tmp_path):
     for number in (6, 7):
         write_checkpoint(tmp_path, number, {"n": np.array(number)})
-    text = f"{tmp_path}: expected a number above 7, got 0. Do read_checkpoint first."
+    text = f"{tmp_path}: expected a number above 7, got 0. Read_checkpoint first."
     assert error(ValueError, write_checkpoint, tmp_path, 0, ()) == text
     spoil(tmp_path, 7)
     assert "expected a number above 6, got 5" in error(ValueError, write_checkpoint, tmp_path, 5, ())
@@ -600,12 +600,12 @@ def test_killed_in_the_midst_of_writing_the_newest_is_whole(tmp_path, kills):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs limits")
 def test_a_full_disk_and_a_read_only_folder_lose_nothing(tmp_path):
     full, (locked, said, left), at_last = in_a_process(FULL, tmp_path, 200_000)
-    mend = "Do free space, or choose a folder that exists and may be written to."
+    hint = "Free space, or choose a folder that exists and may be written to."
     new = tmp_path / "checkpoint-1.safetensors"
     for text, kept in full:
         assert kept == ["checkpoint-0.safetensors"]
         was = "what was there before is as it was"
-        assert text == f"[Errno 27] {new}: expected to write the file, got 'File too large'; {was}. {mend}"
+        assert text == f"[Errno 27] {new}: expected to write the file, got 'File too large'; {was}. {hint}"
     assert said.startswith(f"[Errno 13] {locked}/checkpoint-1.safetensors: expected to write the file, got 'Permission")
     assert left == []
     assert at_last[0] is None and sorted(at_last[1]) == ["checkpoint-0.safetensors", "checkpoint-1.safetensors"]

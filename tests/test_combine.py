@@ -127,7 +127,7 @@ def test_repeat_passes_the_mask_of_padded_rows_on():
 
 @pytest.mark.parametrize("times", [0, -1, 2.0, None])
 def test_repeat_a_number_of_times_that_is_none_raises(times):
-    with pytest.raises(ValueError, match=f"repeat: expected times to be a whole number, at least 1, got {times}. Do "):
+    with pytest.raises(ValueError, match=f"repeat: expected times to be a whole number, at least 1, got {times}. "):
         fnn.repeat(fnn.tanh, times)
 
 
@@ -167,7 +167,7 @@ def test_as_layer_leaves_layers_as_they_are_and_lifts_functions():
 
 
 @pytest.mark.parametrize(
-    "thing, name, mend",
+    "thing, name, hint",
     [
         (3, "int", r"dense\(10\)"),
         ("relu", "str", r"dense\(10\)"),
@@ -178,8 +178,8 @@ def test_as_layer_leaves_layers_as_they_are_and_lifts_functions():
         (fnn.penalties.l2(0.1), "Penalty", r"dense\(10\)"),
     ],
 )
-def test_what_is_no_layer_raises(thing, name, mend):
-    with pytest.raises(TypeError, match=rf"layer: expected a layer or a function, got {name} .* Do write {mend}\."):
+def test_what_is_no_layer_raises(thing, name, hint):
+    with pytest.raises(TypeError, match=rf"layer: expected a layer or a function, got {name} .* Write {hint}\."):
         fnn.serial(fnn.dense(3), thing)
 
 
@@ -193,20 +193,20 @@ def test_what_is_no_layer_raises(thing, name, mend):
             fnn.serial(fnn.relu, fnn.dense(3), fnn.relu),
             (28, 28),
             "layer 1, dense(3): expected examples of shape (fan_in,), got (28, 28). "
-            "Do put fnn.flatten() before it. "
+            "Put fnn.flatten() before it. "
             "(shapes up to here: (28, 28) -> (28, 28))",
         ),
         (
             fnn.serial(fnn.dense(8), fnn.tanh, fnn.residual(fnn.dense(4))),
             (3,),
             "layer 2, residual: expected layers that keep the shape, got (8,) -> (4,). "
-            "Do end them with as many features as come in. (shapes up to here: (3,) -> (8,) -> (8,))",
+            "End them with as many features as come in. (shapes up to here: (3,) -> (8,) -> (8,))",
         ),
         (
             fnn.serial(fnn.dense(8), fnn.repeat(fnn.dense(4), 2)),
             (3,),
             "layer 1, repeat: expected a layer that keeps the shape, got (8,) -> (4,) from dense(4). "
-            "Do put a layer to (4,) before it. (shapes up to here: (3,) -> (8,))",
+            "Put a layer to (4,) before it. (shapes up to here: (3,) -> (8,))",
         ),
     ],
     ids=str,

@@ -310,15 +310,15 @@ def test_flatten_goes_there_and_back():
     "layer, in_shape, message",
     [
         (conv2d(4, 5), (784,), "conv2d(4, 5): expected images of shape (height, width, channels), got (784,). "
-         "Do put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."),
+         "Put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."),
         (conv2d(4, 3), (28, 28), "conv2d(4, 3): expected images of shape (height, width, channels), got (28, 28). "
-         "Do add an axis of one channel: x[..., None]."),
+         "Add an axis of one channel: x[..., None]."),
         (conv2d(4, 5, padding="VALID"), (6, 4, 1), "conv2d(4, 5): expected images of at least 5 × 5, got 6 × 4 "
-         "from (6, 4, 1). Do use a smaller window or padding='SAME', or pool less before it."),
+         "from (6, 4, 1). Use a smaller window or padding='SAME', or pool less before it."),
         (conv2d(4, 5, dilation=2, padding=((1, 1), (0, 0))), (6, 40, 1), "conv2d(4, 5): expected images of at "
-         "least 7 × 9, got 6 × 40 from (6, 40, 1). Do use a smaller window or padding='SAME', or pool less before it."),
+         "least 7 × 9, got 6 × 40 from (6, 40, 1). Use a smaller window or padding='SAME', or pool less before it."),
         (conv2d(6, (3, 3), groups=3), (8, 8, 4), "conv2d(6, (3, 3)): expected channels that can be cut into 3 groups, "
-         "got 4 from (8, 8, 4). Do use groups that divide the channels."),
+         "got 4 from (8, 8, 4). Use groups that divide the channels."),
     ],
 )  # fmt: skip
 def test_shapes_that_cannot_work_raise_at_init(layer, in_shape, message):
@@ -331,7 +331,7 @@ def test_shapes_that_cannot_work_raise_at_init(layer, in_shape, message):
 
 
 def test_a_dense_layer_on_images_says_to_flatten_them():
-    with pytest.raises(fnn.ShapeError, match=r"layer 1, dense\(3\): .* Do put fnn.flatten\(\) before it"):
+    with pytest.raises(fnn.ShapeError, match=r"layer 1, dense\(3\): .* Put fnn.flatten\(\) before it"):
         fnn.serial(conv2d(2, (3, 3)), fnn.dense(3)).init(KEY, (8, 8, 1))
 
 
@@ -342,31 +342,31 @@ def test_other_inputs_than_the_parameters_are_for_raise(shape):
         outputs(params, jnp.ones(shape))
     assert str(caught.value) == (
         f"conv2d(6, (3, 2)): expected x of shape (batch, height, width, 4), got {shape}. "
-        "Do use the inputs that these parameters were made for."
+        "Use the inputs that these parameters were made for."
     )
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((0, (5, 5)), "conv2d: expected a whole number of features, at least 1, got 0. Do write conv2d(20, (5, 5))."),
-        ((True, 5), "conv2d: expected a whole number of features, at least 1, got True. Do write conv2d(20, (5, 5))."),
-        ((4, (5, 0)), "conv2d(4, (5, 0)): expected window to be two whole numbers, at least 1, got (5, 0). Do write "
+        ((0, (5, 5)), "conv2d: expected a whole number of features, at least 1, got 0. Write conv2d(20, (5, 5))."),
+        ((True, 5), "conv2d: expected a whole number of features, at least 1, got True. Write conv2d(20, (5, 5))."),
+        ((4, (5, 0)), "conv2d(4, (5, 0)): expected window to be two whole numbers, at least 1, got (5, 0). Write "
          "window=(2, 2)."),
-        ((4, (3, 3, 3)), "conv2d(4, (3, 3, 3)): expected window to be two whole numbers, at least 1, got (3, 3, 3). Do "
+        ((4, (3, 3, 3)), "conv2d(4, (3, 3, 3)): expected window to be two whole numbers, at least 1, got (3, 3, 3). "
          "write window=(2, 2)."),
-        ((4, 3, (1.0, 1)), "conv2d(4, 3): expected stride to be two whole numbers, at least 1, got (1.0, 1). Do write "
+        ((4, 3, (1.0, 1)), "conv2d(4, 3): expected stride to be two whole numbers, at least 1, got (1.0, 1). Write "
          "stride=(2, 2)."),
         ((4, 3, 1, "same"), "conv2d(4, 3): expected padding 'SAME', 'VALID' or ((top, bottom), (left, right)) in whole "
-         "numbers of at least 0, got 'same'. Do write padding='SAME'."),
+         "numbers of at least 0, got 'same'. Write padding='SAME'."),
         ((4, 3, 1, ((1, 1), (0, -1))), "conv2d(4, 3): expected padding 'SAME', 'VALID' or ((top, bottom), (left, "
-         "right)) in whole numbers of at least 0, got ((1, 1), (0, -1)). Do write padding='SAME'."),
+         "right)) in whole numbers of at least 0, got ((1, 1), (0, -1)). Write padding='SAME'."),
         ((4, 3, 1, 1), "conv2d(4, 3): expected padding 'SAME', 'VALID' or ((top, bottom), (left, right)) in whole "
-         "numbers of at least 0, got 1. Do write padding='SAME'."),
-        ((4, 3, 1, "SAME", 0), "conv2d(4, 3): expected dilation to be two whole numbers, at least 1, got 0. Do write "
+         "numbers of at least 0, got 1. Write padding='SAME'."),
+        ((4, 3, 1, "SAME", 0), "conv2d(4, 3): expected dilation to be two whole numbers, at least 1, got 0. Write "
          "dilation=(2, 2)."),
-        ((4, 3, 1, "SAME", 1, 0), "conv2d: expected a whole number of groups, at least 1, got 0. Do write groups=1."),
-        ((4, 3, 1, "SAME", 1, 3), "conv2d(4, 3): expected features that can be cut into 3 groups, got 4. Do use 6 "
+        ((4, 3, 1, "SAME", 1, 0), "conv2d: expected a whole number of groups, at least 1, got 0. Write groups=1."),
+        ((4, 3, 1, "SAME", 1, 3), "conv2d(4, 3): expected features that can be cut into 3 groups, got 4. Use 6 "
          "features, or other groups."),
     ],
 )  # fmt: skip

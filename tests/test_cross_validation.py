@@ -287,7 +287,7 @@ def test_images_of_bytes_are_standardised_without_a_warning():
 def test_ctrl_c_ends_it_early_and_the_same_call_goes_on_to_the_same_bits(width, devices, signals, tmp_path):
     whole = validated(refit=True)
     signals.send(signal.SIGINT, when=lambda count, segment: count == 110)
-    with pytest.warns(TrainingInterrupted, match=r"cross_validate: expected 12 members .*Do call cross_validate again"):
+    with pytest.warns(TrainingInterrupted, match=r"cross_validate: expected 12 members .*Call cross_validate again"):
         part = validated(refit=True, devices=devices, checkpoint=tmp_path)
     assert part.predictions is None and part.run is None and np.isnan(part.table["validation_loss"]).any()
     assert part.settings == OVER[0] and len(str(part).splitlines()) == 3
@@ -309,16 +309,16 @@ def test_a_signal_when_all_is_done_is_no_interruption(signals):
 
 PAIR = ([0, 1], [2])
 BAD = {
-    "one fold": (dict(folds=1), ValueError, "folds: expected a whole number, at least 2, got 1. Do write folds=2"),
+    "one fold": (dict(folds=1), ValueError, "folds: expected a whole number, at least 2, got 1. Write folds=2"),
     "more folds than rows": (
         dict(folds=101, stratify=False),
         ValueError,
-        "folds: expected at most as many folds as rows, 100, got 101. Do write folds=100",
+        "folds: expected at most as many folds as rows, 100, got 101. Write folds=100",
     ),
     "more folds than rows of a class": (
         dict(data=(X, (np.arange(100) < 2).astype(int))),
         ValueError,
-        "stratify: expected at least 3 rows a class, got 2 of class 1. Do write folds=2, or stratify=False",
+        "stratify: expected at least 3 rows a class, got 2 of class 1. Write folds=2, or stratify=False",
     ),
     "half a fold": (dict(folds=2.5), ValueError, "folds: expected a whole number, at least 2, got 2.5"),
     "no folds": (dict(folds=[], repeats=1), ValueError, "folds: expected at least one, got none"),
@@ -335,7 +335,7 @@ BAD = {
     "a row too many": (
         dict(folds=[PAIR, ([1, 2], [100])], repeats=1),
         ValueError,
-        r"folds\[1\]\[1\]: expected rows 0 to 99, got 100 to 100. Do count from 0",
+        r"folds\[1\]\[1\]: expected rows 0 to 99, got 100 to 100. Count from 0",
     ),
     "a row -1": (
         dict(folds=[([-1, 1], [2])], repeats=1),
@@ -353,7 +353,7 @@ BAD = {
     "groups": (
         dict(folds=[PAIR], repeats=1, groups=LABELS),
         ValueError,
-        "groups: expected none with folds of your own, got both. Do pass it to fnn.folds instead",
+        "groups: expected none with folds of your own, got both. Pass it to fnn.folds instead",
     ),
     "groups of another length": (
         dict(groups=LABELS[:9]),
@@ -368,14 +368,14 @@ BAD = {
     "classes of numbers": (
         dict(**TINY, stratify=True),
         ValueError,
-        "stratify: expected targets that are classes, got numbers. Do pass stratify=False",
+        "stratify: expected targets that are classes, got numbers. Pass stratify=False",
     ),
     "classes": (dict(stratify=LABELS), TypeError, "stratify: expected True, False or None, got ndarray"),
     "patience": (dict(patience=3), ValueError, "patience: expected none in a cross-validation, .* got one"),
     "patience to choose": (
         dict(over=[{**point, "patience": 3} for point in OVER]),
         ValueError,
-        "patience: expected none in a cross-validation, .* got one. Do choose the number of epochs by the histories",
+        "patience: expected none in a cross-validation, .* got one. Choose the number of epochs by the histories",
     ),
     "validation": (
         dict(validation=(X, LABELS)),
@@ -401,5 +401,5 @@ def test_bad_input_raises_before_anything_compiles(name, compiled):
     with pytest.raises(error, match=message) as raised:
         validated(**arguments)
     assert type(raised.value) is error
-    assert " got " in str(raised.value) and " Do " in str(raised.value).replace("\n", " ")
+    assert " got " in str(raised.value) and ". " in str(raised.value).replace("\n", " ")
     assert has_compiled(compiled) == (0, 0)

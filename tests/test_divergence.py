@@ -58,7 +58,7 @@ def test_nan_planted_in_row_137_from_epoch_3_on_is_found_within_the_epoch():
         f"training: expected finite numbers, got nan or inf in epoch 3, step {step} (both counted from 0), "
         "settings {'lr': 0.01}: the cost itself, nan in 1 of the batch's 32 rows, the first is row 137 of the "
         "data. The parameters from before that step are kept. "
-        "Do lower the learning rate, clip the gradient (optax.clip_by_global_norm), or look at that row."
+        "Lower the learning rate, clip the gradient (optax.clip_by_global_norm), or look at that row."
     )
 
 

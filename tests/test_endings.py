@@ -1,4 +1,4 @@
-"""Probabilities handed to a loss on logits, and the other way round: a warning with the mend."""
+"""Probabilities handed to a loss on logits, and the other way round: a warning with the hint."""
 
 import warnings
 
@@ -80,19 +80,19 @@ MIXED_UP = {
         losses.cross_entropy,
         ONE_HOT,
         r"cross_entropy expected probabilities, got any numbers from dense\(2\) at the end of the network. "
-        "Do use softmax_cross_entropy, or end the network with softmax",
+        "Use softmax_cross_entropy, or end the network with softmax",
     ),
     "dense, class numbers": (
         ends_with(),
         losses.sparse_cross_entropy,
         LABELS,
-        "Do use sparse_softmax_cross_entr",
+        "Use sparse_softmax_cross_entr",
     ),
     "dense, binary": (
         ends_with(width=1),
         losses.binary_cross_entropy,
         COLUMN,
-        "Do use sigmoid_cross_entropy, or end the network with sigmoid",
+        "Use sigmoid_cross_entropy, or end the network with sigmoid",
     ),
 }
 

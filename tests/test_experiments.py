@@ -1,4 +1,4 @@
-"""Do the experiments find at small size what they find at full size, and is the page what it says it is?"""
+"""The experiments find at small size what they find at full size, and is the page what it says it is?"""
 
 import re
 import subprocess
@@ -212,7 +212,7 @@ def test_every_experiment_is_in_the_runners_list():
 def test_what_is_not_installed_is_named_with_the_command(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert runner.main([]) == 2
-    assert 'sklearn is not installed. Do run: pip install "fnn[experiments]"' in capsys.readouterr().err
+    assert 'sklearn is not installed. Run: pip install "fnn[experiments]"' in capsys.readouterr().err
 
 
 def command(*arguments):

@@ -43,7 +43,7 @@ def damaged(path):
     try:
         files.read(path)
     except files.DamagedFile as error:
-        assert str(error).startswith(f"{path}: expected ") and ", got " in str(error) and ". Do " in str(error)
+        assert str(error).startswith(f"{path}: expected ") and ", got " in str(error) and ". " in str(error)
         return True
     return False
 
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_named(small):
     assert got.startswith(f"{small}: expected the check sum '")
     assert got.endswith(
         f"': its {size} bytes are not those that were written. "
-        "Do check the path, restore the file from a copy, or save it again."
+        "Check the path, restore the file from a copy, or save it again."
     )
 
 
@@ -223,16 +223,16 @@ def test_foreign_files_are_named(path, tmp_path, monkeypatch, content, got):
         file.write(content)
     text = message(path)
     assert text.startswith(f"{path}: expected a file written by fnn, got ") and got in text
-    assert text.endswith(". Do check the path, restore the file from a copy, or save it again.")
+    assert text.endswith(". Check the path, restore the file from a copy, or save it again.")
     assert os.listdir(tmp_path) == [os.path.basename(path)]
 
 
 def test_a_folder_and_a_missing_file_are_named(tmp_path):
-    assert message(tmp_path).startswith(f"{tmp_path}: expected a file written by fnn, got a folder or a device. Do ")
+    assert message(tmp_path).startswith(f"{tmp_path}: expected a file written by fnn, got a folder or a device. ")
     with pytest.raises(FileNotFoundError) as caught:
         files.read(tmp_path / "none")
     assert str(caught.value) == (
-        f"[Errno 2] {tmp_path}/none: expected a file, got 'No such file or directory'. Do check the path."
+        f"[Errno 2] {tmp_path}/none: expected a file, got 'No such file or directory'. Check the path."
     )
 
 
@@ -333,7 +333,7 @@ def test_what_was_there_stays_and_no_temporary_is_left(path, monkeypatch, place,
         assert caught.value.errno == errno.ENOSPC
         assert str(caught.value) == (
             f"[Errno 28] {path}: expected to write the file, got 'No space left on device'; "
-            "what was there before is as it was. Do free space, or choose a folder that exists and may be written to."
+            "what was there before is as it was. Free space, or choose a folder that exists and may be written to."
         )
     assert files.read(path)[1] == 1
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
@@ -373,13 +373,13 @@ def test_what_is_no_array_of_numbers_is_refused(path, value):
     with pytest.raises(TypeError) as caught:
         files.write(path, {"a/b": value})
     assert str(caught.value) == (
-        f"a/b: expected an array of numbers, got {array.dtype} {array.shape}. Do convert or rename it."
+        f"a/b: expected an array of numbers, got {array.dtype} {array.shape}. Convert or rename it."
     )
     assert not os.path.exists(path)
 
 
 def test_the_formats_own_word_is_refused(path):
-    with pytest.raises(TypeError, match=r"^__metadata__: expected .* Do convert or rename it\.$"):
+    with pytest.raises(TypeError, match=r"^__metadata__: expected .* Convert or rename it\.$"):
         files.write(path, {"__metadata__": np.ones(1)})
 
 
@@ -388,7 +388,7 @@ def test_a_description_that_json_cannot_hold_is_refused(path):
         files.write(path, {}, {"f": print})
     assert str(caught.value) == (
         "description: expected what JSON holds, got Object of type builtin_function_or_method is not JSON "
-        "serializable. Do use dicts, lists, text and numbers."
+        "serializable. Use dicts, lists, text and numbers."
     )
 
 
@@ -397,7 +397,7 @@ def test_without_safetensors_the_command_is_named(small, monkeypatch, call):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError) as caught:
         call(small)
-    assert str(caught.value) == 'files: safetensors is not installed. Do run: pip install "fnn[files]"'
+    assert str(caught.value) == 'files: safetensors is not installed. Run: pip install "fnn[files]"'
 
 
 # ---- trees
@@ -418,7 +418,7 @@ def test_leaves_that_are_no_raw_arrays_raise(leaf, got):
     with pytest.raises(TypeError) as caught:
         trees.named({"a": (leaf,)})
     assert str(caught.value) == (
-        f"a/0: expected an array, got {got}. Do use jnp.asarray, and jax.random.key_data for a key."
+        f"a/0: expected an array, got {got}. Use jnp.asarray, and jax.random.key_data for a key."
     )
 
 
@@ -442,7 +442,7 @@ def test_every_leaf_that_differs_is_listed():
         "  type: expected float32(2,), got int32(2,)\n"
         "  width: expected float32(2,), got float16(2,)\n"
         "  surplus: expected none, got bool()\n"
-        "Do use the program that wrote them."
+        "Use the program that wrote them."
     )
 
 
@@ -463,7 +463,7 @@ def test_64_bits_need_jax_to_hold_them(dtype):
         trees.to_jax("w", np.zeros(2, dtype))
     assert str(caught.value) == (
         f"w: expected 32-bit numbers, since JAX is set to these, got {dtype}. "
-        'Do run jax.config.update("jax_enable_x64", True) first.'
+        'Run jax.config.update("jax_enable_x64", True) first.'
     )
     with jax.enable_x64(True):
         assert trees.to_jax("w", np.zeros(2, dtype)).dtype == dtype

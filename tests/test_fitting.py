@@ -111,7 +111,7 @@ def test_weights_count_as_copies():
 
 
 def test_divergence_warns_with_the_place_and_keeps_finite_parameters():
-    with pytest.warns(fnn.TrainingDiverged, match=r"in epoch \d+, step \d+ .*settings {'lr': 1e\+30}.*Do lower"):
+    with pytest.warns(fnn.TrainingDiverged, match=r"in epoch \d+, step \d+ .*settings {'lr': 1e\+30}.*Lower"):
         run = fit(
             loss=fnn.losses.squared_error, t=X[:, :2], optimizer=lambda s: optax.sgd(s["lr"]), settings={"lr": 1e30}
         )
@@ -122,9 +122,7 @@ def test_divergence_warns_with_the_place_and_keeps_finite_parameters():
 
 def test_float64_data_cut_to_float32_warn_once_and_lists_do_not():
     part = (X.astype("float64"), LABELS)
-    with pytest.warns(
-        UserWarning, match=r"^data\[0\], validation\[0\]: float64 data are cut to float32. Do "
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"^data\[0\], validation\[0\]: float64 data are cut to float32. ") as caught:
         fit(X.astype("float64"), validation=part)
     assert len(caught) == 1 and caught[0].filename.endswith("fitted.py")
     with warnings.catch_warnings():
@@ -148,6 +146,6 @@ def test_edge_sizes(rows, features):
     x, t = np.ones((rows, features), "float32"), np.zeros(rows, "int32")
     run = fit(x, t, batch_size=50)
     assert run.history.loss.shape == (5,)
-    with pytest.warns(UserWarning, match=r"expected one output a class, got a single one.* Do use sigmoid_cross"):
+    with pytest.warns(UserWarning, match=r"expected one output a class, got a single one.* Use sigmoid_cross"):
         one_class = fit(x, t, fnn.serial(fnn.dense(1)), batch_size=None)
     assert one_class.history.loss.tolist() == [0.0] * 5

@@ -53,7 +53,7 @@ def test_what_there_is_comes_back_with_a_warning_and_the_next_call_goes_on(numbe
         run = fit(**MORE, checkpoint=tmp_path)
     assert str(caught[0].message) == (
         f"training: expected 12 epochs, got {signal.Signals(number).name} in epoch 3, step 2 (both counted from 0); "
-        f"what there is comes back, and is kept in {tmp_path}. Do call fit again to go on from there."
+        f"what there is comes back, and is kept in {tmp_path}. Call fit again to go on from there."
     )
     assert caught[0].filename.endswith("fitted.py")
     assert same_bits(run.history.loss, whole.history.loss[:3])
@@ -65,7 +65,7 @@ def test_what_there_is_comes_back_with_a_warning_and_the_next_call_goes_on(numbe
 
 def test_without_a_checkpoint_the_warning_says_what_to_do(sent):
     sent(signal.SIGINT, after=0)  # while it compiled
-    with pytest.warns(TrainingInterrupted, match="in epoch 0, step 0 .*comes back. Do pass checkpoint=folder to be ab"):
+    with pytest.warns(TrainingInterrupted, match="in epoch 0, step 0 .*comes back. Pass checkpoint=folder to be ab"):
         run = fit(**MORE)
     assert run.history.loss.shape == (0,) and run.best_epoch is None
     assert all(np.isfinite(leaf).all() for leaf in run.params[0].values())

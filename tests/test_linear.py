@@ -101,7 +101,7 @@ def test_examples_that_are_no_vectors_raise_at_init(in_shape):
     with pytest.raises(fnn.ShapeError) as caught:
         fnn.dense(3).init(KEY, in_shape)
     assert str(caught.value) == (
-        f"dense(3): expected examples of shape (fan_in,), got {in_shape}. Do put fnn.flatten() before it."
+        f"dense(3): expected examples of shape (fan_in,), got {in_shape}. Put fnn.flatten() before it."
     )
 
 
@@ -111,7 +111,7 @@ def test_inputs_of_another_width_raise(shape):
     with pytest.raises(fnn.ShapeError) as caught:
         fnn.dense(3).forward(params, state, jnp.ones(shape), None, False)
     message = str(caught.value)
-    assert message.startswith(f"dense(3): expected x of shape (batch, 2), got {shape}. Do ")
+    assert message.startswith(f"dense(3): expected x of shape (batch, 2), got {shape}. ")
 
 
 @pytest.mark.parametrize("features", [0, -1, 2.0, "3", None])
@@ -119,5 +119,5 @@ def test_a_number_of_features_that_is_none_raises(features):
     with pytest.raises(ValueError) as caught:
         fnn.dense(features)
     assert str(caught.value) == (
-        f"dense: expected a whole number of features, at least 1, got {features!r}. Do write dense(10)."
+        f"dense: expected a whole number of features, at least 1, got {features!r}. Write dense(10)."
     )

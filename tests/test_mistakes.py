@@ -1,4 +1,4 @@
-"""Mistakes of people who are new here, and what they are told: the argument, what was expected, the mend."""
+"""Mistakes of people who are new here, and what they are told: the argument, what was expected, the hint."""
 
 import contextlib
 import pickle
@@ -58,13 +58,13 @@ MISTAKES = {
     # settings
     "a setting that nothing reads": (
         lambda: swept(over={"lr": [0.001, 0.1]}),
-        "over: expected a function that reads 'lr' as net, loss, optimizer or penalty, got none. Do write optimizer=la",
+        "over: expected a function that reads 'lr' as net, loss, optimizer or penalty, got none. Write optimizer=la",
     ),
     "a name that is a number": (lambda: fit(settings={1: 2.0}), "settings: expected names as keys, got 1"),
     # what is best
     "the largest loss": (
         lambda: fit(validation=0.2, mode="max"),
-        "mode: expected 'min' for the loss, got 'max', .*Do name what more of is better: monitor='accuracy'",
+        "mode: expected 'min' for the loss, got 'max', .*Name what more of is better: monitor='accuracy'",
     ),
     "a metric called loss": (
         lambda: fit(metrics={"loss": fnn.accuracy}),
@@ -92,11 +92,11 @@ MISTAKES = {
     "parameters alone": (lambda: fnn.predict(NET, PARAMS, X), "run: expected what fit returned, got tuple"),
     "a network of the settings": (
         lambda: fnn.predict(lambda s: NET, RUN, X),
-        r"net: expected a Layer, got function. Do pass net\(found.settings\)",
+        r"net: expected a Layer, got function. Pass net\(found.settings\)",
     ),
     "a metric that was not called": (
         lambda: fnn.evaluate(NET, RUN, (X, C), {"m": fnn.binary_accuracy}),
-        "expected a function, got the factory binary_accuracy. Do call it",
+        "expected a function, got the factory binary_accuracy. Call it",
     ),
     "a bare metric": (lambda: fnn.evaluate(NET, RUN, (X, C), fnn.accuracy), "metrics: expected a dict"),
     # the trainer
@@ -104,7 +104,7 @@ MISTAKES = {
         lambda: trained(fnn.Data(fnn.Part(X, C[:5]))),
         r"data.train.t: expected 60 rows, as many as inputs, got shape \(5,\)",
     ),
-    "a pair": (lambda: trained((X, C)), r"data: expected a Data, got tuple. Do write fnn.Data\(fnn.Part\(x, t\)\)"),
+    "a pair": (lambda: trained((X, C)), r"data: expected a Data, got tuple. Write fnn.Data\(fnn.Part\(x, t\)\)"),
     "metrics in a list": (lambda: trained(metrics=[fnn.accuracy]), "metrics: expected a dict"),
     "no rows a batch": (
         lambda: fnn.trainer(NET, SCE, ADAM, batch_size=0),
@@ -132,7 +132,7 @@ def test_a_mistake_is_named_with_its_mend(name):
     call, message = MISTAKES[name]
     with pytest.raises((TypeError, ValueError), match=message) as raised:
         call()
-    assert " got " in str(raised.value) and "Do " in str(raised.value)
+    assert " got " in str(raised.value) and ". " in str(raised.value)
 
 
 # ---- what looks like a mistake, and works
@@ -204,7 +204,7 @@ def test_of_a_study_that_has_done_nothing_nothing_is_best(interrupted):
         judged = fnn.cross_validate(NET, SCE, **study)
     for result in (found, judged):
         assert result.best == -1
-        with pytest.raises(ValueError, match=r"got none: it ended too early. Do call it again."):
+        with pytest.raises(ValueError, match=r"got none: it ended too early. Call it again."):
             result.settings  # noqa: B018
 
 

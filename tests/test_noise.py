@@ -96,7 +96,7 @@ def test_training_without_a_key_raises():
     for layer in (dropout(0.5), fnn.serial(dropout(0.5))):
         with pytest.raises(ValueError) as caught:
             layer.forward(((),), ((),), jnp.ones((2, 3)), None, True)
-        assert str(caught.value) == "dropout: expected a key when it trains, got None. Do pass key=jax.random.key(0)."
+        assert str(caught.value) == "dropout: expected a key when it trains, got None. Pass key=jax.random.key(0)."
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_training_without_a_key_raises():
 def test_a_rate_that_is_none_raises(rate, error, wanted):
     with pytest.raises(error) as caught:
         dropout(rate)
-    assert str(caught.value) == f"dropout: expected a rate {wanted}. Do pass the probability of dropping, in [0, 1)."
+    assert str(caught.value) == f"dropout: expected a rate {wanted}. Pass the probability of dropping, in [0, 1)."
 
 
 def test_it_prints_as_it_was_made():

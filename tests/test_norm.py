@@ -347,20 +347,20 @@ def test_shapes_that_cannot_work_raise(make):
             make().init(KEY, in_shape)
         assert str(caught.value) == (
             f"{name}: expected examples of shape (..., channels), at least one number, got {in_shape}. "
-            "Do give each row an axis of channels: x[:, None]."
+            "Give each row an axis of channels: x[:, None]."
         )
     params, state, _ = make().init(KEY, (3,))
     for shape in ((6, 2), (3,), (6, 3, 1)):
         with pytest.raises(fnn.ShapeError) as caught:
             make().forward(params, state, jnp.ones(shape), None, True)
-        assert str(caught.value).startswith(f"{name}: expected x of shape (batch, ..., 3), got {shape}. Do ")
+        assert str(caught.value).startswith(f"{name}: expected x of shape (batch, ..., 3), got {shape}. ")
 
 
 def test_masks_that_do_not_fit_and_no_rows_raise():
     params, state, _, _ = numbers(dtype="float32")
     with pytest.raises(fnn.ShapeError) as caught:
         batch_norm().forward(params, state, jnp.ones((6, 3)), None, fnn.Rows(jnp.ones(5, bool)))
-    assert str(caught.value) == "batch_norm: expected a mask of shape (6,), got (5,). Do mark each row True or False."
+    assert str(caught.value) == "batch_norm: expected a mask of shape (6,), got (5,). Mark each row True or False."
     with pytest.raises(fnn.ShapeError, match="expected at least one row when it trains"):
         batch_norm().forward(params, state, jnp.ones((0, 3)), None, True)
 
@@ -368,11 +368,11 @@ def test_masks_that_do_not_fit_and_no_rows_raise():
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (lambda: batch_norm(-0.1), ValueError, "batch_norm: expected a momentum of at least 0, got -0.1. Do "),
-        (lambda: batch_norm(1.5), ValueError, "batch_norm: expected a momentum of at most 1, got 1.5. Do "),
-        (lambda: batch_norm("0.9"), TypeError, "batch_norm: expected a momentum of at least 0, got str '0.9'. Do "),
-        (lambda: batch_norm(eps=0.0), ValueError, "batch_norm: expected an eps above 0, got 0.0. Do write eps=1e-5."),
-        (lambda: layer_norm(-1e-5), ValueError, "layer_norm: expected an eps above 0, got -1e-05. Do write eps=1e-5."),
+        (lambda: batch_norm(-0.1), ValueError, "batch_norm: expected a momentum of at least 0, got -0.1. "),
+        (lambda: batch_norm(1.5), ValueError, "batch_norm: expected a momentum of at most 1, got 1.5. "),
+        (lambda: batch_norm("0.9"), TypeError, "batch_norm: expected a momentum of at least 0, got str '0.9'. "),
+        (lambda: batch_norm(eps=0.0), ValueError, "batch_norm: expected an eps above 0, got 0.0. Write eps=1e-5."),
+        (lambda: layer_norm(-1e-5), ValueError, "layer_norm: expected an eps above 0, got -1e-05. Write eps=1e-5."),
     ],
 )
 def test_numbers_out_of_range_raise(make, error, message):

@@ -124,20 +124,20 @@ def test_settings_that_are_all_integers_are_static():
 
 @pytest.mark.parametrize("over, got", [(0.1, "float"), (None, "NoneType"), ("lr", "str"), (uniform(0, 1), "Range")])
 def test_what_are_no_points_raises(over, got):
-    mend = "Do write {'lr': [0.1, 0.2]}."
-    raises(TypeError, f"over: expected a dict of lists or a list of dicts, got {got}. {mend}", points_of, over)
+    hint = "Write {'lr': [0.1, 0.2]}."
+    raises(TypeError, f"over: expected a dict of lists or a list of dicts, got {got}. {hint}", points_of, over)
 
 
 def test_no_points_raise():
-    raises(ValueError, "over: expected at least one point, got an empty list. Do write [{'lr': 0.1}].", points_of, [])
-    message = "over: expected at least one setting, got an empty dict. Do write {'lr': …}."
+    raises(ValueError, "over: expected at least one point, got an empty list. Write [{'lr': 0.1}].", points_of, [])
+    message = "over: expected at least one setting, got an empty dict. Write {'lr': …}."
     raises(ValueError, message, points_of, {})
-    message = "over[1]: expected at least one setting, got an empty dict. Do write {'lr': …}."
+    message = "over[1]: expected at least one setting, got an empty dict. Write {'lr': …}."
     raises(ValueError, message, points_of, [{"lr": 0.1}, {}])
-    message = "over[1]: expected a dict of settings, got float. Do write {'lr': …}."
+    message = "over[1]: expected a dict of settings, got float. Write {'lr': …}."
     raises(TypeError, message, points_of, [{"lr": 0.1}, 0.2])
-    raises(TypeError, "over: expected a dict of settings, got list. Do write {'lr': …}.", grid, [{"lr": 0.1}])
-    message = "over: expected names of settings, got int 3. Do write strings."
+    raises(TypeError, "over: expected a dict of settings, got list. Write {'lr': …}.", grid, [{"lr": 0.1}])
+    message = "over: expected names of settings, got int 3. Write strings."
     raises(TypeError, message, points_of, {3: [0.1]})
 
 
@@ -150,20 +150,20 @@ THREE = {"lr": 1, "l2": 0, "l1": 2}
 def test_points_of_different_names_raise(third, got):
     message = "over[2]: expected the names of the first point, ['lr', 'l2'], got "
     points = [{"lr": 0.1, "l2": 0}, {"l2": 0, "lr": 1}, third]
-    raises(ValueError, message + got + ". Do give all points the same names.", points_of, points)
+    raises(ValueError, message + got + ". Give all points the same names.", points_of, points)
 
 
 @pytest.mark.parametrize(
     "value, kind, got",
     [
-        (True, TypeError, "a number, got bool True. Do pass an int or a float."),
-        (np.True_, TypeError, "a number, got bool True. Do pass an int or a float."),
-        ("0.1", TypeError, "a number, got str '0.1'. Do pass an int or a float."),
-        (None, TypeError, "a number, got NoneType None. Do pass an int or a float."),
-        (1j, TypeError, "a number, got complex 1j. Do pass an int or a float."),
-        ([0.1], TypeError, "a number, got list [0.1]. Do pass an int or a float."),
-        (np.float32("nan"), ValueError, "a finite number, got nan. Do choose another."),
-        (-np.inf, ValueError, "a finite number, got -inf. Do choose another."),
+        (True, TypeError, "a number, got bool True. Pass an int or a float."),
+        (np.True_, TypeError, "a number, got bool True. Pass an int or a float."),
+        ("0.1", TypeError, "a number, got str '0.1'. Pass an int or a float."),
+        (None, TypeError, "a number, got NoneType None. Pass an int or a float."),
+        (1j, TypeError, "a number, got complex 1j. Pass an int or a float."),
+        ([0.1], TypeError, "a number, got list [0.1]. Pass an int or a float."),
+        (np.float32("nan"), ValueError, "a finite number, got nan. Choose another."),
+        (-np.inf, ValueError, "a finite number, got -inf. Choose another."),
     ],
 )
 def test_values_that_are_no_finite_numbers_raise(value, kind, got):
@@ -175,34 +175,34 @@ def test_values_that_are_no_finite_numbers_raise(value, kind, got):
 
 
 def test_what_is_no_list_of_values_raises():
-    message = "over['lr']: expected a list of numbers, got float 0.1. Do write [0.1]."
+    message = "over['lr']: expected a list of numbers, got float 0.1. Write [0.1]."
     raises(TypeError, message, grid, {"lr": 0.1})
-    message = "over['lr']: expected a list of numbers, got str '0.1'. Do write [0.1]."
+    message = "over['lr']: expected a list of numbers, got str '0.1'. Write [0.1]."
     raises(TypeError, message, grid, {"lr": "0.1"})
-    message = "over['lr']: expected a list of numbers, got uniform(0.0, 1.0). Do use it in draws(…)."
+    message = "over['lr']: expected a list of numbers, got uniform(0.0, 1.0). Use it in draws(…)."
     raises(TypeError, message, grid, {"lr": uniform(0, 1)})
-    message = "over['lr']: expected at least one value, got an empty list. Do leave the setting out."
+    message = "over['lr']: expected at least one value, got an empty list. Leave the setting out."
     raises(ValueError, message, grid, {"lr": []})
     raises(ValueError, message, grid, {"lr": np.zeros(0)})
-    message = "over['lr'][0]: expected a number, got list [0.0]. Do pass an int or a float."
+    message = "over['lr'][0]: expected a number, got list [0.0]. Pass an int or a float."
     raises(TypeError, message, grid, {"lr": np.zeros((2, 1))})
 
 
 def test_draws_that_are_none_raise():
-    message = "draws: expected at least one setting, got none. Do write draws(20, lr=uniform(0, 1))."
+    message = "draws: expected at least one setting, got none. Write draws(20, lr=uniform(0, 1))."
     raises(ValueError, message, draws, 20)
-    raises(ValueError, "count: expected a whole number, at least 1, got 0. Do write count=1.", draws, 0, lr=[1])
-    raises(ValueError, "key: expected a whole number, at least 0, got -1. Do write key=10.", draws, 1, -1, lr=[1])
-    message = "lr: expected a range or a list, got a tuple (0.1, 1). Do write uniform(…) or [...]."
+    raises(ValueError, "count: expected a whole number, at least 1, got 0. Write count=1.", draws, 0, lr=[1])
+    raises(ValueError, "key: expected a whole number, at least 0, got -1. Write key=10.", draws, 1, -1, lr=[1])
+    message = "lr: expected a range or a list, got a tuple (0.1, 1). Write uniform(…) or [...]."
     raises(TypeError, message, draws, 20, lr=(0.1, 1))
-    raises(TypeError, "lr: expected a list of numbers, got float 0.1. Do write [0.1].", draws, 20, lr=0.1)
+    raises(TypeError, "lr: expected a list of numbers, got float 0.1. Write [0.1].", draws, 20, lr=0.1)
 
 
 def test_ranges_that_are_empty_raise():
     for low, high in ((1, 1), (2, 1)):
         for make in (uniform, log_uniform):
-            message = f"{make.__name__}: expected low below high, got {low}.0 and {high}.0. Do swap or widen them."
+            message = f"{make.__name__}: expected low below high, got {low}.0 and {high}.0. Swap or widen them."
             raises(ValueError, message, make, low, high)
     for low in (0, -1):
-        message = f"log_uniform: expected low above 0, got {low}.0. Do write log_uniform(1e-4, 1)."
+        message = f"log_uniform: expected low above 0, got {low}.0. Write log_uniform(1e-4, 1)."
         raises(ValueError, message, log_uniform, low, 1)

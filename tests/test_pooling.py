@@ -169,12 +169,12 @@ def test_forward_mode_and_vmap_work():
 @pytest.mark.parametrize(
     "layer, in_shape, message",
     [
-        (max_pool(2), (8, 8), "max_pool(2): expected images of shape (height, width, channels), got (8, 8). Do add "
+        (max_pool(2), (8, 8), "max_pool(2): expected images of shape (height, width, channels), got (8, 8). Add "
          "an axis of one channel: x[..., None]."),
         (avg_pool((3, 2)), (2, 5, 1), "avg_pool((3, 2)): expected images of at least 3 × 2, got 2 × 5 from (2, 5, 1). "
-         "Do use a smaller window or padding='SAME', or pool less before it."),
+         "Use a smaller window or padding='SAME', or pool less before it."),
         (global_avg_pool(), (100,), "global_avg_pool: expected images of shape (height, width, channels), got (100,). "
-         "Do put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."),
+         "Put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."),
     ],
     ids=str,
 )  # fmt: skip
@@ -191,12 +191,12 @@ def test_shapes_that_cannot_work_raise_at_init_and_in_forward(layer, in_shape, m
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ((0,), "max_pool(0): expected window to be two whole numbers, at least 1, got 0. Do write window=(2, 2)."),
-        ((2, 0), "max_pool(2): expected stride to be two whole numbers, at least 1, got 0. Do write stride=(2, 2)."),
+        ((0,), "max_pool(0): expected window to be two whole numbers, at least 1, got 0. Write window=(2, 2)."),
+        ((2, 0), "max_pool(2): expected stride to be two whole numbers, at least 1, got 0. Write stride=(2, 2)."),
         ((2, 2, "FULL"), "max_pool(2): expected padding 'SAME', 'VALID' or ((top, bottom), (left, right)) in whole "
-         "numbers of at least 0, got 'FULL'. Do write padding='SAME'."),
+         "numbers of at least 0, got 'FULL'. Write padding='SAME'."),
         ((2, 2, ((0, 0), (0, 2))), "max_pool(2): expected padding less than the window on each side, got ((0, 0), (0, "
-         "2)). Do pad less: a window must not lie in padding altogether."),
+         "2)). Pad less: a window must not lie in padding altogether."),
     ],
 )  # fmt: skip
 def test_arguments_out_of_range_raise(arguments, message):

@@ -78,7 +78,7 @@ def test_it_is_a_factory():
 def test_a_dtype_that_is_none_raises(dtype):
     with pytest.raises(TypeError) as caught:
         mixed_precision(NET, dtype)
-    message = f"mixed_precision: expected a floating dtype, got {dtype!r}. Do write 'bfloat16'."
+    message = f"mixed_precision: expected a floating dtype, got {dtype!r}. Write 'bfloat16'."
     assert str(caught.value) == message
 
 

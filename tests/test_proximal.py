@@ -296,7 +296,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_momentum_and_adaptive_optimizers_are_refused(name):
-    message = rf"proximal_l1: expected plain SGD before it, got the state {name}\. Do use fnn\.penalties\.fista, or "
+    message = rf"proximal_l1: expected plain SGD before it, got the state {name}\. Use fnn\.penalties\.fista, or "
     with pytest.raises(ValueError, match=message):
         check_proximal(REFUSED[name]().init(parameters()))
     allowed = REFUSED[name](approximate=True).init(parameters())
@@ -343,11 +343,11 @@ def test_fit_and_trainer_refuse_before_anything_compiles_even_if_the_like_was_al
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (lambda: proximal_l1(-1.0, 0.1), ValueError, "proximal_l1: expected alpha of at least 0, got -1.0. Do pass"),
-        (lambda: fista(0.1, -1.0), ValueError, "fista: expected alpha of at least 0, got -1.0. Do pass 0"),
+        (lambda: proximal_l1(-1.0, 0.1), ValueError, "proximal_l1: expected alpha of at least 0, got -1.0. Pass"),
+        (lambda: fista(0.1, -1.0), ValueError, "fista: expected alpha of at least 0, got -1.0. Pass 0"),
         (lambda: proximal_l1(1.0, -0.1), ValueError, "proximal_l1: expected a learning rate of at least 0, got -0.1. "),
-        (lambda: fista(None, 1.0), TypeError, "fista: expected a learning rate of at least 0, got NoneType None. Do "),
-        (lambda: proximal_l1("1", 0.1), TypeError, "proximal_l1: expected alpha of at least 0, got str '1'. Do "),
+        (lambda: fista(None, 1.0), TypeError, "fista: expected a learning rate of at least 0, got NoneType None. "),
+        (lambda: proximal_l1("1", 0.1), TypeError, "proximal_l1: expected alpha of at least 0, got str '1'. "),
         (lambda: fista_solution(optax.adam(0.1).init(jnp.ones(1))), ValueError, "fista_solution: expected the state"),
     ],
 )
@@ -360,5 +360,5 @@ def test_wrong_arguments_raise(make, error, message):
 def test_an_update_without_parameters_raises(make):
     optimizer = make(1.0, 0.1)
     state = optimizer.init(parameters())
-    with pytest.raises(ValueError, match=r": expected the parameters, got None\. Do call update"):
+    with pytest.raises(ValueError, match=r": expected the parameters, got None\. Call update"):
         optimizer.update(parameters(), state)

@@ -91,16 +91,16 @@ def test_the_best_constant_guess_is_the_quantile(x64):
 @pytest.mark.parametrize("name, bad", [("huber", [0, -1.0]), ("smooth_l1", [0, -1.0]), ("quantile", [0, 1, 1.5, -0.1])])
 def test_a_number_out_of_range_raises(name, bad):
     for value in [*bad, float("nan"), float("inf")]:
-        with pytest.raises(ValueError, match=rf"{name}: expected a .*, got {value}\. Do "):
+        with pytest.raises(ValueError, match=rf"{name}: expected a .*, got {value}\. [A-Z]"):
             getattr(losses, name)(value)
     for value in ("1", None, (1.0,), True):
-        with pytest.raises(TypeError, match=rf"{name}: expected a .*, got .*\. Do "):
+        with pytest.raises(TypeError, match=rf"{name}: expected a .*, got .*\. [A-Z]"):
             getattr(losses, name)(value)
 
 
 def test_a_negative_cost_raises():
     for costs in ((-1, 1), (1, -1), (float("nan"), 1)):
-        with pytest.raises(ValueError, match=r"asymmetric: expected a cost of at least 0, got .*\. Do "):
+        with pytest.raises(ValueError, match=r"asymmetric: expected a cost of at least 0, got .*\. [A-Z]"):
             losses.asymmetric(*costs)
 
 

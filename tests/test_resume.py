@@ -148,7 +148,7 @@ def test_the_same_made_anew_is_no_difference(checkpoints, alone):
 def test_fewer_epochs_than_it_has_behind_it_are_refused(checkpoints):
     assert refused(ValueError, epochs=6, checkpoint=checkpoints) == (
         f"checkpoint: expected at least 7 epochs, which {checkpoints} has behind it, got epochs=6. "
-        "Do ask for as many, or name another folder to start anew."
+        "Ask for as many, or name another folder to start anew."
     )
 
 
@@ -187,7 +187,7 @@ def test_a_write_that_fails_warns_once_and_training_goes_on(alone, tmp_path, mon
 
 def test_another_version_of_jax_warns_and_goes_on(alone, folder, monkeypatch):
     monkeypatch.setattr("fnn.fitting.resume.versions", lambda: {"jax": "0.0.1"})
-    with pytest.warns(UserWarning, match=r"checkpoint: expected fnn .* as in .*, got jax 0\.0\.1\. Do go on"):
+    with pytest.warns(UserWarning, match=r"checkpoint: expected fnn .* as in .*, got jax 0\.0\.1\. Go on"):
         assert same_bits(fit(**MORE, checkpoint=folder), alone)
 
 
@@ -308,16 +308,16 @@ def test_what_cannot_be_compared_is_said(tmp_path):
 
 def test_no_address_is_kept(tmp_path):
     fit(**SHORT | SAME["a metric on the host"][0], loss=lambda y, t: LOSS(y, t), checkpoint=tmp_path)
-    about = fnn.storage.saving.read_checkpoint(tmp_path).description
+    about = fnn.storage.checkpoints.read_checkpoint(tmp_path).description
     assert not re.search("0x[0-9a-f]", json.dumps(about))
     assert about["programs"]["metrics.m"]["exact"] is False and about["programs"]["net"]["exact"] is True
     assert about["programs"]["optimizer.update"]["numbers"] == pytest.approx([0.9, -0.1])
 
 
 def test_a_checkpoint_of_an_older_description_is_refused_with_what_it_is(folder, monkeypatch):
-    found = fnn.storage.saving.read_checkpoint(folder)
+    found = fnn.storage.checkpoints.read_checkpoint(folder)
     about = {name: value for name, value in found.description.items() if name != "description"}
-    fnn.storage.saving.write_checkpoint(folder, 9, found.leaves, about)
+    fnn.storage.checkpoints.write_checkpoint(folder, 9, found.leaves, about)
     text = refused(ValueError, checkpoint=folder)
     assert text.startswith("checkpoint: expected one that describes its run as this version of fnn does, got ")
     assert "Go on with the version that wrote it, or name another folder to start anew" in text
@@ -375,5 +375,5 @@ def test_a_folder_that_cannot_be_made_is_named_before_anything_compiles(tmp_path
 
 def test_without_safetensors_the_command_is_named_before_the_run(tmp_path, monkeypatch, compiled):
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    assert 'Do run: pip install "fnn[files]"' in refused(ImportError, checkpoint=tmp_path)
+    assert 'Run: pip install "fnn[files]"' in refused(ImportError, checkpoint=tmp_path)
     assert not any("run" in name or "init" in name for name in compiled)

@@ -36,7 +36,7 @@ def test_complex_step_goes_through_loops_sorts_of_choice_and_calls(x64):
 def test_complex_step_refuses_what_has_no_complex_form(x64):
     with pytest.raises(NotAnalytic, match="complex_step: expected functions with a complex form, got erf"):
         complex_step(jax.scipy.special.erf, jnp.ones(2), jnp.ones(2))
-    with pytest.raises(NotAnalytic, match=r"complex_step: expected float32 or float64, got bfloat16\. Do convert"):
+    with pytest.raises(NotAnalytic, match=r"complex_step: expected float32 or float64, got bfloat16\. Convert"):
         complex_step(jnp.sin, jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.bfloat16))
 
 
@@ -133,7 +133,7 @@ def test_numerical_gradient_has_no_answer_where_the_step_is_lost():
 
 
 def test_an_order_that_is_none_raises():
-    with pytest.raises(ValueError, match=r"order: expected 2 or 6, got 4\. Do choose"):
+    with pytest.raises(ValueError, match=r"order: expected 2 or 6, got 4\. Choose"):
         fnn.numerical_gradient(jnp.sum, jnp.ones(2), order=4)
 
 

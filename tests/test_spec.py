@@ -79,7 +79,7 @@ def test_a_factory_that_was_not_called_raises(factory):
     for combine in (fnn.serial, fnn.residual, lambda f: fnn.repeat(f, 2)):
         with pytest.raises(TypeError) as caught:
             combine(factory)
-        assert str(caught.value) == f"{name}: expected a layer, got the factory that makes it. Do call it: {name}(...)."
+        assert str(caught.value) == f"{name}: expected a layer, got the factory that makes it. Call it: {name}(...)."
 
 
 def test_a_factory_keeps_name_and_docstring():

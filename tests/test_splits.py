@@ -195,75 +195,75 @@ def raises(kind, message, *args, **more):
     [(5.0, "float"), (True, "bool"), (None, "NoneType"), ("x", "str"), (np.array(9), "ndarray"), ({"x": [9]}, "dict")],
 )
 def test_what_is_no_number_of_rows_raises(rows, got):
-    raises(TypeError, f"rows: expected how many, or an array of them, got {got}. Do write folds(len(x)).", rows)
+    raises(TypeError, f"rows: expected how many, or an array of them, got {got}. Write folds(len(x)).", rows)
 
 
 def test_a_pair_of_inputs_and_targets_has_not_two_rows():
-    message = "rows: expected how many, or an array of them, got tuple. Do write folds(len(x))."
+    message = "rows: expected how many, or an array of them, got tuple. Write folds(len(x))."
     raises(TypeError, message, (np.zeros(9), np.zeros(9)), 2)
 
 
 def test_too_few_rows_raise():
-    raises(ValueError, "rows: expected at least 2 rows, got 1. Do pass more.", 1)
-    raises(ValueError, "rows: expected at least 2 rows, got 0. Do pass more.", [])
-    raises(ValueError, "rows: expected at least 2 rows, got -3. Do pass more.", -3)
+    raises(ValueError, "rows: expected at least 2 rows, got 1. Pass more.", 1)
+    raises(ValueError, "rows: expected at least 2 rows, got 0. Pass more.", [])
+    raises(ValueError, "rows: expected at least 2 rows, got -3. Pass more.", -3)
 
 
 def test_too_few_or_too_many_folds_raise():
     for k in (1, 2.0, True):
-        raises(ValueError, f"k: expected a whole number, at least 2, got {k}. Do write k=2.", 8, k)
-    raises(ValueError, "k: expected at most as many folds as rows, 8, got 9. Do write k=8.", 8, 9)
-    message = "k: expected at most as many folds as groups, 3, got 4. Do write k=3."
+        raises(ValueError, f"k: expected a whole number, at least 2, got {k}. Write k=2.", 8, k)
+    raises(ValueError, "k: expected at most as many folds as rows, 8, got 9. Write k=8.", 8, 9)
+    message = "k: expected at most as many folds as groups, 3, got 4. Write k=3."
     raises(ValueError, message, 8, 4, groups=[0, 0, 0, 1, 1, 1, 2, 2])
-    message = "groups: expected at least 2 groups, got only 'u'. Do write groups=None."
+    message = "groups: expected at least 2 groups, got only 'u'. Write groups=None."
     raises(ValueError, message, 8, 4, groups=["u"] * 8)
 
 
 @pytest.mark.parametrize("key", [-1, 2**32, 0.5, False, "0", [0, 1]])
 def test_what_is_no_seed_raises(key):
     got = type(key).__name__ if isinstance(key, (str, list)) else key
-    message = f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Do write key=0."
+    message = f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Write key=0."
     raises(ValueError, message, 8, key=key)
 
 
 def test_repeats_that_are_none_raise():
-    raises(ValueError, "repeats: expected a whole number, at least 1, got 0. Do write repeats=1.", 8, repeats=0)
-    raises(ValueError, "key: expected a seed, else 3 repeats are alike, got None. Do write key=0.", 8, repeats=3)
+    raises(ValueError, "repeats: expected a whole number, at least 1, got 0. Write repeats=1.", 8, repeats=0)
+    raises(ValueError, "key: expected a seed, else 3 repeats are alike, got None. Write key=0.", 8, repeats=3)
 
 
 def test_classes_and_groups_together_raise():
-    message = "folds: expected stratify or groups, got both. Do pass groups alone, to keep them whole."
+    message = "folds: expected stratify or groups, got both. Pass groups alone, to keep them whole."
     raises(ValueError, message, 8, 2, stratify=[0] * 8, groups=[0, 1] * 4)
 
 
 def test_a_class_with_fewer_rows_than_folds_raises():
-    message = "stratify: expected at least 4 rows a class, got 3 of class 'a'. Do write k=3, or stratify=None."
+    message = "stratify: expected at least 4 rows a class, got 3 of class 'a'. Write k=3, or stratify=None."
     raises(ValueError, message, 8, 4, stratify=["a", "b", "b", "a", "b", "a", "b", "b"])
-    message = "stratify: expected at least 2 rows a class, got 1 of class 7. Do add rows of it, or stratify=None."
+    message = "stratify: expected at least 2 rows a class, got 1 of class 7. Add rows of it, or stratify=None."
     raises(ValueError, message, 8, 2, stratify=[5, 6, 6, 6, 5, 7, 6, 5])
 
 
 @pytest.mark.parametrize("name", ["stratify", "groups"])
 def test_what_are_no_classes_or_groups_raises(name):
-    message = f"{name}: expected one for each of 8 rows, got 7. Do pair them row by row."
+    message = f"{name}: expected one for each of 8 rows, got 7. Pair them row by row."
     raises(fnn.ShapeError, message, 8, 2, **{name: [0] * 7})
-    message = f"{name}: expected whole numbers or names, got 0.5 in row 2. Do number them 0, 1, …."
+    message = f"{name}: expected whole numbers or names, got 0.5 in row 2. Number them 0, 1, …."
     raises(ValueError, message, 3, 2, **{name: [0.0, 1.0, 0.5]})
     raises(ValueError, message, 3, 2, **{name: jnp.asarray([0.0, 1.0, 0.5], jnp.bfloat16)})
     raises(ValueError, message, 3, 2, **{name: [[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]})
     for names, got in ((["a", None, "b"], "None in row 1"), (["a", "b", np.nan], "nan in row 2")):
-        message = f"{name}: expected names only, got {got}. Do name it too, or drop the row."
+        message = f"{name}: expected names only, got {got}. Name it too, or drop the row."
         raises(TypeError, message, 3, 2, **{name: names})
         raises(TypeError, message, 3, 2, **{name: np.array(names, object)})
-    message = f"{name}: expected names only, got 1 in row 0. Do name it too, or drop the row."
+    message = f"{name}: expected names only, got 1 in row 0. Name it too, or drop the row."
     raises(TypeError, message, 2, 2, **{name: [1, "b"]})
     message = f"{name}: expected finite numbers, got nan or inf in 1 of 3 rows, the first is row 2. "
-    raises(ValueError, message + "Do remove or impute them.", 3, 2, **{name: [0, 1, np.nan]})
-    message = f"{name}: expected a table of rows, got the single number True. Do pass an array."
+    raises(ValueError, message + "Remove or impute them.", 3, 2, **{name: [0, 1, np.nan]})
+    message = f"{name}: expected a table of rows, got the single number True. Pass an array."
     raises(ValueError, message, 3, 2, **{name: True})
-    message = f"{name}: expected numbers, got dtype <U1. Do convert to numbers, classes to 0, 1, …."
+    message = f"{name}: expected numbers, got dtype <U1. Convert to numbers, classes to 0, 1, …."
     raises(TypeError, message, 3, 2, **{name: "t"})
-    message = f"{name}: expected an array, got a masked one. Do fill the gaps or drop their rows."
+    message = f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows."
     raises(TypeError, message, 2, 2, **{name: np.ma.masked_array(["a", "b"], [True, False])})
 
 
@@ -279,10 +279,10 @@ def test_what_are_no_classes_or_groups_raises(name):
 )
 def test_a_table_that_is_not_one_hot_raises(classes, got):
     wanted = "one class a row, one-hot rows, or a column of 0 and 1"
-    message = f"stratify: expected {wanted}, got other {got}. Do pass classes of shape (3,)."
+    message = f"stratify: expected {wanted}, got other {got}. Pass classes of shape (3,)."
     raises(fnn.ShapeError, message, 3, 2, stratify=classes)
 
 
 def test_a_column_of_groups_raises():
-    message = "groups: expected shape (3,), got (3, 1). Do pass one group a row."
+    message = "groups: expected shape (3,), got (3, 1). Pass one group a row."
     raises(fnn.ShapeError, message, 3, 2, groups=[[0], [1], [2]])

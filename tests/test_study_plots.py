@@ -1,4 +1,4 @@
-"""Do the pictures of studies show what was found, and all of it? The artists are looked at, not the pixels."""
+"""The pictures of studies show what was found, and all of it? The artists are looked at, not the pixels."""
 
 from types import SimpleNamespace
 
@@ -320,13 +320,13 @@ def test_they_render_without_a_warning(over):
 @pytest.mark.parametrize(
     "asked, expected",
     [
-        ({}, r"x: expected one of lr, l2, width, got None\. Do say which"),
-        ({"y": "l2"}, r"x: expected one of lr, l2, width, got None\. Do"),
-        ({"x": "rate"}, r"x: expected one of lr, l2, width, got 'rate'\. Do"),
-        ({"x": "lr", "y": "rate"}, r"y: expected one of lr, l2, width, got 'rate'\. Do"),
-        ({"x": "lr", "y": "lr"}, r"y: expected another setting than x, got 'lr' for both\. Do"),
-        ({"x": "lr", "figure": "cost"}, r"figure: expected one of validation_loss, got 'cost'\. Do"),
-        ({"x": "lr", "figure": "l2"}, r"figure: expected one of validation_loss, got 'l2'\. Do"),
+        ({}, r"x: expected one of lr, l2, width, got None\. Say which"),
+        ({"y": "l2"}, r"x: expected one of lr, l2, width, got None\. [A-Z]"),
+        ({"x": "rate"}, r"x: expected one of lr, l2, width, got 'rate'\. [A-Z]"),
+        ({"x": "lr", "y": "rate"}, r"y: expected one of lr, l2, width, got 'rate'\. [A-Z]"),
+        ({"x": "lr", "y": "lr"}, r"y: expected another setting than x, got 'lr' for both\. [A-Z]"),
+        ({"x": "lr", "figure": "cost"}, r"figure: expected one of validation_loss, got 'cost'\. [A-Z]"),
+        ({"x": "lr", "figure": "l2"}, r"figure: expected one of validation_loss, got 'l2'\. [A-Z]"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_with_the_mend(asked, expected):
@@ -341,13 +341,13 @@ def test_deviations_are_no_figures():
 
 def test_what_is_no_study_or_has_no_settings_is_refused():
     with pytest.raises(
-        TypeError, match=r"found: expected what fnn\.sweep or fnn\.cross_validate returns, got dict\. Do"
+        TypeError, match=r"found: expected what fnn\.sweep or fnn\.cross_validate returns, got dict\. [A-Z]"
     ):
         plots.sweep({"lr": RATES})
     found = SimpleNamespace(
         points=[{}], table={"loss": np.ones(1), "diverged": np.zeros(1)}, judge="loss", largest=False
     )
-    with pytest.raises(ValueError, match=r"found: expected settings to choose from, got none\. Do pass over="):
+    with pytest.raises(ValueError, match=r"found: expected settings to choose from, got none\. Pass over="):
         plots.sweep(found)
 
 

@@ -309,7 +309,7 @@ def test_net_loss_and_penalty_may_be_functions_of_the_settings():
 def test_a_wrong_part_is_named():
     rows = data()
     for part, message in (
-        (dict(net=fnn.dense), "net: expected a Layer, got the factory dense. Do call it."),
+        (dict(net=fnn.dense), "net: expected a Layer, got the factory dense. Call it."),
         (dict(optimizer=0.1), "optimizer: expected a GradientTransformation, got float"),
         (dict(penalty=lambda s: 3), "penalty: expected a Penalty, got a function of the settings that makes int"),
         (dict(loss=3), "loss: expected a loss, got int 3"),

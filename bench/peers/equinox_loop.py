@@ -16,7 +16,7 @@ def make(task: Task, steps: int) -> Work:
 
     inputs, *hidden, outputs = task.sizes
     if len(set(hidden)) > 1:
-        raise ValueError(f"equinox: expected hidden layers of one width, got {hidden}. Do measure another network.")
+        raise ValueError(f"equinox: expected hidden layers of one width, got {hidden}. Measure another network.")
     key, activation = jax.random.key(0), getattr(jax.nn, task.hidden)
     net = eqx.nn.MLP(inputs, outputs, hidden[0], len(hidden), activation, key=key)
     optimizer = optax.sgd(task.learning_rate, momentum=0.9)

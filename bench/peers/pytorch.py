@@ -19,7 +19,7 @@ def device(threads: int) -> Any:
     if not on_a_gpu():
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise RuntimeError("PyTorch: expected a GPU, as JAX has one, got a PyTorch without. Do install it with CUDA.")
+        raise RuntimeError("PyTorch: expected a GPU, as JAX has one, got a PyTorch without. Install it with CUDA.")
     torch.set_float32_matmul_precision("high")
     return torch.device("cuda")
 

@@ -338,7 +338,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     low, high = (real_number("rrelu", "a slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
     known = isinstance(low, (int, float)) and isinstance(high, (int, float))
     if known and not 0 <= low <= high < math.inf:
-        raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Do swap or raise them.")
+        raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Swap or raise them.")
 
     def init(key: Key, in_shape: Shape) -> Any:
         return (), (), in_shape
@@ -349,7 +349,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
         if not train:
             slope = jnp.full_like(x, (left + right) / 2)
         elif key is None:
-            raise ValueError("rrelu: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+            raise ValueError("rrelu: expected a key when it trains, got None. Pass key=jax.random.key(0).")
         else:
             # drawn in float32 for every dtype, so that the same key draws the same slopes
             share = random.uniform(key, x.shape).astype(x.dtype)

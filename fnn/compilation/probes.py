@@ -40,7 +40,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
     >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
-    >>> params = net.init(fnn.data.checks.key(0), (2,))[0]
+    >>> params = net.init(fnn.arguments.key(0), (2,))[0]
     >>> one, other = (probed(recipe._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
     >>> print([name for name in one if one[name] != other[name]])
     ['optimizer']

@@ -2,7 +2,7 @@
 
 - `arrays`: The border to JAX: what a user holds is read as one array, cast to a run's dtype, and copied to memory
   of our own
-- `checks`: What a user hands over, checked on the host before anything compiles: name, expected, got, the mend
+- `checks`: What a user hands over, checked on the host before anything compiles: name, expected, got, the hint
 - `reading`: What a run has read of its stream, in short: how many rows, and a check sum of them in their order
 - `scaling`: Data on the host, before training: standardised inputs, rows held out
 - `splits`: Cross-validation: which rows train and which test in each fold, on the host

@@ -66,7 +66,7 @@ def owned_tree(name: str, tree: Any, cut: list[str]) -> Any:
         a = a if isinstance(a, jax.Array) else read(name, a)
         dtype = jax.dtypes.canonicalize_dtype(a.dtype)
         if a.dtype != dtype:
-            check_fits(name, a, dtype, "train in float64, or scale them")
+            check_fits(name, a, dtype, "Train in float64, or scale them")
             if jnp.issubdtype(dtype, jnp.floating) and name not in cut:
                 cut.append(name)
         return owned(a)
@@ -104,11 +104,11 @@ def check_fits(name: str, array: Any, dtype: Any, hint: str) -> None:
         room = np.iinfo(dtype)
         low, high = _ends(array)
         if low < room.min or high > room.max:
-            raise ValueError(f"{name}: expected integers that fit {dtype}, got {low} to {high}. Do {hint}.")
+            raise ValueError(f"{name}: expected integers that fit {dtype}, got {low} to {high}. {hint}.")
     elif jnp.issubdtype(array.dtype, jnp.floating) and not np.can_cast(array.dtype, dtype):
         largest = np.abs(np.asarray(array)).max(initial=0)
         if largest > jnp.finfo(dtype).max:
-            raise ValueError(f"{name}: expected numbers that fit {dtype}, got {float(largest):g}. Do {hint}.")
+            raise ValueError(f"{name}: expected numbers that fit {dtype}, got {float(largest):g}. {hint}.")
 
 
 def loses_digits(array: Any, dtype: Any) -> bool:
@@ -141,18 +141,18 @@ def read(name: str, value: Any) -> Any:
     if isinstance(value, jax.Array):
         return value
     if value is None:
-        raise TypeError(f"{name}: expected an array, got None. Do pass data=(x, t).")
+        raise TypeError(f"{name}: expected an array, got None. Pass data=(x, t).")
     if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask in silence
-        raise TypeError(f"{name}: expected an array, got a masked one. Do fill the gaps or drop their rows.")
+        raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
     if hasattr(value, "toarray"):
-        raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Do pass its .toarray().")
+        raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")
     if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
         value = [_of_tensor(v) if hasattr(v, "detach") else v for v in value]
     try:
         array = np.asarray(_unpacked(name, value))
     except ValueError:
         raise ValueError(
-            f"{name}: expected a rectangular array, got rows of different lengths. Do pad or drop them."
+            f"{name}: expected a rectangular array, got rows of different lengths. Pad or drop them."
         ) from None
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 

@@ -62,7 +62,7 @@ def _arriving(plan: Plan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[An
             if one != this:
                 raise ShapeError(
                     f"{name}, {part}: expected {_shown(one)} as in the first chunk, got {_shown(this)}. "
-                    "Do give all chunks the same shape and dtype."
+                    "Give all chunks the same shape and dtype."
                 )
         if plan.check is not None:
             try:
@@ -140,12 +140,10 @@ def _gathered(plan: Plan, epochs: Iterable[int]) -> Generator[Gathered, None, No
         if filled == 0:
             raise ValueError(
                 f"data: expected at least one row, got a stream without any in epoch {epoch}. "
-                "Do pass a stream that starts anew each epoch."
+                "Pass a stream that starts anew each epoch."
             )
         if not weighed:
-            raise ValueError(
-                "data: expected a weight above 0, got zeros only. Do leave them out to count all rows alike."
-            )
+            raise ValueError("data: expected a weight above 0, got zeros only. Leave them out to count all rows alike.")
         if rows is None:  # all there is fits in one
             rows = room = -(-filled // plan.batch_size) * plan.batch_size
         check = check_sum([kept[:filled] for kept in stage], check)

@@ -1,4 +1,4 @@
-"""What a user hands over, checked on the host before anything compiles: name, expected, got, the mend."""
+"""What a user hands over, checked on the host before anything compiles: name, expected, got, the hint."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ class Cut:
         kind = jnp.dtype(dtype).name
         if self.floats and "floats" not in self.said:
             warnings.warn(
-                f"{', '.join(self.floats)}: float64 data are cut to {kind}. Do set jax.config.update("
+                f"{', '.join(self.floats)}: float64 data are cut to {kind}. Set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
                 stacklevel=stacklevel,
             )
@@ -49,13 +49,11 @@ def rows(name: str, value: Any) -> Any:
     if jnp.issubdtype(array.dtype, jax.dtypes.extended) or (
         array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating)
     ):
-        raise TypeError(
-            f"{name}: expected numbers, got dtype {array.dtype}. Do convert to numbers, classes to 0, 1, …."
-        )
+        raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}. Convert to numbers, classes to 0, 1, ….")
     if array.ndim == 0:
-        raise ValueError(f"{name}: expected a table of rows, got the single number {array}. Do pass an array.")
+        raise ValueError(f"{name}: expected a table of rows, got the single number {array}. Pass an array.")
     if array.size == 0:
-        raise ValueError(f"{name}: expected at least one row and one number, got shape {array.shape}. Do pass data.")
+        raise ValueError(f"{name}: expected at least one row and one number, got shape {array.shape}. Pass data.")
     _finite(name, array)
     return array
 
@@ -67,7 +65,7 @@ def _finite(name: str, array: Any) -> None:
             row = int(np.argmax(bad))
             raise ValueError(
                 f"{name}: expected finite numbers, got nan or inf in {int(bad.sum())} of {len(bad)} rows, "
-                f"the first is row {row}. Do remove or impute them."
+                f"the first is row {row}. Remove or impute them."
             )
 
 
@@ -86,11 +84,11 @@ def inputs(
     """
     array = rows(name, value)
     if array.ndim < 2:
-        mend = f"write {name}[None, :] for one row" if array.shape == in_shape else f"reshape: {name}[:, None]"
-        raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. Do {mend}.")
+        hint = f"Write {name}[None, :] for one row" if array.shape == in_shape else f"Reshape: {name}[:, None]"
+        raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. {hint}.")
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64
-        arrays.check_fits(name, array, integer, "scale them to floats")
+        arrays.check_fits(name, array, integer, "Scale them to floats")
         if arrays.loses_digits(array, dtype):
             cut.integers.append(name)
     _check_floats(name, array, arrays.inputs_dtype(array.dtype, dtype), value, cut)
@@ -105,7 +103,7 @@ def targets(name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any]
     array = rows(name, value)
     to = arrays.targets_dtype(array.dtype, dtype)
     if array.dtype.kind in "iu":
-        arrays.check_fits(name, array, to, "renumber them")
+        arrays.check_fits(name, array, to, "Renumber them")
         if arrays.loses_digits(array, dtype):
             cut.integers.append(name)
     _check_floats(name, array, to, value, cut)
@@ -115,7 +113,7 @@ def targets(name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any]
 def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: Cut) -> None:
     """They fit this dtype; digits that the caller had chosen to have are not cut off in silence."""
     if jnp.issubdtype(array.dtype, jnp.floating):
-        arrays.check_fits(name, array, dtype, "scale them")
+        arrays.check_fits(name, array, dtype, "Scale them")
         chosen = not isinstance(given, (list, tuple))
         if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:
             cut.floats.append(name)
@@ -131,7 +129,7 @@ def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True
     array = np.asarray(row_weights(name, value, count), np.float64)
     if not array.any():
         raise ValueError(
-            f"{name}: expected a weight above 0, got zeros only. Do leave {name} out to count all rows alike."
+            f"{name}: expected a weight above 0, got zeros only. Leave {name} out to count all rows alike."
         )
     high, room = array.max(), 2.0 ** (0.4 * jnp.finfo(dtype).maxexp)
     array = np.where(array < high * 2.0**-100, 0, array)
@@ -157,11 +155,11 @@ def row_weights(name: str, value: Any, count: int) -> Any:
     """Row weights as they are: `(rows,)`, finite, at least 0."""
     array = np.asarray(rows(name, value))
     if array.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), one weight a row, got {array.shape}. Do pass one a row.")
+        raise ValueError(f"{name}: expected shape ({count},), one weight a row, got {array.shape}. Pass one a row.")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
         raise ValueError(
-            f"{name}: expected weights of at least 0, got {array[row]} in row {row}. Do use 0 to leave it out."
+            f"{name}: expected weights of at least 0, got {array[row]} in row {row}. Use 0 to leave it out."
         )
     return array
 
@@ -170,7 +168,7 @@ def same_rows(name: str, x: Any, t: Any) -> None:
     """As many targets as inputs."""
     if len(x) != len(t):
         raise ValueError(
-            f"{name}: expected as many targets as inputs, got {len(t)} and {len(x)}. Do pair them row by row."
+            f"{name}: expected as many targets as inputs, got {len(t)} and {len(x)}. Pair them row by row."
         )
 
 
@@ -185,12 +183,12 @@ def pair(name: str, value: Any) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
-        raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Do write {name}=(x, t).")
+        raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Write {name}=(x, t).")
     return value[0], value[1]
 
 
 def folder(name: str, value: Any) -> str:
     """The path of a folder."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Do write {name}='folder'.")
+        raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Write {name}='folder'.")
     return os.path.expanduser(os.fspath(value))

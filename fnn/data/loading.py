@@ -56,11 +56,11 @@ def first_row_of(
     names of the columns, if chunks are frames."""
     if weights is not None:
         raise ValueError(
-            "weights: expected them in the chunks of the stream, as (x, t, weight), got an argument. Do yield them."
+            "weights: expected them in the chunks of the stream, as (x, t, weight), got an argument. Yield them."
         )
     if isinstance(validation, (int, float, np.number)):
         raise ValueError(
-            f"validation: expected rows (x, t) beside a stream, got the share {validation}. Do hold some rows back."
+            f"validation: expected rows (x, t) beside a stream, got the share {validation}. Hold some rows back."
         )
     cut = checks.Cut()
     dtype = arrays.dtype_of_run(params)
@@ -71,7 +71,7 @@ def first_row_of(
             columns = arrays.columns(chunk)
             break
     else:
-        raise ValueError("data: expected a stream with rows, got none. Do yield chunks (x, t).")
+        raise ValueError("data: expected a stream with rows, got none. Yield chunks (x, t).")
     held = None
     if validation is not None:
         given = checks.pair_or_triple("validation", validation)

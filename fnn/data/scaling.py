@@ -22,7 +22,7 @@ class Standardiser(NamedTuple):
         if x.shape[1:] != self.mean.shape:
             raise ShapeError(
                 f"x: expected rows of shape {self.mean.shape}, as the standardiser was fitted to, got {x.shape[1:]}. "
-                "Do pass the same columns."
+                "Pass the same columns."
             )
         return ((x - self.mean) / self.deviation).astype(x.dtype if x.dtype.kind == "f" else self.mean.dtype)
 

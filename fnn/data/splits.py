@@ -65,7 +65,7 @@ def folds(
     _at_most(k, count, "rows")
     rng = _generator(key, repeats)
     if stratify is not None and groups is not None:
-        raise ValueError("folds: expected stratify or groups, got both. Do pass groups alone, to keep them whole.")
+        raise ValueError("folds: expected stratify or groups, got both. Pass groups alone, to keep them whole.")
     split: Any = _plain
     given = np.arange(count)
     if stratify is not None:
@@ -118,26 +118,26 @@ def _count(rows: Any) -> int:
     count = rows if unsized or isinstance(rows, (str, tuple, dict)) else len(rows)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
         got = type(rows).__name__
-        raise TypeError(f"rows: expected how many, or an array of them, got {got}. Do write folds(len(x)).")
+        raise TypeError(f"rows: expected how many, or an array of them, got {got}. Write folds(len(x)).")
     if count < 2:
-        raise ValueError(f"rows: expected at least 2 rows, got {count}. Do pass more.")
+        raise ValueError(f"rows: expected at least 2 rows, got {count}. Pass more.")
     return int(count)
 
 
 def _at_most(k: int, count: int, what: str) -> None:
     if k > count:
-        raise ValueError(f"k: expected at most as many folds as {what}, {count}, got {k}. Do write k={count}.")
+        raise ValueError(f"k: expected at most as many folds as {what}, {count}, got {k}. Write k={count}.")
 
 
 def _generator(key: Any, repeats: int) -> Generator:
     """scikit-learn's generator; NumPy has promised that its numbers never change (NEP 19)."""
     if key is None:
         if repeats > 1:
-            raise ValueError(f"key: expected a seed, else {repeats} repeats are alike, got None. Do write key=0.")
+            raise ValueError(f"key: expected a seed, else {repeats} repeats are alike, got None. Write key=0.")
         return None
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**32:
         got = key if isinstance(key, (int, float, np.number)) else type(key).__name__
-        raise ValueError(f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Do write key=0.")
+        raise ValueError(f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Write key=0.")
     return np.random.RandomState(int(key))
 
 
@@ -148,8 +148,8 @@ def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
     if sizes.min() < k:
         least = int(sizes.argmin())
         got = f"{sizes[least]} of class {names[least].item()!r}"
-        mend = f"write k={sizes[least]}" if sizes[least] > 1 else "add rows of it"
-        raise ValueError(f"stratify: expected at least {k} rows a class, got {got}. Do {mend}, or stratify=None.")
+        hint = f"Write k={sizes[least]}" if sizes[least] > 1 else "Add rows of it"
+        raise ValueError(f"stratify: expected at least {k} rows a class, got {got}. {hint}, or stratify=None.")
     return np.argsort(np.argsort(first))[inverse]
 
 
@@ -157,10 +157,10 @@ def _groups(groups: Any, count: int, k: int) -> np.ndarray:
     """The groups, numbered in ascending order of their names."""
     labels = labels_of("groups", groups, count)
     if labels.ndim > 1:
-        raise ShapeError(f"groups: expected shape ({count},), got {labels.shape}. Do pass one group a row.")
+        raise ShapeError(f"groups: expected shape ({count},), got {labels.shape}. Pass one group a row.")
     names, group = np.unique(labels, return_inverse=True)
     if len(names) == 1:
-        raise ValueError(f"groups: expected at least 2 groups, got only {names[0].item()!r}. Do write groups=None.")
+        raise ValueError(f"groups: expected at least 2 groups, got only {names[0].item()!r}. Write groups=None.")
     _at_most(k, len(names), "groups")
     return group
 
@@ -186,9 +186,7 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
     rng = np.random.default_rng(arguments.whole_number("key", key, 0))
     count = int(np.ceil(fraction * len(x)))
     if count == len(x):
-        raise ValueError(
-            f"fraction: expected rows to be left to train on, got {fraction} of {len(x)} rows. Do lower it."
-        )
+        raise ValueError(f"fraction: expected rows to be left to train on, got {fraction} of {len(x)} rows. Lower it.")
     classes = np.zeros(len(x), int)
     if stratify is not None:
         classes = strata("stratify", stratify, len(x))
@@ -204,7 +202,7 @@ def held_rows(t: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
     of shape `(rows,)`), one-hot rows, or one column of 0 and 1.
 
     >>> import numpy as np
-    >>> from fnn.data.scaling import held_rows
+    >>> from fnn.data.splits import held_rows
     >>> labels = np.repeat([0, 1], [8, 4])
     >>> print(np.bincount(labels[held_rows(labels, 0.25, 0)]))
     [2 1]
@@ -213,7 +211,7 @@ def held_rows(t: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
     count = int(np.ceil(fraction * len(t)))
     if count == len(t):
         raise ValueError(
-            f"validation: expected rows to be left to train on, got {fraction} of {len(t)} rows. Do lower it."
+            f"validation: expected rows to be left to train on, got {fraction} of {len(t)} rows. Lower it."
         )
     _, classes = np.unique(classes_of(t), return_inverse=True)
     order = rng.permutation(classes.max() + 1)  # else of many small classes those with low numbers would be held out
@@ -224,7 +222,7 @@ def are_classes(t: np.ndarray) -> bool:
     """Whether targets are classes: integers `(rows,)`, one-hot rows `(rows, classes)`, or a column of 0 and 1.
 
     >>> import numpy as np
-    >>> from fnn.data.scaling import are_classes
+    >>> from fnn.data.splits import are_classes
     >>> are_classes(np.array([0, 2, 1])), are_classes(np.array([[0], [1]])), are_classes(np.array([0.3, 1.7]))
     (True, True, False)
     """
@@ -238,7 +236,7 @@ def classes_of(t: np.ndarray) -> np.ndarray:
     """The class of each row, `(rows,)`; all 0 where the targets are no classes.
 
     >>> import numpy as np
-    >>> from fnn.data.scaling import classes_of
+    >>> from fnn.data.splits import classes_of
     >>> print(classes_of(np.array([[0.0, 1.0], [1.0, 0.0]])), classes_of(np.array([0.3, 1.7])))
     [1 0] [0 0]
     """
@@ -265,14 +263,14 @@ def strata(name: str, value: Any, count: int) -> np.ndarray:
     Raises:
         ShapeError: not one class per row; or columns that are none of these, such as probabilities.
 
-    >>> from fnn.data.scaling import strata
+    >>> from fnn.data.splits import strata
     >>> print(strata("stratify", ["b", "a"], 2), strata("stratify", [[0, 1], [1, 0]], 2))
     ['b' 'a'] [1 0]
     """
     given = labels_of(name, value, count)
     if given.ndim > 1 and not are_classes(given):
         wanted, got = "one class a row, one-hot rows, or a column of 0 and 1", f"other {given.dtype} {given.shape}"
-        raise ShapeError(f"{name}: expected {wanted}, got {got}. Do pass classes of shape ({count},).")
+        raise ShapeError(f"{name}: expected {wanted}, got {got}. Pass classes of shape ({count},).")
     return given if given.ndim == 1 else classes_of(given)
 
 
@@ -283,11 +281,11 @@ def labels_of(name: str, value: Any, count: int) -> np.ndarray:
         array = np.asarray(checks.rows(name, value))
         array = array if array.dtype.kind in "biu" else array.astype(np.float64)
     if len(array) != count:
-        raise ShapeError(f"{name}: expected one for each of {count} rows, got {len(array)}. Do pair them row by row.")
+        raise ShapeError(f"{name}: expected one for each of {count} rows, got {len(array)}. Pair them row by row.")
     if array.dtype.kind == "f" and (array != np.floor(array)).any():
         place = tuple(np.argwhere(array != np.floor(array))[0])
         got = f"{array[place]:g} in row {place[0]}"
-        raise ValueError(f"{name}: expected whole numbers or names, got {got}. Do number them 0, 1, ….")
+        raise ValueError(f"{name}: expected whole numbers or names, got {got}. Number them 0, 1, ….")
     return array
 
 
@@ -300,5 +298,5 @@ def _names(name: str, value: Any) -> np.ndarray | None:
     if strings.any() and not strings.all():
         place = tuple(np.argwhere(~strings)[0])
         got = f"{array[place]!r} in row {place[0]}"
-        raise TypeError(f"{name}: expected names only, got {got}. Do name it too, or drop the row.")
+        raise TypeError(f"{name}: expected names only, got {got}. Name it too, or drop the row.")
     return array.astype(object).astype(str) if strings.any() else None

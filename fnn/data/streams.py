@@ -64,14 +64,12 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
     if hasattr(source, "__next__") and not once:
         raise TypeError(
             f"{name}: expected a stream that starts anew each epoch, got a {type(source).__name__}, which is used up "
-            "after one pass. Do pass the function that makes it."
+            "after one pass. Pass the function that makes it."
         )
     if hasattr(source, "__iter__"):
         return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source, numbered=False)
     if not callable(source):
-        raise TypeError(
-            f"{name}: expected a stream of chunks, got {type(source).__name__}. Do pass a generator function."
-        )
+        raise TypeError(f"{name}: expected a stream of chunks, got {type(source).__name__}. Pass a generator function.")
     takes_epoch = _takes_an_argument(source)
     spec = Spec(getattr(source, "__name__", type(source).__name__))
     return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source(), numbered=takes_epoch)
@@ -184,9 +182,9 @@ def _mapped(name: str, value: Any) -> Any:
         except (ValueError, EOFError) as error:
             raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
     if not hasattr(value, "shape") or not hasattr(value, "nbytes"):
-        raise TypeError(f"{name}: expected a path or an array, got {type(value).__name__}. Do pass the file's name.")
+        raise TypeError(f"{name}: expected a path or an array, got {type(value).__name__}. Pass the file's name.")
     if value.ndim == 0 or value.size == 0:
-        raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Do pass data.")
+        raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Pass data.")
     return value
 
 
@@ -205,7 +203,7 @@ def checked(name: str, value: Any, dtype: Any, cut: checks.Cut) -> tuple[Any, An
     """
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
-        raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Do yield these.")
+        raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Yield these.")
     x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
     checks.same_rows(name, x, t)
     if len(value) == 2 or value[2] is None:
@@ -248,5 +246,5 @@ def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
         a.shape[1:] != b.shape[1:] or a.dtype != b.dtype for part in parts for a, b in zip(part, parts[0], strict=True)
     ):
         got = sorted({str([(a.shape[1:], a.dtype.name) for a in part]) for part in parts})
-        raise ShapeError(f"chunks: expected rows of one shape and dtype, got {' and '.join(got)}. Do make them alike.")
+        raise ShapeError(f"chunks: expected rows of one shape and dtype, got {' and '.join(got)}. Make them alike.")
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -36,7 +36,7 @@ def message(
     return (
         f"training: expected finite numbers, got nan or inf in epoch {epoch}, step {step} (both counted from 0), "
         f"settings {dict(settings)}{what}. The parameters from before that step are kept. "
-        f"Do lower the learning rate, clip the gradient (optax.clip_by_global_norm), or {look}."
+        f"Lower the learning rate, clip the gradient (optax.clip_by_global_norm), or {look}."
     )
 
 

@@ -184,7 +184,7 @@ def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: i
     if done > epochs:
         raise ValueError(
             f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
-            "Do ask for as many, or name another folder to start anew."
+            "Ask for as many, or name another folder to start anew."
         )
     reading = None if stream is None else Reading(found.read, stream.numbered)
     write = resume.writer(folder, about, found, seconds, reading)
@@ -232,11 +232,11 @@ def _stream(data: Any) -> Stream:
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:
     if int(state.epoch) >= epochs or not bool(state.active):
         return  # it came when all was done
-    mend = "pass checkpoint=folder to be able to go on" if checkpoint is None else "call fit again to go on from there"
+    hint = "Pass checkpoint=folder to be able to go on" if checkpoint is None else "Call fit again to go on from there"
     kept = "" if checkpoint is None else f", and is kept in {checkpoint}"
     warnings.warn(
         f"training: expected {epochs} epochs, got {name} in epoch {int(state.epoch)}, step {int(state.step)} (both "
-        f"counted from 0); what there is comes back{kept}. Do {mend}.",
+        f"counted from 0); what there is comes back{kept}. {hint}.",
         TrainingInterrupted,
         stacklevel=3,
     )

@@ -32,7 +32,7 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array
     if last.startswith("dense(1") and factory == "dense" and last[7] in ",)" and "softmax" in loss:
         warnings.warn(
             f"loss: {loss} expected one output a class, got a single one, whose softmax is 1 whatever it is. "
-            f"Do use {'sigmoid_focal' if 'focal' in loss else 'sigmoid_cross_entropy'}, or dense(2).",
+            f"Use {'sigmoid_focal' if 'focal' in loss else 'sigmoid_cross_entropy'}, or dense(2).",
             stacklevel=stacklevel,
         )
     elif LOGITS.search(loss):
@@ -42,14 +42,14 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array
             what = last if last in ("softmax", "sigmoid") else "probabilities, rows that sum to 1"
             warnings.warn(
                 f"loss: {loss} expected logits, got {what} from the end of the network. "
-                "Do leave that layer out: the loss has it in itself. Apply it to what predict returns.",
+                "Leave that layer out: the loss has it in itself. Apply it to what predict returns.",
                 stacklevel=stacklevel,
             )
     elif PROBABILITIES.search(loss) and factory == "dense":
         logits = "sigmoid_cross_entropy" if "binary" in loss else loss.replace("cross_entropy", "softmax_cross_entropy")
         warnings.warn(
             f"loss: {loss} expected probabilities, got any numbers from {last} at the end of the network. "
-            f"Do use {logits}, or end the network with {'sigmoid' if 'binary' in loss else 'softmax'}.",
+            f"Use {logits}, or end the network with {'sigmoid' if 'binary' in loss else 'softmax'}.",
             stacklevel=stacklevel,
         )
 

@@ -118,7 +118,7 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
     if others:
         warnings.warn(
             f"checkpoint: expected {_words(expected[VERSIONS])} as in {folder}, got {_words(got[VERSIONS])}. "
-            "Do go on if the last bits need not be those of a run without interruption.",
+            "Go on if the last bits need not be those of a run without interruption.",
             stacklevel=5,
         )
     changed, doubtful = _other_programs(expected[PROGRAMS], got[PROGRAMS], others)
@@ -232,7 +232,7 @@ def _make(folder: str) -> None:
     except OSError as error:
         got = os.strerror(error.errno or 0)
         raise OSError(
-            error.errno, f"checkpoint: expected a folder, got {got!r} for {folder}. Do name one that can be made."
+            error.errno, f"checkpoint: expected a folder, got {got!r} for {folder}. Name one that can be made."
         ) from None
 
 

@@ -74,12 +74,12 @@ def _check_start(asked: Asked) -> None:
     if asked.params is None and asked.state is None:
         return
     made = jax.eval_shape(lambda: net.init(jax.random.key(0), asked.rows.train.x.shape[1:])[:2])
-    mend = "Do pass what was trained with this network, such as run.params and run.state."
+    hint = "Pass what was trained with this network, such as run.params and run.state."
     for name, expected, got in zip(("params", "state"), made, (asked.params, asked.state), strict=True):
         if got is None:
             continue
         of, theirs = trees.named(expected, name), trees.named(got, name)
-        trees.check_alike(name, f"those of {net}", of, theirs, mend, width=False)
+        trees.check_alike(name, f"those of {net}", of, theirs, hint, width=False)
         structures: list[Any] = [jax.tree.structure(tree) for tree in (expected, got)]
         if structures[0] != structures[1]:
-            raise ShapeError(f"{name}: expected the structure {structures[0]}, got {structures[1]}. {mend}")
+            raise ShapeError(f"{name}: expected the structure {structures[0]}, got {structures[1]}. {hint}")

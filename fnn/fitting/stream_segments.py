@@ -138,7 +138,7 @@ def _planned(recipe: Recipe, source: Any, buffer_rows: int | None, state: TrainS
     if buffer_rows is not None and arguments.whole_number("buffer_rows", buffer_rows, 1) % size:
         raise ValueError(
             f"buffer_rows: expected a multiple of the batch size {size}, got {buffer_rows}. "
-            f"Do write {-(-buffer_rows // size) * size}."
+            f"Write {-(-buffer_rows // size) * size}."
         )
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))

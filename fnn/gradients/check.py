@@ -36,13 +36,13 @@ def _check_shapes(net: Layer, loss: Any, params: Any, state: Any, x: Any, t: Any
         return y, dy, *(net.backward(params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
 
     y, dy, dparams, dx = jax.eval_shape(by_hand, params, x)
-    mend = "Do look at the formula: which sum over the rows, or which transpose, is missing?"
+    hint = "Look at the formula: which sum over the rows, or which transpose, is missing?"
     if dy.shape != y.shape:
-        raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {mend}")
+        raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {hint}")
     if jnp.issubdtype(x.dtype, jnp.floating) and dx.shape != x.shape:
-        raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {mend}")
+        raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {hint}")
     theirs, ours = trees.named(params), trees.named(dparams)
-    trees.check_alike(f"backward of {net}", "dparams like the parameters", theirs, ours, mend, width=False)
+    trees.check_alike(f"backward of {net}", "dparams like the parameters", theirs, ours, hint, width=False)
 
 
 def check_gradients(
@@ -111,7 +111,7 @@ def check_gradients(
     """
     x, t, loss = jnp.asarray(x), jnp.asarray(t), as_loss(loss)
     if not x.shape[:1] or not x.shape[0]:
-        raise ValueError(f"x: expected at least one row, got shape {x.shape}. Do pass a batch.")
+        raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass a batch.")
     _check_shapes(net, loss, params, state, x, t, key, train)
     inputs = jnp.issubdtype(x.dtype, jnp.floating)
     if inputs:
@@ -121,7 +121,7 @@ def check_gradients(
         point, whole, penal = params, net, penalty
     if not jax.tree.leaves(point):
         raise TypeError(
-            f"x: expected floating inputs for a network without parameters, got {x.dtype}. Do convert them to floats."
+            f"x: expected floating inputs for a network without parameters, got {x.dtype}. Convert them to floats."
         )
     makers = [maker(whole, loss, penal, reduction) for maker in (backprop, autodiff)]
     dtype = max(

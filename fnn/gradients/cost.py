@@ -103,4 +103,4 @@ def _scale(reduction: str) -> Callable[[Array], Array]:
         return lambda count: 1.0 / jnp.maximum(count, jnp.finfo(count.dtype).tiny)
     if reduction == "sum":
         return lambda count: jnp.ones_like(count)
-    raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}. Do choose one of them.")
+    raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}. Choose one of them.")

@@ -41,7 +41,7 @@ def numerical_gradient(
     [ 2. -6.]
     """
     if order not in STENCILS:
-        raise ValueError(f"order: expected 2 or 6, got {order}. Do choose one of them.")
+        raise ValueError(f"order: expected 2 or 6, got {order}. Choose one of them.")
     leaves, tree = jax.tree.flatten(params)
 
     def by(i: int, k: Array, params: Params) -> Array:

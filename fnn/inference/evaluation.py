@@ -67,7 +67,7 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     if not np.isfinite(weight):
         raise ValueError("data: expected weights whose sum is finite, got inf. Scale them to about 1.")
     if not weight > 0:
-        raise ValueError("data: expected at least one row with a weight above 0, got none. Do pass such rows.")
+        raise ValueError("data: expected at least one row with a weight above 0, got none. Pass such rows.")
     return {name: float(total / weight) for name, total in totals.items()}
 
 

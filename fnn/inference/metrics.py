@@ -28,11 +28,11 @@ def accuracy(outputs: Any, targets: Any) -> Array:
     if y.ndim < 2 or y.shape[-1] < 2:
         raise ShapeError(
             f"accuracy: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
-            "Do use binary_accuracy(threshold) for a single output."
+            "Use binary_accuracy(threshold) for a single output."
         )
     if t.shape not in (y.shape, y.shape[:-1]):
         raise ShapeError(
-            f"accuracy: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Do reshape them."
+            f"accuracy: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Reshape them."
         )
     label = as_labels(t.argmax(-1) if t.ndim == y.ndim else t)
     right = (y.argmax(-1).astype(label.dtype) == label) & ~jnp.isnan(y.max(-1))
@@ -57,7 +57,7 @@ def binary_accuracy(threshold: float = 0.5) -> Any:
     def right(outputs: Any, targets: Any) -> Array:
         y, t = as_floats("binary_accuracy", outputs), jnp.asarray(targets)
         if y.shape != t.shape:
-            raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Do reshape them.")
+            raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Reshape them.")
         t = t.astype(y.dtype)
         hit = ((y > threshold) == (t > 0.5)) & ~jnp.isnan(y) & ~jnp.isnan(t)
         return hit.reshape(hit.shape[0], -1).all(-1).astype(y.dtype)

@@ -80,7 +80,7 @@ def predict(
             kept.add(*before)
         before = now
     if kept is None:
-        raise ValueError("x: expected at least one row, got a stream without any. Do pass rows.")
+        raise ValueError("x: expected at least one row, got a stream without any. Pass rows.")
     kept.add(*before)
     return kept.result(device)
 
@@ -88,13 +88,13 @@ def predict(
 def checked_run(net: Any, run: Any) -> Run:
     """What was trained with this network; its arrays are nobody else's."""
     if not isinstance(net, Layer):
-        mend = "Do pass net(found.settings)." if callable(net) else "Do pass the network first."
-        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {mend}")
+        hint = "Pass net(found.settings)." if callable(net) else "Pass the network first."
+        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {hint}")
     if hasattr(run, "member"):
-        raise TypeError("run: expected one run, got an ensemble. Do call its own predict(x), or pass its member(0).")
+        raise TypeError("run: expected one run, got an ensemble. Call its own predict(x), or pass its member(0).")
     if not (hasattr(run, "params") and hasattr(run, "state")):
-        mend = "Do pass found.run." if hasattr(run, "run") else "Do pass the whole of it, not its parameters alone."
-        raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {mend}")
+        hint = "Pass found.run." if hasattr(run, "run") else "Pass the whole of it, not its parameters alone."
+        raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {hint}")
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     trees.check_those_of(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
@@ -131,7 +131,7 @@ def _check_rows(made: Any, rows: int, reduce: Any) -> None:
         if leaf.shape[:1] != (rows,):
             raise ShapeError(
                 f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
-                f"{leaf.shape}. Do reduce over the outputs of a row; rows are put together by combine=jnp.add."
+                f"{leaf.shape}. Reduce over the outputs of a row; rows are put together by combine=jnp.add."
             )
 
 
@@ -165,7 +165,7 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
         return stream.rows, min(size, stream.rows or size), _of_stream(stream, run, dtype)
     if isinstance(x, np.memmap):
         if x.ndim < 2 or not len(x):
-            raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Do reshape: x[:, None].")
+            raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Reshape: x[:, None].")
         return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.Cut()
@@ -215,7 +215,7 @@ class _Kept:
             _check_room(self.row_bytes * self.done, self.done, False)  # once more as much, to put them together
             self.parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], values))
         elif self.done + count > self.rows:
-            raise ValueError(f"x: expected {self.rows} rows, got more. Do give the stream its true number of rows.")
+            raise ValueError(f"x: expected {self.rows} rows, got more. Give the stream its true number of rows.")
         elif self.on_device:
             self.parts = _written(self.parts, values, jax.device_put(np.int32(self.done)))
         else:
@@ -255,5 +255,5 @@ def _check_room(size: int, rows: int, device: bool) -> None:
     if free is not None and size > free:
         raise MemoryError(
             f"predict: expected a result that fits in memory, got {size / 1e9:.3g} GB for {rows} rows with "
-            f"{free / 1e9:.3g} GB free. Do keep less of it (reduce=), or write it to a file chunk by chunk."
+            f"{free / 1e9:.3g} GB free. Keep less of it (reduce=), or write it to a file chunk by chunk."
         )

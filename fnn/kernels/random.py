@@ -61,7 +61,7 @@ def epoch_order(key_data: Array, epoch: Array, rows: int, count: Any = None) -> 
         count: how many of them are real, traced or not; all by default.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fnn.kernels.shuffle import epoch_order
+    >>> from fnn.kernels.random import epoch_order
     >>> order = epoch_order(jax.random.key_data(jax.random.key(0)), jnp.int32(0), 5)
     >>> print(sorted(order.tolist()))
     [0, 1, 2, 3, 4]

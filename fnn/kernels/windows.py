@@ -114,15 +114,15 @@ class Sliding(NamedTuple):
             least = " × ".join(str(w.span - w.low - w.high) for w in (rows, columns))
             raise ShapeError(
                 f"{name}: expected images of at least {least}, got {in_shape[0]} × {in_shape[1]} from {in_shape}. "
-                "Do use a smaller window or padding='SAME', or pool less before it."
+                "Use a smaller window or padding='SAME', or pool less before it."
             )
         return rows, columns
 
 
 def _as_images(in_shape: Shape) -> str:
     if len(in_shape) == 2:
-        return "Do add an axis of one channel: x[..., None]."
-    return "Do put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."
+        return "Add an axis of one channel: x[..., None]."
+    return "Put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."
 
 
 def _windows(numbers: int, size: int, stride: int, dilation: int, padding: Any) -> Windows:
@@ -147,7 +147,7 @@ def _pair(name: str, what: str, value: Any) -> tuple[int, int]:
     both = (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
     if not _whole(both, 1):
         raise ValueError(
-            f"{name}: expected {what} to be two whole numbers, at least 1, got {value!r}. Do write {what}=(2, 2)."
+            f"{name}: expected {what} to be two whole numbers, at least 1, got {value!r}. Write {what}=(2, 2)."
         )
     return int(both[0]), int(both[1])
 
@@ -166,6 +166,6 @@ def _padding(name: str, padding: Any) -> Any:
     if not (isinstance(padding, tuple) and len(padding) == 2 and all(_whole(side, 0) for side in padding)):
         raise ValueError(
             f"{name}: expected padding 'SAME', 'VALID' or ((top, bottom), (left, right)) in whole numbers of at "
-            f"least 0, got {padding!r}. Do write padding='SAME'."
+            f"least 0, got {padding!r}. Write padding='SAME'."
         )
     return padding

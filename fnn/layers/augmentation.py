@@ -79,10 +79,10 @@ def random_flip(rate: Any = 0.5, *, vertical: bool = False) -> Layer:
     >>> print(fnn.layers.augmentation.random_flip(1.0).forward((), (), x, jax.random.key(0), True)[0].ravel())
     [2 1 0]
     """
-    mend = "pass the probability of mirroring, in [0, 1]"
-    rate = scalar("random_flip", "a rate", rate, mend)
+    hint = "Pass the probability of mirroring, in [0, 1]"
+    rate = scalar("random_flip", "a rate", rate, hint)
     if isinstance(rate, (int, float)) and rate > 1:
-        raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. Do {mend}.")
+        raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. {hint}.")
 
     def init(key: Key, in_shape: Shape) -> Any:
         _images("random_flip", in_shape)
@@ -127,7 +127,7 @@ def random_crop(height: int, width: int) -> Layer:
         if shape[0] < size[0] or shape[1] < size[1]:
             raise ShapeError(
                 f"{name}: expected images of at least {size[0]} × {size[1]}, got {shape[0]} × {shape[1]} from {shape}. "
-                "Do crop to less."
+                "Crop to less."
             )
         return shape[0] - size[0], shape[1] - size[1]
 
@@ -210,13 +210,13 @@ def _images(name: str, in_shape: Shape) -> None:
     if len(in_shape) != 3:
         raise ShapeError(
             f"{name}: expected images of shape (height, width, channels), got {in_shape}. "
-            "Do add an axis of one channel, x[..., None], or put it before fnn.flatten()."
+            "Add an axis of one channel, x[..., None], or put it before fnn.flatten()."
         )
 
 
 def _whole(name: str, what: str, value: Any, at_least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
         raise ValueError(
-            f"{name}: expected {what} to be a whole number, at least {at_least}, got {value!r}. Do write {what}=2."
+            f"{name}: expected {what} to be a whole number, at least {at_least}, got {value!r}. Write {what}=2."
         )
     return int(value)

@@ -28,16 +28,16 @@ def as_layer(thing: Any) -> Layer:
         return _activation_layer(thing)
     if getattr(thing, "is_factory", False):
         raise TypeError(
-            f"{thing.__name__}: expected a layer, got the factory that makes it. Do call it: {thing.__name__}(...)."
+            f"{thing.__name__}: expected a layer, got the factory that makes it. Call it: {thing.__name__}(...)."
         )
-    mend = "Do write dense(10)."
+    hint = "Write dense(10)."
     if isinstance(thing, np.ufunc):
-        mend = f"Do write jnp.{thing.__name__}."
+        hint = f"Write jnp.{thing.__name__}."
     elif isinstance(thing, (list, tuple)):
-        mend = "Do write serial(*layers)."
+        hint = "Write serial(*layers)."
     elif callable(thing) and not isinstance(thing, (Loss, Penalty)):
         return from_function(thing)
-    raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. {mend}")
+    raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. {hint}")
 
 
 def _activation_layer(activation: Activation) -> Layer:
@@ -158,7 +158,7 @@ def repeat(layer: Any, times: int) -> Layer:
     child = as_layer(layer)
     if isinstance(times, bool) or not isinstance(times, int) or times < 1:
         raise ValueError(
-            f"repeat: expected times to be a whole number, at least 1, got {arguments.told(times)}. Do write times=2."
+            f"repeat: expected times to be a whole number, at least 1, got {arguments.told(times)}. Write times=2."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:
@@ -166,7 +166,7 @@ def repeat(layer: Any, times: int) -> Layer:
         if out_shape != in_shape:
             raise ShapeError(
                 f"repeat: expected a layer that keeps the shape, got {in_shape} -> {out_shape} from {child}. "
-                f"Do put a layer to {out_shape} before it."
+                f"Put a layer to {out_shape} before it."
             )
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(times))
         params, state = jax.vmap(lambda k: child.init(k, in_shape)[:2])(keys)
@@ -213,7 +213,7 @@ def residual(*layers: Any) -> Layer:
         if out_shape != in_shape:
             raise ShapeError(
                 f"residual: expected layers that keep the shape, got {in_shape} -> {out_shape}. "
-                f"Do end them with as many features as come in."
+                f"End them with as many features as come in."
             )
         return params, state, out_shape
 

@@ -72,7 +72,7 @@ def conv2d(
     if features % groups:
         raise ValueError(
             f"{name}: expected features that can be cut into {groups} groups, got {features}. "
-            f"Do use {features + groups - features % groups} features, or other groups."
+            f"Use {features + groups - features % groups} features, or other groups."
         )
     slide = sliding(name, window, stride, padding, dilation)
     weight_init = initial_deviation(name, "weight_init", weight_init)
@@ -83,7 +83,7 @@ def conv2d(
         if in_shape[-1] % groups:
             raise ShapeError(
                 f"{name}: expected channels that can be cut into {groups} groups, got {in_shape[-1]} from {in_shape}. "
-                "Do use groups that divide the channels."
+                "Use groups that divide the channels."
             )
         shape = (*slide.window, in_shape[-1] // groups, features)
         deviation = prod(shape[:3]) ** -0.5 if weight_init is None else weight_init
@@ -96,7 +96,7 @@ def conv2d(
         if len(x_shape) != 4 or x_shape[-1] != groups * w.shape[2]:
             raise ShapeError(
                 f"{name}: expected x of shape (batch, height, width, {groups * w.shape[2]}), got {x_shape}. "
-                "Do use the inputs that these parameters were made for."
+                "Use the inputs that these parameters were made for."
             )
         return Convolution(*slide.over(name, x_shape[1:]), groups)
 
@@ -116,10 +116,10 @@ def conv2d(
     return Layer(None, init, forward, backward)
 
 
-def _whole(what: str, value: Any, mend: str) -> None:
+def _whole(what: str, value: Any, hint: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
-            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.told(value)}. Do write {mend}."
+            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.told(value)}. Write {hint}."
         )
 
 

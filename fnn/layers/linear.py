@@ -40,8 +40,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     """
     if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
         raise ValueError(
-            f"dense: expected a whole number of features, at least 1, got {arguments.told(features)}. "
-            "Do write dense(10)."
+            f"dense: expected a whole number of features, at least 1, got {arguments.told(features)}. Write dense(10)."
         )
     weight_init = initial_deviation("dense", "weight_init", weight_init)
     bias_init = initial_deviation("dense", "bias_init", bias_init)
@@ -49,8 +48,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     def init(key: Key, in_shape: Shape) -> Any:
         if len(in_shape) != 1 or in_shape[0] < 1:
             raise ShapeError(
-                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. "
-                "Do put fnn.flatten() before it."
+                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. Put fnn.flatten() before it."
             )
         shape = (in_shape[0], features)
         deviation = shape[0] ** -0.5 if weight_init is None else weight_init
@@ -64,7 +62,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
         if x.ndim != 2 or x.shape[1] != w.shape[0]:
             raise ShapeError(
                 f"dense({features}): expected x of shape (batch, {w.shape[0]}), got {x.shape}. "
-                "Do use the inputs that these parameters were made for."
+                "Use the inputs that these parameters were made for."
             )
         if not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(w.dtype)
@@ -84,7 +82,7 @@ def initial_deviation(name: str, what: str, initial: Any) -> Any:
     """Checked where it is a number: None and functions come back as they are."""
     if initial is None or callable(initial):
         return initial
-    return arguments.scalar(name, f"a standard deviation {what}", initial, "pass a small number, such as 0.1")
+    return arguments.scalar(name, f"a standard deviation {what}", initial, "Pass a small number, such as 0.1")
 
 
 def initial_values(initial: Any, key: Key, shape: Shape) -> Array:

@@ -39,10 +39,10 @@ def dropout(rate: Any) -> Layer:
     >>> print(jnp.unique(y), bool(abs((y == 0).mean() - 0.5) < 0.05))
     [0. 2.] True
     """
-    mend = "pass the probability of dropping, in [0, 1)"
-    rate = scalar("dropout", "a rate", rate, mend)
+    hint = "Pass the probability of dropping, in [0, 1)"
+    rate = scalar("dropout", "a rate", rate, hint)
     if isinstance(rate, (int, float)) and rate >= 1:
-        raise ValueError(f"dropout: expected a rate below 1, got {rate}. Do {mend}.")
+        raise ValueError(f"dropout: expected a rate below 1, got {rate}. {hint}.")
 
     def init(key: Key, in_shape: Shape) -> Any:
         return (), (), in_shape
@@ -52,7 +52,7 @@ def dropout(rate: Any) -> Layer:
         if not train or (isinstance(rate, (int, float)) and rate == 0):
             return x, state, ()
         if key is None:
-            raise ValueError("dropout: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+            raise ValueError("dropout: expected a key when it trains, got None. Pass key=jax.random.key(0).")
         # float32 for every dtype: bfloat16 has too few numbers in [0, 1) to hit a rate
         keep = random.uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
         return kept(keep, x), state, keep
@@ -86,12 +86,12 @@ def gaussian_noise(deviation: Any) -> Layer:
         ValueError, TypeError: `deviation` is no number of at least 0; or it trains without a key.
 
     >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
-    >>> layer = fnn.layers.augmentation.gaussian_noise(0.1)
+    >>> layer = fnn.layers.noise.gaussian_noise(0.1)
     >>> y, state, cache = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
     >>> print(bool(abs(y.mean() - 1) < 0.01), bool(abs(y.std() - 0.1) < 0.01))
     True True
     """
-    deviation = scalar("gaussian_noise", "a deviation", deviation, "pass the noise's size in the unit of x")
+    deviation = scalar("gaussian_noise", "a deviation", deviation, "Pass the noise's size in the unit of x")
 
     def init(key: Key, in_shape: Shape) -> Any:
         return (), (), in_shape
@@ -128,5 +128,5 @@ def random_layer(name: str, init: Any, draw: Draw, change: Any, back: Any) -> La
 def require_key(name: str, key: Key) -> Key:
     """The key, which a layer that draws cannot do without."""
     if key is None:
-        raise ValueError(f"{name}: expected a key when it trains, got None. Do pass key=jax.random.key(0).")
+        raise ValueError(f"{name}: expected a key when it trains, got None. Pass key=jax.random.key(0).")
     return key

@@ -61,10 +61,10 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     [[-1.  0.]
      [ 1.  0.]]; [ 1. 25.]; [1.  0.5]
     """
-    momentum = scalar("batch_norm", "a momentum", momentum, "keep a share in [0, 1]")
+    momentum = scalar("batch_norm", "a momentum", momentum, "Keep a share in [0, 1]")
     if isinstance(momentum, (int, float)) and momentum > 1:
-        raise ValueError(f"batch_norm: expected a momentum of at most 1, got {momentum}. Do keep a share in [0, 1].")
-    eps = scalar("batch_norm", "an eps", eps, "write eps=1e-5", positive=True)
+        raise ValueError(f"batch_norm: expected a momentum of at most 1, got {momentum}. Keep a share in [0, 1].")
+    eps = scalar("batch_norm", "an eps", eps, "Write eps=1e-5", positive=True)
 
     def init(key: Key, in_shape: Shape) -> Any:
         params, channels = _initial("batch_norm", in_shape, scale, offset), in_shape[-1:]
@@ -135,7 +135,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
     [[-1.  1.]
      [ 0.  0.]]
     """
-    eps = scalar("layer_norm", "an eps", eps, "write eps=1e-5", positive=True)
+    eps = scalar("layer_norm", "an eps", eps, "Write eps=1e-5", positive=True)
 
     def init(key: Key, in_shape: Shape) -> Any:
         return _initial("layer_norm", in_shape, scale, offset), (), in_shape
@@ -166,14 +166,14 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
 def _shares(x: Array, train: Any) -> tuple[Array, Array]:
     """`x`, of ordinary size in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
     if x.size == 0:
-        raise ShapeError(f"batch_norm: expected at least one row when it trains, got {x.shape}. Do pass rows.")
+        raise ShapeError(f"batch_norm: expected at least one row when it trains, got {x.shape}. Pass rows.")
     positions = x.size // x.shape[-1] // x.shape[0]  # of each row: 1 for vectors, h w for images
     if not isinstance(train, Rows):
         return x, jnp.full((), 1.0 / (x.shape[0] * positions), x.dtype)
     mask = jnp.asarray(train.mask)
     if mask.shape != x.shape[:1]:
         raise ShapeError(
-            f"batch_norm: expected a mask of shape {x.shape[:1]}, got {mask.shape}. Do mark each row True or False."
+            f"batch_norm: expected a mask of shape {x.shape[:1]}, got {mask.shape}. Mark each row True or False."
         )
     real = mask.astype(bool).reshape(-1, *[1] * (x.ndim - 1))
     counted = real.astype(x.dtype)
@@ -249,7 +249,7 @@ def _initial(name: str, in_shape: Shape, scale: bool, offset: bool) -> Params:
     if len(in_shape) < 1 or min(in_shape) < 1:
         raise ShapeError(
             f"{name}: expected examples of shape (..., channels), at least one number, got {in_shape}. "
-            "Do give each row an axis of channels: x[:, None]."
+            "Give each row an axis of channels: x[:, None]."
         )
     dtype = jnp.result_type(float)
     params = {"scale": jnp.ones(in_shape[-1:], dtype)} if scale else {}
@@ -261,7 +261,7 @@ def _check_channels(name: str, x: Array, made: dict[str, Array]) -> None:
     if x.ndim < 2 or x.shape[-1] != channels:
         raise ShapeError(
             f"{name}: expected x of shape (batch, ..., {channels}), got {x.shape}. "
-            "Do use the inputs that these parameters were made for."
+            "Use the inputs that these parameters were made for."
         )
 
 

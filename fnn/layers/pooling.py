@@ -173,7 +173,7 @@ def _sliding(name: str, window: Any, stride: Any, padding: Any) -> Sliding:
             if max(side) >= size:
                 raise ValueError(
                     f"{name}: expected padding less than the window on each side, got {padding}. "
-                    "Do pad less: a window must not lie in padding altogether."
+                    "Pad less: a window must not lie in padding altogether."
                 )
     return slide
 

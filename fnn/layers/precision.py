@@ -45,7 +45,7 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
     except TypeError:
         narrow = None
     if narrow is None or not jnp.issubdtype(narrow, jnp.floating):
-        raise TypeError(f"mixed_precision: expected a floating dtype, got {dtype!r}. Do write 'bfloat16'.")
+        raise TypeError(f"mixed_precision: expected a floating dtype, got {dtype!r}. Write 'bfloat16'.")
     child = as_layer(net)
 
     def init(key: Key, in_shape: Shape) -> Any:

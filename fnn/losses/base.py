@@ -37,10 +37,10 @@ def _alike(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     y, t = _outputs(name, outputs), jnp.asarray(targets)
     if y.shape != t.shape:
         raise ShapeError(
-            f"{name}: expected targets of the shape of the outputs {y.shape}, got {t.shape}. {_mend(y, t)}"
+            f"{name}: expected targets of the shape of the outputs {y.shape}, got {t.shape}. {_shape_hint(y, t)}"
         )
     if not (jnp.issubdtype(t.dtype, jnp.floating) or jnp.issubdtype(t.dtype, jnp.integer) or t.dtype == bool):
-        raise TypeError(f"{name}: expected real targets, got {t.dtype}. Do convert them to a floating dtype.")
+        raise TypeError(f"{name}: expected real targets, got {t.dtype}. Convert them to a floating dtype.")
     return y.astype(wide(y.dtype)), t.astype(wide(y.dtype))
 
 
@@ -48,17 +48,17 @@ def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     """Outputs as `(batch · positions, classes)`, in float32 at least, targets as as many class numbers."""
     y, t = _outputs(name, outputs), jnp.asarray(targets)
     if y.shape[:-1] != t.shape:
-        mend = "Do give one class number for every row." if y.ndim < 3 else "Do give one class number per position."
+        hint = "Give one class number for every row." if y.ndim < 3 else "Give one class number per position."
         if t.shape == (*y.shape[:-1], 1):
-            mend = "Do reshape the targets: targets[:, 0]."
+            hint = "Reshape the targets: targets[:, 0]."
         elif t.shape == y.shape:
-            mend = "Do use the loss without 'sparse_' for one-hot targets."
+            hint = "Use the loss without 'sparse_' for one-hot targets."
         raise ShapeError(
-            f"{name}: expected one class number a row, targets of shape {y.shape[:-1]}, got {t.shape}. {mend}"
+            f"{name}: expected one class number a row, targets of shape {y.shape[:-1]}, got {t.shape}. {hint}"
         )
     if not jnp.issubdtype(t.dtype, jnp.integer):
         raise TypeError(
-            f"{name}: expected integer class numbers, got {t.dtype}. Do convert them: targets.astype('int32')."
+            f"{name}: expected integer class numbers, got {t.dtype}. Convert them: targets.astype('int32')."
         )
     return y.astype(wide(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
 
@@ -76,20 +76,20 @@ def as_labels(labels: Array) -> Array:
 def _outputs(name: str, outputs: Any) -> Array:
     y = jnp.asarray(outputs)
     if y.ndim == 0:
-        raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Do add a batch axis.")
+        raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
     if not jnp.issubdtype(y.dtype, jnp.floating):
-        raise TypeError(f"{name}: expected outputs of a floating dtype, got {y.dtype}. Do convert them.")
+        raise TypeError(f"{name}: expected outputs of a floating dtype, got {y.dtype}. Convert them.")
     return y
 
 
-def _mend(y: Array, t: Array) -> str:
+def _shape_hint(y: Array, t: Array) -> str:
     if y.ndim == t.ndim + 1 and y.shape[-1] == 1:
-        return "Do reshape the targets: targets[:, None]."
+        return "Reshape the targets: targets[:, None]."
     if t.ndim == y.ndim + 1 and t.shape[-1] == 1:
-        return "Do reshape the targets: targets[:, 0]."
+        return "Reshape the targets: targets[:, 0]."
     if y.ndim == t.ndim + 1:
-        return "Do use one-hot targets, or a sparse_ loss for class numbers."
-    return "Do give one target for every output."
+        return "Use one-hot targets, or a sparse_ loss for class numbers."
+    return "Give one target for every output."
 
 
 # ---- class numbers among the outputs of their row
@@ -122,7 +122,7 @@ def check_labels(name: str) -> Callable[[Any, Any], None]:
             first = tuple(wrong[0])
             raise ValueError(
                 f"{name}: expected class numbers from 0 to {classes - 1}, got {targets[first]} in row {first[0]}. "
-                f"Do renumber the classes, or give the network more than {classes} outputs."
+                f"Renumber the classes, or give the network more than {classes} outputs."
             )
 
     return check
@@ -136,7 +136,7 @@ def check_probabilities(name: str) -> Callable[[Any, Any], None]:
         if wrong.size:
             raise ValueError(
                 f"{name}: expected targets in [0, 1], got {targets[tuple(wrong[0])]} in row {wrong[0][0]}. "
-                "Do give probabilities, 0/1 labels or one-hot rows."
+                "Give probabilities, 0/1 labels or one-hot rows."
             )
 
     return check
@@ -145,17 +145,17 @@ def check_probabilities(name: str) -> Callable[[Any, Any], None]:
 # ---- what a factory of losses is given: numbers, checked where they are known
 
 
-def at_most_one(name: str, what: str, value: Any, mend: str) -> Any:
+def at_most_one(name: str, what: str, value: Any, hint: str) -> Any:
     """A number in [0, 1]; as it came where it is traced."""
-    number = scalar(name, what, value, mend)
+    number = scalar(name, what, value, hint)
     if isinstance(number, (int, float)) and number > 1:
-        raise ValueError(f"{name}: expected {what} of at most 1, got {number}. Do {mend}.")
+        raise ValueError(f"{name}: expected {what} of at most 1, got {number}. {hint}.")
     return number
 
 
 def class_weights(name: str, weights: Any) -> Any:
     """One number of at least 0 a class, not all of them 0: a tuple; an array as it came where it is traced."""
-    mend = "Do give one number of at least 0 for every class, such as (1.0, 5.0)."
+    hint = "Give one number of at least 0 for every class, such as (1.0, 5.0)."
     if isinstance(weights, jax.core.Tracer) and weights.ndim == 1:
         return weights
     known = not any(isinstance(w, jax.core.Tracer) for w in weights) if isinstance(weights, (tuple, list)) else True
@@ -163,9 +163,9 @@ def class_weights(name: str, weights: Any) -> Any:
         return jnp.stack([jnp.asarray(w, jnp.result_type(float)) for w in weights])
     array = np.asarray(weights)
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected a weight for every class, got {weights!r}. {mend}")
+        raise TypeError(f"{name}: expected a weight for every class, got {weights!r}. {hint}")
     if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
-        raise ValueError(f"{name}: expected weights of at least 0, not all 0, got {tuple(array.tolist())}. {mend}")
+        raise ValueError(f"{name}: expected weights of at least 0, not all 0, got {tuple(array.tolist())}. {hint}")
     return tuple(weights) if isinstance(weights, (tuple, list)) else tuple(array.tolist())
 
 

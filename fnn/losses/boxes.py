@@ -38,7 +38,7 @@ def _box_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     if y.ndim not in (1, 2) or y.shape[-1] != 4:
         raise ShapeError(
             f"{name}: expected boxes (x1, y1, x2, y2), shape (batch, 4), got {y.shape}. "
-            "Do give one box a row; for several boxes a row, reshape(-1, 4)."
+            "Give one box a row; for several boxes a row, reshape(-1, 4)."
         )
     return dense_rows(name, y, targets)
 
@@ -78,7 +78,7 @@ def _check_boxes(name: str) -> Callable[[Any, Any], None]:
         if wrong.size:
             raise ValueError(
                 f"{name}: expected target boxes (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, got "
-                f"{boxes[wrong[0]].tolist()} in row {wrong[0]}. Do give two corners, not one with width and height."
+                f"{boxes[wrong[0]].tolist()} in row {wrong[0]}. Give two corners, not one with width and height."
             )
 
     return check
@@ -308,7 +308,7 @@ def ciou_loss(constant_tradeoff: bool = True) -> Loss:
     """
     if not isinstance(constant_tradeoff, bool):
         raise TypeError(
-            f"ciou_loss: expected constant_tradeoff True or False, got {constant_tradeoff!r}. Do write ciou_loss()."
+            f"ciou_loss: expected constant_tradeoff True or False, got {constant_tradeoff!r}. Write ciou_loss()."
         )
 
     def value(y: Array, t: Array) -> Array:

@@ -46,9 +46,9 @@ def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
     >>> print(fnn.losses.sigmoid_focal(2.0)(jnp.array([[0.0], [4.0]]), jnp.array([[1.0], [0.0]])))
     [0.1732868 3.874907 ]
     """
-    gamma = scalar("sigmoid_focal", "a gamma", gamma, "pass 0 for the cross-entropy")
+    gamma = scalar("sigmoid_focal", "a gamma", gamma, "Pass 0 for the cross-entropy")
     if alpha is not None:
-        alpha = at_most_one("sigmoid_focal", "an alpha", alpha, "pass the share of weight for the targets 1, or None")
+        alpha = at_most_one("sigmoid_focal", "an alpha", alpha, "Pass the share of weight for the targets 1, or None")
 
     def weighted(t: Array) -> tuple[Array, Array]:
         if alpha is None:
@@ -129,7 +129,7 @@ def sparse_softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
 
 
 def _softmax_formulas(name: str, gamma: Any, alpha: Any) -> tuple[Any, Any]:
-    gamma = scalar(name, "a gamma", gamma, "pass 0 for the cross-entropy")
+    gamma = scalar(name, "a gamma", gamma, "Pass 0 for the cross-entropy")
     alpha = None if alpha is None else class_weights(name, alpha)
 
     def weighted(t: Array) -> Array:
@@ -137,7 +137,7 @@ def _softmax_formulas(name: str, gamma: Any, alpha: Any) -> tuple[Any, Any]:
             return t
         if len(alpha) != t.shape[-1]:
             raise ShapeError(
-                f"{name}: expected an alpha a class, for {t.shape[-1]} outputs, got {len(alpha)}. Do give one a class."
+                f"{name}: expected an alpha a class, for {t.shape[-1]} outputs, got {len(alpha)}. Give one a class."
             )
         return like(alpha, t) * t
 

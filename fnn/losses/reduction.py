@@ -56,7 +56,7 @@ def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:
     if jnp.shape(values) != (t.shape[0],):
         raise ShapeError(
             f"{name}: expected one number a row, shape ({t.shape[0]},), got {jnp.shape(values)}. "
-            "Do reduce over the outputs of a row, and not over the rows."
+            "Reduce over the outputs of a row, and not over the rows."
         )
     return values
 

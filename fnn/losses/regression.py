@@ -99,7 +99,7 @@ def huber(delta: float = 1.0) -> Loss:
     >>> print(fnn.losses.huber(1.0)(jnp.array([[0.5], [3.0]]), jnp.array([[0.0], [0.0]])))
     [0.125 2.5  ]
     """
-    d = scalar("huber", "a delta", delta, "pass the error from which on it should count linearly", positive=True)
+    d = scalar("huber", "a delta", delta, "Pass the error from which on it should count linearly", positive=True)
 
     def value(y: Array, t: Array) -> Array:
         e, delta = y - t, like(d, y)
@@ -128,7 +128,7 @@ def smooth_l1(beta: float = 1.0) -> Loss:
     >>> print(fnn.losses.smooth_l1(0.5)(jnp.array([[0.25], [3.0]]), jnp.array([[0.0], [0.0]])))
     [0.0625 2.75  ]
     """
-    b = scalar("smooth_l1", "a beta", beta, "use absolute_error for a kink at 0", positive=True)
+    b = scalar("smooth_l1", "a beta", beta, "Use absolute_error for a kink at 0", positive=True)
 
     def value(y: Array, t: Array) -> Array:
         e, beta = y - t, like(b, y)
@@ -160,9 +160,9 @@ def asymmetric(over: float, under: float) -> Loss:
     >>> print(fnn.losses.asymmetric(over=1, under=99)(jnp.array([[3.0], [1.0]]), jnp.array([[2.0], [2.0]])))
     [ 1. 99.]
     """
-    mend = "pass what one unit costs"
+    hint = "Pass what one unit costs"
     return _two_sided(
-        "asymmetric", scalar("asymmetric", "a cost", over, mend), scalar("asymmetric", "a cost", under, mend)
+        "asymmetric", scalar("asymmetric", "a cost", over, hint), scalar("asymmetric", "a cost", under, hint)
     )
 
 
@@ -180,9 +180,9 @@ def quantile(q: float) -> Loss:
     >>> print(fnn.losses.quantile(0.75)(jnp.array([[3.0], [1.0]]), jnp.array([[2.0], [2.0]])))
     [0.25 0.75]
     """
-    q = scalar("quantile", "a q", q, "pass 0.5 for the median", positive=True)
+    q = scalar("quantile", "a q", q, "Pass 0.5 for the median", positive=True)
     if isinstance(q, (int, float)) and q >= 1:
-        raise ValueError(f"quantile: expected a q below 1, got {q}. Do pass 0.9 for the 90th percentile.")
+        raise ValueError(f"quantile: expected a q below 1, got {q}. Pass 0.9 for the 90th percentile.")
     return _two_sided("quantile", 1.0 - q, q)
 
 

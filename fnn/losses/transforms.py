@@ -53,7 +53,7 @@ def from_function(
 
     if targets not in (None, "one-hot", "binary", "labels"):
         raise ValueError(
-            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Do leave them out else."
+            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Leave them out else."
         )
     return Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
 
@@ -64,10 +64,10 @@ def as_loss(thing: Any) -> Loss:
         return thing
     if getattr(thing, "is_factory", False):
         name = thing.__name__
-        raise TypeError(f"loss: expected a loss, got the factory {name}. Do call it, with its arguments: {name}(…).")
+        raise TypeError(f"loss: expected a loss, got the factory {name}. Call it, with its arguments: {name}(…).")
     if callable(thing):
         return from_function(thing)
-    raise TypeError(f"loss: expected a loss, got {type(thing).__name__} {thing!r}. Do pass one of fnn.losses.")
+    raise TypeError(f"loss: expected a loss, got {type(thing).__name__} {thing!r}. Pass one of fnn.losses.")
 
 
 # ---- functions of losses
@@ -90,12 +90,12 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
     smoothed(sparse_softmax_cross_entropy, 0.1) [[ 0.45 -0.45]]
     """
     loss = as_loss(loss)
-    s = at_most_one("smoothed", "a smoothing", smoothing, "pass 0.1, or 0 for none")
+    s = at_most_one("smoothed", "a smoothing", smoothing, "Pass 0.1, or 0 for none")
     inner = loss.dense if loss.targets == "labels" else loss
     if loss.targets is None or inner is None:
         raise TypeError(
             f"smoothed: expected a loss whose targets are classes, got {loss}. "
-            "Do use a cross-entropy, focal or hinge loss, or from_function(…, targets='one-hot')."
+            "Use a cross-entropy, focal or hinge loss, or from_function(…, targets='one-hot')."
         )
 
     def soft(outputs: Any, targets: Any) -> Array:
@@ -139,7 +139,7 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
     if loss.targets is None:
         raise TypeError(
             f"class_weighted: expected a loss whose targets are classes, got {loss}. "
-            "Do use fit(..., weights=…) to weigh rows, or from_function(…, targets='one-hot')."
+            "Use fit(..., weights=…) to weigh rows, or from_function(…, targets='one-hot')."
         )
 
     def weight(y: Array, t: Array) -> Array:
@@ -147,13 +147,13 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
             if y.shape[-1] != 1:
                 raise ShapeError(
                     f"class_weighted: expected one output a row for binary targets, got {y.shape[-1]}. "
-                    "Do use fit(..., weights=…), or a loss over one-hot classes."
+                    "Use fit(..., weights=…), or a loss over one-hot classes."
                 )
             t = jnp.concatenate([1.0 - t, t], -1)
         if len(weights) != t.shape[-1]:
             raise ShapeError(
                 f"class_weighted: expected a weight a class, for {t.shape[-1]} classes, got {len(weights)}. "
-                "Do give one for every class."
+                "Give one for every class."
             )
         return (t * beside(jnp.asarray(weights, t.dtype), t)).sum(-1)
 
@@ -204,9 +204,9 @@ def weighted_sum(*terms: Any) -> Loss:
     """
     if not terms or not all(isinstance(term, tuple) and len(term) == 2 for term in terms):
         raise TypeError(
-            f"weighted_sum: expected pairs (coefficient, loss), got {terms}. Do write weighted_sum((1.0, loss_a), …)."
+            f"weighted_sum: expected pairs (coefficient, loss), got {terms}. Write weighted_sum((1.0, loss_a), …)."
         )
-    pairs = [(scalar("weighted_sum", "a coefficient", c, "leave the loss out"), as_loss(loss)) for c, loss in terms]
+    pairs = [(scalar("weighted_sum", "a coefficient", c, "Leave the loss out"), as_loss(loss)) for c, loss in terms]
     kinds = {loss.targets for _, loss in pairs}
 
     def check(outputs: Any, targets: Any) -> None:

@@ -36,18 +36,18 @@ def penalised(params: Params, mask: Mask = None) -> Any:
         return _all_but_exempt(params)
     if not callable(mask):
         raise TypeError(
-            f"mask: expected a function of the parameters, got {type(mask).__name__}. Do write lambda params: …."
+            f"mask: expected a function of the parameters, got {type(mask).__name__}. Write lambda params: …."
         )
     marks = mask(params)
     wanted, got = _structure(params), _structure(marks)
     if got != wanted:
         raise ValueError(
             f"mask: expected a pytree like the parameters, {wanted}, got {got}. "
-            "Do use jax.tree.map or jax.tree.map_with_path in it."
+            "Use jax.tree.map or jax.tree.map_with_path in it."
         )
     for mark in jax.tree.leaves(marks):
         if not isinstance(mark, bool):
-            raise TypeError(f"mask: expected True or False for each array, got {mark!r}. Do return bools.")
+            raise TypeError(f"mask: expected True or False for each array, got {mark!r}. Return bools.")
     return marks
 
 

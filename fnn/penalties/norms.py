@@ -93,7 +93,7 @@ def _absolute(w: Array) -> Array:
 
 
 def _coefficient(name: str, coefficient: Any) -> Any:
-    return scalar(name, "a coefficient", coefficient, "pass 0 for no penalty")
+    return scalar(name, "a coefficient", coefficient, "Pass 0 for no penalty")
 
 
 def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Array], mask: Mask) -> Penalty:

@@ -76,7 +76,7 @@ def proximal_l1(
     >>> print(run.params["w"].ravel().round(5))
     [2. 0.]
     """
-    alpha = scalar("proximal_l1", "alpha", alpha, "pass 0 for no penalty")
+    alpha = scalar("proximal_l1", "alpha", alpha, "Pass 0 for no penalty")
     schedule = as_schedule("proximal_l1", learning_rate)
     made = ApproximateProximalL1State if approximate else ProximalL1State
 
@@ -131,7 +131,7 @@ def fista(
     >>> print(fnn.penalties.fista_solution(run.train_state.optimizer)["w"].ravel().round(5))
     [2. 0.]
     """
-    alpha = scalar("fista", "alpha", alpha, "pass 0 for no penalty")
+    alpha = scalar("fista", "alpha", alpha, "Pass 0 for no penalty")
     schedule = as_schedule("fista", learning_rate)
 
     def init(params: Params) -> FistaState:
@@ -168,7 +168,7 @@ def fista_solution(optimizer_state: Any) -> Params:
     if len(found) != 1:
         raise ValueError(
             f"fista_solution: expected the state of one fista, got {len(found)} of them in "
-            f"{type(optimizer_state).__name__}. Do pass run.train_state.optimizer."
+            f"{type(optimizer_state).__name__}. Pass run.train_state.optimizer."
         )
     return found[0].x
 
@@ -195,7 +195,7 @@ def check_proximal(optimizer_state: Any) -> Any:
     >>> _ = fnn.penalties.check_proximal(optimizer.init({"w": jnp.ones(2)}))
     Traceback (most recent call last):
         ...
-    ValueError: proximal_l1: expected plain SGD before it, got the state ScaleByAdamState. Do use
+    ValueError: proximal_l1: expected plain SGD before it, got the state ScaleByAdamState. Use
     fnn.penalties.fista, or pass approximate=True.
     """
     found = list(_states(optimizer_state, ()))
@@ -204,7 +204,7 @@ def check_proximal(optimizer_state: Any) -> Any:
         if name not in PLAIN and any(not _apart(groups, p) for p in proximal):
             raise ValueError(
                 f"proximal_l1: expected plain SGD before it, got the state {name}. "
-                "Do use fnn.penalties.fista, or pass approximate=True."
+                "Use fnn.penalties.fista, or pass approximate=True."
             )
     return optimizer_state
 
@@ -261,4 +261,4 @@ def _uphill(y: Params, x: Params, before: Params) -> Array:
 
 def _given(name: str, params: Params) -> None:
     if params is None:
-        raise ValueError(f"{name}: expected the parameters, got None. Do call update(gradients, state, params).")
+        raise ValueError(f"{name}: expected the parameters, got None. Call update(gradients, state, params).")

@@ -14,7 +14,7 @@ def axes(ax: Any, projection: str | None = None, size: tuple[float, float] = (5.
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('plots: matplotlib is not installed. Do run: pip install "fnn[plots]"') from None
+        raise ImportError('plots: matplotlib is not installed. Run: pip install "fnn[plots]"') from None
     if ax is not None:
         return ax.figure, ax
     figure = Figure(figsize=size, layout="constrained")

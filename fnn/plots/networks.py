@@ -87,7 +87,7 @@ def decision_boundary(
     if y.ndim != 2 or y.shape[1] < 2:
         raise ValueError(
             f"decision_boundary: expected one output a class, got outputs of shape {y.shape[1:]}. "
-            "Do end the network with dense(2)."
+            "End the network with dense(2)."
         )
     for k in range(y.shape[1]):
         # how far class k is ahead of the best other one: 0 on its boundary
@@ -189,14 +189,14 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
     if targets.shape != predicted.shape or targets.ndim != 1:
         raise ValueError(
             f"confusion: expected as many class numbers predicted as targets, got shapes {predicted.shape} and "
-            f"{targets.shape}. Do pass outputs.argmax(-1)."
+            f"{targets.shape}. Pass outputs.argmax(-1)."
         )
     for name, labels in (("targets", targets), ("predicted", predicted)):
         if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
-            raise ValueError(f"{name}: expected class numbers from 0, got {labels.dtype}. Do pass integers.")
+            raise ValueError(f"{name}: expected class numbers from 0, got {labels.dtype}. Pass integers.")
     size = 1 + int(max(targets.max(initial=0), predicted.max(initial=0)))
     if names is not None and len(names) < size:
-        raise ValueError(f"names: expected {size}, one a class, got {len(names)}. Do name all.")
+        raise ValueError(f"names: expected {size}, one a class, got {len(names)}. Name all.")
     size = size if names is None else len(names)
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets, predicted), 1)
@@ -233,6 +233,6 @@ def _points(name: str, x: Any, dimensions: int) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != dimensions:
         raise ValueError(
             f"{name}: expected points of shape (rows, {dimensions}), got {points.shape}. "
-            f"Do pass {dimensions} numbers a row."
+            f"Pass {dimensions} numbers a row."
         )
     return points

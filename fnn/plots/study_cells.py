@@ -54,15 +54,15 @@ def members_of(found: Any, figure: str | None) -> Members:
     if not all(hasattr(found, name) for name in ("points", "table", "judge", "largest")):
         got = type(found).__name__
         raise TypeError(
-            f"found: expected what fnn.sweep or fnn.cross_validate returns, got {got}. Do pass the whole of it."
+            f"found: expected what fnn.sweep or fnn.cross_validate returns, got {got}. Pass the whole of it."
         )
     names, table = list(found.points[0]), found.table
     if not names:
-        raise ValueError("found: expected settings to choose from, got none. Do pass over={'lr': [0.1, 0.2]} to it.")
+        raise ValueError("found: expected settings to choose from, got none. Pass over={'lr': [0.1, 0.2]} to it.")
     figures = [name for name in table if name not in (*names, "diverged") and not _is_deviation(name, table)]
     figure = found.judge if figure is None else figure
     if figure not in figures:
-        raise ValueError(f"figure: expected one of {', '.join(figures)}, got {figure!r}. Do name a column.")
+        raise ValueError(f"figure: expected one of {', '.join(figures)}, got {figure!r}. Name a column.")
     judged, diverged = np.asarray(table[found.judge], float), np.asarray(table["diverged"]).astype(int)
     return Members(
         settings={name: np.asarray(table[name]) for name in names},
@@ -90,14 +90,14 @@ def asked_settings(settings: list[str], x: str | None, y: str | None) -> list[st
     """
     for name, value in (("x", x), ("y", y)):
         if value is not None and value not in settings:
-            raise ValueError(f"{name}: expected one of {', '.join(settings)}, got {value!r}. Do name a setting.")
+            raise ValueError(f"{name}: expected one of {', '.join(settings)}, got {value!r}. Name a setting.")
     if x is not None and x == y:
-        raise ValueError(f"y: expected another setting than x, got {y!r} for both. Do leave y out for a curve.")
+        raise ValueError(f"y: expected another setting than x, got {y!r} for both. Leave y out for a curve.")
     if x is not None:
         return [x] if y is None else [x, y]
     free = [name for name in settings if name != "seed"] or settings
     if y is not None or len(free) > 2:
-        raise ValueError(f"x: expected one of {', '.join(settings)}, got None. Do say which, and y for a heat map.")
+        raise ValueError(f"x: expected one of {', '.join(settings)}, got None. Say which, and y for a heat map.")
     return free
 
 

@@ -39,7 +39,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
         ValueError: there is a whole checkpoint with a higher number, which would be read instead of this one.
 
     >>> import numpy as np, tempfile
-    >>> from fnn.storage.saving import read_checkpoint, write_checkpoint
+    >>> from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
     >>> folder = tempfile.mkdtemp()
     >>> _ = write_checkpoint(folder, 0, {"w": np.arange(2)}, {"seed": 7})
     >>> read_checkpoint(folder)
@@ -52,7 +52,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
     if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
-        raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Do read_checkpoint first.")
+        raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Read_checkpoint first.")
     path = os.path.join(folder, f"checkpoint-{number}.safetensors")
     _keep_newest(2, folder, number)  # what a process left that was killed between writing and removing
     files.write(path, trees.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})

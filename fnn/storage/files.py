@@ -57,7 +57,7 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
         array = np.asarray(value, order="C")
         if array.dtype.name not in NATIVE | _dtypes().keys() or name == "__metadata__":  # a word of the format's own
             raise TypeError(
-                f"{name}: expected an array of numbers, got {array.dtype} {array.shape}. Do convert or rename it."
+                f"{name}: expected an array of numbers, got {array.dtype} {array.shape}. Convert or rename it."
             )
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         if array.dtype.name not in NATIVE:
@@ -70,13 +70,13 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
         text = json.dumps(head, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"description: expected what JSON holds, got {error}. Do use dicts, lists, text and numbers."
+            f"description: expected what JSON holds, got {error}. Use dicts, lists, text and numbers."
         ) from None
     data = memoryview(numpy_side.save(stored, metadata={"fnn": text}))
     start = 8 + len(MAGIC)
     if data[8:start] != MAGIC:
         raise RuntimeError(
-            "files: expected safetensors to begin with the metadata, got another order. Do pin safetensors."
+            "files: expected safetensors to begin with the metadata, got another order. Pin safetensors."
         )
     _replace(
         os.path.expanduser(path), (data[:start], hashlib.sha256(data).hexdigest().encode(), data[start + DIGITS :])
@@ -95,7 +95,7 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
     >>> with tempfile.NamedTemporaryFile() as empty:
     ...     fnn.storage.files.read(empty.name)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    fnn.storage.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Do check the path, ...
+    fnn.storage.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Check the path, ...
     """
     path = os.path.expanduser(path)
     numpy_side = safetensors_of_numpy()
@@ -113,35 +113,35 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
     except Exception as error:  # the check sum is right: somebody made it so, or a newer JAX has a dtype this one lacks
         raise DamagedFile(
             f"{path}: expected contents that belong together, got {type(error).__name__} {error}. "
-            "Do read it with the version of fnn and JAX that wrote it."
+            "Read it with the version of fnn and JAX that wrote it."
         ) from None
 
 
 def _verified(path: str) -> bytes:
     """The file's bytes, once its check sum has been found right; of another's file no more than the beginning."""
-    mend = "Do check the path, restore the file from a copy, or save it again."
+    hint = "Check the path, restore the file from a copy, or save it again."
     start = 8 + len(MAGIC)
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise DamagedFile(f"{path}: expected a file written by fnn, got a folder or a device. {mend}")
+            raise DamagedFile(f"{path}: expected a file written by fnn, got a folder or a device. {hint}")
         with open(path, "rb") as file:
             head = file.read(start + DIGITS)
             if not head.startswith(MAGIC, 8) or len(head) < start + DIGITS:
                 got = f"{status.st_size} bytes that start with {head[:16]!r}" if head else "an empty one"
-                raise DamagedFile(f"{path}: expected a file written by fnn, got {got}. {mend}")
+                raise DamagedFile(f"{path}: expected a file written by fnn, got {got}. {hint}")
             file.seek(0)
             data = file.read()
     except OSError as error:
         got = os.strerror(error.errno or 0)
-        raise OSError(error.errno, f"{path}: expected a file, got {got!r}. Do check the path.") from None
+        raise OSError(error.errno, f"{path}: expected a file, got {got!r}. Check the path.") from None
     summed = hashlib.sha256(data[:start] + b"0" * DIGITS)
     summed.update(memoryview(data)[start + DIGITS :])
     given, got = head[start:].decode("latin-1"), summed.hexdigest()
     if given != got:
         raise DamagedFile(
             f"{path}: expected the check sum {given[:12]!r}, got {got[:12]!r}: "
-            f"its {len(data)} bytes are not those that were written. {mend}"
+            f"its {len(data)} bytes are not those that were written. {hint}"
         )
     return data
 
@@ -166,7 +166,7 @@ def _replace(path: str, pieces: Iterable[Any]) -> None:
             raise OSError(
                 error.errno,
                 f"{path}: expected to write the file, got {got!r}; what was there before is as it was. "
-                "Do free space, or choose a folder that exists and may be written to.",
+                "Free space, or choose a folder that exists and may be written to.",
             ) from None
         raise
 
@@ -190,7 +190,7 @@ def safetensors_of_numpy() -> Any:
     try:
         import safetensors.numpy
     except ImportError:
-        raise ImportError('files: safetensors is not installed. Do run: pip install "fnn[files]"') from None
+        raise ImportError('files: safetensors is not installed. Run: pip install "fnn[files]"') from None
     return safetensors.numpy
 
 
@@ -210,10 +210,10 @@ def read_kind(path: Any, kind: str) -> tuple[dict[str, np.ndarray], Any]:
     if got != kind:
         raise files.DamagedFile(
             f"{os.fspath(path)}: expected a {kind}, got a {got or 'file of another kind'}. "
-            "Do read a run by fnn.load, and a checkpoint by fit."
+            "Read a run by fnn.load, and a checkpoint by fit."
         )
     if about["format"] > FORMAT:
         raise files.DamagedFile(
-            f"{os.fspath(path)}: expected format {FORMAT}, got {about['format']}. Do update fnn: a later one wrote it."
+            f"{os.fspath(path)}: expected format {FORMAT}, got {about['format']}. Update fnn: a later one wrote it."
         )
     return leaves, about

@@ -70,22 +70,22 @@ def _code(thing: Any) -> list[Any]:
 def built(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
     """The network that a file describes."""
     path = os.fspath(path)
-    mend = "Do hand the network over: fnn.load(path, net=net)."
+    hint = "Hand the network over: fnn.load(path, net=net)."
     if about["unknown"]:
         unknown = ", ".join(dict.fromkeys(about["unknown"]))
         raise ValueError(
             f"{path}: expected a network of fnn's own layers, got {about['printed']}, in which {unknown} "
-            f"{'are' if len(set(about['unknown'])) > 1 else 'is'} not. {mend}"
+            f"{'are' if len(set(about['unknown'])) > 1 else 'is'} not. {hint}"
         )
     try:
         net = _made(about["net"], leaves, _vocabulary())
     except (ValueError, TypeError, KeyError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
-            f"{path}: expected a network that this version of fnn can make, got {about['printed']} ({reason}). {mend}"
+            f"{path}: expected a network that this version of fnn can make, got {about['printed']} ({reason}). {hint}"
         ) from None
     if not isinstance(net, Layer):
-        raise ValueError(f"{path}: expected a network, got {net!r}. {mend}")
+        raise ValueError(f"{path}: expected a network, got {net!r}. {hint}")
     return net
 
 

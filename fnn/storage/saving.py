@@ -45,8 +45,8 @@ def save(path: Any, net: Layer, run: Run) -> None:
     serial(dense(2), relu) True
     """
     path = os.path.expanduser(path)
-    _expect("net", net, Layer, "Do pass the network that was trained.")
-    _expect("run", run, Run, "Do pass what fit returned.")
+    _expect("net", net, Layer, "Pass the network that was trained.")
+    _expect("run", run, Run, "Pass what fit returned.")
     history = None if run.history is None else run.history._asdict()
     tree = {"params": run.params, "state": run.state, "history": history}
     description = {
@@ -90,13 +90,13 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     >>> save(path, net, fnn.Run(((),), ((),), None, None))
     >>> load(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: ...: expected a network of fnn's own layers, got serial(sin), in which sin is not. Do hand ...
+    ValueError: ...: expected a network of fnn's own layers, got serial(sin), in which sin is not. Hand ...
     >>> load(path, net=net)[0]
     serial(sin)
     """
     path = os.path.expanduser(path)
     if net is not None:
-        _expect("net", net, Layer, "Do pass the network that was trained.")
+        _expect("net", net, Layer, "Pass the network that was trained.")
     leaves, about = read_kind(path, "run")
     net = networks.built(path, about, leaves) if net is None else net
     tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
@@ -110,9 +110,9 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     return net, Run(params, state, history, nothing, in_shape, None, columns)
 
 
-def _expect(name: str, thing: Any, kind: type, mend: str) -> None:
+def _expect(name: str, thing: Any, kind: type, hint: str) -> None:
     if not isinstance(thing, kind):
-        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. {mend}")
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. {hint}")
 
 
 # ---- params, state and history: their structure, and whether they are those of the network
@@ -128,7 +128,7 @@ def _structure(tree: Any, name: str) -> Any:
         return {key: _structure(part, f"{name}/{key}") for key, part in tree.items()}
     raise TypeError(
         f"{name}: expected dicts (with text as keys), tuples and arrays, got {type(tree).__name__}. "
-        "Do return these from the layer's init and forward."
+        "Return these from the layer's init and forward."
     )
 
 

@@ -55,7 +55,7 @@ class CrossValidation(NamedTuple):
         if self.best < 0:
             raise ValueError(
                 "cross_validate: expected a point whose folds have all run, got none: it ended too early. "
-                "Do call it again."
+                "Call it again."
             )
         return self.points[self.best]
 
@@ -144,7 +144,7 @@ def cross_validate(
         if training.get(name) is not None or name in points[0]:
             raise ValueError(
                 f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
-                "Do choose the number of epochs by the histories of the result."
+                "Choose the number of epochs by the histories of the result."
             )
     epochs = arguments.epochs(epochs, 1)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)

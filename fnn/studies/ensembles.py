@@ -59,7 +59,7 @@ class Ensemble(NamedTuple):
         """One member's parameters and layer state, for `fnn.predict` and `fnn.save`."""
         count = self._count()
         if not -count <= i < count:
-            raise IndexError(f"member: expected 0 to {count - 1}, got {i}. Do leave out those that diverged.")
+            raise IndexError(f"member: expected 0 to {count - 1}, got {i}. Leave out those that diverged.")
         params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
         return Run(params, state, None, None, self.in_shape, None, self.columns)  # type: ignore[arg-type]
 
@@ -122,7 +122,7 @@ def ensemble(
     [[0. 1.]] (1, 2)
     """
     if not isinstance(net, Layer):
-        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Do pass a network that is made.")
+        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, arguments.key(key)
@@ -144,10 +144,10 @@ def ensemble(
     begun = figures.begun()
     whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
     if not whole:
-        got, mend = (
-            ("all diverged", "lower the learning rate") if begun.any() else ("it was ended too early", "call it again")
+        got, hint = (
+            ("all diverged", "Lower the learning rate") if begun.any() else ("it was ended too early", "Call it again")
         )
-        raise ValueError(f"ensemble: expected members that trained, got none: {got}. Do {mend}.")
+        raise ValueError(f"ensemble: expected members that trained, got none: {got}. {hint}.")
     params, state = jax.tree.map(lambda *a: arrays.owned(np.stack(a)), *whole)
     turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
     shape = rows.train.x.shape[1:]

@@ -20,11 +20,11 @@ def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any,
     repeats = arguments.whole_number("repeats", repeats, 1)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
         got = type(stratify).__name__
-        raise TypeError(f"stratify: expected True, False or None, got {got}. Do pass folds=fnn.folds(…) for others.")
+        raise TypeError(f"stratify: expected True, False or None, got {got}. Pass folds=fnn.folds(…) for others.")
     if not hasattr(folds, "__iter__"):
         folds = arguments.whole_number("folds", folds, 2)
         if stratify and not are_classes(t):
-            raise ValueError("stratify: expected targets that are classes, got numbers. Do pass stratify=False.")
+            raise ValueError("stratify: expected targets that are classes, got numbers. Pass stratify=False.")
         wanted = stratify or (stratify is None and groups is None and are_classes(t))
         classes = classes_of(t) if wanted else None
         try:
@@ -34,15 +34,13 @@ def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any,
             raise type(error)(words.replace("stratify=None", "stratify=False")) from None
     for name, asked in (("repeats", repeats != 1), ("stratify", stratify), ("groups", groups is not None)):
         if asked:
-            raise ValueError(
-                f"{name}: expected none with folds of your own, got both. Do pass it to fnn.folds instead."
-            )
+            raise ValueError(f"{name}: expected none with folds of your own, got both. Pass it to fnn.folds instead.")
     made = [_pair(f"folds[{i}]", pair, len(t)) for i, pair in enumerate(folds)]
     if not made:
-        raise ValueError("folds: expected at least one, got none. Do pass a number, or pairs of row numbers.")
+        raise ValueError("folds: expected at least one, got none. Pass a number, or pairs of row numbers.")
     for i, (train, test) in enumerate(made):
         if len(both := np.intersect1d(train, test)):
-            raise ValueError(f"folds[{i}]: expected no row on both sides, got row {both[0]}. Do take it out of one.")
+            raise ValueError(f"folds[{i}]: expected no row on both sides, got row {both[0]}. Take it out of one.")
     return made
 
 
@@ -58,18 +56,16 @@ def _seed_of(key: Any) -> int:
 def _pair(name: str, pair: Any, count: int) -> Fold:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else type(pair).__name__
-        raise TypeError(f"{name}: expected a pair (train, test), got {got}. Do pass the row numbers of both sides.")
+        raise TypeError(f"{name}: expected a pair (train, test), got {got}. Pass the row numbers of both sides.")
     return _rows_of_fold(f"{name}[0]", pair[0], count), _rows_of_fold(f"{name}[1]", pair[1], count)
 
 
 def _rows_of_fold(name: str, rows: Any, count: int) -> np.ndarray:
     rows = np.asarray(checks.rows(name, rows))
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: expected row numbers, got {rows.dtype} of shape {rows.shape}. Do pass a list of them."
-        )
+        raise ValueError(f"{name}: expected row numbers, got {rows.dtype} of shape {rows.shape}. Pass a list of them.")
     if rows.min() < 0 or rows.max() >= count:
-        raise ValueError(f"{name}: expected rows 0 to {count - 1}, got {rows.min()} to {rows.max()}. Do count from 0.")
+        raise ValueError(f"{name}: expected rows 0 to {count - 1}, got {rows.min()} to {rows.max()}. Count from 0.")
     return rows.astype(np.int64)
 
 
@@ -79,7 +75,7 @@ def check_weights(weight: Any, folds: list[Fold]) -> None:
         for rows, side in zip(pair, ("train on", "judge by"), strict=True):
             if not np.asarray(weight)[rows].any():
                 wanted = f"one above 0 among the rows to {side} in fold {i}"
-                raise ValueError(f"weights: expected {wanted}, got zeros only. Do drop the rows that weigh nothing.")
+                raise ValueError(f"weights: expected {wanted}, got zeros only. Drop the rows that weigh nothing.")
 
 
 def standardiser_of(x: np.ndarray) -> Standardiser:

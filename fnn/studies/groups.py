@@ -79,7 +79,7 @@ def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_s
     """These arguments, checked."""
     known = isinstance(devices, Sequence) and len(devices) > 0 and all(isinstance(d, jax.Device) for d in devices)
     if devices is not None and not known:
-        raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Do write devices=jax.devices().")
+        raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Write devices=jax.devices().")
     return Running(
         width=None if width is None else arguments.whole_number("width", width, 1),
         devices=devices,
@@ -98,8 +98,8 @@ def asked_points(over: Any) -> list[dict[str, Any]]:
     points = points_of(over)
     for name in ("key", NUMBERS):
         if name in points[0]:
-            mend = "write 'seed'" if name == "key" else "rename it"
-            raise ValueError(f"over: expected names of your own, got {name!r}, an argument. Do {mend}.")
+            hint = "Write 'seed'" if name == "key" else "Rename it"
+            raise ValueError(f"over: expected names of your own, got {name!r}, an argument. {hint}.")
     for point in points:
         for name in OWN_POINTS.keys() & point.keys():
             arguments.whole_number(name, point[name], OWN_POINTS[name])
@@ -129,7 +129,7 @@ def groups_of(
     """
     unknown = sorted(training.keys() - set(TRAINING))
     if unknown:
-        raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Do look at fit.")
+        raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Look at fit.")
     points = list({id(task.settings): task.settings for task in tasks}.values())  # each once, not once per fold
     static = traced_and_static(points)[1] if points[0] else ()
     by_shape: dict[Any, list[int]] = {}

@@ -78,10 +78,10 @@ def interrupted(who: str, names: list[str], figures: Figures, how: Running) -> b
     if not names or figures.ended.all():
         return False
     done = figures.columns["epochs"]
-    mend = f"call {who} again to go on from there" if how.checkpoint else "pass checkpoint=folder to be able to go on"
+    hint = f"Call {who} again to go on from there" if how.checkpoint else "Pass checkpoint=folder to be able to go on"
     warnings.warn(
         f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
-        f"of them had begun; what there is comes back. Do {mend}.",
+        f"of them had begun; what there is comes back. {hint}.",
         TrainingInterrupted,
         stacklevel=3,
     )

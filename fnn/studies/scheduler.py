@@ -90,7 +90,7 @@ def planned(
     if room == 0:
         raise MemoryError(
             f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(most_bytes or 0) / 1e9:.3g} GB. "
-            "Do take a smaller batch_size."
+            "Take a smaller batch_size."
         )
     workers = workers[: min(len(members), room or len(members))]
     if width is None:
@@ -266,7 +266,7 @@ def _found(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Fo
     if done > job.epochs:
         raise ValueError(
             f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={job.epochs}. "
-            "Do ask for as many, or name another folder to start anew."
+            "Ask for as many, or name another folder to start anew."
         )
     return found, resume.writer(folder, about, found, kept.seconds)
 

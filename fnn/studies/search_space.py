@@ -94,10 +94,10 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     """
     count, key = arguments.whole_number("count", count, 1), arguments.whole_number("key", key, 0)
     if not ranges:
-        raise ValueError("draws: expected at least one setting, got none. Do write draws(20, lr=uniform(0, 1)).")
+        raise ValueError("draws: expected at least one setting, got none. Write draws(20, lr=uniform(0, 1)).")
     for name, given in ranges.items():
         if isinstance(given, tuple) and not isinstance(given, Range):  # the ends of a range, or two choices?
-            raise TypeError(f"{name}: expected a range or a list, got a tuple {given}. Do write uniform(…) or [...].")
+            raise TypeError(f"{name}: expected a range or a list, got a tuple {given}. Write uniform(…) or [...].")
     known = {name: given if isinstance(given, Range) else _values(name, given) for name, given in ranges.items()}
     return [{name: _draw(given, key, i, name) for name, given in known.items()} for i in range(count)]
 
@@ -118,14 +118,14 @@ def points_of(over: Any) -> list[Point]:
         return grid(over)
     if not isinstance(over, (list, tuple)) or isinstance(over, Range):
         got = type(over).__name__
-        raise TypeError(f"over: expected a dict of lists or a list of dicts, got {got}. Do write {{'lr': [0.1, 0.2]}}.")
+        raise TypeError(f"over: expected a dict of lists or a list of dicts, got {got}. Write {{'lr': [0.1, 0.2]}}.")
     if not over:
-        raise ValueError("over: expected at least one point, got an empty list. Do write [{'lr': 0.1}].")
+        raise ValueError("over: expected at least one point, got an empty list. Write [{'lr': 0.1}].")
     for i, point in enumerate(over):
         _named(f"over[{i}]", point)
         if set(point) != set(over[0]):
             wanted = f"the names of the first point, {list(over[0])}"
-            raise ValueError(f"over[{i}]: expected {wanted}, got {list(point)}. Do give all points the same names.")
+            raise ValueError(f"over[{i}]: expected {wanted}, got {list(point)}. Give all points the same names.")
     return [{name: _number(f"over[{i}][{name!r}]", v) for name, v in point.items()} for i, point in enumerate(over)]
 
 
@@ -159,32 +159,32 @@ def _draw(given: Any, key: int, i: int, name: str) -> int | float:
 def _range(name: str, low: Any, high: Any) -> Range:
     low, high = float(_number("low", low)), float(_number("high", high))
     if name == "log_uniform" and low <= 0:
-        raise ValueError(f"log_uniform: expected low above 0, got {low}. Do write log_uniform(1e-4, 1).")
+        raise ValueError(f"log_uniform: expected low above 0, got {low}. Write log_uniform(1e-4, 1).")
     if not low < high:
-        raise ValueError(f"{name}: expected low below high, got {low} and {high}. Do swap or widen them.")
+        raise ValueError(f"{name}: expected low below high, got {low} and {high}. Swap or widen them.")
     return Range(low, high, name == "log_uniform")
 
 
 def _named(name: str, value: Any) -> None:
     """A dict with at least one setting, whose names are strings."""
     if not isinstance(value, dict):
-        raise TypeError(f"{name}: expected a dict of settings, got {type(value).__name__}. Do write {{'lr': …}}.")
+        raise TypeError(f"{name}: expected a dict of settings, got {type(value).__name__}. Write {{'lr': …}}.")
     if not value:
-        raise ValueError(f"{name}: expected at least one setting, got an empty dict. Do write {{'lr': …}}.")
+        raise ValueError(f"{name}: expected at least one setting, got an empty dict. Write {{'lr': …}}.")
     for key in value:
         if not isinstance(key, str):
-            raise TypeError(f"{name}: expected names of settings, got {type(key).__name__} {key!r}. Do write strings.")
+            raise TypeError(f"{name}: expected names of settings, got {type(key).__name__} {key!r}. Write strings.")
 
 
 def _values(name: str, given: Any) -> list[int | float]:
     """The numbers of a list or an array."""
     if isinstance(given, Range):  # a tuple of numbers too
-        raise TypeError(f"{name}: expected a list of numbers, got {given}. Do use it in draws(…).")
+        raise TypeError(f"{name}: expected a list of numbers, got {given}. Use it in draws(…).")
     values = np.asarray(given).tolist() if hasattr(given, "__array__") else given
     if not isinstance(values, (list, tuple, range)):
-        raise TypeError(f"{name}: expected a list of numbers, got {type(given).__name__} {given!r}. Do write [0.1].")
+        raise TypeError(f"{name}: expected a list of numbers, got {type(given).__name__} {given!r}. Write [0.1].")
     if not len(values):
-        raise ValueError(f"{name}: expected at least one value, got an empty list. Do leave the setting out.")
+        raise ValueError(f"{name}: expected at least one value, got an empty list. Leave the setting out.")
     return [_number(f"{name}[{i}]", v) for i, v in enumerate(values)]
 
 
@@ -193,7 +193,7 @@ def _number(name: str, value: Any) -> int | float:
     if hasattr(value, "__array__") and getattr(value, "ndim", None) == 0:
         value = np.asarray(value).item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}. Do pass an int or a float.")
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}. Pass an int or a float.")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}. Do choose another.")
+        raise ValueError(f"{name}: expected a finite number, got {value}. Choose another.")
     return value

@@ -47,7 +47,7 @@ class Sweep(NamedTuple):
 
     def _begun(self) -> int:
         if self.best < 0:
-            raise ValueError("sweep: expected members that have run, got none: it ended too early. Do call it again.")
+            raise ValueError("sweep: expected members that have run, got none: it ended too early. Call it again.")
         return self.best
 
     def sorted(self, by: str | None = None, largest: bool | None = None) -> list[dict[str, Any]]:

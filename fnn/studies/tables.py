@@ -32,7 +32,7 @@ def ordered(columns: Columns, by: str, largest: bool = False, last: Any = False)
     [2 0 1]
     """
     if by not in columns:
-        raise ValueError(f"by: expected one of {', '.join(columns)}, got {by!r}. Do name a column.")
+        raise ValueError(f"by: expected one of {', '.join(columns)}, got {by!r}. Name a column.")
     values = np.asarray(columns[by], float)
     order = np.argsort(-values if largest else values, kind="stable")
     return order[np.argsort(np.broadcast_to(last, values.shape)[order], kind="stable")]

@@ -29,7 +29,7 @@ def arrays(data: Any) -> Data:
     """The data as JAX arrays, with a target and a weight for every row."""
     if not isinstance(data, Data):
         got = type(data).__name__
-        raise TypeError(f"data: expected a Data, got {got}. Do write fnn.Data(fnn.Part(x, t)).")
+        raise TypeError(f"data: expected a Data, got {got}. Write fnn.Data(fnn.Part(x, t)).")
     # NumPy's cannot be indexed by what is traced, and may be written to while a program reads them
     data = jax.tree.map(lambda a: jnp.asarray(aligned(a) if isinstance(a, np.ndarray) else a), data)
     for name, part in data._asdict().items():
@@ -37,7 +37,7 @@ def arrays(data: Any) -> Data:
             if array is not None and array.shape[:1] != part.x.shape[:1]:
                 raise ShapeError(
                     f"data.{name}.{field}: expected {part.x.shape[0]} rows, as many as inputs, "
-                    f"got shape {array.shape}. Do pass one a row."
+                    f"got shape {array.shape}. Pass one a row."
                 )
         if part is not None and part.weight is not None:
             row_weights(part.weight, part.x.shape[0], f"data.{name}.weight")

@@ -95,14 +95,14 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
     of_another_kind = isinstance(thing, (Layer, Loss, Penalty, Activation, optax.GradientTransformation))
     optax_factory = not of_another_kind and str(getattr(thing, "__module__", "")).startswith("optax.")
     if getattr(thing, "is_factory", False) or optax_factory:
-        raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Do call it.")
+        raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Call it.")
     if of_another_kind or not callable(thing):
-        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Do pass one.")
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Pass one.")
     made = made_of(thing, settings)
     if not isinstance(made, kind):
         raise TypeError(
             f"{name}: expected a {kind.__name__}, got a function of the settings that makes {type(made).__name__}. "
-            "Do return one."
+            "Return one."
         )
     return made
 
@@ -115,7 +115,7 @@ def check_readers(recipe: Recipe, names: Iterable[str]) -> None:
         for name in names:
             raise ValueError(
                 f"over: expected a function that reads {name!r} as net, loss, optimizer or penalty, got none. "
-                f"Do write optimizer=lambda s: optax.sgd(s['lr']), say, or leave {name!r} out."
+                f"Write optimizer=lambda s: optax.sgd(s['lr']), say, or leave {name!r} out."
             )
 
 
@@ -152,7 +152,7 @@ def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
         return function(settings)
     except KeyError as missing:
         raise ValueError(
-            f"settings: expected a number named {missing}, got {sorted(settings)}. Do pass settings={{{missing}: …}}."
+            f"settings: expected a number named {missing}, got {sorted(settings)}. Pass settings={{{missing}: …}}."
         ) from None
 
 
@@ -169,26 +169,24 @@ def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, floa
         return {}
     if not isinstance(value, dict):
         raise TypeError(
-            f"settings: expected a dict of numbers, got {type(value).__name__}. Do write settings={{'lr': 0.1}}."
+            f"settings: expected a dict of numbers, got {type(value).__name__}. Write settings={{'lr': 0.1}}."
         )
     for name, number in value.items():
         if not isinstance(name, str):
-            raise TypeError(f"settings: expected names as keys, got {name!r}. Do write settings={{'lr': 0.1}}.")
+            raise TypeError(f"settings: expected names as keys, got {name!r}. Write settings={{'lr': 0.1}}.")
         if name in reserved:
-            raise ValueError(
-                f"settings: expected your own names, got {name!r}, which is an argument. Do pass {name}=…."
-            )
+            raise ValueError(f"settings: expected your own names, got {name!r}, which is an argument. Pass {name}=….")
         if isinstance(number, str) or not (np.isscalar(number) or getattr(number, "ndim", None) == 0):
-            raise TypeError(f"settings[{name!r}]: expected one number, got {type(number).__name__}. Do pass a float.")
+            raise TypeError(f"settings[{name!r}]: expected one number, got {type(number).__name__}. Pass a float.")
         if not math.isfinite(float(number)):
-            raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Do choose another.")
+            raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Choose another.")
     return dict(value)
 
 
 def check_gradient(value: Any) -> Any:
     """`fnn.autodiff`, `fnn.backprop`, or one's own of their signature."""
     if not callable(value):
-        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {value!r}. Do pass the function.")
+        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {value!r}. Pass the function.")
     return value
 
 
@@ -196,18 +194,14 @@ def check_metrics(value: Any) -> dict[str, Any]:
     """Functions by name."""
     if value is not None and not isinstance(value, dict):
         got = type(value).__name__
-        raise TypeError(
-            f"metrics: expected a dict, name -> function, got {got}. Do write {{'accuracy': fnn.accuracy}}."
-        )
+        raise TypeError(f"metrics: expected a dict, name -> function, got {got}. Write {{'accuracy': fnn.accuracy}}.")
     for name, metric in (value or {}).items():
         if not callable(metric):
             got = type(metric).__name__
-            raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Do pass one.")
+            raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Pass one.")
         if hasattr(metric, "cache_info") or getattr(metric, "is_factory", False):
             factory = metric.__name__
-            raise TypeError(
-                f"metrics[{name!r}]: expected a function, got the factory {factory}. Do call it: {factory}()."
-            )
+            raise TypeError(f"metrics[{name!r}]: expected a function, got the factory {factory}. Call it: {factory}().")
     return dict(value or {})
 
 
@@ -217,22 +211,22 @@ def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validate
         for name, value, default in (("patience", patience, None), ("monitor", monitor, "loss"), ("mode", mode, None)):
             if value != default:
                 raise ValueError(
-                    f"{name}: expected validation data to judge by, got none. Do pass validation=(x, t) or a share."
+                    f"{name}: expected validation data to judge by, got none. Pass validation=(x, t) or a share."
                 )
     if monitor != "loss" and monitor not in (metrics or {}):
         names = ", ".join(map(repr, metrics or {})) or "there is none"
         raise ValueError(
             f"monitor: expected 'loss' or a metric's name ({names}), got {monitor!r}. "
-            f"Do pass the metric too: metrics={{{monitor!r}: …}}."
+            f"Pass the metric too: metrics={{{monitor!r}: …}}."
         )
     if mode is None and monitor != "loss":
         raise ValueError(
-            f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Do say mode='max' if more is better."
+            f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Say mode='max' if more is better."
         )
     if mode == "max" and monitor == "loss":
         raise ValueError(
             "mode: expected 'min' for the loss, got 'max', which would choose the worst epoch. "
-            "Do name what more of is better: monitor='accuracy'."
+            "Name what more of is better: monitor='accuracy'."
         )
     return one_of("mode", mode or "min", ("min", "max"))
 

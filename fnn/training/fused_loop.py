@@ -248,7 +248,7 @@ def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Arra
     """
     size = recipe.batch_size
     if size is None:
-        raise ValueError("batch_size: expected rows a step, got None; a stream is never a full batch. Do pass one.")
+        raise ValueError("batch_size: expected rows a step, got None; a stream is never a full batch. Pass one.")
 
     def run_part(
         s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None

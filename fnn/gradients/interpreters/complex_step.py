@@ -52,7 +52,7 @@ def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> 
     leaves, moves = jax.tree.leaves(point), jax.tree.leaves(direction)
     dtype = jnp.result_type(*leaves)
     if dtype.itemsize not in STEPS or not jnp.issubdtype(dtype, jnp.floating):
-        raise NotAnalytic(f"complex_step: expected float32 or float64, got {dtype}. Do convert the point.")
+        raise NotAnalytic(f"complex_step: expected float32 or float64, got {dtype}. Convert the point.")
     traced, out = jax.make_jaxpr(function, return_shape=True)(point)
     step = STEPS[dtype.itemsize]
     walk = _Complex(step, dtype)
@@ -102,7 +102,7 @@ class _Complex(Walk):
         if name in _AS_THEY_ARE:
             outputs = _as_it_is(equation, inputs)
             return outputs if equation.primitive.multiple_results else [outputs]
-        raise NotAnalytic(f"complex_step: expected functions with a complex form, got {name}. Do use differences.")
+        raise NotAnalytic(f"complex_step: expected functions with a complex form, got {name}. Use differences.")
 
     def cond(self, parameters: Any, inputs: list[Any]) -> list[Any]:
         return super().cond(parameters, [_real(inputs[0]), *inputs[1:]])
