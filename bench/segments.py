@@ -23,7 +23,7 @@ import fnn
 from bench.output import publish
 from bench.step import LOSS, NET, rows
 from bench.timing import Make, Timing, in_turn
-from fnn.fitting.progress import shown
+from fnn.fitting.progress import progress_bar
 from fnn.fitting.segments import SEGMENT_SECONDS, segments
 
 SECONDS, QUICK_SECONDS = 3.0, 0.6  # about, a run
@@ -57,7 +57,7 @@ def candidates(
         return segment.state
 
     def with_bar() -> Any:
-        with terminal(), shown(True, epochs, 0) as show:
+        with terminal(), progress_bar(True, epochs, 0) as show:
             return in_segments(show)
 
     return {

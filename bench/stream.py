@@ -28,14 +28,14 @@ import fnn
 from bench.output import publish
 from bench.timing import Measured, Timing
 from fnn.fitting.stream_segments import stream_segments
-from fnn.training.config import Recipe
-from fnn.training.fused_loop import from_recipe
+from fnn.training.config import TrainerConfig
+from fnn.training.fused_loop import build_trainer
 
 FEATURES, CLASSES, BATCH = 784, 10, 128
 MEMORY_BYTES = 400_000_000  # of the rows in memory
 NET = fnn.serial(fnn.dense(512), fnn.relu, fnn.dense(512), fnn.relu, fnn.dense(CLASSES))
 LOSS = fnn.losses.sparse_softmax_cross_entropy
-RECIPE = Recipe(NET, LOSS, optax.adam(1e-3), None, fnn.autodiff, (), BATCH, True, "mean", "loss", "min")
+RECIPE = TrainerConfig(NET, LOSS, optax.adam(1e-3), None, fnn.autodiff, (), BATCH, True, "mean", "loss", "min")
 
 
 class Anonymous:
@@ -97,7 +97,7 @@ def on_the_stream(x: Path, t: Path, rounds: int) -> tuple[list[float], float, An
     marks: list[tuple[float, int]] = []
     with Anonymous() as memory:
         one = fnn.Data(fnn.Part(np.zeros((1, FEATURES), np.float32), np.zeros(1, np.int32)))  # type: ignore[arg-type]
-        end = jax.jit(from_recipe(RECIPE).init)(jax.random.key(0), one)
+        end = jax.jit(build_trainer(RECIPE).init)(jax.random.key(0), one)
         for segment in stream_segments(RECIPE, fnn.memory_mapped(x, t), end, epochs=1):
             end = segment.state
             marks.append((time.perf_counter(), int(end.step) or (steps if int(end.epoch) else 0)))

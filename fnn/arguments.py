@@ -24,11 +24,11 @@ def beside(a: Any, x: Any) -> Any:
     return a.reshape(*[1] * (x.ndim - a.ndim), *a.shape)
 
 
-def told(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """A value that ought to be a whole number, for a message; a traced one has a name that tells a user nothing.
 
-    >>> from fnn.arguments import told
-    >>> told(2.5)
+    >>> from fnn.arguments import describe_value
+    >>> describe_value(2.5)
     '2.5'
     """
     if isinstance(value, jax.core.Tracer):

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.types import Functions
+from fnn.types import Record
 
 LIBRARIES = frozenset({"builtins", "fnn", "jax", "jaxlib", "numpy", "optax"})  # their modules hold nothing that changes
 _NUMBERS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype)
@@ -47,7 +47,7 @@ def _is_constant(thing: Any, seen: set[int]) -> bool:
     seen.add(id(thing))
     if isinstance(thing, (tuple, frozenset)):  # layers and their specs too
         return all(_is_constant(part, seen) for part in thing)
-    if isinstance(thing, Functions):
+    if isinstance(thing, Record):
         return _from_libraries(type(thing)) and all(_is_constant(part, seen) for part in thing)
     if isinstance(thing, type):
         return _from_libraries(thing)

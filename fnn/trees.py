@@ -10,15 +10,15 @@ from fnn.constants import memoise_constants
 from fnn.types import Layer, Shape, ShapeError
 
 
-def named(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten_named(tree: Any, prefix: str = "") -> dict[str, Any]:
     """The leaves of a tree by name: the way to a leaf, with slashes (`~1` for a slash in a key, `~0` for `~`).
 
     Raises:
         TypeError: a leaf is not an array, or is a typed key.
 
     >>> import numpy as np
-    >>> from fnn.trees import named
-    >>> named({"params": ({"w": np.zeros(2)}, ())})
+    >>> from fnn.trees import flatten_named
+    >>> flatten_named({"params": ({"w": np.zeros(2)}, ())})
     {'params/0/w': array([0., 0.])}
     """
     leaves: dict[str, Any] = {}
@@ -73,7 +73,7 @@ def escaped(key: Any) -> str:
     return str(key).replace("~", "~0").replace("/", "~1")
 
 
-def filled(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
+def unflatten_named(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
     """A tree like `like` (arrays, or their shapes and dtypes), with the values of the leaves of those names.
 
     Raises:
@@ -81,21 +81,21 @@ def filled(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
         ValueError: 64-bit values, and JAX is not set to hold them.
 
     >>> import jax
-    >>> from fnn.trees import filled
+    >>> from fnn.trees import unflatten_named
     >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
-    >>> filled(like, {"v": jax.numpy.zeros(2)})
+    >>> unflatten_named(like, {"v": jax.numpy.zeros(2)})
     Traceback (most recent call last):
     fnn.types.ShapeError: leaves: expected those of this program, got 2 that differ:
       w: expected float32(2,), got none
       v: expected none, got float32(2,)
     Use the program that wrote them.
     """
-    expected = named(like)
-    check_alike(name, "those of this program", expected, leaves, "Use the program that wrote them.")
+    expected = flatten_named(like)
+    check_same_leaves(name, "those of this program", expected, leaves, "Use the program that wrote them.")
     return jax.tree.unflatten(jax.tree.structure(like), [to_jax(n, leaves[n]) for n in expected])
 
 
-def check_alike(
+def check_same_leaves(
     name: str, what: str, expected: Mapping[str, Any], got: Mapping[str, Any], hint: str, width: bool = True
 ) -> None:
     """Raise a ShapeError that lists every leaf that differs; `width=False` allows float16 for float32 and so on."""
@@ -116,7 +116,7 @@ def check_alike(
         raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, hint]))
 
 
-def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
+def check_fits_network(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
     """Compare leaves with those that the network makes for examples of that shape, where it is known."""
     if in_shape is None:
         return
@@ -124,7 +124,7 @@ def check_those_of(net: Layer, params: Any, state: Any, in_shape: Any, name: str
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
     what, hint = f"the parameters of {net}", "Pass the network that was trained."
     # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
-    check_alike(name, what, named(expected), named(got), hint, width=False)
+    check_same_leaves(name, what, flatten_named(expected), flatten_named(got), hint, width=False)
     ours: Any = jax.tree.structure(expected)
     theirs: Any = jax.tree.structure(got)
     if ours != theirs:  # a layer without parameters more or less

@@ -79,7 +79,7 @@ class Layer(NamedTuple):
         return str(self.spec)
 
 
-class Functions:
+class Record:
     """Functions with names, of which one is called; unpacked, replaced and compared as a named tuple is.
 
     No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles.
@@ -98,7 +98,7 @@ class Functions:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Loss(Functions):
+class Loss(Record):
     """A loss: one number a row, never reduced, and its derivative by hand. Itself callable.
 
     - `value(outputs, targets) -> (batch,)`
@@ -126,7 +126,7 @@ class Loss(Functions):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Penalty(Functions):
+class Penalty(Record):
     """A number added to the cost for the size of the parameters, and its derivative by hand. Itself callable.
 
     - `value(params) -> scalar`
@@ -155,7 +155,7 @@ class Gradients(NamedTuple):
     outputs: Array
 
 
-class View(NamedTuple):
+class RowSelection(NamedTuple):
     """Which rows of the arrays a part has, so that many runs share the arrays: the folds of a cross-validation.
 
     - `rows`: their numbers, `(room,)`; from `length` on filling, any row.
@@ -178,7 +178,7 @@ class Part(NamedTuple):
     x: Array
     t: Array
     weight: Array | None = None
-    view: View | None = None
+    view: RowSelection | None = None
 
 
 class Data(NamedTuple):
@@ -188,7 +188,7 @@ class Data(NamedTuple):
     validation: Part | None = None
 
 
-class Sums(NamedTuple):
+class RunningSums(NamedTuple):
     """Running weighted sums over rows, from which true means come: the loss, the weights, each metric."""
 
     loss: Array
@@ -207,7 +207,7 @@ class TrainState(NamedTuple):
     settings: dict[str, Array]  # numbers that may differ from run to run without compiling again
     epoch: Array  # whole epochs done
     step: Array  # steps done of the epoch under way
-    sums: Sums  # of the epoch under way
+    sums: RunningSums  # of the epoch under way
     best: Any  # (params, state) with the lowest validation loss; () without validation
     best_value: Array
     best_epoch: Array  # counted from 0; -1: none yet

@@ -15,7 +15,7 @@ from jax import lax
 
 import fnn
 from fnn.kernels import loops
-from fnn.kernels.loops import kept_whole
+from fnn.kernels.loops import compile_for_size
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
 LABELS = np.arange(40) % 2
@@ -35,7 +35,7 @@ def alike(one, other):
 
 def times_8(x, *more):
     """Eight times x, in a loop that carries more and hands it on."""
-    return kept_whole(lambda *all: lax.fori_loop(0, 3, lambda _, c: (2 * c[0], *c[1:]), all), x, *more)
+    return compile_for_size(lambda *all: lax.fori_loop(0, 3, lambda _, c: (2 * c[0], *c[1:]), all), x, *more)
 
 
 def carried(*more):
@@ -56,12 +56,12 @@ def loop(body, *arguments):
     def whole(*arguments):
         return lax.fori_loop(0, 3, lambda _, c: body(c, *arguments), 1.0)
 
-    return jax.jit(lambda *arguments: kept_whole(whole, *arguments))(*arguments)
+    return jax.jit(lambda *arguments: compile_for_size(whole, *arguments))(*arguments)
 
 
 def is_one(function, *arguments):
     """Whether XLA is told to make one function of it, where it must be."""
-    by_itself = jax.__version_info__ >= loops.BY_ITSELF
+    by_itself = jax.__version_info__ >= loops.XLA_FUSES_SINCE
     return by_itself or "xla_cpu_small_call" in jax.jit(function).lower(*arguments).as_text()
 
 
@@ -100,7 +100,7 @@ def results_twice():
         return (*lax.fori_loop(0, 3, lambda _, c: (2 * c[0], c[1]), (x, x)), x, x)
 
     x = jnp.arange(3.0)
-    return alike(jax.jit(lambda x: kept_whole(several, x))(x), (8 * x, x, x, x))
+    return alike(jax.jit(lambda x: compile_for_size(several, x))(x), (8 * x, x, x, x))
 
 
 def constant_results():
@@ -115,8 +115,8 @@ def closed_over():
     def scaled(factor):
         return lambda x: lax.fori_loop(0, 3, lambda _, c: factor * c + none.sum() + 0 * y, x)
 
-    constant = jax.jit(lambda x: kept_whole(scaled(y), x))(x)
-    traced = jax.jit(lambda x, y: kept_whole(scaled(y), x))(x, y)
+    constant = jax.jit(lambda x: compile_for_size(scaled(y), x))(x)
+    traced = jax.jit(lambda x, y: compile_for_size(scaled(y), x))(x, y)
     return alike((constant, traced), (8 * x, 8 * x))
 
 
@@ -145,7 +145,7 @@ def every_operation():
         return lax.fori_loop(0, 3, lambda i, c: c + sum(f(x + 0.01 * i) for f in functions), jnp.zeros_like(x))
 
     def whole(x):
-        return kept_whole(loop, x)
+        return compile_for_size(loop, x)
 
     x = jnp.array([0.1, 0.25, 0.5, 0.7])
     return is_one(whole, x) and np.allclose(jax.jit(whole)(x), jax.jit(loop)(x))

@@ -120,7 +120,7 @@ CONTAINERS = {
 def test_containers_hold_the_same_numbers(name, run):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # float64 among them is named
-        x = arrays.owned(fnn.data.checks.inputs("x", CONTAINERS[name](), "float32", fnn.data.checks.Cut()))
+        x = arrays.owned_array(fnn.data.checks.inputs("x", CONTAINERS[name](), "float32", fnn.data.checks.LostDigits()))
     assert x.dtype == "float32"
     np.testing.assert_array_equal(x, MIXED)
 
@@ -338,7 +338,7 @@ def test_parameters_of_a_float64_run_are_cut_with_a_warning(run):
 
 def aligned(rows, columns):
     """Memory that a CPU would take as it is, without a copy."""
-    return memory.aligned(np.zeros((rows, columns), "float32"))
+    return memory.aligned_copy(np.zeros((rows, columns), "float32"))
 
 
 DEEP = fnn.serial(*[fnn.dense(512), fnn.relu] * 4, fnn.dense(1))
@@ -362,7 +362,7 @@ def test_predict_is_done_with_the_callers_memory_when_it_goes_on():
         got = fnn.predict(DEEP, run, buffer, 512, device=True)
         buffer[...] = 0
         np.testing.assert_array_equal(got, right[:512])
-    mine = jax.tree.map(lambda a: memory.aligned(np.asarray(a)), params)
+    mine = jax.tree.map(lambda a: memory.aligned_copy(np.asarray(a)), params)
     got = fnn.predict(DEEP, run._replace(params=mine), rows[0], 512, device=True)
     for leaf in jax.tree.leaves(mine):
         leaf[...] = 0
@@ -370,8 +370,8 @@ def test_predict_is_done_with_the_callers_memory_when_it_goes_on():
 
 
 def test_fit_and_trainer_keep_none_of_the_callers_memory():
-    x, t, w = memory.aligned(X), memory.aligned(LABELS), memory.aligned(np.ones(100, "float32"))
-    mine = [x, t, w, *map(memory.aligned, jax.tree.leaves(fit(**FULL).params))]
+    x, t, w = memory.aligned_copy(X), memory.aligned_copy(LABELS), memory.aligned_copy(np.ones(100, "float32"))
+    mine = [x, t, w, *map(memory.aligned_copy, jax.tree.leaves(fit(**FULL).params))]
     tree = jax.tree.unflatten(jax.tree.structure(fit(**FULL).params), mine[3:])
     training = fnn.trainer(net(), LOSS, optax.sgd(0.0))
     start = training.init(0, fnn.Data(fnn.Part(x, t, w)), params=tree)
@@ -528,7 +528,7 @@ def test_seeds_count_with_all_their_bits(run):
     words = fnn.arguments.seed_words(seeds)
     assert len({tuple(word) for word in words.tolist()}) == len(seeds)
     assert not same_bits(fit(key=0, **FULL).params, fit(key=2**32, **FULL).params)
-    made = [folds.asked_folds(2, 1, None, None, seed, LABELS) for seed in (*seeds[1:], 5, jax.random.key(5))]
+    made = [folds.make_folds(2, 1, None, None, seed, LABELS) for seed in (*seeds[1:], 5, jax.random.key(5))]
     assert not any(same_bits(a, b) for a, b in itertools.pairwise(made[:-1])) and same_bits(*made[-2:])
     assert same_bits(fit(key=np.uint64(2**63), **FULL).params, fit(key=2**63, **FULL).params)
 
@@ -578,7 +578,7 @@ def test_booleans_of_numpy_are_taken():
 @pytest.mark.parametrize("value", [np.int64(2), np.array(2), jnp.int32(2)], ids=lambda v: type(v).__name__)
 def test_whole_numbers_of_other_libraries_are_taken(value):
     assert fnn.arguments.whole_number("n", value, 1) == 2
-    assert fnn.data.checks.number("n", value, 0) == 2.0
+    assert fnn.arguments.number("n", value, 0) == 2.0
 
 
 @pytest.mark.parametrize("value", [True, np.True_, jnp.asarray(True), 2.0, "2", None, np.array([2])], ids=repr)

@@ -392,8 +392,8 @@ def test_a_training_state_comes_back_to_the_same_bits_and_differences_are_listed
     assert (found.number, found.description, found.damaged) == (3, {"epochs": 7}, ())
     assert {"state/params/0/w", "state/optimizer/1/0/mu/2/0/b", "state/key", "history/metrics/a"} <= set(found.leaves)
     like = jax.eval_shape(lambda: {"state": state, "history": HISTORY})
-    same(trees.filled(like, found.leaves), {"state": state, "history": HISTORY})
-    text = error(fnn.ShapeError, trees.filled, {"state": like["state"]}, found.leaves, str(tmp_path))
+    same(trees.unflatten_named(like, found.leaves), {"state": state, "history": HISTORY})
+    text = error(fnn.ShapeError, trees.unflatten_named, {"state": like["state"]}, found.leaves, str(tmp_path))
     assert text.startswith(
         f"{tmp_path}: expected those of this program, got 4 that differ:\n  history/loss: expected none"
     )
@@ -493,7 +493,7 @@ BEGIN = """
     import fnn.storage.files
     from fnn.storage.saving import read_checkpoint, write_checkpoint
     folder, number = sys.argv[1], int(sys.argv[2])
-    fnn.storage.files.safetensors_of_numpy()
+    fnn.storage.files.import_safetensors()
     w = np.random.default_rng(0).integers(0, 255, 300_000, dtype=np.uint8)
 """
 

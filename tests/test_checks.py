@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fnn import arguments
-from fnn.data.arrays import owned
-from fnn.training.state import FEW, all_finite
+from fnn.data.arrays import owned_array
+from fnn.training.state import CONCATENATE_BELOW, all_finite
 
 
 @pytest.mark.parametrize("offset", [0, 16, 64])
@@ -17,10 +17,10 @@ def test_arrays_on_the_device_do_not_follow_what_they_were_made_of(dtype, rows, 
     memory = np.zeros(4 * rows + 256, np.uint8)
     begin = -memory.ctypes.data % 64 + offset  # where a CPU would take it as it is
     array = memory[begin : begin + rows * np.dtype(dtype).itemsize].view(dtype).reshape(-1, 2)
-    taken = owned(array)
+    taken = owned_array(array)
     array[:] = 1
     assert taken.shape == array.shape and taken.dtype == dtype and not np.asarray(taken).any()
-    np.testing.assert_array_equal(owned(array[::-2]), array[::-2])
+    np.testing.assert_array_equal(owned_array(array[::-2]), array[::-2])
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
@@ -34,7 +34,7 @@ def test_a_seed_is_the_key_that_jax_makes_of_all_its_bits(seed, impl):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("size", [3, FEW, FEW + 1])
+@pytest.mark.parametrize("size", [3, CONCATENATE_BELOW, CONCATENATE_BELOW + 1])
 @pytest.mark.parametrize("other", ["float32", "bfloat16", "int32"])
 def test_one_number_that_is_not_finite_is_found_anywhere(other, size, bad):
     finite = jax.jit(all_finite)

@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec as P
 
 import fnn
 from fnn.kernels import convolution
-from fnn.kernels.windows import Windows, sliding
+from fnn.kernels.windows import Windows, window_spec
 from fnn.layers import pooling
 from fnn.layers.convolution import conv2d, flatten
 
@@ -185,9 +185,9 @@ def test_the_three_products_are_each_others_transposes(x64):
     def both_sides(x, w, dy):
         """Of `<u, J v> = <Jᵀ u, v>`, where J comes from the products themselves, and Jᵀ from the transposes."""
         for product, factors in (
-            (convolution.outputs, (x, w)),
-            (convolution.by_weights, (x, dy)),
-            (convolution.by_inputs, (dy, w)),
+            (convolution.forward, (x, w)),
+            (convolution.weight_gradient, (x, dy)),
+            (convolution.input_gradient, (dy, w)),
         ):
             along = tuple(map(move, factors))
             y, pull = jax.vjp(lambda *factors, f=product: f(*factors, c), *factors)
@@ -388,19 +388,19 @@ def test_it_prints_as_it_was_made_and_is_made_once():
 @pytest.mark.parametrize(("stride", "padding", "groups"), [(1, "SAME", 1), (1, "VALID", 2), (2, "SAME", 2)])
 def test_what_is_not_finite_spoils_what_it_is_a_term_of_alone(value, stride, padding, groups):
     """A tile multiplies its neighbours by zeros: 0 · nan must not get into outputs that do not see the pixel."""
-    c = convolution.Convolution(*sliding("c", 3, stride, padding).over("c", (7, 11, 2)), groups)
+    c = convolution.Convolution(*window_spec("c", 3, stride, padding).over("c", (7, 11, 2)), groups)
     x, w = (
         jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(2, 7, 11, 2), (3, 3, 2 // groups, 4)])
     )
     dirty = x.at[1, 3, 4, 0].set(value).at[0, 6, 10, 1].set(value)
     y = convolution._library_outputs(dirty, w, c)
     assert 0 < np.isfinite(y).sum() < y.size
-    close(convolution.outputs(dirty, w, c), y, 1e-4, 1e-5)
+    close(convolution.forward(dirty, w, c), y, 1e-4, 1e-5)
     dy = jax.random.normal(jax.random.key(2), y.shape)
-    reached = [_taps_that_see(dirty, dy, c), np.isfinite(convolution.by_weights(dirty, dy, c))]
+    reached = [_taps_that_see(dirty, dy, c), np.isfinite(convolution.weight_gradient(dirty, dy, c))]
     np.testing.assert_array_equal(*reached)
     dirty = dy.at[1, 2, 2, 3].set(value)
-    close(convolution.by_inputs(dirty, w, c), convolution._library_by_inputs(dirty, w, c), 1e-4, 1e-5)
+    close(convolution.input_gradient(dirty, w, c), convolution._library_by_inputs(dirty, w, c), 1e-4, 1e-5)
 
 
 def _taps_that_see(x, dy, c):

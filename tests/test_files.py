@@ -74,10 +74,10 @@ def nested(leaves):
 @given(tree=nested(arrays()), text=st.text())
 def test_any_tree_of_any_dtype_comes_back_to_the_same_bits(tmp_path_factory, tree, text):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
-    files.write(path, trees.named(tree), {"text": [text]})
+    files.write(path, trees.flatten_named(tree), {"text": [text]})
     read, description = files.read(path)
     assert description == {"text": [text]}
-    same(read, trees.named(tree))
+    same(read, trees.flatten_named(tree))
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 0), (2, 3)])
@@ -405,10 +405,10 @@ def test_without_safetensors_the_command_is_named(small, monkeypatch, call):
 
 def test_names_are_the_ways_to_the_leaves():
     tree = {"a/b": (1.0, {"~": 2.0}), "a": {"b": 3.0}, "": (), "~1": 4.0}
-    names = {name: float(leaf) for name, leaf in trees.named(jax.tree.map(np.asarray, tree)).items()}
+    names = {name: float(leaf) for name, leaf in trees.flatten_named(jax.tree.map(np.asarray, tree)).items()}
     assert names == {"a~1b/0": 1.0, "a~1b/1/~0": 2.0, "a/b": 3.0, "~01": 4.0}
-    assert list(trees.named(np.ones(1))) == [""]
-    assert list(trees.named((np.ones(1),), "params")) == ["params/0"]
+    assert list(trees.flatten_named(np.ones(1))) == [""]
+    assert list(trees.flatten_named((np.ones(1),), "params")) == ["params/0"]
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_names_are_the_ways_to_the_leaves():
 )
 def test_leaves_that_are_no_raw_arrays_raise(leaf, got):
     with pytest.raises(TypeError) as caught:
-        trees.named({"a": (leaf,)})
+        trees.flatten_named({"a": (leaf,)})
     assert str(caught.value) == (
         f"a/0: expected an array, got {got}. Use jnp.asarray, and jax.random.key_data for a key."
     )
@@ -424,7 +424,7 @@ def test_leaves_that_are_no_raw_arrays_raise(leaf, got):
 
 def test_filled_gives_the_tree_back():
     like = {"w": jax.ShapeDtypeStruct((2,), "float32"), "n": (np.int32(0), ())}
-    tree = trees.filled(like, {"n/0": np.int32(7), "w": np.float32([1, 2])})
+    tree = trees.unflatten_named(like, {"n/0": np.int32(7), "w": np.float32([1, 2])})
     assert jax.tree.structure(tree) == jax.tree.structure(like) and int(tree["n"][0]) == 7
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(tree)) and tree["w"].tolist() == [1, 2]
 
@@ -434,7 +434,7 @@ def test_every_leaf_that_differs_is_listed():
     got = dict(like, shape=np.zeros((2, 1), np.float32), type=np.zeros(2, np.int32), width=np.zeros(2, np.float16))
     del got["missing"]
     with pytest.raises(fnn.ShapeError) as caught:
-        trees.filled(like, got | {"surplus": np.array(True)}, "here")
+        trees.unflatten_named(like, got | {"surplus": np.array(True)}, "here")
     assert str(caught.value) == (
         "here: expected those of this program, got 5 that differ:\n"
         "  missing: expected float32(2,), got none\n"
@@ -450,11 +450,11 @@ def test_of_any_width_where_that_is_asked():
     kinds = [("float16", "float32"), ("bfloat16", "float64"), ("int8", "int32"), ("uint8", "uint32"), ("bool", "bool")]
     for a, b in kinds:
         one, other = {"a": np.zeros(1, DTYPES[a])}, {"a": np.zeros(1, DTYPES[b])}
-        trees.check_alike("here", "these", one, other, "Do.", width=False)
+        trees.check_same_leaves("here", "these", one, other, "Do.", width=False)
         for c, _ in kinds[2:]:
             if c != a:
                 with pytest.raises(fnn.ShapeError):
-                    trees.check_alike("here", "these", one, {"a": np.zeros(1, DTYPES[c])}, "Do.", width=False)
+                    trees.check_same_leaves("here", "these", one, {"a": np.zeros(1, DTYPES[c])}, "Do.", width=False)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "complex128"])

@@ -32,7 +32,7 @@ def test_compiles_once_whatever_the_settings_seed_and_data(compiled):
 
 
 def test_init_and_run_are_compiled_side_by_side_and_the_calls_find_them(monkeypatch, compiled):
-    threads, both = [], programs.side_by_side
+    threads, both = [], programs.compile_in_parallel
 
     def watched(starting, running):
         begun = threading.Event()
@@ -51,7 +51,7 @@ def test_init_and_run_are_compiled_side_by_side_and_the_calls_find_them(monkeypa
         compiled.clear()
         return made
 
-    monkeypatch.setattr("fnn.compilation.programs.side_by_side", watched)
+    monkeypatch.setattr("fnn.compilation.programs.compile_in_parallel", watched)
     x = X[:97]  # a shape of its own
     fit(x, LABELS[:97])
     assert len(threads) == 1 and threads[0] is not threading.current_thread() and compiled == []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.fitting.interrupts import noted
+from fnn.fitting.interrupts import catch_signals
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, X, fit, same_bits
 
@@ -39,7 +39,7 @@ def sent(monkeypatch):
                 yield segment
 
         monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
-        monkeypatch.setattr("fnn.fitting.host_loop.segments", signalling)
+        monkeypatch.setattr("fnn.fitting.segments.segments", signalling)
 
     yield send
     monkeypatch.undo()
@@ -85,7 +85,7 @@ def test_a_second_one_interrupts_at_once(sent, tmp_path):
             yield segment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fnn.fitting.host_loop.segments", twice)
+        patch.setattr("fnn.fitting.segments.segments", twice)
         patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
         with pytest.raises(KeyboardInterrupt):
             fit(**MORE)
@@ -93,7 +93,7 @@ def test_a_second_one_interrupts_at_once(sent, tmp_path):
 
 def test_handlers_are_restored_after_an_error_too():
     before = handlers()
-    with pytest.raises(ZeroDivisionError), noted():
+    with pytest.raises(ZeroDivisionError), catch_signals():
         assert handlers() != before
         raise ZeroDivisionError
 
@@ -111,7 +111,7 @@ def test_in_another_thread_nothing_is_caught_and_it_runs():
 def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with noted() as names:
+        with catch_signals() as names:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGTERM)
         assert names == ["SIGTERM"]

@@ -9,16 +9,16 @@ from jax import lax
 
 import fnn
 from fnn.kernels import loops
-from fnn.kernels.loops import kept_whole
+from fnn.kernels.loops import compile_for_size
 from tests import small_loops
 from tests.fuzz.children import output_of
 
-HERE = jax.__version_info__ < loops.BY_ITSELF and jax.default_backend() == "cpu"
+HERE = jax.__version_info__ < loops.XLA_FUSES_SINCE and jax.default_backend() == "cpu"
 needs_it = pytest.mark.skipif(not HERE, reason="XLA does it by itself")
 
 
 def doubled(x, times=3):
-    return kept_whole(lambda x: lax.fori_loop(0, times, lambda _, x: 2 * x, x), x)
+    return compile_for_size(lambda x: lax.fori_loop(0, times, lambda _, x: 2 * x, x), x)
 
 
 def told(function, *arguments):
@@ -42,8 +42,8 @@ def test_xla_is_told_where_it_can():
 )
 def test_xla_is_not_told_where_it_cannot(loop):
     x = jnp.arange(3.0)
-    assert not told(lambda x: kept_whole(loop, x), x)
-    np.testing.assert_array_equal(jax.jit(lambda x: kept_whole(loop, x))(x), loop(x))
+    assert not told(lambda x: compile_for_size(loop, x), x)
+    np.testing.assert_array_equal(jax.jit(lambda x: compile_for_size(loop, x))(x), loop(x))
 
 
 def test_what_once_ended_the_process_comes_out_right():
@@ -81,7 +81,7 @@ def test_it_can_be_mapped_differentiated_and_called_without_jit():
 
 def test_what_the_loop_sees_from_outside_may_be_traced():
     def scaled(x, factor):
-        return kept_whole(lambda x: lax.fori_loop(0, 2, lambda _, x: factor * x, x), x)
+        return compile_for_size(lambda x: lax.fori_loop(0, 2, lambda _, x: factor * x, x), x)
 
     x = jnp.arange(3.0)
     np.testing.assert_array_equal(jax.jit(scaled)(x, 3.0), 9 * x)
@@ -123,7 +123,7 @@ def test_large_members_run_one_after_another(monkeypatch):
         def twice(x):
             return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, factor * c[1] + offset), (0, x))[1]
 
-        return kept_whole(twice, x)
+        return compile_for_size(twice, x)
 
     def one_by_one():
         mapped = jax.vmap(scaled, (1, 0, None), 1)

@@ -311,7 +311,7 @@ def test_complex_targets_raise(case):
 def test_labels_out_of_range_raise_with_row_and_mend(case, labels, wrong, row):
     outputs = jax.ShapeDtypeStruct((3, 3), jnp.float32)
     with pytest.raises(
-        ValueError, match=f"{case.name}: expected class numbers from 0 to 2, got {wrong} in row {row}\. [A-Z]"
+        ValueError, match=rf"{case.name}: expected class numbers from 0 to 2, got {wrong} in row {row}\. [A-Z]"
     ):
         case.loss.check(outputs, np.array(labels))
     case.loss.check(outputs, np.array([0, 1, 2]))

@@ -192,7 +192,7 @@ class Late(list):
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    monkeypatch.setattr("fnn.studies.scheduler.noted", contextlib.contextmanager(lambda: iter([Late(["SIGINT"])])))
+    monkeypatch.setattr("fnn.studies.scheduler.catch_signals", contextlib.contextmanager(lambda: iter([Late(["SIGINT"])])))
     return {"epochs": 10**6, "progress": False, "devices": jax.devices()[:1], "width": 1}
 
 

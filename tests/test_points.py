@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fnn.studies.search_space import Range, draws, grid, log_uniform, points_of, traced_and_static, uniform
+from fnn.studies.search_space import Distribution, as_points, draws, grid, log_uniform, split_traced, uniform
 
 
 def raises(kind, message, function, *args, **more):
@@ -37,7 +37,7 @@ def test_the_last_name_varies_fastest():
     ids=str,
 )
 def test_numbers_become_pythons_own(values, wanted):
-    for got in ([point["a"] for point in grid({"a": values})], [p["a"] for p in points_of([{"a": v} for v in values])]):
+    for got in ([point["a"] for point in grid({"a": values})], [p["a"] for p in as_points([{"a": v} for v in values])]):
         assert got == wanted
         assert [type(v) for v in got] == [type(v) for v in wanted]
 
@@ -95,7 +95,7 @@ def test_choices_keep_their_types_and_ranges_give_floats():
 
 
 def test_ranges_are_plain_tuples_and_print_as_the_call():
-    assert uniform(0, np.float32(0.5)) == Range(0.0, 0.5, False) and log_uniform(1, 2) == (1.0, 2.0, True)
+    assert uniform(0, np.float32(0.5)) == Distribution(0.0, 0.5, False) and log_uniform(1, 2) == (1.0, 2.0, True)
     assert repr([uniform(0, 1), log_uniform(0.001, 1)]) == "[uniform(0.0, 1.0), log_uniform(0.001, 1.0)]"
 
 
@@ -104,19 +104,19 @@ def test_ranges_are_plain_tuples_and_print_as_the_call():
 
 def test_points_are_taken_as_they_are():
     given = [{"lr": 0.1, "width": 8}, {"width": 16, "lr": 1}]
-    assert points_of(given) == given and points_of(tuple(given)) == given
-    assert points_of({"lr": [0.1, 1]}) == [{"lr": 0.1}, {"lr": 1}]
+    assert as_points(given) == given and as_points(tuple(given)) == given
+    assert as_points({"lr": [0.1, 1]}) == [{"lr": 0.1}, {"lr": 1}]
     drawn = draws(3, lr=uniform(0, 1))
-    assert points_of(drawn) == drawn
-    assert points_of(given)[0] is not given[0]
+    assert as_points(drawn) == drawn
+    assert as_points(given)[0] is not given[0]
 
 
 def test_settings_that_are_all_integers_are_static():
     over = {"width": [8], "lr": [1, 0.5], "seed": [0, 1], "patience": [5], "depth": np.array([1, 2]), "l2": [0.0]}
     wanted = ("lr", "seed", "patience", "l2"), ("width", "depth")
-    assert traced_and_static(grid(over)) == wanted
-    assert traced_and_static([{"a": np.int64(1), "b": 2}, {"a": 2, "b": np.float32(1)}]) == (("b",), ("a",))
-    assert traced_and_static([{"seed": 1}]) == (("seed",), ())
+    assert split_traced(grid(over)) == wanted
+    assert split_traced([{"a": np.int64(1), "b": 2}, {"a": 2, "b": np.float32(1)}]) == (("b",), ("a",))
+    assert split_traced([{"seed": 1}]) == (("seed",), ())
 
 
 # ---- errors
@@ -125,20 +125,20 @@ def test_settings_that_are_all_integers_are_static():
 @pytest.mark.parametrize("over, got", [(0.1, "float"), (None, "NoneType"), ("lr", "str"), (uniform(0, 1), "Range")])
 def test_what_are_no_points_raises(over, got):
     hint = "Write {'lr': [0.1, 0.2]}."
-    raises(TypeError, f"over: expected a dict of lists or a list of dicts, got {got}. {hint}", points_of, over)
+    raises(TypeError, f"over: expected a dict of lists or a list of dicts, got {got}. {hint}", as_points, over)
 
 
 def test_no_points_raise():
-    raises(ValueError, "over: expected at least one point, got an empty list. Write [{'lr': 0.1}].", points_of, [])
+    raises(ValueError, "over: expected at least one point, got an empty list. Write [{'lr': 0.1}].", as_points, [])
     message = "over: expected at least one setting, got an empty dict. Write {'lr': …}."
-    raises(ValueError, message, points_of, {})
+    raises(ValueError, message, as_points, {})
     message = "over[1]: expected at least one setting, got an empty dict. Write {'lr': …}."
-    raises(ValueError, message, points_of, [{"lr": 0.1}, {}])
+    raises(ValueError, message, as_points, [{"lr": 0.1}, {}])
     message = "over[1]: expected a dict of settings, got float. Write {'lr': …}."
-    raises(TypeError, message, points_of, [{"lr": 0.1}, 0.2])
+    raises(TypeError, message, as_points, [{"lr": 0.1}, 0.2])
     raises(TypeError, "over: expected a dict of settings, got list. Write {'lr': …}.", grid, [{"lr": 0.1}])
     message = "over: expected names of settings, got int 3. Write strings."
-    raises(TypeError, message, points_of, {3: [0.1]})
+    raises(TypeError, message, as_points, {3: [0.1]})
 
 
 THREE = {"lr": 1, "l2": 0, "l1": 2}
@@ -150,7 +150,7 @@ THREE = {"lr": 1, "l2": 0, "l1": 2}
 def test_points_of_different_names_raise(third, got):
     message = "over[2]: expected the names of the first point, ['lr', 'l2'], got "
     points = [{"lr": 0.1, "l2": 0}, {"l2": 0, "lr": 1}, third]
-    raises(ValueError, message + got + ". Give all points the same names.", points_of, points)
+    raises(ValueError, message + got + ". Give all points the same names.", as_points, points)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_points_of_different_names_raise(third, got):
     ],
 )
 def test_values_that_are_no_finite_numbers_raise(value, kind, got):
-    raises(kind, f"over['lr'][1]: expected {got}", points_of, {"l2": [0.0], "lr": [0.1, value]})
-    raises(kind, f"over[1]['lr']: expected {got}", points_of, [{"lr": 0.1}, {"lr": value}])
+    raises(kind, f"over['lr'][1]: expected {got}", as_points, {"l2": [0.0], "lr": [0.1, value]})
+    raises(kind, f"over[1]['lr']: expected {got}", as_points, [{"lr": 0.1}, {"lr": value}])
     raises(kind, f"lr[1]: expected {got}", draws, 3, lr=[0.1, value])
     raises(kind, f"low: expected {got}", uniform, value, 1.0)
     raises(kind, f"high: expected {got}", log_uniform, 1.0, value)

@@ -7,24 +7,24 @@ import optax
 import pytest
 
 import fnn
-from fnn.compilation.probes import alike, probed
-from fnn.training.config import Recipe
+from fnn.compilation.probes import alike, probe
+from fnn.training.config import TrainerConfig
 
 NET = fnn.serial(fnn.dense(4), fnn.tanh, fnn.dense(2))
 LOSS = fnn.losses.sparse_softmax_cross_entropy
-RECIPE = Recipe(
+RECIPE = TrainerConfig(
     NET, LOSS, optax.adam(0.01), fnn.penalties.l2(0.1), fnn.autodiff, (("accuracy", fnn.accuracy),), 8, True, "mean"
 )
 ROWS = fnn.Part(jnp.ones((9, 3)), jnp.zeros(9, int))
 
 
-def probe(**changed):
-    return probed(RECIPE._replace(**changed), ("lr",), ROWS, NET.init(jax.random.key(0), (3,))[0])
+def probed(**changed):
+    return probe(RECIPE._replace(**changed), ("lr",), ROWS, NET.init(jax.random.key(0), (3,))[0])
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return probe()
+    return probed()
 
 
 def scaled(*arguments):
@@ -45,13 +45,13 @@ CHANGED = {
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_part_that_computes_something_else_gives_something_else(name, expected):
-    other = probe(**CHANGED[name])
+    other = probed(**CHANGED[name])
     assert other.keys() == expected.keys()
     assert not alike(expected[name.strip()], other[name.strip()], "float32")
 
 
 def test_the_same_made_anew_is_alike_and_backprop_is_as_autodiff(expected):
-    again = probe(optimizer=lambda s: optax.adam(0.01), gradient=fnn.backprop, loss=lambda y, t: LOSS(y, t))
+    again = probed(optimizer=lambda s: optax.adam(0.01), gradient=fnn.backprop, loss=lambda y, t: LOSS(y, t))
     assert sorted(again) == ["gradient", "loss", "metrics.accuracy", "net", "optimizer", "penalty"]
     assert all(alike(expected[name], again[name], "float32") for name in again)
 
@@ -60,9 +60,9 @@ def test_a_part_that_cannot_run_is_left_out(expected):
     def failing(outputs, targets):
         raise OSError("no file")
 
-    made = probe(metrics=(("failing", failing), ("accuracy", fnn.accuracy)))
+    made = probed(metrics=(("failing", failing), ("accuracy", fnn.accuracy)))
     assert sorted(made.keys() - expected.keys()) == [] and "metrics.failing" not in made
-    broken = probe(metrics=(("failing", lambda y, t: jax.pure_callback(failing, y[:, 0], y, t)),))
+    broken = probed(metrics=(("failing", lambda y, t: jax.pure_callback(failing, y[:, 0], y, t)),))
     assert broken == {}
 
 

@@ -16,9 +16,9 @@ MANY = [(1, matmul.FEW_WEIGHTS + 1), (matmul.FEW_WEIGHTS + 1, 1), (5, 4), (9, 13
 def test_products_equal_numpy(rows, fan_in, features, x64):
     rng = np.random.default_rng(0)
     x, w, dy = rng.normal(size=(rows, fan_in)), rng.normal(size=(fan_in, features)), rng.normal(size=(rows, features))
-    close(matmul.outputs(jnp.asarray(x), jnp.asarray(w)), x @ w, atol=1e-14)
-    close(matmul.by_weights(jnp.asarray(x), jnp.asarray(dy)), x.T @ dy, atol=1e-14)
-    close(matmul.by_inputs(jnp.asarray(dy), jnp.asarray(w)), dy @ w.T, atol=1e-14)
+    close(matmul.forward(jnp.asarray(x), jnp.asarray(w)), x @ w, atol=1e-14)
+    close(matmul.weight_gradient(jnp.asarray(x), jnp.asarray(dy)), x.T @ dy, atol=1e-14)
+    close(matmul.input_gradient(jnp.asarray(dy), jnp.asarray(w)), dy @ w.T, atol=1e-14)
 
 
 def test_many_weights_go_to_the_library_and_few_do_not_on_a_cpu(monkeypatch):

@@ -9,9 +9,9 @@ import optax
 import pytest
 
 import fnn
-from fnn.compilation.fingerprints import traced
+from fnn.compilation.fingerprints import fingerprint
 from fnn.compilation.programs import identify
-from fnn.training.config import Recipe
+from fnn.training.config import TrainerConfig
 from tests.fitted import LABELS, LOSS, X, fit, same_bits
 
 PARAMS = {"w": jnp.ones((3, 2)), "b": jnp.zeros(2)}
@@ -30,7 +30,9 @@ ROWS = fnn.Part(jnp.asarray(X), jnp.asarray(LABELS))
 def recipe_of(optimizer=None, network=None, loss=LOSS, penalty=None, metrics=(), settings=()):
     """What is compiled for it: nothing is, if it has been before. And the optimizer's numbers."""
     network = network or fnn.serial(fnn.dense(8), fnn.tanh, fnn.dense(2))
-    asked = Recipe(network, loss, optimizer or optax.sgd(0.1), penalty, fnn.autodiff, tuple(metrics), 32, True, "mean")
+    asked = TrainerConfig(
+        network, loss, optimizer or optax.sgd(0.1), penalty, fnn.autodiff, tuple(metrics), 32, True, "mean"
+    )
     recipe, settings = identify(asked, dict(settings), ROWS)
     return recipe, settings.get("optimizer")
 
@@ -104,7 +106,7 @@ def test_another_schedule_is_not_mistaken_for_it():
 
 
 def digest(function, *arguments):
-    found = traced(function, *(arguments or (jnp.ones(3),)))
+    found = fingerprint(function, *(arguments or (jnp.ones(3),)))
     return found.digest if found.exact else None
 
 
@@ -147,7 +149,7 @@ def test_lifted_numbers_put_back_give_the_same(make):
 
     grads = jax.tree.map(lambda a: 0.3 * a + 0.7, PARAMS)
     state = make(0.3).init(PARAMS)
-    found = traced(update, grads, state, PARAMS, lift=True)
+    found = fingerprint(update, grads, state, PARAMS, lift=True)
     assert found.exact and len(found.numbers) == len({float(n) for n in found.numbers}) > 0
     # a constant that is an argument now is not folded by XLA: the last bit may differ
     pairs = zip(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.fitting.progress import shown
+from fnn.fitting.progress import progress_bar
 from fnn.fitting.segments import Segment, segment_seconds
 
 
@@ -18,7 +18,7 @@ def segment(losses, validation=None, rows_a_second=1234.5):
 def test_it_shows_epochs_losses_and_rows_a_second(capsys, monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with shown(True, 10, 4) as show:
+    with progress_bar(True, 10, 4) as show:
         show(segment([0.5, 0.25], [1.5, 1.25]))
         show(segment([], []))  # a part of an epoch: the last losses stay
     last = capsys.readouterr().err.rstrip().split("\r")[-1]
@@ -30,7 +30,7 @@ def test_it_is_silent_where_nobody_wants_or_sees_it(wanted, tty, installed, caps
     monkeypatch.setattr(sys.stderr, "isatty", lambda: tty)
     if not installed:
         monkeypatch.setitem(sys.modules, "tqdm", None)
-    with shown(wanted, 10, 0) as show:
+    with progress_bar(wanted, 10, 0) as show:
         show(segment([0.5]))
     assert capsys.readouterr().err == ""
 

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.data.reading import Reading, Seen, check_sum
+from fnn.data.reading import BufferRecord, StreamRecord, check_sum
 from tests.fitted import same_bits
 
 RNG = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_stopped_within_an_epoch_it_goes_on_in_buffers_of_the_same_rows(stop, tm
     monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     with monkeypatch.context() as patch:
         patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment
-        patch.setattr("fnn.fitting.host_loop.stream_segments", killing)
+        patch.setattr("fnn.fitting.stream_segments.stream_segments", killing)
         with pytest.raises(Killed):
             fit(chunks, 3, checkpoint=tmp_path, checkpoint_seconds=0)
     assert same_bits(fit(chunks, 3, checkpoint=tmp_path), whole)
@@ -189,23 +189,23 @@ def test_a_check_sum_sees_each_bit_and_the_order(size):
 
 
 def test_what_was_read_comes_back_from_arrays():
-    reading = Reading(numbered=False)
-    for buffer in (Seen(0, 0, 32, 7), Seen(0, 1, 40, 2**32 - 1, True)):
+    reading = StreamRecord(numbered=False)
+    for buffer in (BufferRecord(0, 0, 32, 7), BufferRecord(0, 1, 40, 2**32 - 1, True)):
         reading.take(buffer, 32)
     reading.end_epoch()
-    reading.take(Seen(1, 0, 32, 5), 32)
-    again = Reading(reading.kept(), False)
+    reading.take(BufferRecord(1, 0, 32, 5), 32)
+    again = StreamRecord(reading.kept(), False)
     assert (again.room, again.first, again.under_way, again.whole) == (
         32,
-        Seen(0, 0, 32, 7),
-        Seen(1, 0, 32, 5),
+        BufferRecord(0, 0, 32, 7),
+        BufferRecord(1, 0, 32, 5),
         [(40, 2**32 - 1)],
     )
-    again.check(Seen(1, 0, 32, 5))
-    again.check(Seen(2, 0, 32, 6))  # another epoch
+    again.check(BufferRecord(1, 0, 32, 5))
+    again.check(BufferRecord(2, 0, 32, 6))  # another epoch
     with pytest.raises(ValueError, match="got 30 rows"):
-        again.check(Seen(1, 0, 30, 5, True))
-    assert Reading(Reading().kept()).kept().keys() == reading.kept().keys()
+        again.check(BufferRecord(1, 0, 30, 5, True))
+    assert StreamRecord(StreamRecord().kept()).kept().keys() == reading.kept().keys()
 
 
 # ---- an error of the stream; and how often it is opened

@@ -83,7 +83,7 @@ def test_killed_after_any_segment_within_an_epoch_too_it_ends_with_the_same_bits
     monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     with monkeypatch.context() as patch:
         patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment, four an epoch
-        patch.setattr("fnn.fitting.host_loop.segments", killing)
+        patch.setattr("fnn.fitting.segments.segments", killing)
         with pytest.raises(Killed):
             fit(**MORE, checkpoint=tmp_path, checkpoint_seconds=0)
     assert numbers(tmp_path)[-1] == segments_done
@@ -175,7 +175,7 @@ def test_a_write_that_fails_warns_once_and_training_goes_on(alone, tmp_path, mon
         tried.append(number)
         raise OSError(28, f"{folder}: expected to write the file, got 'No space left on device'.")
 
-    monkeypatch.setattr("fnn.fitting.resume.write_checkpoint", full)
+    monkeypatch.setattr("fnn.storage.checkpoints.write_checkpoint", full)
     monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
     with pytest.warns(UserWarning) as caught:
@@ -265,9 +265,9 @@ def test_after_a_change_of_version_another_run_is_refused_all_the_same(name, tra
     with monkeypatch.context() as patch:
         patch.setattr("fnn.fitting.resume.versions", lambda: {"jax": "0.0.1"})
         if not traced_alike:
-            real = fnn.fitting.resume.traced
+            real = fnn.fitting.resume.fingerprint
             patch.setattr(
-                "fnn.fitting.resume.traced",
+                "fnn.fitting.resume.fingerprint",
                 lambda *a, **k: (lambda t: t._replace(digest="0" + t.digest))(real(*a, **k)),
             )
         fit(**SHORT, checkpoint=tmp_path)
@@ -279,7 +279,7 @@ def test_after_a_change_of_version_another_run_is_refused_all_the_same(name, tra
         if not traced_alike:
             message = message.replace(".* numbers", r" \(what it gives for fixed inputs\)")
             patch.setattr(
-                "fnn.fitting.resume.traced",
+                "fnn.fitting.resume.fingerprint",
                 lambda *a, **k: (lambda t: t._replace(digest="1" + t.digest))(real(*a, **k)),
             )
         assert re.search(message, refused_short(tmp_path, changed))

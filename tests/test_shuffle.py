@@ -5,28 +5,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.kernels.random import epoch_order
+from fnn.kernels.random import permutation
 
 KEY = jax.random.key_data(jax.random.key(7))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 100, 257, 1500])
 def test_every_row_once(rows):
-    orders = jax.vmap(lambda epoch: epoch_order(KEY, epoch, rows))(jnp.arange(20))
+    orders = jax.vmap(lambda epoch: permutation(KEY, epoch, rows))(jnp.arange(20))
     assert (np.sort(orders, axis=1) == np.arange(rows)).all()
     assert rows < 100 or len({tuple(order) for order in orders.tolist()}) == 20
 
 
 def test_a_table_with_room_left_has_the_order_of_its_rows_alone():
-    alone = epoch_order(KEY, jnp.int32(3), 37)
-    in_a_table = jax.jit(lambda count: epoch_order(KEY, jnp.int32(3), 64, count))(37)
+    alone = permutation(KEY, jnp.int32(3), 37)
+    in_a_table = jax.jit(lambda count: permutation(KEY, jnp.int32(3), 64, count))(37)
     assert in_a_table[:37].tolist() == alone.tolist()
     assert not in_a_table[37:].any() or set(in_a_table[37:].tolist()) <= set(range(37))
 
 
 def test_uniform():
     n, epochs = 100, 4000
-    orders = np.asarray(jax.jit(jax.vmap(lambda epoch: epoch_order(KEY, epoch, n)))(jnp.arange(epochs)))
+    orders = np.asarray(jax.jit(jax.vmap(lambda epoch: permutation(KEY, epoch, n)))(jnp.arange(epochs)))
 
     def chi_squared(counts):
         expected = counts.sum() / counts.size
@@ -45,5 +45,5 @@ def test_uniform():
 
 
 def test_another_key_has_another_order():
-    orders = [epoch_order(jax.random.key_data(jax.random.key(s)), jnp.int32(0), 50).tolist() for s in range(5)]
+    orders = [permutation(jax.random.key_data(jax.random.key(s)), jnp.int32(0), 50).tolist() for s in range(5)]
     assert len({tuple(order) for order in orders}) == 5

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.gradients.finite_differences import difference, one_sided, usual_size
-from fnn.gradients.interpreters.branches import with_branches
+from fnn.gradients.finite_differences import difference, one_sided_difference, usual_size
+from fnn.gradients.interpreters.branches import record_branches
 from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
-from fnn.gradients.interpreters.rounding import with_rounding
+from fnn.gradients.interpreters.rounding import add_rounding
 from tests.compare import close, normwise
 
 
@@ -79,17 +79,17 @@ CHOICES = {  # name: a function, two points on one piece, and one on another
 
 @pytest.mark.parametrize("function, same, other", CHOICES.values(), ids=CHOICES)
 def test_branches_tell_pieces_apart(function, same, other):
-    first, second, third = (int(with_branches(function)(jnp.float32(x))[1]) for x in (*same, other))
+    first, second, third = (int(record_branches(function)(jnp.float32(x))[1]) for x in (*same, other))
     assert first == second != third
 
 
 def test_rounding_is_that_of_the_terms_and_not_of_the_sum(x64):
     x = jnp.array([0.3, 1e8])
-    off = [float(with_rounding(lambda x: (x[0] + x[1]) - x[1], 1.0, s)(x) - 0.3) for s in range(8)]
+    off = [float(add_rounding(lambda x: (x[0] + x[1]) - x[1], 1.0, s)(x) - 0.3) for s in range(8)]
     assert 1e-9 < max(map(abs, off)) < 1e-6  # an ulp of 1e8 is 1.5e-8
-    assert float(with_rounding(lambda x: (x[0] + x[1]) - x[1], 0.0, 1)(x)) == float((x[0] + x[1]) - x[1])
+    assert float(add_rounding(lambda x: (x[0] + x[1]) - x[1], 0.0, 1)(x)) == float((x[0] + x[1]) - x[1])
     equal = lambda x: jnp.where(2 * x == x + x, 1.0, 0.0).min()  # noqa: E731
-    assert all(float(with_rounding(equal, 1.0, s)(x)) == 1 for s in range(8))
+    assert all(float(add_rounding(equal, 1.0, s)(x)) == 1 for s in range(8))
 
 
 def test_one_sided_differences_see_one_side(x64):
@@ -97,8 +97,8 @@ def test_one_sided_differences_see_one_side(x64):
         return jnp.where(x > 0, jnp.sin(3 * x), jnp.exp(x) - 1)
 
     zero = jnp.zeros(2)
-    close(one_sided(bent, zero, jnp.ones(2), 1e-3), [3.0, 3.0], rtol=1e-12)
-    close(one_sided(bent, zero, -jnp.ones(2), 1e-3), [-1.0, -1.0], rtol=1e-12)
+    close(one_sided_difference(bent, zero, jnp.ones(2), 1e-3), [3.0, 3.0], rtol=1e-12)
+    close(one_sided_difference(bent, zero, -jnp.ones(2), 1e-3), [-1.0, -1.0], rtol=1e-12)
 
 
 def test_numerical_gradient_of_order_2_and_6(x64):

@@ -10,7 +10,7 @@ import pytest
 
 import fnn
 from fnn.compilation.programs import identify
-from fnn.training.config import Recipe
+from fnn.training.config import TrainerConfig
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 T = X.sum(1, keepdims=True)
@@ -112,7 +112,7 @@ def recipe_of(made):
     metrics = tuple(asked.get("metrics", {}).items())
     parts = asked["net"], asked["loss"], asked["optimizer"], asked.get("penalty"), asked["gradient"]
     recipe, numbers = identify(
-        Recipe(*parts, metrics, None, True, "mean"), {}, fnn.Part(jnp.asarray(X), jnp.asarray(T))
+        TrainerConfig(*parts, metrics, None, True, "mean"), {}, fnn.Part(jnp.asarray(X), jnp.asarray(T))
     )
     return recipe, numbers["optimizer"].tolist()
 

@@ -11,12 +11,12 @@ import optax
 import pytest
 
 import fnn
-from fnn.data.buffers import Plan, ahead, buffers
-from fnn.data.streams import as_stream, is_stream, memory_mapped, rechunked
-from fnn.fitting.segments import joined
+from fnn.data.buffers import BufferPlan, buffers, prefetch
+from fnn.data.streams import as_stream, is_stream, memory_mapped, rechunk
+from fnn.fitting.segments import concatenate
 from fnn.fitting.stream_segments import stream_segments
-from fnn.training.config import Recipe
-from fnn.training.fused_loop import from_recipe, part_runner
+from fnn.training.config import TrainerConfig
+from fnn.training.fused_loop import build_trainer, part_runner
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(103, 4)).astype("float32")
@@ -37,7 +37,7 @@ def momentum(settings):
     return optax.sgd(settings["lr"], momentum=0.9)
 
 
-RECIPE = Recipe(  # one for all tests, since compiling is what takes time
+RECIPE = TrainerConfig(  # one for all tests, since compiling is what takes time
     net=fnn.serial(fnn.dense(8), fnn.batch_norm(), fnn.tanh, fnn.dropout(0.2), fnn.dense(2)),
     loss=fnn.losses.sparse_softmax_cross_entropy,
     optimizer=momentum,
@@ -78,7 +78,7 @@ def alike(a, b):
 
 
 def plan(source, rows=32, shuffle=True, seed=(1, 2), batch_size=16):
-    return Plan(as_stream("data", source), batch_size, rows, seed, shuffle, np.dtype("float32"))
+    return BufferPlan(as_stream("data", source), batch_size, rows, seed, shuffle, np.dtype("float32"))
 
 
 def numbered(rows):
@@ -100,7 +100,7 @@ def expected():
     return in_memory()
 
 
-START = jax.jit(from_recipe(RECIPE).init)
+START = jax.jit(build_trainer(RECIPE).init)
 
 
 def trained(source=None, epochs=5, recipe=RECIPE, state=None, lr=0.1, between=None, **more):
@@ -117,7 +117,7 @@ def trained(source=None, epochs=5, recipe=RECIPE, state=None, lr=0.1, between=No
             pieces.append(segment.history)
             if between is not None and between(segment):
                 break
-    return state, joined(pieces)
+    return state, concatenate(pieces)
 
 
 def test_training_on_a_stream_is_training_in_memory(expected):
@@ -259,7 +259,7 @@ def test_a_source_may_use_its_memory_again():
 
     seen = np.concatenate([b.part.x[: b.count, 0] for b in buffers(plan(chunks), [0])])
     assert sorted(seen) == list(range(100))
-    again = [(a.tolist(), n) for (a, _), n in rechunked(chunks(), 16)]
+    again = [(a.tolist(), n) for (a, _), n in rechunk(chunks(), 16)]
     assert [a[:n] for a, n in again] == [x[i : min(i + 16, 100)].tolist() for i in range(0, 100, 16)]
 
 
@@ -395,7 +395,7 @@ def test_files_that_are_none_raise(tmp_path):
 
 def test_float64_stays_float64_in_the_thread(x64):
     wide = plan(in_chunks(X.astype("float64"), LABELS))._replace(dtype=np.dtype("float64"))
-    first = next(ahead(buffers(wide, [0])))
+    first = next(prefetch(buffers(wide, [0])))
     assert first.part.x.dtype == jnp.float64 and first.part.t.dtype == jnp.int64
     assert sorted(first.part.x[:, 0].tolist()) == sorted(X[:32, 0].astype("float64").tolist())
 
@@ -409,7 +409,7 @@ def test_one_item_is_made_ahead_in_one_other_thread():
             threads.add(threading.current_thread().name)
             yield i
 
-    for i, item in enumerate(ahead(items(), put=lambda x: x)):
+    for i, item in enumerate(prefetch(items(), put=lambda x: x)):
         time.sleep(0.02)  # the thread makes as much as it may
         assert item == i and made == list(range(min(i + 2, 6)))
     assert threads == {"fnn stream"}
@@ -430,12 +430,12 @@ def test_the_thread_ends_when_abandoned_and_closes_the_source():
             closed.append(True)
 
     source = items()
-    iterator = ahead(source)
+    iterator = prefetch(source)
     next(iterator)
     assert len(workers()) == 1
     iterator.close()
     assert workers() == [] and closed == [True]
-    next(ahead(items()))  # dropped
+    next(prefetch(items()))  # dropped
     assert workers() == [] and closed == [True, True]
 
 
@@ -444,7 +444,7 @@ def test_an_error_of_the_thread_is_raised_where_the_items_are_used():
         yield 1
         raise OSError("the disk is gone")
 
-    iterator = ahead(items())
+    iterator = prefetch(items())
     assert next(iterator) == 1
     with pytest.raises(OSError, match="the disk is gone"):
         next(iterator)

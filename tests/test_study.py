@@ -13,9 +13,9 @@ import pytest
 import fnn
 from fnn import arguments
 from fnn.arguments import seed_words
-from fnn.studies.chunks import SMALL, WIDTHS, usual_width
-from fnn.studies.results import Figures
-from fnn.studies.scheduler import Plan
+from fnn.studies.chunks import SMALL, WIDTHS, default_width
+from fnn.studies.results import ResultTable
+from fnn.studies.scheduler import ExecutionPlan
 from fnn.studies.search_space import draws, log_uniform
 from fnn.types import TrainingInterrupted
 from tests.fitted import LABELS, LOSS, X, same_bits
@@ -110,13 +110,13 @@ def test_a_member_that_diverges_is_last_and_changes_no_bit_of_the_others(whole):
 
 def test_a_member_that_diverged_is_never_the_best(whole, monkeypatch):
     """However good it was before."""
-    add, best = Figures.add, whole.best
+    add, best = ResultTable.add, whole.best
 
     def and_diverged(figures, places, *more):
         add(figures, places, *more)
         figures.columns["diverged"][places] = places == best
 
-    monkeypatch.setattr(Figures, "add", and_diverged)
+    monkeypatch.setattr(ResultTable, "add", and_diverged)
     for keep in ("best", "all"):
         found = swept(keep=keep)
         assert found.best == whole.table["validation_loss"].argsort()[1]
@@ -244,7 +244,7 @@ def test_without_validation_the_training_loss_tells_the_best():
 
 def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(monkeypatch):
     """Also where threads end in another order."""
-    real, later = fnn.studies.scheduler._followed, threading.Event()
+    real, later = fnn.studies.scheduler._run_chunk, threading.Event()
 
     def first_one_last(job, at, *more):
         assert at[0] > 0 or later.wait(60)
@@ -252,7 +252,7 @@ def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(
         later.set()
         return outcome
 
-    monkeypatch.setattr("fnn.studies.scheduler._followed", first_one_last)
+    monkeypatch.setattr("fnn.studies.scheduler._run_chunk", first_one_last)
     points = [POINTS[0], POINTS[0], {**POINTS[2], "lr": 1e-6}]
     found = swept(points, width=1, devices=TWO, monitor="accuracy", mode="max")
     accuracies = found.table["validation_accuracy"]
@@ -306,7 +306,7 @@ def plan_of(monkeypatch):
     def stop(job, take, show):
         raise Planned(job.plan)
 
-    monkeypatch.setattr("fnn.studies.scheduler.follow", stop)
+    monkeypatch.setattr("fnn.studies.scheduler.run_chunks", stop)
 
     def plan_of(points=POINTS, **more):
         with pytest.raises(Planned) as caught:
@@ -325,9 +325,9 @@ def test_members_are_run_as_asked_if_the_memory_allows(plan_of, monkeypatch):
     assert plan_of(memory=3.1 * each, devices=TWO) == (4, 1, tuple(TWO), 2 * each)
     assert plan_of(memory=1.1 * each, devices=TWO) == (4, 1, tuple(ONE), each)
     assert plan_of(POINTS[:1], devices=TWO) == (1, 3, tuple(ONE), 3 * each)
-    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: 5 * each)
+    monkeypatch.setattr("fnn.devices.free_bytes", lambda device: 5 * each)
     assert plan_of(width=8).width == 2  # in half of it
-    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: None)
+    monkeypatch.setattr("fnn.devices.free_bytes", lambda device: None)
     assert plan_of(width=8).width == 8  # whatever the number of members
 
 
@@ -366,7 +366,7 @@ def test_by_default_small_networks_are_trained_together_and_others_one_after_ano
 def test_the_usual_width_is_one_of_few_and_leaves_work_for_all(members, workers):
     widest = WIDTHS[0]
     for platform, weights, most in (("cpu", 10, widest), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
-        width = usual_width(members, workers, weights, 10, platform)
+        width = default_width(members, workers, weights, 10, platform)
         assert width in (WIDTHS if platform == "cpu" else [2**k for k in range(20)]) and width <= most
         assert -(-members // width) >= min(members, workers)
         if platform == "gpu" and workers == 1:
@@ -376,14 +376,16 @@ def test_the_usual_width_is_one_of_few_and_leaves_work_for_all(members, workers)
 @pytest.mark.parametrize(("members", "workers", "width"), [(60, 2, 6), (64, 2, 8), (4096, 2, 16)])
 def test_a_chunk_is_seldom_filled_up(members, workers, width):
     """60 in chunks of 8 would be 64: a fifteenth for nothing."""
-    assert usual_width(members, workers, 10, 10, "cpu") == width
+    assert default_width(members, workers, 10, 10, "cpu") == width
 
 
 def test_a_plan_tells_itself():
     cpu, other = ONE[0], "another"
-    assert str(Plan(4, 3, (cpu,), 2_000_000)) == f"4 members, 3 in one program, {cpu}, about 2 MB"
-    assert str(Plan(4, 1, (cpu, cpu), 1_000)) == f"4 members, one after another, {cpu}, 2 threads, about 0.001 MB"
-    assert str(Plan(9, 2, (cpu, other), 10**9)) == "9 members, 2 in one program, 2 devices, about 1e+03 MB"
+    assert str(ExecutionPlan(4, 3, (cpu,), 2_000_000)) == f"4 members, 3 in one program, {cpu}, about 2 MB"
+    assert (
+        str(ExecutionPlan(4, 1, (cpu, cpu), 1_000)) == f"4 members, one after another, {cpu}, 2 threads, about 0.001 MB"
+    )
+    assert str(ExecutionPlan(9, 2, (cpu, other), 10**9)) == "9 members, 2 in one program, 2 devices, about 1e+03 MB"
 
 
 def test_a_thread_computes_as_precisely_as_the_caller_asks(monkeypatch):
@@ -393,7 +395,7 @@ def test_a_thread_computes_as_precisely_as_the_caller_asks(monkeypatch):
         seen.append((jax.config.jax_default_matmul_precision, jax.numpy.result_type(float)))
         raise Planned
 
-    monkeypatch.setattr("fnn.studies.scheduler._followed", record)
+    monkeypatch.setattr("fnn.studies.scheduler._run_chunk", record)
     for x64 in (False, True):
         with jax.enable_x64(x64), jax.default_matmul_precision("highest"), pytest.raises(Planned):
             swept(devices=TWO)
@@ -411,7 +413,7 @@ def test_an_error_in_one_thread_ends_the_others_with_their_segments(signals, mon
             time.sleep(0.5 if i == 1 else 0)  # until the error is known
             yield segment
 
-    monkeypatch.setattr("fnn.studies.scheduler.segments", segments)
+    monkeypatch.setattr("fnn.fitting.segments.segments", segments)
     with pytest.raises(ZeroDivisionError):
         swept(width=1, devices=TWO)
     assert sorted(signals.lengths)[0] == 1 and len(signals.lengths) == 2 and max(signals.lengths) < 10

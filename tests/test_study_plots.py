@@ -11,7 +11,7 @@ import fnn
 from fnn import plots
 from fnn.plots import axes, study_cells
 from fnn.studies.cross_validation import CrossValidation
-from fnn.studies.search_space import log_uniform, points_of, uniform
+from fnn.studies.search_space import as_points, log_uniform, uniform
 from fnn.studies.sweeps import Sweep
 
 RATES = [1e-3, 1e-2, 1e-1, 1.0]
@@ -19,7 +19,7 @@ RATES = [1e-3, 1e-2, 1e-1, 1.0]
 
 def swept(over, loss, diverged=lambda s: False, judge="validation_loss", **more):
     """A sweep that found what a function of the settings says; other figures too."""
-    points = points_of(over)
+    points = as_points(over)
     table = {name: np.array([point[name] for point in points]) for name in points[0]}
     table |= {name: np.array([of(s) for s in points], float) for name, of in {judge: loss, **more}.items()}
     table["diverged"] = np.array([diverged(s) for s in points])
@@ -352,7 +352,7 @@ def test_what_is_no_study_or_has_no_settings_is_refused():
 
 
 def test_seeds_alone_can_be_drawn():
-    assert study_cells.asked_settings(["seed"], None, None) == ["seed"]
+    assert study_cells.choose_axes(["seed"], None, None) == ["seed"]
     assert lines(plots.sweep(swept({"seed": [1, 2]}, lambda s: s["seed"])))["validation loss"] == [[1, 1], [2, 2]]
 
 
@@ -365,12 +365,12 @@ def test_studies_have_what_the_pictures_need():
 
 
 def test_numbers_are_as_short_as_can_be_told_apart():
-    assert axes.short([1e-4, 0.1, 1 / 3]) == ["0.0001", "0.1", "0.333"]
-    assert axes.short([0.12341, 0.12342]) == ["0.12341", "0.12342"]
-    assert axes.short(np.array([1000000, 8])) == ["1000000", "8"]
-    assert axes.short([0.1, 0.1 + 2**-56]) == ["0.1", repr(0.1 + 2**-56)]
-    assert axes.short([1 / 3, 0.333]) == ["0.3333", "0.333"]
-    assert axes.short([np.nan, np.nan])  # ends
+    assert axes.format_short([1e-4, 0.1, 1 / 3]) == ["0.0001", "0.1", "0.333"]
+    assert axes.format_short([0.12341, 0.12342]) == ["0.12341", "0.12342"]
+    assert axes.format_short(np.array([1000000, 8])) == ["1000000", "8"]
+    assert axes.format_short([0.1, 0.1 + 2**-56]) == ["0.1", repr(0.1 + 2**-56)]
+    assert axes.format_short([1 / 3, 0.333]) == ["0.3333", "0.333"]
+    assert axes.format_short([np.nan, np.nan])  # ends
 
 
 def test_round_numbers_lie_within_and_are_never_too_many():

@@ -7,10 +7,10 @@ import optax
 import pytest
 
 import fnn
-from fnn.losses.reduction import counted, weighted_sum
-from fnn.training.batches import added
+from fnn.losses.reduction import stop_uncounted, weighted_sum
+from fnn.training.batches import add_sums
 from fnn.training.state import zero_sums
-from fnn.types import Sums
+from fnn.types import RunningSums
 
 MAKERS = [fnn.autodiff, fnn.backprop]
 both = pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
@@ -85,8 +85,8 @@ def test_targets_that_are_nan_in_rows_of_weight_0_do_not_reach_the_derivative():
 
 def test_outputs_that_all_count_are_left_alone_and_forward_nothing_is():
     y = jnp.ones((3, 2, 2))
-    assert counted(y, None) is y
-    np.testing.assert_array_equal(counted(y, jnp.array([0.0, 1.0, 2.0])), y)
+    assert stop_uncounted(y, None) is y
+    np.testing.assert_array_equal(stop_uncounted(y, jnp.array([0.0, 1.0, 2.0])), y)
 
 
 def test_a_run_goes_on_where_a_row_of_weight_0_overflows():
@@ -177,8 +177,8 @@ def test_a_mean_of_many_rows_in_16_bits_is_that_of_the_rows():
 def sums_of(value, count, start):
     @jax.jit
     def run(start, value):
-        more = Sums(value, jnp.float32(1), {})
-        return jax.lax.fori_loop(0, count, lambda _, sums: added(sums, more), start)
+        more = RunningSums(value, jnp.float32(1), {})
+        return jax.lax.fori_loop(0, count, lambda _, sums: add_sums(sums, more), start)
 
     return run(start, jnp.float32(value))
 
@@ -193,8 +193,9 @@ def test_a_sum_of_many_is_right_to_the_last_digit_and_counts_go_on_beyond_2_to_2
 
 def test_what_is_infinite_stays_so_in_a_sum():
     blank = zero_sums(({"w": jnp.zeros(1)},), {})
-    after = added(
-        added(blank, Sums(jnp.float32(jnp.inf), jnp.float32(1), {})), Sums(jnp.float32(1), jnp.float32(1), {})
+    after = add_sums(
+        add_sums(blank, RunningSums(jnp.float32(jnp.inf), jnp.float32(1), {})),
+        RunningSums(jnp.float32(1), jnp.float32(1), {}),
     )
     assert after.loss == jnp.inf and after.weight == 2
 

@@ -23,11 +23,11 @@ from fnn.activations.softmax import softmax as _softmax, softmax_backward, softm
 from fnn.arguments import as_floats, beside, finite, like, real_number
 from fnn.factories import factory
 from fnn.kernels import random
-from fnn.types import Array, Functions, Key, Layer, Shape
+from fnn.types import Array, Key, Layer, Record, Shape
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Activation(Functions):
+class Activation(Record):
     """A function of an array that knows its derivative, and stands in `serial` as a layer.
 
     - calling it: the function, for `x` of any shape (integers become floats); `value` is the same without checks.

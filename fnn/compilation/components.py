@@ -11,20 +11,20 @@ from fnn import arguments
 from fnn.constants import memoise_constants
 from fnn.gradients.cost import autodiff
 from fnn.losses.reduction import row_values
-from fnn.training.batches import sizes
-from fnn.training.config import Recipe, given, given_loss, parts
+from fnn.training.batches import batch_sizes
+from fnn.training.config import TrainerConfig, bind, resolve, resolve_loss
 from fnn.training.state import dtype_of
 from fnn.types import Layer, Part, Penalty, Rows
 
 
-class Function(NamedTuple):
+class Component(NamedTuple):
     """A function, and the shapes and dtypes of the arguments that it will get in the run."""
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
 
 
-def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> dict[str, Function]:
+def components(recipe: TrainerConfig, settings: dict[str, Any], part: Part, params: Any = None) -> dict[str, Component]:
     """ "net", "loss", "gradient", "optimizer.init", "optimizer.update", "penalty" (if any), "metrics.NAME", by name.
 
     Args:
@@ -33,28 +33,28 @@ def part_functions(recipe: Recipe, settings: dict[str, Any], part: Part, params:
         params: the parameters it starts from, if given.
     """
     named = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in settings}
-    size = sizes(len(part.x), recipe.batch_size)[0]
+    size = batch_sizes(len(part.x), recipe.batch_size)[0]
     x, t = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in part[:2])
 
     if isinstance(recipe.net, Layer):
-        made, outputs = jax.eval_shape(_jitted(recipe.net), params, x)
+        made, outputs = jax.eval_shape(_jit(recipe.net), params, x)
     else:
 
         def of_settings(settings: Any, params: Any, x: Any) -> Any:
-            return _forward(given("net", recipe.net, Layer, settings))(params, x)
+            return _forward(resolve("net", recipe.net, Layer, settings))(params, x)
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)
-    functions = {"net": Function(_net(recipe, params), (named, arguments.key(0), x, mask))}
-    functions["loss"] = Function(_loss(recipe), (named, outputs, t))
-    functions["gradient"] = Function(_gradient(recipe), (named, arguments.key(0), made, x, t, mask))
+    functions = {"net": Component(_net(recipe, params), (named, arguments.key(0), x, mask))}
+    functions["loss"] = Component(_loss(recipe), (named, outputs, t))
+    functions["gradient"] = Component(_gradient(recipe), (named, arguments.key(0), made, x, t, mask))
     init, update = _optimizer(recipe)
-    functions["optimizer.init"] = Function(init, (named, made))
-    functions["optimizer.update"] = Function(update, (named, made, jax.eval_shape(init, named, made), made))
+    functions["optimizer.init"] = Component(init, (named, made))
+    functions["optimizer.update"] = Component(update, (named, made, jax.eval_shape(init, named, made), made))
     if recipe.penalty is not None:
-        functions["penalty"] = Function(_penalty(recipe), (named, made))
+        functions["penalty"] = Component(_penalty(recipe), (named, made))
     for name, metric in recipe.metrics:
-        functions[f"metrics.{name}"] = Function(_metric(name, metric), (outputs, t))
+        functions[f"metrics.{name}"] = Component(_metric(name, metric), (outputs, t))
     return functions
 
 
@@ -70,16 +70,16 @@ def _forward(net: Layer) -> Callable[..., Any]:
 
 
 @memoise_constants
-def _jitted(net: Layer) -> Callable[..., Any]:
+def _jit(net: Layer) -> Callable[..., Any]:
     """JAX remembers what it has traced of one function: so one for each network that cannot change."""
     return jax.jit(_forward(net))
 
 
-def _net(recipe: Recipe, start: Any) -> Callable[..., Any]:
+def _net(recipe: TrainerConfig, start: Any) -> Callable[..., Any]:
     """What a run uses of a network: `backward` only where its gradient does."""
 
     def net(settings: Any, key: Any, x: Any, mask: Any) -> Any:
-        layer = given("net", recipe.net, Layer, settings)
+        layer = resolve("net", recipe.net, Layer, settings)
         params, state, _ = layer.init(key, x.shape[1:])
         if start is not None:  # of another dtype, maybe
             params = jax.tree.map(lambda a, given: a.astype(jnp.result_type(given)), params, start)
@@ -91,25 +91,25 @@ def _net(recipe: Recipe, start: Any) -> Callable[..., Any]:
     return net
 
 
-def _loss(recipe: Recipe) -> Callable[..., Any]:
+def _loss(recipe: TrainerConfig) -> Callable[..., Any]:
     def loss(settings: Any, y: Any, t: Any) -> Any:
-        made = given_loss(recipe.loss, settings)
+        made = resolve_loss(recipe.loss, settings)
         return made.value(y, t), made.grad(y, t)
 
     return loss
 
 
-def _penalty(recipe: Recipe) -> Callable[..., Any]:
+def _penalty(recipe: TrainerConfig) -> Callable[..., Any]:
     def penalty(settings: Any, params: Any) -> Any:
-        made = given("penalty", recipe.penalty, Penalty, settings)
+        made = resolve("penalty", recipe.penalty, Penalty, settings)
         return made.value(params), made.grad(params)
 
     return penalty
 
 
-def _gradient(recipe: Recipe) -> Callable[..., Any]:
+def _gradient(recipe: TrainerConfig) -> Callable[..., Any]:
     def gradient(settings: Any, key: Any, params: Any, x: Any, t: Any, mask: Any) -> Any:
-        made = parts(recipe, settings)
+        made = bind(recipe, settings)
         state, weight = made.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
         whole = made.gradient(params, state, x, t, None, key, True)
         return whole, made.gradient(params, state, x, t, weight, key, Rows(mask))
@@ -121,12 +121,12 @@ def _metric(name: str, metric: Any) -> Callable[..., Any]:
     return lambda y, t: row_values(f"metric {name}", metric, y, t)
 
 
-def _optimizer(recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _optimizer(recipe: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def init(settings: Any, params: Any) -> Any:
-        return given("optimizer", recipe.optimizer, optax.GradientTransformation, settings).init(params)
+        return resolve("optimizer", recipe.optimizer, optax.GradientTransformation, settings).init(params)
 
     def update(settings: Any, grads: Any, state: Any, params: Any) -> Any:
-        made = given("optimizer", recipe.optimizer, optax.GradientTransformation, settings)
+        made = resolve("optimizer", recipe.optimizer, optax.GradientTransformation, settings)
         with jax.numpy_dtype_promotion("standard"):
             return made.update(grads, state, params)
 

@@ -18,7 +18,7 @@ from jax.extend import core
 RULES = ("custom_jvp_call", "custom_vjp_call")  # operations with a derivative of their own
 
 
-class Traced(NamedTuple):
+class Fingerprint(NamedTuple):
     """A function's program.
 
     - `digest`: equal for two functions that compute the same, the lifted numbers apart.
@@ -53,14 +53,14 @@ class Identity:
         return self.digest[:16]
 
 
-def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) -> Traced:
+def fingerprint(function: Callable[..., Any], *arguments: Any, lift: bool = False) -> Fingerprint:
     """Trace a function of arrays (or their shapes and dtypes); with `lift` its floating numbers become arguments.
 
     0 and 1 are not lifted, since XLA knows how to leave them out.
 
     >>> import jax.numpy as jnp
-    >>> from fnn.compilation.fingerprints import traced
-    >>> one, two = (traced(lambda x, by=by: by * x, jnp.ones(2), lift=True) for by in (0.5, 0.25))
+    >>> from fnn.compilation.fingerprints import fingerprint
+    >>> one, two = (fingerprint(lambda x, by=by: by * x, jnp.ones(2), lift=True) for by in (0.5, 0.25))
     >>> print(one.digest == two.digest, float(one.numbers[0]), two.call(one.numbers, jnp.ones(2)))
     True 0.5 [0.5 0.5]
     """
@@ -77,17 +77,17 @@ def traced(function: Callable[..., Any], *arguments: Any, lift: bool = False) ->
                 numbers += [] if same else [number]
     structure = jax.tree.structure(made)
     whole = (
-        f"{_described(closed.jaxpr, places)} {_text(closed.consts)} "
+        f"{_program_text(closed.jaxpr, places)} {_text(closed.consts)} "
         f"{jax.tree.structure(arguments)} {structure}"  # the types in the result too: they are part of what it is
     )
     text, exact = _without_addresses(whole)
 
     def call(numbers: Any, *arguments: Any) -> Any:
-        leaves = _evaluated(closed, places, numbers, jax.tree.leaves(arguments))
+        leaves = _evaluate(closed, places, numbers, jax.tree.leaves(arguments))
         return jax.tree.unflatten(structure, leaves)
 
     identity = Identity(whole, None if exact else closed)
-    return Traced(
+    return Fingerprint(
         hashlib.sha256(text.encode()).hexdigest(),
         exact,
         tuple(numbers),
@@ -105,7 +105,7 @@ def _is_number(value: Any) -> bool:
     return float(value.val) not in (0.0, 1.0) and bool(np.isfinite(float(value.val)))
 
 
-def _evaluated(closed: Any, places: dict[tuple[int, int], int], numbers: Any, arguments: list[Any]) -> list[Any]:
+def _evaluate(closed: Any, places: dict[tuple[int, int], int], numbers: Any, arguments: list[Any]) -> list[Any]:
     """Run a program operation by operation, with other numbers in these places."""
     known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     known |= zip(closed.jaxpr.invars, arguments, strict=True)
@@ -125,7 +125,7 @@ def _evaluated(closed: Any, places: dict[tuple[int, int], int], numbers: Any, ar
 # ---- a program as text: every operation, every constant; two with the same text compute the same
 
 
-def _described(jaxpr: Any, places: dict[tuple[int, int], int] | None = None) -> str:
+def _program_text(jaxpr: Any, places: dict[tuple[int, int], int] | None = None) -> str:
     names: dict[Any, str] = {}
 
     def name(value: Any) -> str:
@@ -157,9 +157,9 @@ def _parameters(equation: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     if isinstance(value, core.ClosedJaxpr):
-        return f"({_described(value.jaxpr)} {_text(value.consts)})"
+        return f"({_program_text(value.jaxpr)} {_text(value.consts)})"
     if isinstance(value, core.Jaxpr):
-        return f"({_described(value)})"
+        return f"({_program_text(value)})"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {_text(v)}" for k, v in value.items()) + "}"
     if type(value) in (tuple, list):

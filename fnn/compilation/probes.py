@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.kernels.compiler_options import quick_compile_options
-from fnn.training.config import Recipe, given, parts
+from fnn.training.config import TrainerConfig, bind, resolve
 from fnn.training.state import dtype_of
 from fnn.types import Part, Penalty
 
@@ -22,7 +22,7 @@ NUMBERS = 1000  # of an array that are looked at
 SETTING = 0.3  # each of the settings: they are compared by themselves
 
 
-def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, list[float]]:
+def probe(recipe: TrainerConfig, names: Any, rows: Part, params: Any) -> dict[str, list[float]]:
     """Two numbers of each array that a part gives: its size, and its size in a fixed direction.
 
     Args:
@@ -35,22 +35,22 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
         Numbers by the names of the parts; a part that cannot be run by itself is left out.
 
     >>> import fnn, jax.numpy as jnp, optax
-    >>> from fnn.training.config import Recipe
-    >>> from fnn.compilation.probes import probed
+    >>> from fnn.training.config import TrainerConfig
+    >>> from fnn.compilation.probes import probe
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
-    >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
+    >>> recipe = TrainerConfig(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
     >>> params = net.init(fnn.arguments.key(0), (2,))[0]
-    >>> one, other = (probed(recipe._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
+    >>> one, other = (probe(recipe._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
     >>> print([name for name in one if one[name] != other[name]])
     ['optimizer']
     """
-    x, t = _fixed(tuple(jax.ShapeDtypeStruct((ROWS, *a.shape[1:]), a.dtype) for a in rows[:2]), 3)
-    weights, grads, more = (_fixed(params, seed) for seed in range(3))
+    x, t = _fix(tuple(jax.ShapeDtypeStruct((ROWS, *a.shape[1:]), a.dtype) for a in rows[:2]), 3)
+    weights, grads, more = (_fix(params, seed) for seed in range(3))
 
     def run(weights: Any, grads: Any, more: Any, x: Any, t: Any) -> dict[str, Any]:
         settings = {name: jnp.asarray(SETTING, jnp.result_type(float)) for name in names}
-        made = parts(recipe, settings)
+        made = bind(recipe, settings)
         state = made.net.init(jax.random.key(0), x.shape[1:])[1]
         outputs = made.net.forward(weights, state, x, None, False)[0]
 
@@ -69,7 +69,7 @@ def probed(recipe: Recipe, names: Any, rows: Part, params: Any) -> dict[str, lis
             "optimizer": optimized,
         }
         if recipe.penalty is not None:
-            penalty = given("penalty", recipe.penalty, Penalty, settings)
+            penalty = resolve("penalty", recipe.penalty, Penalty, settings)
             asked["penalty"] = lambda: (penalty.value(weights), penalty.grad(weights))
         asked |= {f"metrics.{name}": functools.partial(metric, outputs, t) for name, metric in recipe.metrics}
         return _those_that_run(asked)
@@ -92,7 +92,7 @@ def _those_that_run(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     return made
 
 
-def _fixed(tree: Any, seed: int) -> Any:
+def _fix(tree: Any, seed: int) -> Any:
     """Numbers between -0.5 and 0.5 of these shapes and dtypes; of integers 0 and 1, which are classes too."""
 
     def numbers(leaf: Any) -> Any:

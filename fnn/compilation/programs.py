@@ -17,12 +17,12 @@ import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from fnn.compilation.cache import memoise, programs
-from fnn.compilation.components import Function, part_functions
-from fnn.compilation.fingerprints import traced
+from fnn.compilation.components import Component, components
+from fnn.compilation.fingerprints import fingerprint
 from fnn.constants import is_constant
 from fnn.kernels.compiler_options import quick_compile_options
-from fnn.training.config import NUMBERS, Recipe, given, given_loss
-from fnn.training.fused_loop import from_recipe
+from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
+from fnn.training.fused_loop import build_trainer
 from fnn.types import Data, History, Layer, Part, TrainState
 
 
@@ -40,9 +40,9 @@ class Program:
 
 
 @memoise
-def program(recipe: Recipe, structure: Any, shapes: tuple[Any, ...]) -> Program:
+def trainer_for(recipe: TrainerConfig, structure: Any, shapes: tuple[Any, ...]) -> Program:
     """The program of an identified recipe for `init`'s arguments of this structure and these shapes; traced now."""
-    pure = from_recipe(recipe)
+    pure = build_trainer(recipe)
     arguments = jax.tree.unflatten(structure, shapes)
     init, state, _ = freeze(pure.init, arguments, compiler_options=quick_compile_options())
     outputs = output_shapes(recipe, state, arguments[1])
@@ -51,11 +51,11 @@ def program(recipe: Recipe, structure: Any, shapes: tuple[Any, ...]) -> Program:
     return Program(init, run, state, history, outputs, held)
 
 
-def output_shapes(recipe: Recipe, state: TrainState, rows: Data) -> list[Any]:
+def output_shapes(recipe: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
     """The shapes and dtypes of the outputs for each part of the rows; targets of a wrong shape raise."""
 
     def outputs(settings: Any, params: Any, layers: Any, rows: Data) -> list[Any]:
-        net, loss = given("net", recipe.net, Layer, settings), given_loss(recipe.loss, settings)
+        net, loss = resolve("net", recipe.net, Layer, settings), resolve_loss(recipe.loss, settings)
         of_parts = []
         for part in (part for part in rows if part is not None):
             of_parts.append(net.forward(params, layers, part.x, None, False)[0])
@@ -95,7 +95,7 @@ def bytes_of(closed: ClosedJaxpr) -> int:
     return sum(getattr(constant, "nbytes", 0) for constant in closed.consts)
 
 
-def specialise(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     """`function`, jitted for arguments of such shapes, or one that was, if it computes the same; and what it returns.
 
     Args:
@@ -108,13 +108,13 @@ def specialise(name: str, parts: tuple[Any, ...], function: Callable[..., Any], 
         the function; the shapes and dtypes of what it returns.
     """
     if is_constant(parts):
-        key: Any = (parts, *shapes_of(arguments), _configuration())
+        key: Any = (parts, *signature(arguments), _configuration())
     else:
-        key = (traced(function, *arguments).identity, _configuration())
+        key = (fingerprint(function, *arguments).identity, _configuration())
     return programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]
 
 
-def compiled_with(lowered: Any, options: dict[str, Any]) -> Any:
+def compile_with(lowered: Any, options: dict[str, Any]) -> Any:
     """Compile with these options, or without, where XLA does not know them (any more)."""
     try:
         return lowered.compile(options)
@@ -122,7 +122,7 @@ def compiled_with(lowered: Any, options: dict[str, Any]) -> Any:
         return lowered.compile()
 
 
-def side_by_side(starting: Callable[[], Any], running: Callable[[], Any]) -> tuple[Any, Any]:
+def compile_in_parallel(starting: Callable[[], Any], running: Callable[[], Any]) -> tuple[Any, Any]:
     """Compile what begins a run in a thread of its own, and here what goes on with it, which takes longer.
 
     XLA leaves Python to others while it compiles.
@@ -133,7 +133,7 @@ def side_by_side(starting: Callable[[], Any], running: Callable[[], Any]) -> tup
         return begin.result(), whole
 
 
-def shapes_of(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+def signature(tree: Any) -> tuple[Any, tuple[Any, ...]]:
     """What a program is compiled for: a tree's structure, and the shapes and dtypes of its leaves. Hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in leaves)
@@ -145,18 +145,20 @@ def _configuration() -> tuple[Any, ...]:
     return tuple(getattr(jax.config, name, None) for name in names)
 
 
-def compile_ahead(made: Program, arguments: tuple[Any, ...], data: Any) -> None:
+def precompile(made: Program, arguments: tuple[Any, ...], data: Any) -> None:
     """Compile `init` and `run` at once, where they have not been: calls find them compiled."""
     if made.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
     none = np.int32(0)
     starting = made.init.lower(*arguments)  # type: ignore[attr-defined]
     running = made.run.lower  # type: ignore[attr-defined]
-    side_by_side(starting.compile, lambda: running(made.state, data, none, none).compile())
+    compile_in_parallel(starting.compile, lambda: running(made.state, data, none, none).compile())
     made.compiled = True
 
 
-def identify(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any = None) -> tuple[Recipe, dict[str, Any]]:
+def identify(
+    recipe: TrainerConfig, settings: dict[str, Any], part: Part, params: Any = None
+) -> tuple[TrainerConfig, dict[str, Any]]:
     """The recipe, known by what its parts compute now; and the settings for it.
 
     Two recipes of one identity have the same program. The optimizer becomes a function of the settings that takes its
@@ -168,17 +170,17 @@ def identify(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any =
         params: the parameters it starts from, if given.
 
     >>> import fnn, jax.numpy as jnp, optax
-    >>> from fnn.training.config import Recipe, given, given_loss
+    >>> from fnn.training.config import TrainerConfig, resolve, resolve_loss
     >>> from fnn.compilation.programs import identify
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
-    >>> recipe = Recipe(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean", "loss", "min")
+    >>> recipe = TrainerConfig(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean", "loss", "min")
     >>> one, numbers = identify(recipe, {}, rows)
     >>> other, more = identify(recipe._replace(optimizer=optax.sgd(0.25)), {}, rows)
     >>> print(one == other, numbers["optimizer"], more["optimizer"])
     True [-0.5] [-0.25]
     """
-    functions = part_functions(recipe, settings, part, params)
+    functions = components(recipe, settings, part, params)
     optimizer, known, numbers = _lift(recipe.optimizer, functions, settings)
     things = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty, "gradient": recipe.gradient}
     things |= {f"metrics.{name}": metric for name, metric in recipe.metrics}
@@ -187,38 +189,40 @@ def identify(recipe: Recipe, settings: dict[str, Any], part: Part, params: Any =
     return recipe._replace(optimizer=optimizer, identity=tuple(identity.items())), settings | numbers
 
 
-def _identity(name: str, thing: Any, functions: dict[str, Function]) -> Any:
+def _identity(name: str, thing: Any, functions: dict[str, Component]) -> Any:
     """What a part is known by: itself where it cannot change, else its program; and its gradient's, if that has a
     rule of its own."""
     if is_constant(thing):
         return thing
-    found = traced(functions[name].call, *functions[name].arguments)
+    found = fingerprint(functions[name].call, *functions[name].arguments)
     if name == "gradient" or name.startswith("metrics.") or not found.has_rules:
         return found.identity
-    return found.identity, traced(functions["gradient"].call, *functions["gradient"].arguments).identity
+    return found.identity, fingerprint(functions["gradient"].call, *functions["gradient"].arguments).identity
 
 
-def _lift(optimizer: Any, functions: dict[str, Function], settings: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _lift(optimizer: Any, functions: dict[str, Component], settings: Any) -> tuple[Any, Any, dict[str, Any]]:
     """The optimizer as a function of the settings, what it is known by but for numbers, and its numbers.
 
     An optimizer whose program has no description (it calls back to the host, say) stays what it is.
     """
     start, step = (
-        traced(functions[name].call, *functions[name].arguments, lift=True)
+        fingerprint(functions[name].call, *functions[name].arguments, lift=True)
         for name in ("optimizer.init", "optimizer.update")
     )
     if not (start.exact and step.exact):
         plain = [functions[name] for name in ("optimizer.init", "optimizer.update")]
-        return optimizer, tuple(traced(f.call, *f.arguments).identity for f in plain), {}
+        return optimizer, tuple(fingerprint(f.call, *f.arguments).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
     def lifted(settings: Any) -> optax.GradientTransformation:
         own = {name: settings[name] for name in names}
-        numbers = [settings[NUMBERS][i] for i in range(split + len(step.numbers))]  # here: outside of the loop
+        numbers = [
+            settings[OPTIMIZER_NUMBERS][i] for i in range(split + len(step.numbers))
+        ]  # here: outside of the loop
         return optax.GradientTransformation(
             lambda params: start.call(numbers[:split], own, params),
             lambda grads, state, params=None: step.call(numbers[split:], own, grads, state, params),
         )
 
     values = np.asarray([*start.numbers, *step.numbers], jnp.result_type(float))
-    return lifted, (start.identity, step.identity), {NUMBERS: values}
+    return lifted, (start.identity, step.identity), {OPTIMIZER_NUMBERS: values}

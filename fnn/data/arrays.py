@@ -1,7 +1,7 @@
 """The border to JAX: what a user holds is read as one array, cast to a run's dtype, and copied to memory of our own.
 
 JAX on a CPU takes memory that begins at a multiple of 64 as it is, and computes later. So whatever a caller may write
-into again goes through `owned`, here and nowhere else.
+into again goes through `owned_array`, here and nowhere else.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.kernels.memory import aligned
+from fnn.kernels.memory import aligned_copy
 from fnn.types import Columns, ShapeError
 
 Names = tuple[str, ...]
@@ -23,10 +23,10 @@ Names = tuple[str, ...]
 def as_numpy(array: Any, dtype: Any) -> np.ndarray:
     """The array in this dtype, on the host: the caller's memory where nothing is to be cast."""
     array = np.asarray(array)
-    return array if array.dtype == dtype else aligned(array, dtype)
+    return array if array.dtype == dtype else aligned_copy(array, dtype)
 
 
-def owned(array: Any, dtype: Any = None) -> jax.Array:
+def owned_array(array: Any, dtype: Any = None) -> jax.Array:
     """An array on one device that nobody else can change; unlike `jnp.asarray` it compiles nothing for a NumPy array.
 
     Args:
@@ -35,9 +35,9 @@ def owned(array: Any, dtype: Any = None) -> jax.Array:
         dtype: of the result; None: that of the array, with 32 bits where JAX is set to these.
 
     >>> import numpy as np
-    >>> from fnn.data.arrays import owned
+    >>> from fnn.data.arrays import owned_array
     >>> mine = np.zeros(2, "float32")
-    >>> taken = owned(mine)
+    >>> taken = owned_array(mine)
     >>> mine[:] = 1
     >>> print(taken)
     [0. 0.]
@@ -48,10 +48,10 @@ def owned(array: Any, dtype: Any = None) -> jax.Array:
             return array
         if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype:  # else JAX has no program for it
             return array.astype(dtype)
-    return jax.device_put(aligned(array, dtype))
+    return jax.device_put(aligned_copy(array, dtype))
 
 
-def owned_tree(name: str, tree: Any, cut: list[str]) -> Any:
+def owned_arrays(name: str, tree: Any, cut: list[str]) -> Any:
     """Parameters or layer state that nobody else can change; 64-bit numbers have 32 bits where JAX is set to these.
 
     Args:
@@ -69,7 +69,7 @@ def owned_tree(name: str, tree: Any, cut: list[str]) -> Any:
             check_fits(name, a, dtype, "Train in float64, or scale them")
             if jnp.issubdtype(dtype, jnp.floating) and name not in cut:
                 cut.append(name)
-        return owned(a)
+        return owned_array(a)
 
     return jax.tree.map(leaf, tree)
 
@@ -120,7 +120,7 @@ def loses_digits(array: Any, dtype: Any) -> bool:
         return False
     wide = np.float64 if array.dtype.itemsize < 8 else np.longdouble
     host = np.asarray(array)
-    return bool((aligned(host, dtype).astype(wide) != host.astype(wide)).any())
+    return bool((aligned_copy(host, dtype).astype(wide) != host.astype(wide)).any())
 
 
 def _ends(array: Any) -> tuple[int, int]:
@@ -147,9 +147,9 @@ def read(name: str, value: Any) -> Any:
     if hasattr(value, "toarray"):
         raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")
     if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
-        value = [_of_tensor(v) if hasattr(v, "detach") else v for v in value]
+        value = [_tensor_numbers(v) if hasattr(v, "detach") else v for v in value]
     try:
-        array = np.asarray(_unpacked(name, value))
+        array = np.asarray(_unpack(name, value))
     except ValueError:
         raise ValueError(
             f"{name}: expected a rectangular array, got rows of different lengths. Pad or drop them."
@@ -157,16 +157,16 @@ def read(name: str, value: Any) -> Any:
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
 
-def _unpacked(name: str, value: Any) -> Any:
+def _unpack(name: str, value: Any) -> Any:
     """What NumPy can read."""
     if hasattr(value, "detach"):
-        return _of_tensor(value)
+        return _tensor_numbers(value)
     if columns_of(value) is not None:
-        return _of_frame(name, value)
-    return _of_column(name, value) if hasattr(value, "to_numpy") else value
+        return _frame_numbers(name, value)
+    return _column_numbers(name, value) if hasattr(value, "to_numpy") else value
 
 
-def _of_tensor(value: Any) -> Any:
+def _tensor_numbers(value: Any) -> Any:
     """The numbers of a torch tensor, which may want a gradient, lie elsewhere, or be of a dtype that NumPy lacks."""
     value = value.detach().cpu()
     return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
@@ -214,7 +214,7 @@ def _same_names(name: str, expected: Names | None, got: Names | None) -> None:
     )
 
 
-def _of_frame(name: str, value: Any) -> np.ndarray:
+def _frame_numbers(name: str, value: Any) -> np.ndarray:
     """The columns of a frame side by side. Their dtype is that of the floats among them, if that holds the others."""
     if hasattr(value, "iloc"):
         kinds = set(value.dtypes)
@@ -224,7 +224,7 @@ def _of_frame(name: str, value: Any) -> np.ndarray:
     else:
         columns = value.get_columns() if hasattr(value, "get_columns") else value.columns
     names = columns_of(value) or ()
-    arrays = [_of_column(f"{name}, column {label!r}", a) for label, a in zip(names, columns, strict=True)]
+    arrays = [_column_numbers(f"{name}, column {label!r}", a) for label, a in zip(names, columns, strict=True)]
     for label, a in zip(names, arrays, strict=True):
         if a.dtype.kind not in "fiub":
             raise TypeError(
@@ -240,7 +240,7 @@ def _of_frame(name: str, value: Any) -> np.ndarray:
     return np.stack([a.astype(dtype, copy=False) for a in arrays], 1)
 
 
-def _of_column(name: str, value: Any) -> np.ndarray:
+def _column_numbers(name: str, value: Any) -> np.ndarray:
     """The numbers of one column; those that are missing become nan, which is refused with its row."""
     kind = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # nullable, and pyarrow in pandas
     if kind is not None and np.dtype(kind).kind in "fiub":

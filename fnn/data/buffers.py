@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import arrays, checks
-from fnn.data.reading import Seen, check_sum
-from fnn.data.streams import Seed, Stream, checked, generator_of
+from fnn.data.reading import BufferRecord, check_sum
+from fnn.data.streams import Seed, Stream, check_chunk, philox
 from fnn.kernels.memory import aligned_zeros
 from fnn.types import Buffer, Part, ShapeError
 
@@ -26,7 +26,7 @@ BUFFER_BYTES = 64_000_000
 MOST_ROWS = 2**30  # of an epoch, over which weights must sum up; how many there are is not known before its end
 
 
-class Plan(NamedTuple):
+class BufferPlan(NamedTuple):
     """How a stream becomes buffers."""
 
     stream: Stream
@@ -36,17 +36,17 @@ class Plan(NamedTuple):
     shuffle: bool
     dtype: Any
     check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
-    check_seen: Callable[[Seen], None] | None = None  # whether rows are those of before, raises
+    check_seen: Callable[[BufferRecord], None] | None = None  # whether rows are those of before, raises
 
 
-def _arriving(plan: Plan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """The chunks of an epoch, each checked, all of them `like` the first of the run, which fills that in."""
-    cut = like.setdefault("cut", checks.Cut())
+    cut = like.setdefault("cut", checks.LostDigits())
     for number, value in enumerate(plan.stream.chunks(plan.seed, epoch, plan.shuffle)):
         if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
             continue
         name = f"data, chunk {number}"
-        chunk = checked(name, value, plan.dtype, cut)
+        chunk = check_chunk(name, value, plan.dtype, cut)
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         about = [
@@ -61,7 +61,7 @@ def _arriving(plan: Plan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[An
         for part, one, this in zip(("x", "t", "weights"), like.setdefault("about", about), about, strict=True):
             if one != this:
                 raise ShapeError(
-                    f"{name}, {part}: expected {_shown(one)} as in the first chunk, got {_shown(this)}. "
+                    f"{name}, {part}: expected {_describe(one)} as in the first chunk, got {_describe(this)}. "
                     "Give all chunks the same shape and dtype."
                 )
         if plan.check is not None:
@@ -72,23 +72,23 @@ def _arriving(plan: Plan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[An
         yield chunk
 
 
-def _shown(about: Any) -> str:
+def _describe(about: Any) -> str:
     return "none" if about is None else f"rows of shape {about[0]} and {np.dtype(about[1]).name}"
 
 
 # ---- buffers of one size
 
 
-class Gathered(NamedTuple):
+class Filling(NamedTuple):
     """Rows in the order in which they came, in memory that the next ones will overwrite."""
 
     stage: Any
     rows: int  # of a buffer
-    seen: Seen
+    seen: BufferRecord
     filled: int  # of them
 
 
-def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffer, None, None]:
+def buffers(plan: BufferPlan, epochs: Iterable[int], step: int = 0) -> Generator[Buffer, None, None]:
     """The buffers of these epochs, on the host; from the one that has batch `step` of the first epoch on.
 
     Every row is in exactly one buffer of an epoch. A buffer's order depends on the seed, the epoch and the buffer's
@@ -98,7 +98,7 @@ def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffe
         ValueError: there are no rows, or all weigh nothing, or `plan.check_seen` finds others than before.
     """
     first = None
-    for gathered in _gathered(plan, epochs):
+    for gathered in _gather(plan, epochs):
         seen = gathered.seen
         first = seen.epoch if first is None else first
         if plan.check_seen is not None:
@@ -108,30 +108,30 @@ def buffers(plan: Plan, epochs: Iterable[int], step: int = 0) -> Generator[Buffe
             yield _buffer(plan, gathered)
 
 
-def first_seen(plan: Plan) -> Seen:
+def first_record(plan: BufferPlan) -> BufferRecord:
     """The first buffer of all, for a look at what is in it; of what there is to warn of, its training will."""
-    with warnings.catch_warnings(), closing(_gathered(plan, [0])) as following:
+    with warnings.catch_warnings(), closing(_gather(plan, [0])) as following:
         warnings.simplefilter("ignore")
         return next(following).seen
 
 
-def _gathered(plan: Plan, epochs: Iterable[int]) -> Generator[Gathered, None, None]:
+def _gather(plan: BufferPlan, epochs: Iterable[int]) -> Generator[Filling, None, None]:
     """The rows of each buffer. Where `plan.rows` does not say how many fit, the first epoch does, for all of them."""
     stage: Any = None
     like: dict[str, Any] = {}
     rows, room = plan.rows, 0
     for epoch in epochs:
         index, filled, weighed, check = 0, 0, False, 0
-        for chunk in _arriving(plan, epoch, like):
+        for chunk in _checked_chunks(plan, epoch, like):
             if stage is None:
                 room = _room(plan, chunk) if rows is None else rows
-                stage = _stage(room, chunk, plan.dtype)
+                stage = _staging_arrays(room, chunk, plan.dtype)
             done, weighed = 0, weighed or chunk[2] is None or bool(chunk[2].any())
             while done < len(chunk[0]):
                 if filled == room:  # there is a row beyond it, so it is not the last
                     rows = room
                     check = check_sum([kept[:filled] for kept in stage], check)  # it may have room for more
-                    yield Gathered(stage, room, Seen(epoch, index, (index + 1) * room, check), filled)
+                    yield Filling(stage, room, BufferRecord(epoch, index, (index + 1) * room, check), filled)
                     index, filled = index + 1, 0
                 n = min(room - filled, len(chunk[0]) - done)
                 for kept, new in zip(stage, chunk, strict=True):
@@ -147,19 +147,19 @@ def _gathered(plan: Plan, epochs: Iterable[int]) -> Generator[Gathered, None, No
         if rows is None:  # all there is fits in one
             rows = room = -(-filled // plan.batch_size) * plan.batch_size
         check = check_sum([kept[:filled] for kept in stage], check)
-        yield Gathered(stage, rows, Seen(epoch, index, index * room + filled, check, True), filled)
+        yield Filling(stage, rows, BufferRecord(epoch, index, index * room + filled, check, True), filled)
 
 
-def _room(plan: Plan, chunk: Any) -> int:
+def _room(plan: BufferPlan, chunk: Any) -> int:
     """Rows of a buffer: whole batches, about BUFFER_BYTES, and no more than there are, where that is known."""
-    x, t, _ = _stage(1, chunk, plan.dtype)
+    x, t, _ = _staging_arrays(1, chunk, plan.dtype)
     batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
     if plan.stream.rows is not None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
     return batches * plan.batch_size
 
 
-def _stage(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
+def _staging_arrays(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
     """Where the rows of a buffer are gathered, in the order in which they come. Used again for every buffer."""
     x, t, _ = chunk
     return (
@@ -169,10 +169,10 @@ def _stage(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _buffer(plan: Plan, gathered: Gathered) -> Buffer:
+def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
     """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
     stage, rows, seen, count = gathered
-    order = generator_of(1, *plan.seed, *seen[:2]).permutation(count) if plan.shuffle else np.arange(count)
+    order = philox(1, *plan.seed, *seen[:2]).permutation(count) if plan.shuffle else np.arange(count)
     made: list[Any] = []
     for kept in stage:
         new = aligned_zeros((rows, *kept.shape[1:]), kept.dtype)
@@ -188,7 +188,9 @@ def _buffer(plan: Plan, gathered: Gathered) -> Buffer:
 # ---- read ahead
 
 
-def ahead(items: Generator[Any, None, None], put: Callable[[Any], Any] = jax.device_put) -> Generator[Any, None, None]:
+def prefetch(
+    items: Generator[Any, None, None], put: Callable[[Any], Any] = jax.device_put
+) -> Generator[Any, None, None]:
     """The items, each made and put on the device by one background thread while the one before it is in use.
 
     An error of the thread is raised here. Close the iterator (or drop it) to end the thread; it ends before it makes

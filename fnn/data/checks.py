@@ -15,7 +15,7 @@ from fnn.kernels import memory
 
 
 @dataclasses.dataclass
-class Cut:
+class LostDigits:
     """Names of what loses digits in the dtype of a run: float64 data, and integers too large for it."""
 
     floats: list[str] = dataclasses.field(default_factory=list)
@@ -70,7 +70,7 @@ def _finite(name: str, array: Any) -> None:
 
 
 def inputs(
-    name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any] = arrays.as_numpy, in_shape: Any = None
+    name: str, value: Any, dtype: Any, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy, in_shape: Any = None
 ) -> Any:
     """Inputs, checked, and cast to a run's dtype; bytes stay bytes (images), other integers become floats.
 
@@ -95,7 +95,7 @@ def inputs(
     return put(array, arrays.inputs_dtype(array.dtype, dtype))
 
 
-def targets(name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any] = arrays.as_numpy) -> Any:
+def targets(name: str, value: Any, dtype: Any, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy) -> Any:
     """Targets, checked, and cast: floats to a run's dtype, integers (class numbers) to those of JAX.
 
     Arguments as for `inputs`. Integers that a loss could not take as floats are named in `cut`.
@@ -110,7 +110,7 @@ def targets(name: str, value: Any, dtype: Any, cut: Cut, put: Callable[..., Any]
     return put(array, to)
 
 
-def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: Cut) -> None:
+def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: LostDigits) -> None:
     """They fit this dtype; digits that the caller had chosen to have are not cut off in silence."""
     if jnp.issubdtype(array.dtype, jnp.floating):
         arrays.check_fits(name, array, dtype, "Scale them")
@@ -137,7 +137,7 @@ def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True
     if scalable and (low < 1 / room or high > room):
         array = np.ldexp(array, -int((np.log2(low) + np.log2(high)) / 2))
     check_weights(name, array, count, dtype)
-    return memory.aligned(array, dtype)
+    return memory.aligned_copy(array, dtype)
 
 
 def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:

@@ -8,22 +8,22 @@ import numpy as np
 from fnn import arguments
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
-from fnn.data.streams import Stream, checked
+from fnn.data.streams import Stream, check_chunk
 from fnn.types import Columns, Data, Part
 
 
-def start_of(params: Any, state: Any) -> tuple[Any, Any]:
+def load_start(params: Any, state: Any) -> tuple[Any, Any]:
     """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
     cut: list[str] = []
-    mine = arrays.owned_tree("params", params, cut), arrays.owned_tree("state", state, cut)
-    checks.Cut(cut).warn(np.float32, 4)
+    mine = arrays.owned_arrays("params", params, cut), arrays.owned_arrays("state", state, cut)
+    checks.LostDigits(cut).warn(np.float32, 4)
     return mine
 
 
 VALIDATION = "validation[0]", "validation[1]"
 
 
-def rows_of(
+def load_arrays(
     data: Any, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
 ) -> tuple[Data, np.ndarray | None, Columns | None]:
     """The rows to train and to validate on, on the device; which rows of the data the latter are, if they are; and the
@@ -31,7 +31,7 @@ def rows_of(
 
     A share to hold out is one of the rows that weigh something: the others are not there to judge by.
     """
-    cut = checks.Cut()
+    cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
     train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
     if isinstance(validation, (int, float, np.number)):
@@ -40,7 +40,9 @@ def rows_of(
         at = real[held_rows(np.asarray(train.t)[real], arguments.fraction("validation", validation), seed)]
         others = np.setdiff1d(np.arange(len(train.x)), at)
         # on the host, since on the device this would compile
-        train, held = (jax.tree.map(lambda a, at=at: arrays.owned(np.asarray(a)[at]), train) for at in (others, at))
+        train, held = (
+            jax.tree.map(lambda a, at=at: arrays.owned_array(np.asarray(a)[at]), train) for at in (others, at)
+        )
     elif validation is not None:
         given = checks.pair_or_triple("validation", validation)
         held = _part("validation", *given, dtype, cut, scalable)
@@ -49,7 +51,7 @@ def rows_of(
     return Data(train, held), at, arrays.columns(data)
 
 
-def first_row_of(
+def load_stream_head(
     stream: Stream, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
 ) -> tuple[Data, None, Columns | None]:
     """The first row of a stream, which stands for all where shapes are asked for, and the rows to validate on; and the
@@ -62,12 +64,12 @@ def first_row_of(
         raise ValueError(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Hold some rows back."
         )
-    cut = checks.Cut()
+    cut = checks.LostDigits()
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if len(chunk[0]):
-            x, t, _ = checked(f"data, chunk {number}", chunk, dtype, checks.Cut())  # the buffers warn
-            train = Part(arrays.owned(x[:1]), arrays.owned(t[:1]), arrays.owned(np.ones(1, dtype)))
+            x, t, _ = check_chunk(f"data, chunk {number}", chunk, dtype, checks.LostDigits())  # the buffers warn
+            train = Part(arrays.owned_array(x[:1]), arrays.owned_array(t[:1]), arrays.owned_array(np.ones(1, dtype)))
             columns = arrays.columns(chunk)
             break
     else:
@@ -81,10 +83,10 @@ def first_row_of(
     return Data(train, held), None, columns
 
 
-def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.Cut, scalable: bool) -> Part:
-    x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned)
-    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned)
+def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.LostDigits, scalable: bool) -> Part:
+    x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned_array)
+    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
-    weight = None if weights is None else arrays.owned(checks.weights(own, weights, len(x), dtype, scalable))
+    weight = None if weights is None else arrays.owned_array(checks.weights(own, weights, len(x), dtype, scalable))
     return Part(x, t, weight)

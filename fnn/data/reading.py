@@ -37,7 +37,7 @@ def check_sum(arrays: Iterable[Any], before: int = 0) -> int:
     return before
 
 
-class Seen(NamedTuple):
+class BufferRecord(NamedTuple):
     """So much of an epoch, up to the end of a buffer; that of a whole epoch has the epoch's `last` buffer in it."""
 
     epoch: int
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     last: bool = False
 
 
-class Reading:
+class StreamRecord:
     """What a run has read: `room`, the rows of its buffers; its first buffer, each whole epoch, the epoch under way.
 
     Args:
@@ -57,13 +57,13 @@ class Reading:
 
     def __init__(self, kept: Any = None, numbered: bool = True) -> None:
         self.room: int | None = None
-        self.first: Seen | None = None
-        self.under_way: Seen | None = None
+        self.first: BufferRecord | None = None
+        self.under_way: BufferRecord | None = None
         self.whole: list[tuple[int, int]] = []  # rows and check sum of each whole epoch
         self.numbered = numbered
         if kept:
             self.room = int(kept["room"]) or None
-            self.first, self.under_way = (_unpacked(kept[name]) for name in ("first", "under_way"))
+            self.first, self.under_way = (_unpack(kept[name]) for name in ("first", "under_way"))
             self.whole = [(int(rows), int(check_sum)) for rows, check_sum in kept["whole"]]
         # what is compared with what comes
         self._expected = self.under_way
@@ -79,7 +79,7 @@ class Reading:
             "whole": np.array(self.whole, np.int64).reshape(-1, 2),
         }
 
-    def take(self, seen: Seen, room: int) -> None:
+    def take(self, seen: BufferRecord, room: int) -> None:
         """A buffer is about to be trained on."""
         self.room, self.first, self.under_way = room, self.first or seen, seen
 
@@ -100,12 +100,12 @@ class Reading:
                 stacklevel=5,
             )
 
-    def check_first(self, seen: Seen) -> None:
+    def check_first(self, seen: BufferRecord) -> None:
         """Compare the first buffer, read again."""
         if self.first is not None and not self.shuffles:
             _check_same(self.first, seen)
 
-    def check(self, seen: Seen) -> None:
+    def check(self, seen: BufferRecord) -> None:
         """Compare what has been read before: of the epoch under way; or where all epochs were the same, of the next."""
         if self.shuffles or seen.epoch != self._next:
             return
@@ -114,17 +114,17 @@ class Reading:
             _check_same(expected, seen)
         whole = self.whole[: self._next]
         if seen.last and not self.numbered and len(whole) > 1:
-            _check_same(Seen(seen.epoch - 1, seen.buffer, *whole[-1], True), seen)
+            _check_same(BufferRecord(seen.epoch - 1, seen.buffer, *whole[-1], True), seen)
 
 
-def _unpacked(kept: Any) -> Seen | None:
+def _unpack(kept: Any) -> BufferRecord | None:
     if not len(kept):
         return None
     epoch, buffer, rows, check_sum, last = map(int, kept)
-    return Seen(epoch, buffer, rows, check_sum, bool(last))
+    return BufferRecord(epoch, buffer, rows, check_sum, bool(last))
 
 
-def _check_same(before: Seen, now: Seen) -> None:
+def _check_same(before: BufferRecord, now: BufferRecord) -> None:
     if before[2:] == now[2:]:
         return
     got = f"{now.rows} rows" if before.rows != now.rows else "others"

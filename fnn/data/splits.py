@@ -62,16 +62,16 @@ def folds(
     """
     count = _count(rows)
     k, repeats = arguments.whole_number("k", k, 2), arguments.whole_number("repeats", repeats, 1)
-    _at_most(k, count, "rows")
+    _check_at_most(k, count, "rows")
     rng = _generator(key, repeats)
     if stratify is not None and groups is not None:
         raise ValueError("folds: expected stratify or groups, got both. Pass groups alone, to keep them whole.")
     split: Any = _plain
     given = np.arange(count)
     if stratify is not None:
-        split, given = _stratified, _classes(stratify, count, k)
+        split, given = _class_numbers, _classes(stratify, count, k)
     elif groups is not None:
-        split, given = _grouped, _groups(groups, count, k)
+        split, given = _group_numbers, _groups(groups, count, k)
     places = [split(given, k, rng) for _ in range(repeats)]
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for fold in places for i in range(k)]
 
@@ -87,7 +87,7 @@ def _plain(rows: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     return fold
 
 
-def _stratified(classes: np.ndarray, k: int, rng: Generator) -> np.ndarray:
+def _class_numbers(classes: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     """The rows, sorted by class, are dealt to the folds in turn; within a class, blocks, or shuffled."""
     order = np.argsort(classes, kind="stable")
     fold = np.empty(len(classes), int)
@@ -97,7 +97,7 @@ def _stratified(classes: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     return fold
 
 
-def _grouped(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
+def _group_numbers(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     """Shuffled, the groups are split as rows would be; else the largest group left goes to the smallest fold."""
     sizes = np.bincount(group)
     if rng is not None:
@@ -124,7 +124,7 @@ def _count(rows: Any) -> int:
     return int(count)
 
 
-def _at_most(k: int, count: int, what: str) -> None:
+def _check_at_most(k: int, count: int, what: str) -> None:
     if k > count:
         raise ValueError(f"k: expected at most as many folds as {what}, {count}, got {k}. Write k={count}.")
 
@@ -161,7 +161,7 @@ def _groups(groups: Any, count: int, k: int) -> np.ndarray:
     names, group = np.unique(labels, return_inverse=True)
     if len(names) == 1:
         raise ValueError(f"groups: expected at least 2 groups, got only {names[0].item()!r}. Write groups=None.")
-    _at_most(k, len(names), "groups")
+    _check_at_most(k, len(names), "groups")
     return group
 
 

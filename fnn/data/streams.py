@@ -75,15 +75,15 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
     return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source(), numbered=takes_epoch)
 
 
-def opened(stream: Stream) -> Stream:
+def open_stream(stream: Stream) -> Stream:
     """A stream of which somebody may look at the first chunks: they are handed on, and nothing is opened twice.
 
     Who asks for epoch 0 first gets its chunks; who asks for it next gets the same, and those that were left. Not for
     streams whose order depends on the seed, such as `memory_mapped`: that is known later.
 
-    >>> from fnn.data.streams import as_stream, opened
+    >>> from fnn.data.streams import as_stream, open_stream
     >>> asked = []
-    >>> stream = opened(as_stream("data", lambda epoch: (asked.append(epoch), iter("abc"))[1]))
+    >>> stream = open_stream(as_stream("data", lambda epoch: (asked.append(epoch), iter("abc"))[1]))
     >>> print(next(iter(stream.chunks((0,), 0, True))), list(stream.chunks((0,), 0, True)), asked)
     a ['a', 'b', 'c'] [0]
     """
@@ -104,13 +104,13 @@ def opened(stream: Stream) -> Stream:
             if asked == 1:
                 return look(iter(stream.chunks(seed, epoch, shuffle)))
             if left:
-                return _drained(looked_at, left.pop())
+                return _drain(looked_at, left.pop())
         return stream.chunks(seed, epoch, shuffle)
 
     return stream._replace(chunks=chunks)
 
 
-def _drained(first: list[Any], then: Iterator[Any]) -> Iterator[Any]:
+def _drain(first: list[Any], then: Iterator[Any]) -> Iterator[Any]:
     """All of the list, which is emptied, and then the rest."""
     while first:
         yield first.pop(0)
@@ -153,7 +153,7 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
     memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
     """
     names = [name for name, value in (("x", x), ("t", t), ("weight", weight)) if value is not None]
-    arrays = [_mapped(f"memory_mapped: {name}", value) for name, value in zip(names, (x, t, weight), strict=False)]
+    arrays = [_memory_map(f"memory_mapped: {name}", value) for name, value in zip(names, (x, t, weight), strict=False)]
     for array in arrays[1:]:
         checks.same_rows("memory_mapped", arrays[0], array)
     rows = len(arrays[0])
@@ -164,7 +164,7 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
 
     def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterator[Any]:
         starts = np.arange(0, rows, size)
-        for start in generator_of(2, *seed, epoch).permutation(starts) if shuffle else starts:
+        for start in philox(2, *seed, epoch).permutation(starts) if shuffle else starts:
             yield tuple(a[start : start + size] for a in arrays)
 
     return Stream(
@@ -175,7 +175,7 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
     )
 
 
-def _mapped(name: str, value: Any) -> Any:
+def _memory_map(name: str, value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)):
         try:
             value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
@@ -188,7 +188,7 @@ def _mapped(name: str, value: Any) -> Any:
     return value
 
 
-def generator_of(*words: int) -> np.random.Generator:
+def philox(*words: int) -> np.random.Generator:
     """NumPy's Philox from these numbers: the same on every machine."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
 
@@ -196,7 +196,7 @@ def generator_of(*words: int) -> np.random.Generator:
 # ---- chunks, checked on arrival
 
 
-def checked(name: str, value: Any, dtype: Any, cut: checks.Cut) -> tuple[Any, Any, Any]:
+def check_chunk(name: str, value: Any, dtype: Any, cut: checks.LostDigits) -> tuple[Any, Any, Any]:
     """A chunk `(x, t)` or `(x, t, weight)` as NumPy arrays in the dtypes of a run; the weight may be None.
 
     They may still be the memory of the source. `cut` gets the names of what loses digits.
@@ -211,14 +211,14 @@ def checked(name: str, value: Any, dtype: Any, cut: checks.Cut) -> tuple[Any, An
     return x, t, checks.row_weights(f"{name}, weights", value[2], len(x))
 
 
-def rechunked(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:
+def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Chunks of exactly `size` rows from chunks of any, in order, and how many of their rows are real.
 
     The last one is filled up with its first row. Arrays of a chunk have as many rows each.
 
     >>> import numpy as np
-    >>> from fnn.data.streams import rechunked
-    >>> [(x.tolist(), count) for (x,), count in rechunked([(np.arange(3),), (np.arange(3, 5),)], 4)]
+    >>> from fnn.data.streams import rechunk
+    >>> [(x.tolist(), count) for (x,), count in rechunk([(np.arange(3),), (np.arange(3, 5),)], 4)]
     [([0, 1, 2, 3], 4), ([4, 4, 4, 4], 1)]
     """
     held: list[tuple[Any, ...]] = []
@@ -230,16 +230,16 @@ def rechunked(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tu
             part = tuple(a[done : done + n] for a in chunk)
             done, count = done + n, count + n
             if count == size:
-                yield _joined([*held, part]), count
+                yield _concatenate([*held, part]), count
                 held, count = [], 0
             else:  # a copy: the source may use its memory again
                 held.append(tuple(np.array(a) for a in part))
     if count:
-        whole = _joined(held)
+        whole = _concatenate(held)
         yield tuple(np.concatenate([a, np.repeat(a[:1], size - count, 0)]) for a in whole), count
 
 
-def _joined(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+def _concatenate(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     if len(parts) == 1:
         return parts[0]
     if any(

@@ -9,15 +9,15 @@ import numpy as np
 import optax
 
 from fnn.losses.reduction import row_values
-from fnn.training.batches import Batch, nth, sizes, whole
-from fnn.training.config import Parts, Recipe, parts
-from fnn.training.fused_loop import order_of
-from fnn.training.state import became
+from fnn.training.batches import Batch, batch_at, batch_sizes, full_batch
+from fnn.training.config import BoundConfig, TrainerConfig, bind
+from fnn.training.fused_loop import row_order
+from fnn.training.state import mask_nonfinite
 from fnn.types import Array, Data, TrainState
 
 
-def message(
-    recipe: Recipe, state: TrainState, rows: Data | None, settings: Mapping[str, Any], held: Any = None
+def describe(
+    recipe: TrainerConfig, state: TrainState, rows: Data | None, settings: Mapping[str, Any], held: Any = None
 ) -> str | None:
     """What happened, and where, if the run has diverged.
 
@@ -40,7 +40,7 @@ def message(
     )
 
 
-def _first_bad(recipe: Recipe, state: TrainState, rows: Data, held: Any) -> str:
+def _first_bad(recipe: TrainerConfig, state: TrainState, rows: Data, held: Any) -> str:
     """The first thing that was not finite, in the order in which a step computes them."""
     losses, at, *trees = jax.jit(_bad_step(recipe))(state, rows)
     losses, at = np.asarray(losses), np.asarray(at)
@@ -58,11 +58,11 @@ def _first_bad(recipe: Recipe, state: TrainState, rows: Data, held: Any) -> str:
     return "the sum of the costs, which is beyond the largest number"
 
 
-def _bad_step(recipe: Recipe) -> Callable[[TrainState, Data], Any]:
+def _bad_step(recipe: TrainerConfig) -> Callable[[TrainState, Data], Any]:
     """The step as `train` does it, but that it hands out what it computes on the way."""
 
     def again(s: TrainState, data: Data) -> tuple[Any, ...]:
-        made, j = parts(recipe, s.settings), s.diverged[1]
+        made, j = bind(recipe, s.settings), s.diverged[1]
         batch, at, key = _batch(made, s, data, j)
         g = made.gradient(s.params, s.state, batch.x, batch.t, batch.weight, key, batch.train)
         with jax.numpy_dtype_promotion("standard"):
@@ -70,18 +70,18 @@ def _bad_step(recipe: Recipe) -> Callable[[TrainState, Data], Any]:
             params = optax.apply_updates(s.params, updates)
         losses = row_values("loss", made.loss, g.outputs, batch.t)
         losses = losses if batch.weight is None else jnp.where(batch.weight > 0, losses, 0.0)
-        return losses, at, g.grads, updates, params, became(g.state, s.state)
+        return losses, at, g.grads, updates, params, mask_nonfinite(g.state, s.state)
 
     return again
 
 
-def _batch(made: Parts, s: TrainState, data: Data, j: Array) -> tuple[Batch, Array, Any]:
+def _batch(made: BoundConfig, s: TrainState, data: Data, j: Array) -> tuple[Batch, Array, Any]:
     """The batch of that step, which rows they are, and the step's key."""
     rows = data.train.x.shape[0]
-    size, batches = sizes(rows, made.batch_size)
+    size, batches = batch_sizes(rows, made.batch_size)
     key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
     if batches == 1:
-        return whole(data.train), jnp.arange(rows, dtype=jnp.int32), key
-    order = order_of(made, s, data.train)
+        return full_batch(data.train), jnp.arange(rows, dtype=jnp.int32), key
+    order = row_order(made, s, data.train)
     at = jax.lax.dynamic_slice_in_dim(order, j * size, size)
-    return nth(data.train, order, j, size), at, jax.random.fold_in(key, j)
+    return batch_at(data.train, order, j, size), at, jax.random.fold_in(key, j)

@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 import jax
 
 from fnn import arguments
-from fnn.compilation.programs import compile_ahead
+from fnn.compilation.programs import precompile
 from fnn.data import checks
-from fnn.data.loading import first_row_of, rows_of, start_of
-from fnn.data.reading import Reading
-from fnn.data.streams import Stream, as_stream, is_stream, opened
+from fnn.data.loading import load_arrays, load_start, load_stream_head
+from fnn.data.reading import StreamRecord
+from fnn.data.streams import Stream, as_stream, is_stream, open_stream
 from fnn.fitting import divergence, resume
-from fnn.fitting.interrupts import noted
-from fnn.fitting.output_kinds import warn_of_mix_up
-from fnn.fitting.progress import shown
-from fnn.fitting.segments import guards_aside, joined, segment_seconds, segments
-from fnn.fitting.setup import Asked, Ready, made_ready
+from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.output_kinds import warn_if_output_mismatch
+from fnn.fitting.progress import progress_bar
+from fnn.fitting.segments import concatenate, segment_seconds, segments, without_debug_nans
+from fnn.fitting.setup import Asked, Ready, trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import autodiff
 from fnn.training import config
-from fnn.training.config import OWN_SETTINGS, asked_recipe, given, given_loss, own_settings
+from fnn.training.config import RESERVED_SETTINGS, loop_settings, resolve, resolve_loss, trainer_config
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 
@@ -124,9 +124,9 @@ def fit(
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
-    numbers = config.check_settings_dict(settings, OWN_SETTINGS) | own_settings(patience, min_delta)
+    numbers = config.check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     checkpoint = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
-    recipe = asked_recipe(
+    recipe = trainer_config(
         net,
         loss,
         optimizer,
@@ -142,21 +142,21 @@ def fit(
         validates=validation is not None,
     )
     key, progress = arguments.key(key), arguments.flag("progress", progress)
-    params, state = start_of(params, state)
+    params, state = load_start(params, state)
     stream = _stream(data) if is_stream(data) else None
-    take = rows_of if stream is None else first_row_of
+    take = load_arrays if stream is None else load_stream_head
     rows, held, columns = take(data if stream is None else stream, validation, weights, key, params, reduction)
     asked = Asked(recipe, numbers, rows, key, params, state)
-    ready = made_ready(asked)
-    kept = _kept(checkpoint, seconds, asked, ready, epochs, stream)
-    with guards_aside():
-        end, history, names = _followed(ready, kept, asked, epochs, progress, stream)
+    ready = trace_run(asked)
+    kept = _checkpoint_text(checkpoint, seconds, asked, ready, epochs, stream)
+    with without_debug_nans():
+        end, history, names = _run_to_end(ready, kept, asked, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     run = Run(params, state, history, end, rows.train.x.shape[1:], held, columns)
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows
-    _tell_divergence(divergence.message(ready.recipe, end, located, settings or {}, held), run, on_nan)
+    _tell_divergence(divergence.describe(ready.recipe, end, located, settings or {}, held), run, on_nan)
     return run
 
 
@@ -167,47 +167,50 @@ class Kept(NamedTuple):
     history: History  # up to there
     write: Callable[..., None]
     seconds: float  # a segment's
-    reading: Reading | None = None  # of a stream that is kept
+    reading: StreamRecord | None = None  # of a stream that is kept
 
 
 # ---- the run, and what the host does between its segments
 
 
-def _kept(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: int, stream: Any) -> Kept:
+def _checkpoint_text(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: int, stream: Any) -> Kept:
     """What the folder holds, if it is of this run, and a writer to it."""
     if checkpoint is None:
         return Kept(None, ready.history, lambda *of: None, segment_seconds(None))
     folder = checkpoint
-    about = resume.description(*asked, stream)
-    found = resume.found(folder, about, ready.state, ready.history)
+    about = resume.describe_run(*asked, stream)
+    found = resume.find(folder, about, ready.state, ready.history)
     done = len(found.history.loss)
     if done > epochs:
         raise ValueError(
             f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
             "Ask for as many, or name another folder to start anew."
         )
-    reading = None if stream is None else Reading(found.read, stream.numbered)
+    reading = None if stream is None else StreamRecord(found.read, stream.numbered)
     write = resume.writer(folder, about, found, seconds, reading)
     return Kept(found.state, found.history, write, segment_seconds(seconds), reading)
 
 
-def _followed(
+def _run_to_end(
     ready: Ready, kept: Kept, asked: Asked, epochs: int, progress: bool, stream: Stream | None
 ) -> tuple[TrainState, History, list[str]]:
     """The end of the run, its history, and the signals that ended it early, if any did."""
     state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
     if state is None:
         if stream is None and epochs > 0:
-            compile_ahead(ready.program, ready.arguments, rows)
+            precompile(ready.program, ready.arguments, rows)
         state = ready.program.init(*ready.arguments)
-        net, loss = given("net", ready.recipe.net, Layer, asked.settings), given_loss(asked.recipe.loss, asked.settings)
-        warn_of_mix_up(net, loss.name, state, rows.train.x, 4)
+        net, loss = (
+            resolve("net", ready.recipe.net, Layer, asked.settings),
+            resolve_loss(asked.recipe.loss, asked.settings),
+        )
+        warn_if_output_mismatch(net, loss.name, state, rows.train.x, 4)
     if stream is None:
         following = segments(ready.program.run, state, rows, epochs, size, kept.seconds)
     else:
         held, seconds, reading = rows.validation, kept.seconds, kept.reading
         following = stream_segments(ready.recipe, stream, state, epochs, held, seconds, reading=reading)
-    with noted() as names, shown(progress, epochs, int(state.epoch)) as show, closing(following):
+    with catch_signals() as names, progress_bar(progress, epochs, int(state.epoch)) as show, closing(following):
         try:
             for segment in following:
                 state = segment.state
@@ -221,12 +224,12 @@ def _followed(
                 kept.write(state, pieces, True)
             raise
         kept.write(state, pieces, True)
-    return state, joined(pieces), names
+    return state, concatenate(pieces), names
 
 
 def _stream(data: Any) -> Stream:
     """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
-    return data if isinstance(data, Stream) else opened(as_stream("data", data))
+    return data if isinstance(data, Stream) else open_stream(as_stream("data", data))
 
 
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def noted() -> Iterator[list[str]]:
+def catch_signals() -> Iterator[list[str]]:
     """A list to which SIGINT (Ctrl-C) and SIGTERM add their names; a second one raises a KeyboardInterrupt at once.
 
     The handlers that were there come back at the end. Only in the main thread, as Python has it; elsewhere the list
     stays empty. A signal that the process ignores (as under nohup) stays ignored.
 
     >>> import signal
-    >>> from fnn.fitting.interrupts import noted
-    >>> with noted() as names:
+    >>> from fnn.fitting.interrupts import catch_signals
+    >>> with catch_signals() as names:
     ...     signal.raise_signal(signal.SIGINT)
     >>> names
     ['SIGINT']

@@ -17,7 +17,7 @@ PROBABILITIES = re.compile(r"\b(sparse_|binary_)?cross_entropy\b")
 ROWS = 64
 
 
-def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array, stacklevel: int) -> None:
+def warn_if_output_mismatch(net: Layer, loss: str, state: TrainState | None, x: jax.Array, stacklevel: int) -> None:
     """Warn where a loss on logits is handed probabilities, or a loss on probabilities what a dense layer puts out.
 
     Goes by the last layer, and where that is the user's own by the first outputs: whether their rows sum to 1.
@@ -28,7 +28,7 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array
         state: the state before the first step; None: go by the last layer alone.
         x: inputs.
     """
-    last, factory = _last(net)
+    last, factory = _last_layer(net)
     if last.startswith("dense(1") and factory == "dense" and last[7] in ",)" and "softmax" in loss:
         warnings.warn(
             f"loss: {loss} expected one output a class, got a single one, whose softmax is 1 whatever it is. "
@@ -54,30 +54,30 @@ def warn_of_mix_up(net: Layer, loss: str, state: TrainState | None, x: jax.Array
         )
 
 
-def probabilities_of(loss: str) -> Any:
+def to_probabilities(loss: str) -> Any:
     """What makes probabilities of a network's outputs, going by the name of its loss: softmax, sigmoid, or nothing.
 
-    >>> from fnn.fitting.output_kinds import probabilities_of
-    >>> probabilities_of("sparse_softmax_cross_entropy")
+    >>> from fnn.fitting.output_kinds import to_probabilities
+    >>> to_probabilities("sparse_softmax_cross_entropy")
     softmax
     """
     found = LOGITS.search(loss)
-    return _as_they_are if found is None else softmax if found[2] == "softmax" else sigmoid
+    return _identity if found is None else softmax if found[2] == "softmax" else sigmoid
 
 
-def _as_they_are(y: Any) -> Any:
+def _identity(y: Any) -> Any:
     return y
 
 
-def _last(thing: Any) -> tuple[str, str | None]:
+def _last_layer(thing: Any) -> tuple[str, str | None]:
     """The name of the layer whose outputs are those of the network, and of the factory of fnn that made it, if any."""
     spec = getattr(thing, "spec", None)
     if not isinstance(spec, Spec):
         return getattr(thing, "__name__", None) or str(thing), "elementwise" if isinstance(thing, Activation) else None
     if spec.factory is from_function:
-        return _last(dict(spec.arguments)["function"])
+        return _last_layer(dict(spec.arguments)["function"])
     if spec.children and spec.factory is not residual:  # whose inputs are added to what its last layer puts out
-        return _last(spec.children[-1])
+        return _last_layer(spec.children[-1])
     made_by_fnn = getattr(spec.factory, "__module__", "").startswith("fnn.")
     return str(spec), spec.factory.__name__ if made_by_fnn else None
 

@@ -9,7 +9,7 @@ from fnn.fitting.segments import Segment
 
 
 @contextlib.contextmanager
-def shown(wanted: bool, epochs: int, done: int) -> Iterator[Callable[[Segment], None]]:
+def progress_bar(wanted: bool, epochs: int, done: int) -> Iterator[Callable[[Segment], None]]:
     """A function to be called with every segment.
 
     Args:
@@ -40,7 +40,9 @@ def shown(wanted: bool, epochs: int, done: int) -> Iterator[Callable[[Segment], 
 
 
 @contextlib.contextmanager
-def shown_members(wanted: bool, title: str, members: int, epochs: int) -> Iterator[Callable[[int, int, bool], None]]:
+def study_progress_bar(
+    wanted: bool, title: str, members: int, epochs: int
+) -> Iterator[Callable[[int, int, bool], None]]:
     """A function `show(members, epochs, finished)`: so many have done so many epochs more; that was all of them."""
     bar = _bar(members * epochs, 0) if wanted else None
     if bar is None:

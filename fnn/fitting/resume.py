@@ -15,14 +15,14 @@ import numpy as np
 
 from fnn import trees
 from fnn.compilation import cache
-from fnn.compilation.components import part_functions
-from fnn.compilation.fingerprints import traced
-from fnn.compilation.probes import alike, probed
-from fnn.data.reading import Reading
-from fnn.fitting.segments import joined, place
+from fnn.compilation.components import components
+from fnn.compilation.fingerprints import fingerprint
+from fnn.compilation.probes import alike, probe
+from fnn.data.reading import StreamRecord
+from fnn.fitting.segments import concatenate, position
 from fnn.storage import files
 from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
-from fnn.training.config import Recipe
+from fnn.training.config import TrainerConfig
 from fnn.training.state import dtype_of
 from fnn.types import Data, History, TrainState
 
@@ -36,8 +36,14 @@ SHARE = 20  # times as long as a write took is the least until the next
 # ---- what a run is
 
 
-def description(
-    recipe: Recipe, settings: Mapping[str, Any], data: Data, key: Any, params: Any, state: Any, stream: Any = None
+def describe_run(
+    recipe: TrainerConfig,
+    settings: Mapping[str, Any],
+    data: Data,
+    key: Any,
+    params: Any,
+    state: Any,
+    stream: Any = None,
 ) -> dict[str, Any]:
     """What a run was asked for, as text and numbers: two of the same description give the same bits.
 
@@ -53,11 +59,11 @@ def description(
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.
     """
-    functions = part_functions(recipe, dict(settings), data.train, params)
-    programs = {name: traced(f.call, *f.arguments, lift=True) for name, f in functions.items()}
+    functions = components(recipe, dict(settings), data.train, params)
+    programs = {name: fingerprint(f.call, *f.arguments, lift=True) for name, f in functions.items()}
     named = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty}
     named |= {"gradient": getattr(recipe.gradient, "__qualname__", type(recipe.gradient).__name__)}
-    about: dict[str, Any] = {FORMAT_NAME: FORMAT} | {name: _printed(thing) for name, thing in named.items()}
+    about: dict[str, Any] = {FORMAT_NAME: FORMAT} | {name: _text(thing) for name, thing in named.items()}
     about["metrics"] = [name for name, _ in recipe.metrics]
     plain = ("batch_size", "shuffle", "reduction", "monitor", "mode")
     about |= {name: getattr(recipe, name) for name in plain}
@@ -65,28 +71,28 @@ def description(
     about |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
         fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
-        of_rows = _shape if stream is not None and name == "train" else digest
+        of_rows = _shape_text if stream is not None and name == "train" else digest
         about |= {f"{name} {field}": of_rows(array) for field, array in fields}
     if stream is not None:  # the name of a function says nothing
-        about["stream"] = "chunks" if stream.chunk_rows is None else _printed(stream)
+        about["stream"] = "chunks" if stream.chunk_rows is None else _text(stream)
         about["stream's chunk_rows"] = stream.chunk_rows
     about[PROGRAMS] = {
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
     made = functions["optimizer.init"].arguments[1]
-    values = functools.cache(lambda: probed(recipe, tuple(settings), data.train, made))
+    values = functools.cache(lambda: probe(recipe, tuple(settings), data.train, made))
     known = VALUES, str(about[PROGRAMS])
     exact = all(of.exact for of in programs.values())
     about[VALUES] = (lambda: cache.programs.get(known, values)) if exact else values
     return about | {"dtype": str(dtype_of(made)), VERSIONS: versions()}
 
 
-def _shape(array: Any) -> str:
+def _shape_text(array: Any) -> str:
     return f"{array.dtype}{array.shape[1:]}"
 
 
-def _printed(thing: Any) -> str:
+def _text(thing: Any) -> str:
     return re.sub(r"0x[0-9a-fA-F]+", "0x", str(thing))
 
 
@@ -117,7 +123,8 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
     others = expected[VERSIONS] != got[VERSIONS]
     if others:
         warnings.warn(
-            f"checkpoint: expected {_words(expected[VERSIONS])} as in {folder}, got {_words(got[VERSIONS])}. "
+            f"checkpoint: expected {_version_text(expected[VERSIONS])} as in {folder}, "
+            f"got {_version_text(got[VERSIONS])}. "
             "Go on if the last bits need not be those of a run without interruption.",
             stacklevel=5,
         )
@@ -177,7 +184,7 @@ def _short(values: list[float], digits: int = 6) -> str:
     return f"[{', '.join(f'{value:.{digits}g}' for value in values[:8])}{', …' if len(values) > 8 else ''}]"
 
 
-def _words(versions: Mapping[str, str]) -> str:
+def _version_text(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
@@ -194,12 +201,12 @@ class Found(NamedTuple):
     values: Any = None  # of the parts of the run, if they are known to be those of the checkpoint
 
 
-def found(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Found:
+def find(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Found:
     """What is in a folder, if it is of this run.
 
     Args:
         folder: made if it is not there.
-        about: `description` of this run.
+        about: `describe_run` of this run.
         like: its state, or the shapes and dtypes of it.
         history: its history, of no epochs.
 
@@ -208,7 +215,7 @@ def found(folder: str, about: Mapping[str, Any], like: TrainState, history: Hist
         DamagedFile: there are checkpoints, all of them damaged.
         OSError: the folder cannot be made or read.
     """
-    files.safetensors_of_numpy()
+    files.import_safetensors()
     _make(folder)
     checkpoint = read_checkpoint(folder)
     if checkpoint is None:
@@ -220,7 +227,7 @@ def found(folder: str, about: Mapping[str, Any], like: TrainState, history: Hist
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)
     leaves = {name: leaf for name, leaf in checkpoint.leaves.items() if not name.startswith(READ)}
     read = {name.removeprefix(READ): checkpoint.leaves[name] for name in checkpoint.leaves.keys() - leaves.keys()}
-    tree = trees.filled(trees.without_keys({"state": like, "history": shapes}), leaves, folder)
+    tree = trees.unflatten_named(trees.without_keys({"state": like, "history": shapes}), leaves, folder)
     state = trees.with_keys(tree["state"], like)
     values = checkpoint.description[VALUES] if checkpoint.description[VERSIONS] == about[VERSIONS] else None
     return Found(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
@@ -237,7 +244,7 @@ def _make(folder: str) -> None:
 
 
 def writer(
-    folder: str, about: dict[str, Any], found: Found, seconds: float, reading: Reading | None = None
+    folder: str, about: dict[str, Any], found: Found, seconds: float, reading: StreamRecord | None = None
 ) -> Callable[..., None]:
     """A function `write(state, pieces, last=False)`, which does so if it is time; `pieces` become one.
 
@@ -246,19 +253,19 @@ def writer(
     """
     now = time.monotonic
     due, failed, number = now() + seconds, False, found.number
-    there = None if found.state is None else place(found.state)
+    there = None if found.state is None else position(found.state)
 
     def write(state: TrainState, pieces: list[History], last: bool = False) -> None:
         nonlocal due, failed, number, there
-        if (not last and now() < due) or place(state) == there:
+        if (not last and now() < due) or position(state) == there:
             return
         begun = now()
-        pieces[:] = [joined(pieces)]
+        pieces[:] = [concatenate(pieces)]
         try:
             tree = {"state": trees.without_keys(state), "history": pieces[0]}
             tree |= {} if reading is None else {READ[:-1]: reading.kept()}
             write_checkpoint(folder, number, tree, about | {VALUES: found.values or about[VALUES]()})
-            number, there = number + 1, place(state)
+            number, there = number + 1, position(state)
         except OSError as error:
             if not failed:
                 warnings.warn(

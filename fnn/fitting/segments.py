@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.training.batches import room, sizes
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.types import Data, History, TrainState
 
@@ -19,7 +19,7 @@ SEGMENT_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def guards_aside() -> Iterator[None]:
+def without_debug_nans() -> Iterator[None]:
     """What JAX is set to watch for, left aside while a run goes on.
 
     - `jax_debug_nans`, `jax_debug_infs`: histories have nan where nothing has been yet, and what becomes nan or inf is
@@ -68,13 +68,13 @@ def segments(
         longest: how many epochs the history of `run` has room for.
         seconds_a_step: of such a run, if one has been measured.
     """
-    size, batches = sizes(room(rows.train), batch_size)
-    done, step, members, active = place(state)
+    size, batches = batch_sizes(padded_rows(rows.train), batch_size)
+    done, step, members, active = position(state)
     if done >= epochs or not active:
         return
     if seconds_a_step is None:
         state, history = run(state, rows, np.int32(0), np.int32(0))  # compiles, and runs nothing
-        yield Segment(state, _taken(history, 0), 0.0)
+        yield Segment(state, _copy_history(history, 0), 0.0)
         weights = sum(a.size for a in jax.tree.leaves(state.params))
         steps = max(1, int(0.1 * seconds / (1e-5 + 6 * weights * size / 2e9)))  # a guess, measured from then on
     else:
@@ -83,26 +83,26 @@ def segments(
         begun = time.perf_counter()
         most = min(epochs - done, longest)
         state, history = run(state, rows, np.int32(most), np.int32(min(steps, most * batches)))
-        ended, now, members, active = place(state)  # waits for the end
+        ended, now, members, active = position(state)  # waits for the end
         elapsed = time.perf_counter() - begun
         taken = max(1, (ended - done) * batches + now - step)
         steps = max(1, int(seconds * taken / elapsed))
-        yield Segment(state, _taken(history, ended - done), taken * size * members / elapsed, elapsed / taken)
+        yield Segment(state, _copy_history(history, ended - done), taken * size * members / elapsed, elapsed / taken)
         done, step = ended, now
 
 
-def place(state: TrainState) -> tuple[int, int, int, bool]:
+def position(state: TrainState) -> tuple[int, int, int, bool]:
     """How far a run has come, or the furthest of many: whole epochs, steps of the next; how many; is any active."""
     active = np.asarray(state.active)
     step = np.where(active, np.asarray(state.step), 0)
     return int(np.asarray(state.epoch).max()), int(step.max()), active.size, bool(active.any())
 
 
-def _taken(history: History, epochs: int) -> History:
+def _copy_history(history: History, epochs: int) -> History:
     # a copy: a view would keep the room of LONGEST_HISTORY epochs alive
     return jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
 
 
-def joined(pieces: list[History]) -> History:
+def concatenate(pieces: list[History]) -> History:
     """The histories one after another."""
     return jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)

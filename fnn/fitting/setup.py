@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import trees
-from fnn.compilation.programs import identify, output_shapes, program, shapes_of
-from fnn.training.config import Recipe, given, given_loss
-from fnn.training.fused_loop import from_recipe
+from fnn.compilation.programs import identify, output_shapes, signature, trainer_for
+from fnn.training.config import TrainerConfig, resolve, resolve_loss
+from fnn.training.fused_loop import build_trainer
 from fnn.training.ranges import check_settings
 from fnn.types import Data, History, Layer, ShapeError, TrainState
 
@@ -20,7 +20,7 @@ from fnn.types import Data, History, Layer, ShapeError, TrainState
 class Asked(NamedTuple):
     """A run as it was asked for, checked."""
 
-    recipe: Recipe
+    recipe: TrainerConfig
     settings: dict[str, Any]
     rows: Data
     key: Any
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 class Ready(NamedTuple):
     """What it takes to run it."""
 
-    recipe: Recipe  # identified
+    recipe: TrainerConfig  # identified
     settings: dict[str, Any]  # with the numbers of the optimizer
     program: Any  # a Program; None for a study, which has its own
     arguments: tuple[Any, ...]  # of the program's `init`
@@ -39,7 +39,7 @@ class Ready(NamedTuple):
     history: History  # of no epochs
 
 
-def made_ready(asked: Asked, alone: bool = True) -> Ready:
+def trace_run(asked: Asked, alone: bool = True) -> Ready:
     """Trace, without compiling, so that what does not fit raises now; and look at the targets' values.
 
     Args:
@@ -49,18 +49,18 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     recipe, settings, rows, key, params, state = asked
     try:
         check_settings((recipe.net, recipe.loss, recipe.optimizer, recipe.penalty), settings)
-        _check_start(asked)
+        check_initial_values(asked)
         recipe, settings = identify(recipe, settings, rows.train, params)
         dtype = jnp.result_type(float)
         settings = {name: np.asarray(value, dtype) for name, value in settings.items()}
         arguments = (key, rows, settings, params, state)
-        compiled = program(recipe, *shapes_of(arguments)) if alone else None
-        made = compiled.state if compiled else jax.eval_shape(from_recipe(recipe).init, *arguments)
+        compiled = trainer_for(recipe, *signature(arguments)) if alone else None
+        made = compiled.state if compiled else jax.eval_shape(build_trainer(recipe).init, *arguments)
         outputs = compiled.outputs if compiled else output_shapes(recipe, made, rows)
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    check = given_loss(recipe.loss, settings).check
+    check = resolve_loss(recipe.loss, settings).check
     for y, part in zip(outputs, (part for part in rows if part is not None), strict=True):
         if check is not None:
             check(y, np.asarray(part.t))
@@ -68,9 +68,9 @@ def made_ready(asked: Asked, alone: bool = True) -> Ready:
     return Ready(recipe, settings, compiled, arguments, made, history)
 
 
-def _check_start(asked: Asked) -> None:
+def check_initial_values(asked: Asked) -> None:
     """Given parameters and layer state must be those of the network."""
-    net = given("net", asked.recipe.net, Layer, asked.settings)
+    net = resolve("net", asked.recipe.net, Layer, asked.settings)
     if asked.params is None and asked.state is None:
         return
     made = jax.eval_shape(lambda: net.init(jax.random.key(0), asked.rows.train.x.shape[1:])[:2])
@@ -78,8 +78,8 @@ def _check_start(asked: Asked) -> None:
     for name, expected, got in zip(("params", "state"), made, (asked.params, asked.state), strict=True):
         if got is None:
             continue
-        of, theirs = trees.named(expected, name), trees.named(got, name)
-        trees.check_alike(name, f"those of {net}", of, theirs, hint, width=False)
+        of, theirs = trees.flatten_named(expected, name), trees.flatten_named(got, name)
+        trees.check_same_leaves(name, f"those of {net}", of, theirs, hint, width=False)
         structures: list[Any] = [jax.tree.structure(tree) for tree in (expected, got)]
         if structures[0] != structures[1]:
             raise ShapeError(f"{name}: expected the structure {structures[0]}, got {structures[1]}. {hint}")

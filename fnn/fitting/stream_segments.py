@@ -12,35 +12,35 @@ import numpy as np
 
 from fnn import arguments
 from fnn.compilation.cache import programs
-from fnn.compilation.programs import freeze, shapes_of
-from fnn.data.buffers import Plan, ahead, buffers, first_seen
-from fnn.data.reading import Reading, Seen
+from fnn.compilation.programs import freeze, signature
+from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
+from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
 from fnn.fitting.segments import SEGMENT_SECONDS, Segment
-from fnn.training.config import Recipe, given, given_loss
+from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import part_runner
 from fnn.training.state import dtype_of
 from fnn.types import Buffer, History, Layer, Part, TrainState
 
 
-def _program(recipe: Recipe, *arguments: Any) -> Callable[..., Any]:
+def _program(recipe: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
     """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
     if recipe.identity is None:  # nothing is known of it: nothing is remembered
         return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
-    key = "stream", recipe, shapes_of(arguments)
+    key = "stream", recipe, signature(arguments)
     make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
     return programs.get(key, make, lambda made: made[2])[0]
 
 
 def stream_segments(
-    recipe: Recipe,
+    recipe: TrainerConfig,
     source: Any,
     state: TrainState,
     epochs: int,
     validation: Part | None = None,
     seconds: float = SEGMENT_SECONDS,
     buffer_rows: int | None = None,
-    reading: Reading | None = None,
+    reading: StreamRecord | None = None,
 ) -> Generator[Segment, None, None]:
     """`fnn.fitting.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
 
@@ -68,8 +68,9 @@ def stream_segments(
     >>> def chunks(epoch):
     ...     for part in np.split(np.linspace(-1, 1, 30, dtype="float32")[:, None], 3):
     ...         yield part, 3 * part
-    >>> recipe = fnn.training.config.Recipe(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None,
-    ...                           fnn.autodiff, (), 8, True, "mean", "loss", "min")
+    >>> recipe = fnn.training.config.TrainerConfig(
+    ...     fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None, fnn.autodiff, (), 8, True, "mean"
+    ... )
     >>> one = fnn.Data(fnn.Part(*next(chunks(0))))
     >>> state = jax.jit(fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init)(jax.random.key(0), one)
     >>> for segment in fnn.fitting.stream_segments.stream_segments(recipe, chunks, state, epochs=20):
@@ -77,20 +78,20 @@ def stream_segments(
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
     [[3.]] 20
     """
-    reading = Reading() if reading is None else reading
-    plan = _planned(recipe, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
+    reading = StreamRecord() if reading is None else reading
+    plan = _make_plan(recipe, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
     one_order = recipe._replace(shuffle=False)  # the host shuffles
     done, step, steps = int(state.epoch), int(state.step), 0
     if done > 0 and reading.first is not None:
         reading.warn_if_it_shuffles()
-        reading.check_first(first_seen(plan))
+        reading.check_first(first_record(plan))
     if done >= epochs or not bool(state.active):
         return
-    with closing(ahead(buffers(plan, range(done, epochs), step))) as arriving:
+    with closing(prefetch(buffers(plan, range(done, epochs), step))) as arriving:
         for buffer in arriving:
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
             epoch, step, ended = int(state.epoch), int(state.step), False
-            reading.take(_seen(buffer, epoch, plan.batch_size), len(buffer.part.x))
+            reading.take(_record(buffer, epoch, plan.batch_size), len(buffer.part.x))
             if steps == 0:
                 run_part = _program(one_order, state, buffer, validation, np.int32(0))
                 state, row, over = run_part(state, buffer, validation, np.int32(0))  # compiles, and runs no step
@@ -113,7 +114,7 @@ def stream_segments(
                 return
 
 
-def _piece(row: History, ended: bool, none: History, reading: Reading) -> History:
+def _piece(row: History, ended: bool, none: History, reading: StreamRecord) -> History:
     """The history of an epoch that has ended, else that of none."""
     if not ended:
         return none
@@ -121,18 +122,18 @@ def _piece(row: History, ended: bool, none: History, reading: Reading) -> Histor
     return jax.tree.map(lambda a: np.asarray(a)[None], row)
 
 
-def _seen(buffer: Buffer, epoch: int, batch_size: int) -> Seen:
+def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:
     """What a buffer says about its epoch, up to its end."""
     first = int(buffer.first)
     index = first * batch_size // len(buffer.part.x)
     rows = first * batch_size + int(buffer.count)
-    return Seen(epoch, index, rows, int(buffer.check_sum), bool(buffer.last))
+    return BufferRecord(epoch, index, rows, int(buffer.check_sum), bool(buffer.last))
 
 
 # ---- before anything compiles
 
 
-def _planned(recipe: Recipe, source: Any, buffer_rows: int | None, state: TrainState) -> Plan:
+def _make_plan(recipe: TrainerConfig, source: Any, buffer_rows: int | None, state: TrainState) -> BufferPlan:
     """How the stream becomes buffers: what was asked for, checked."""
     size = arguments.whole_number("batch_size", recipe.batch_size, 1)
     if buffer_rows is not None and arguments.whole_number("buffer_rows", buffer_rows, 1) % size:
@@ -143,15 +144,15 @@ def _planned(recipe: Recipe, source: Any, buffer_rows: int | None, state: TrainS
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))
     check = _target_check(recipe, state.settings)
-    return Plan(as_stream("data", source), size, buffer_rows, seed, recipe.shuffle, dtype, check)
+    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, recipe.shuffle, dtype, check)
 
 
-def _target_check(recipe: Recipe, settings: Any) -> Callable[[Any, Any], None] | None:
+def _target_check(recipe: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
     """What looks at the values of a chunk's targets, if the loss has an opinion on them."""
-    check = given_loss(recipe.loss, settings).check
+    check = resolve_loss(recipe.loss, settings).check
     if check is None:
         return None
-    net = given("net", recipe.net, Layer, settings)
+    net = resolve("net", recipe.net, Layer, settings)
 
     @functools.lru_cache
     def outputs(in_shape: Any) -> Any:

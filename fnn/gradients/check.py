@@ -11,12 +11,12 @@ from jax import lax
 
 from fnn import trees
 from fnn.gradients.cost import autodiff, backprop
-from fnn.gradients.figures import Sampled, figures
-from fnn.gradients.interpreters.rounding import with_rounding
+from fnn.gradients.figures import Samples, leaf_statistics
+from fnn.gradients.interpreters.rounding import add_rounding
 from fnn.gradients.interpreters.walk import is_float
-from fnn.gradients.interpreters.widening import widened
+from fnn.gradients.interpreters.widening import widen
 from fnn.gradients.report import GradientCheck
-from fnn.gradients.slopes import Plan, plan, scattered, slopes
+from fnn.gradients.slopes import DirectionPlan, directional_derivatives, directions_plan, pseudo_random
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
@@ -41,8 +41,8 @@ def _check_shapes(net: Layer, loss: Any, params: Any, state: Any, x: Any, t: Any
         raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {hint}")
     if jnp.issubdtype(x.dtype, jnp.floating) and dx.shape != x.shape:
         raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {hint}")
-    theirs, ours = trees.named(params), trees.named(dparams)
-    trees.check_alike(f"backward of {net}", "dparams like the parameters", theirs, ours, hint, width=False)
+    theirs, ours = trees.flatten_named(params), trees.flatten_named(dparams)
+    trees.check_same_leaves(f"backward of {net}", "dparams like the parameters", theirs, ours, hint, width=False)
 
 
 def check_gradients(
@@ -115,8 +115,8 @@ def check_gradients(
     _check_shapes(net, loss, params, state, x, t, key, train)
     inputs = jnp.issubdtype(x.dtype, jnp.floating)
     if inputs:
-        point, whole = {"params": params, "x": x}, _with_inputs(net)
-        penal = None if penalty is None else _of_params(penalty)
+        point, whole = {"params": params, "x": x}, _add_inputs(net)
+        penal = None if penalty is None else _penalty_of_params(penalty)
     else:
         point, whole, penal = params, net, penalty
     if not jax.tree.leaves(point):
@@ -144,16 +144,18 @@ def check_gradients(
     def four_ways(p: Any, state: State) -> dict[str, Array]:
         wide = jax.tree.map(lambda leaf: leaf.astype(dtype), p)
         points, states = _points(wide, state, inputs)
-        gradients, eps = widened(both, dtype, p, state)
-        sampled = _sampled(gradients, eps > 0, points, states)
+        gradients, eps = widen(both, dtype, p, state)
+        sampled = _sample(gradients, eps > 0, points, states)
         leaves = jax.tree.leaves(wide)
-        wanted = Plan(*map(np.concatenate, zip(plan(leaves), plan(leaves, 0, TRIES_NEARBY, 1), strict=True)))
-        cost, _ = widened(costs, dtype, p, state)
-        along = slopes(cost, points, sampled.by_hand, sampled.noise, wanted, states)
-        return figures(leaves, sampled, wanted, along, eps)
+        wanted = DirectionPlan(
+            *map(np.concatenate, zip(directions_plan(leaves), directions_plan(leaves, 0, TRIES_NEARBY, 1), strict=True))
+        )
+        cost, _ = widen(costs, dtype, p, state)
+        along = directional_derivatives(cost, points, sampled.by_hand, sampled.noise, wanted, states)
+        return leaf_statistics(leaves, sampled, wanted, along, eps)
 
     names = tuple((_name(path), leaf.shape) for path, leaf in jax.tree.leaves_with_path(point))
-    result = GradientCheck(_compiled(four_ways)(point, state), names, POINTS)
+    result = GradientCheck(_compile(four_ways)(point, state), names, POINTS)
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result
@@ -166,7 +168,9 @@ def nearby(tree: Any, seed: int, move: Callable[[Array, Array], Array]) -> Any:
     """`tree` with its floats moved at random: `move(numbers, random numbers in [-1, 1))`."""
     leaves, structure = jax.tree.flatten(tree)
     moved = [
-        move(leaf, scattered(leaf.size, 1000 * seed + i, leaf.dtype).reshape(leaf.shape)) if is_float(leaf) else leaf
+        move(leaf, pseudo_random(leaf.size, 1000 * seed + i, leaf.dtype).reshape(leaf.shape))
+        if is_float(leaf)
+        else leaf
         for i, leaf in enumerate(leaves)
     ]
     return jax.tree.unflatten(structure, moved)
@@ -205,21 +209,21 @@ def _points(point: Any, state: State, inputs: bool) -> tuple[Any, State]:
     return jax.tree.map(together, *points), jax.tree.map(together, *states)
 
 
-def _sampled(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Any, states: Any) -> Sampled:
+def _sample(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Any, states: Any) -> Samples:
     """The derivative both ways at each point, and what rounding does to it there.
 
     Where constants are `narrow`, what it does to the difference of the two: that of constants which both have in
     common is no excuse.
     """
 
-    def at(one: Any) -> Sampled:
+    def at(one: Any) -> Samples:
         amounts = jnp.asarray([0.0, *[1.0] * ROUNDINGS], jnp.float32)
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
-        rounded = lambda a, s: with_rounding(partial(both, amount=a, seed=s), a, s)(*one)  # noqa: E731
+        rounded = lambda a, s: add_rounding(partial(both, amount=a, seed=s), a, s)(*one)  # noqa: E731
         hand, auto = lax.map(lambda a: rounded(*a), (amounts, seeds))
         moved = (hand - auto,) if narrow else (hand, auto)
         noise = jnp.stack([jnp.abs(v[1:] - v[0]).max(0) for v in moved]).max(0)
-        return Sampled(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
+        return Samples(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
 
     return lax.map(at, (points, states))
 
@@ -228,7 +232,7 @@ def _long(tree: Any, dtype: Any) -> Array:
     return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in jax.tree.leaves(tree)])
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     """One program, compiled in little time, since it runs once; inside of other programs a part of them."""
     inside = isinstance(jnp.add(0, 0), jax.core.Tracer)
     return jax.jit(function) if inside else jax.jit(function, compiler_options=quick_compile_options())
@@ -237,7 +241,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 # ---- the inputs among the parameters
 
 
-def _with_inputs(net: Layer) -> Layer:
+def _add_inputs(net: Layer) -> Layer:
     """The network with its inputs among the parameters, so that the derivative by them is checked as well."""
 
     def forward(params: Any, state: State, x: Array, key: Key, train: Any) -> Any:
@@ -250,7 +254,7 @@ def _with_inputs(net: Layer) -> Layer:
     return Layer(net.spec, net.init, forward, backward)
 
 
-def _of_params(penalty: Penalty) -> Penalty:
+def _penalty_of_params(penalty: Penalty) -> Penalty:
     def grad(point: Any) -> Any:
         return {"params": penalty.grad(point["params"]), "x": jnp.zeros_like(point["x"])}
 

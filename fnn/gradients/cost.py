@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.losses import as_loss
-from fnn.losses.reduction import counted, row_values, row_weights, weighted_sum
+from fnn.losses.reduction import row_values, row_weights, stop_uncounted, weighted_sum
 from fnn.types import Array, Gradients, Key, Layer, Loss, Params, Penalty, State
 
 GradientFunction = Callable[..., Gradients]
@@ -48,7 +48,7 @@ def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     ) -> Gradients:
         def cost(params: Params) -> Any:
             y, new_state, _ = net.forward(params, state, x, key, train)
-            total, count = weighted_sum(row_values("loss", loss, counted(y, weight), t), weight)
+            total, count = weighted_sum(row_values("loss", loss, stop_uncounted(y, weight), t), weight)
             return total * scale(count), (total, count, new_state, y)
 
         grads, (total, count, new_state, y) = jax.grad(cost, has_aux=True)(params)
@@ -79,7 +79,7 @@ def backprop(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     ) -> Gradients:
         y, new_state, cache = net.forward(params, state, x, key, train)
         total, count = weighted_sum(row_values("loss", loss, y, t), weight)
-        dy = _by_outputs(loss, y, t, weight, scale(count))
+        dy = _output_gradient(loss, y, t, weight, scale(count))
         grads, _ = net.backward(params, cache, dy)
         if penalty is not None:
             grads = jax.tree.map(jnp.add, grads, penalty.grad(params))
@@ -88,7 +88,7 @@ def backprop(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     return gradient
 
 
-def _by_outputs(loss: Loss, y: Array, t: Array, weight: Any, scale: Array) -> Array:
+def _output_gradient(loss: Loss, y: Array, t: Array, weight: Any, scale: Array) -> Array:
     """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
     dy = loss.grad(y, t)
     if weight is None:

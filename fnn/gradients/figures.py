@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradients.slopes import LARGE, Plan, Slopes
+from fnn.gradients.slopes import EXHAUSTIVE_UP_TO, DirectionalDerivatives, DirectionPlan
 from fnn.types import Array
 
 AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2)}  # limits of the three, by bytes
@@ -17,7 +17,7 @@ COARSE = 0.1  # where the limit is more than this of a derivative, nothing can b
 TINY = {8: 1e-270, 4: 1e-20}  # below it, by bytes, a complex step underflows
 
 
-class Sampled(NamedTuple):
+class Samples(NamedTuple):
     """The derivative at each point as a long vector, all leaves in one: (points, numbers) arrays."""
 
     by_hand: Array
@@ -25,7 +25,7 @@ class Sampled(NamedTuple):
     noise: Array  # how far rounding alone moves either of them
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """What one way has to say of each leaf."""
 
     off: Array  # the largest difference over the largest value; nan where it does not count
@@ -33,15 +33,17 @@ class Judged(NamedTuple):
     wrong: Array
 
 
-def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes, eps: float) -> dict[str, Array]:
+def leaf_statistics(
+    leaves: list[Any], sampled: Samples, wanted: DirectionPlan, along: DirectionalDerivatives, eps: float
+) -> dict[str, Array]:
     """What the table shows, one number per leaf. `eps`: of the narrowest dtype inside, whose constants are rounded."""
     limits = tuple(max(limit, NARROW * eps) for limit in AGREE[sampled.by_hand.dtype.itemsize])
-    auto, shown = _by_autodiff([leaf.size for leaf in leaves], sampled, limits[0])
-    exact, numerical, crossed = _by_itself(leaves, sampled, wanted, along, limits)
+    auto, shown = _compare_autodiff([leaf.size for leaf in leaves], sampled, limits[0])
+    exact, numerical, crossed = _compare_function(leaves, sampled, wanted, along, limits)
     judged = auto.counts | exact.counts | numerical.counts
     wrong = auto.wrong | exact.wrong | numerical.wrong
     here = np.asarray(wanted.point) == 0
-    kink = _Leaves(wanted.leaf[here], len(leaves)).least(along.kink[here])
+    kink = _LeafSegments(wanted.leaf[here], len(leaves)).least(along.kink[here])
     vanishes = shown.pop("vanishes")
     return shown | {
         "autodiff": auto.off,
@@ -58,22 +60,22 @@ def figures(leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes, ep
 # ---- by hand against autodiff, every number of every leaf
 
 
-def _by_autodiff(sizes: list[int], sampled: Sampled, agree: float) -> tuple[Judged, dict[str, Array]]:
+def _compare_autodiff(sizes: list[int], sampled: Samples, agree: float) -> tuple[Judgement, dict[str, Array]]:
     """All leaves as one long vector: a handful of kernels, whatever the network."""
-    each = _Leaves(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
+    each = _LeafSegments(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
     hand, auto, noise = sampled
     apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
     off, top = each.largest(apart), each.largest(jnp.abs(auto))
     rounding = NOISE * each.largest(noise)
     known = ~each.any(~jnp.isfinite(auto))
     spoilt = known & ~jnp.isfinite(off)  # by hand is no number, where autodiff has one
-    limit = agree * top + rounding + _elsewhere(top)
+    limit = agree * top + rounding + _size_elsewhere(top)
     wrong = spoilt | (known & (off > limit))
     sharp = known & (limit <= COARSE * top)
     worst = jnp.argmax(jnp.where(known, off / jnp.where(limit > 0, limit, 1.0), -1.0), 0)  # the point, for each leaf
     share = off / jnp.where(top > 0, top, 1.0)
     counted = jnp.where(sharp | wrong, share, -jnp.inf).max(0)
-    judged = Judged(jnp.where(jnp.isfinite(counted) | (counted > 0), counted, jnp.nan), sharp.any(0), wrong.any(0))
+    judged = Judgement(jnp.where(jnp.isfinite(counted) | (counted > 0), counted, jnp.nan), sharp.any(0), wrong.any(0))
     size = each.largest(jnp.where(jnp.isfinite(hand), jnp.abs(hand), jnp.inf))
     zero = known & (jnp.maximum(size, top) <= rounding)
     leaf = jnp.arange(len(sizes))
@@ -84,7 +86,7 @@ def _by_autodiff(sizes: list[int], sampled: Sampled, agree: float) -> tuple[Judg
     }
 
 
-def _elsewhere(size: Array) -> Array:
+def _size_elsewhere(size: Array) -> Array:
     """What rounding can make of a derivative that vanishes at one point, told from its size at the others.
 
     Where an output differs from its target by a few ulps, a derivative is a power of that difference. Then two right
@@ -98,7 +100,7 @@ def _places(vectors: Array) -> Array:
     return jnp.arange(vectors.shape[-1], dtype=jnp.int32)
 
 
-def _worst_number(sizes: list[int], each: "_Leaves", hand: Array, auto: Array) -> dict[str, Array]:
+def _worst_number(sizes: list[int], each: "_LeafSegments", hand: Array, auto: Array) -> dict[str, Array]:
     """Where in its leaf by hand and autodiff are furthest apart, what they are there, and by what factor overall."""
     apart = jnp.where(jnp.isfinite(hand - auto), jnp.abs(hand - auto), jnp.inf)
     worst = each.first(apart == each.largest(apart)[each.of])
@@ -118,9 +120,9 @@ def _worst_number(sizes: list[int], each: "_Leaves", hand: Array, auto: Array) -
 # ---- by hand against the function itself, along directions
 
 
-def _by_itself(
-    leaves: list[Any], sampled: Sampled, wanted: Plan, along: Slopes, limits: tuple[float, ...]
-) -> tuple[Judged, Judged, Array]:
+def _compare_function(
+    leaves: list[Any], sampled: Samples, wanted: DirectionPlan, along: DirectionalDerivatives, limits: tuple[float, ...]
+) -> tuple[Judgement, Judgement, Array]:
     """(What a complex step says, what differences say, where no difference counts since a kink is too near).
 
     A complex step says that by hand is wrong unless differences contradict it; differences alone say so only where
@@ -128,15 +130,15 @@ def _by_itself(
     """
     dtype = along.by_hand.dtype
     count = len(sampled.by_hand)
-    each = _Leaves(wanted.point * len(leaves) + wanted.leaf, count * len(leaves))  # of each point
+    each = _LeafSegments(wanted.point * len(leaves) + wanted.leaf, count * len(leaves))  # of each point
     size = _norms([leaf.size for leaf in leaves], sampled.by_hand)
-    many = np.asarray([leaf.size > LARGE for leaf in leaves])[wanted.leaf]
+    many = np.asarray([leaf.size > EXHAUSTIVE_UP_TO for leaf in leaves])[wanted.leaf]
     usual = jnp.where(jnp.asarray(many | wanted.random), 0.5 * size[wanted.point, wanted.leaf], 0.0)
     found = jnp.maximum(jnp.abs(along.by_hand), jnp.where(jnp.isfinite(along.exact), jnp.abs(along.exact), 0))
     top = each.largest(jnp.where(jnp.isfinite(found), jnp.maximum(found, usual), 0))[each.of]
     seen = jnp.isfinite(along.error) & jnp.isfinite(along.numerical)
     top_seen = jnp.maximum(top, each.largest(jnp.where(seen, jnp.abs(along.numerical), 0))[each.of])
-    rounding = NOISE * along.noise + _elsewhere(size)[wanted.point, wanted.leaf]
+    rounding = NOISE * along.noise + _size_elsewhere(size)[wanted.point, wanted.leaf]
     eps = float(jnp.finfo(dtype).eps)
 
     beside = along.kink <= 100 * eps * along.scale  # on which side of it is a matter of rounding
@@ -150,31 +152,31 @@ def _by_itself(
     wrong = known & ~exact_known & ~beside & ~(off <= numerical_limit)
 
     order = np.argsort(wanted.leaf, kind="stable")  # those of a leaf together, whatever the point
-    leaf = _Leaves(wanted.leaf[order], len(leaves))
+    leaf = _LeafSegments(wanted.leaf[order], len(leaves))
     top, top_seen = (jnp.where(v > 0, v, 1.0) for v in (top, top_seen))
     sharp = exact_known & (exact_limit <= COARSE * top)
-    complex_step = _judged(leaf, *(v[order] for v in (off_exact / top, sharp, exact_wrong)))
-    numerical = _judged(leaf, *(v[order] for v in (off / top_seen, known & (rounding <= COARSE * top_seen), wrong)))
+    complex_step = _judge(leaf, *(v[order] for v in (off_exact / top, sharp, exact_wrong)))
+    numerical = _judge(leaf, *(v[order] for v in (off / top_seen, known & (rounding <= COARSE * top_seen), wrong)))
     crossed = ~leaf.any((jnp.isfinite(along.error) & (wanted.point == 0))[order])
     return complex_step, numerical, crossed
 
 
-def _judged(each: "_Leaves", off: Array, counts: Array, wrong: Array) -> Judged:
+def _judge(each: "_LeafSegments", off: Array, counts: Array, wrong: Array) -> Judgement:
     known = each.any(counts | wrong)
     largest = each.largest(jnp.where(counts | wrong, jnp.where(jnp.isnan(off), jnp.inf, off), -jnp.inf))
-    return Judged(jnp.where(known, largest, jnp.nan), each.any(counts), each.any(wrong))
+    return Judgement(jnp.where(known, largest, jnp.nan), each.any(counts), each.any(wrong))
 
 
 def _norms(sizes: list[int], vectors: Array) -> Array:
     """The length of each leaf at each point."""
-    each = _Leaves(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
+    each = _LeafSegments(np.repeat(np.arange(len(sizes)), sizes), len(sizes))
 
     top = each.largest(jnp.abs(vectors))
     unit = jnp.where((top > 0) & jnp.isfinite(top), top, 1.0)
     return unit * jnp.sqrt(each.total(jnp.square(vectors / unit[..., each.of])))
 
 
-class _Leaves:
+class _LeafSegments:
     """Reductions of long vectors (the last axis), leaf by leaf."""
 
     def __init__(self, of: np.ndarray, leaves: int) -> None:

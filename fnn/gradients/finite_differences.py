@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.gradients.interpreters.branches import with_branches
+from fnn.gradients.interpreters.branches import record_branches
 from fnn.types import Array, Params
 
 # central differences: offsets, weights, and the power of eps that balances truncation against rounding
@@ -93,7 +93,7 @@ def difference(
         return jax.tree.map(lambda p, d: p + by.astype(d.dtype) * d, point, direction)
 
     def value(by: Array) -> tuple[Array, Array]:
-        values, branch = with_branches(function)(moved(by)) if step is None else (function(moved(by)), by)
+        values, branch = record_branches(function)(moved(by)) if step is None else (function(moved(by)), by)
         return jnp.ravel(values), branch
 
     by = jnp.append((tried[:, None] * signed).ravel(), jnp.zeros((), dtype))  # the last: where it stands
@@ -147,7 +147,7 @@ def _lost(point: Any, moved: Any, direction: Any) -> Array:
     return jnp.stack(jax.tree.leaves(stays)).any()
 
 
-def one_sided(function: Callable[[Any], Array], point: Any, direction: Any, step: float) -> Array:
+def one_sided_difference(function: Callable[[Any], Array], point: Any, direction: Any, step: float) -> Array:
     """The derivative of each value of `function` when the point moves along `direction`, and never against it.
 
     Of sixth order, from the values at 0, h, … 6h, `h` the step. At a kink it is the derivative of the piece that the

@@ -12,10 +12,13 @@ from fnn.gradients.finite_differences import difference, usual_size
 from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
 from fnn.types import Array
 
-LARGE, DIRECTIONS = 256, 16  # a leaf with more numbers than this is looked at along so many random directions
+EXHAUSTIVE_UP_TO, RANDOM_DIRECTIONS = (
+    256,
+    16,
+)  # a leaf with more numbers than this is looked at along so many random directions
 
 
-class Slopes(NamedTuple):
+class DirectionalDerivatives(NamedTuple):
     """One entry for each of the directions."""
 
     by_hand: Array
@@ -27,7 +30,7 @@ class Slopes(NamedTuple):
     scale: Array  # the size of the numbers that move; 1 where all are 0
 
 
-class Plan(NamedTuple):
+class DirectionPlan(NamedTuple):
     """Which directions: for each the point it starts from, the leaf that moves, and how."""
 
     point: np.ndarray
@@ -36,21 +39,25 @@ class Plan(NamedTuple):
     random: np.ndarray  # whether it is a random direction, not along the number-th number alone
 
 
-def plan(leaves: list[Any], most: int = LARGE, tries: int = DIRECTIONS, point: int = 0) -> Plan:
+def directions_plan(
+    leaves: list[Any], most: int = EXHAUSTIVE_UP_TO, tries: int = RANDOM_DIRECTIONS, point: int = 0
+) -> DirectionPlan:
     """Along every number of a leaf that has at most `most` of them, else along so many random directions (`tries`)."""
     counts = [directions(leaf, most, tries) for leaf in leaves]
     of = np.repeat(np.arange(len(leaves)), counts).astype(np.int32)
     number = np.concatenate([np.arange(n) for n in counts]).astype(np.int32)
     random = np.repeat([leaf.size > most for leaf in leaves], counts)
-    return Plan(np.full_like(of, point), of, number, random)
+    return DirectionPlan(np.full_like(of, point), of, number, random)
 
 
-def directions(leaf: Array, most: int = LARGE, tries: int = DIRECTIONS) -> int:
+def directions(leaf: Array, most: int = EXHAUSTIVE_UP_TO, tries: int = RANDOM_DIRECTIONS) -> int:
     """How many directions a leaf is looked at along."""
     return leaf.size if leaf.size <= most else tries
 
 
-def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array, wanted: Plan, *more: Any) -> Slopes:
+def directional_derivatives(
+    costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array, wanted: DirectionPlan, *more: Any
+) -> DirectionalDerivatives:
     """The derivative of the sum of `costs(point, *more)` along each direction that is wanted, one after another.
 
     Args:
@@ -63,7 +70,7 @@ def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array,
     numbers = jnp.concatenate([p.reshape(len(p), -1).astype(by_hand.dtype) for p in jax.tree.leaves(points)], -1)
     usual = jnp.stack([jax.vmap(usual_size)(p).astype(by_hand.dtype) for p in jax.tree.leaves(points)], -1)
 
-    def along(point: Array, leaf: Array, number: Array, random: Array) -> Slopes:
+    def along(point: Array, leaf: Array, number: Array, random: Array) -> DirectionalDerivatives:
         at, *rest = jax.tree.map(lambda a: a[point], (points, *more))
         leaves, tree = jax.tree.flatten(at)
         moves = [_direction(p, number, random) * (leaf == j).astype(p.dtype) for j, p in enumerate(leaves)]
@@ -75,7 +82,7 @@ def slopes(costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array,
         sizes = usual[point, leaf], jnp.where(long != 0, jnp.abs(numbers[point]), 0).max()
         scale = jnp.maximum(*sizes)
         scale = jnp.where(scale > 0, scale, 1.0)
-        return Slopes(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), scale)
+        return DirectionalDerivatives(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), scale)
 
     return lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
 
@@ -84,10 +91,10 @@ def _direction(leaf: Array, number: Array, random: Array) -> Array:
     """Along one number of a leaf; or a random direction, each number of it in [-1, 1]."""
     place = jnp.arange(leaf.size, dtype=jnp.int32)
     unit = (place == number).astype(leaf.dtype)
-    return jnp.where(random, scattered(leaf.size, number, leaf.dtype), unit).reshape(leaf.shape)
+    return jnp.where(random, pseudo_random(leaf.size, number, leaf.dtype), unit).reshape(leaf.shape)
 
 
-def scattered(size: int, seed: Any, dtype: Any) -> Array:
+def pseudo_random(size: int, seed: Any, dtype: Any) -> Array:
     """So many numbers in [-1, 1): scrambled by an odd multiplier and shifts, as good as random and quick to compile."""
     place = lax.iota(jnp.uint32, size) + jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(max(size, 1))
     bits = place * jnp.uint32(2654435761)

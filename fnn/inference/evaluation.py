@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.compilation.programs import specialise
+from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
-from fnn.data.streams import as_stream, checked, is_stream, rechunked
+from fnn.data.streams import as_stream, check_chunk, is_stream, rechunk
 from fnn.inference.prediction import checked_run, output_shapes, predict as predict
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
@@ -45,19 +45,19 @@ def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_siz
     """
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     run = checked_run(net, run)
-    rows, chunks = _examples(data, run, size)
+    rows, chunks = _chunks(data, run, size)
     measure: Any = None
     shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
-    for (x, t, w), count in rechunked(chunks, min(size, rows or size)):
+    for (x, t, w), count in rechunk(chunks, min(size, rows or size)):
         if measure is None:
             outputs = output_shapes(net, run, x)
             parts = net, tuple(metrics.items())
-            measure, _ = specialise("evaluate", parts, _of_chunk(*parts), run.params, run.state, x, t)
+            measure, _ = canonical("evaluate", parts, _metric_program(*parts), run.params, run.state, x, t)
         _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         shift = _shift(w) if shift is None and w.any() else shift
-        made = measure(run.params, run.state, arrays.owned(x), arrays.owned(t))
+        made = measure(run.params, run.state, arrays.owned_array(x), arrays.owned_array(t))
         with np.errstate(all="ignore"):  # inf is looked for in the end, and 0 · inf is of no row that counts
             w = np.ldexp(w, shift or 0)
             weight += w.sum()
@@ -77,7 +77,7 @@ def _shift(w: np.ndarray) -> int:
     return 0 if abs(exponent) < 400 else -500 if exponent > 0 else 500
 
 
-def _of_chunk(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
+def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
     """(params, state, x, t) -> name -> one number a row."""
 
     def of_chunk(params: Any, state: Any, x: Array, t: Array) -> Any:
@@ -95,27 +95,27 @@ def _check_targets(metrics: dict[str, Any], outputs: Any, t: Any) -> None:
             check(jax.ShapeDtypeStruct((len(t), *outputs.shape[1:]), outputs.dtype), t)
 
 
-def _examples(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
+def _chunks(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
     """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
     if is_stream(data):
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
-        return stream.rows, _checked(named, run)
+        return stream.rows, _check_chunks(named, run)
     if isinstance(data, (tuple, list)) and all(isinstance(a, np.memmap) for a in data):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         starts = range(0, len(data[0]), size)
         parts = ((f"data, rows {i} to {i + size - 1}", tuple(a[i : i + size] for a in data)) for i in starts)
-        return len(data[0]), _checked(parts, run)
-    whole = next(_checked(iter([("data", data)]), run))
+        return len(data[0]), _check_chunks(parts, run)
+    whole = next(_check_chunks(iter([("data", data)]), run))
     return len(whole[0]), iter([whole])
 
 
-def _checked(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
+def _check_chunks(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
     """Chunks, checked, with a weight for every row; a warning where digits are lost for the first time."""
-    dtype, cut = arrays.dtype_of_run(run.params), checks.Cut()
+    dtype, cut = arrays.dtype_of_run(run.params), checks.LostDigits()
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
-        x, t, w = checked(name, chunk, dtype, cut)
+        x, t, w = check_chunk(name, chunk, dtype, cut)
         cut.warn(dtype, 5)
         yield x, t, np.ones(len(x), dtype) if w is None else w

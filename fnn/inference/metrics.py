@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn.arguments import as_floats
-from fnn.losses.base import as_labels, mean_of_positions, wide
+from fnn.losses.base import as_labels, mean_of_positions, wide_dtype
 from fnn.types import Array, ShapeError
 
 
@@ -39,7 +39,7 @@ def accuracy(outputs: Any, targets: Any) -> Array:
     if t.ndim == y.ndim:
         right &= ~jnp.isnan(t.max(-1))
     dtype = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.result_type(float)
-    return mean_of_positions(right.reshape(-1).astype(wide(dtype)), y).astype(dtype)
+    return mean_of_positions(right.reshape(-1).astype(wide_dtype(dtype)), y).astype(dtype)
 
 
 @functools.lru_cache(maxsize=128)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments, trees
-from fnn.compilation.programs import specialise
+from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
-from fnn.data.streams import as_stream, is_stream, rechunked
+from fnn.data.streams import as_stream, is_stream, rechunk
 from fnn.devices import free_bytes
 from fnn.types import Array, Columns, Layer, Run, ShapeError
 
@@ -68,13 +68,13 @@ def predict(
     rows, size, chunks = _inputs(x, run, size)
     kept: Any = None
     before: Any = None
-    for chunk, count in rechunked(chunks, size):
-        part = arrays.owned(chunk[0])
+    for chunk, count in rechunk(chunks, size):
+        part = arrays.owned_array(chunk[0])
         if kept is None:
-            program, made = _specialised(net, run, part, reduce, combine)
-            made = made if combine is None else _specialised(net, run, part, reduce, None)[1]
+            program, made = _specialise(net, run, part, reduce, combine)
+            made = made if combine is None else _specialise(net, run, part, reduce, None)[1]
             _check_rows(made, len(part), reduce)
-            kept = _Combined(combine) if combine is not None else _Kept(made, rows, size, device)
+            kept = _Reducer(combine) if combine is not None else _RowCollector(made, rows, size, device)
         now = program(run.params, run.state, part, jax.device_put(np.int32(count))), count
         if before is not None:  # fetched while the next chunk is computed
             kept.add(*before)
@@ -96,33 +96,33 @@ def checked_run(net: Any, run: Any) -> Run:
         hint = "Pass found.run." if hasattr(run, "run") else "Pass the whole of it, not its parameters alone."
         raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {hint}")
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
-    trees.check_those_of(net, run.params, run.state, in_shape, "run")
+    trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
-    params, state = arrays.owned_tree("run", run.params, cut), arrays.owned_tree("run", run.state, cut)
-    checks.Cut(cut).warn(np.float32, 4)
+    params, state = arrays.owned_arrays("run", run.params, cut), arrays.owned_arrays("run", run.state, cut)
+    checks.LostDigits(cut).warn(np.float32, 4)
     nothing: Any = None
     return Run(params, state, nothing, nothing, in_shape, None, columns)
 
 
-def _of_chunk(net: Layer, reduce: Any, combine: Any) -> Any:
+def _chunk_program(net: Layer, reduce: Any, combine: Any) -> Any:
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Any, state: Any, x: Array, count: Array) -> Any:
         y = net.forward(params, state, x, None, False)[0]
         y = y if reduce is None else reduce(y)
-        return y if combine is None else _combined(combine, y, count)
+        return y if combine is None else _combine(combine, y, count)
 
     return of_chunk
 
 
 def output_shapes(net: Layer, run: Any, x: Any) -> Any:
     """The shapes and dtypes of the outputs for these rows."""
-    return _specialised(net, run, x, None, None)[1]
+    return _specialise(net, run, x, None, None)[1]
 
 
-def _specialised(net: Layer, run: Any, x: Any, reduce: Any, combine: Any) -> tuple[Any, Any]:
+def _specialise(net: Layer, run: Any, x: Any, reduce: Any, combine: Any) -> tuple[Any, Any]:
     parts = net, reduce, combine
-    return specialise("predict", parts, _of_chunk(*parts), run.params, run.state, x, np.int32(0))
+    return canonical("predict", parts, _chunk_program(*parts), run.params, run.state, x, np.int32(0))
 
 
 def _check_rows(made: Any, rows: int, reduce: Any) -> None:
@@ -135,7 +135,7 @@ def _check_rows(made: Any, rows: int, reduce: Any) -> None:
             )
 
 
-def _combined(combine: Any, values: Any, count: Array) -> Any:
+def _combine(combine: Any, values: Any, count: Array) -> Any:
     """The first `count` rows made one, by halves; where only one of a pair is real it is taken as it is."""
     rows = jax.tree.leaves(values)[0].shape[0]
     real = jnp.arange(rows, dtype=jnp.int32) < count
@@ -162,28 +162,28 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
     dtype = arrays.dtype_of_run(run.params)
     if is_stream(x):
         stream = as_stream("x", x, once=True)
-        return stream.rows, min(size, stream.rows or size), _of_stream(stream, run, dtype)
+        return stream.rows, min(size, stream.rows or size), _stream_chunks(stream, run, dtype)
     if isinstance(x, np.memmap):
         if x.ndim < 2 or not len(x):
             raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Reshape: x[:, None].")
         return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
-    cut = checks.Cut()
+    cut = checks.LostDigits()
     whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
     cut.warn(dtype, 4)
     return len(whole), min(size, len(whole)), ((whole[i : i + size],) for i in range(0, len(whole), size))
 
 
 def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
-    cut = checks.Cut()
+    cut = checks.LostDigits()
     for start in range(0, len(x), size):
         part = x[start : start + size]
         yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
         cut.warn(dtype, 5)
 
 
-def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
-    cut = checks.Cut()
+def _stream_chunks(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
+    cut = checks.LostDigits()
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x = f"x, chunk {number}", chunk[0] if several else chunk
@@ -195,7 +195,7 @@ def _of_stream(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
 # ---- where the results go
 
 
-class _Kept:
+class _RowCollector:
     """One thing a row, in row order. Written in place where the number of rows is known."""
 
     def __init__(self, made: Any, rows: int | None, size: int, device: bool):
@@ -217,7 +217,7 @@ class _Kept:
         elif self.done + count > self.rows:
             raise ValueError(f"x: expected {self.rows} rows, got more. Give the stream its true number of rows.")
         elif self.on_device:
-            self.parts = _written(self.parts, values, jax.device_put(np.int32(self.done)))
+            self.parts = _write_rows(self.parts, values, jax.device_put(np.int32(self.done)))
         else:
             for kept, new in zip(jax.tree.leaves(self.parts), jax.tree.leaves(values), strict=True):
                 kept[self.done : self.done + count] = np.asarray(new)[:count]
@@ -232,11 +232,11 @@ class _Kept:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _written(whole: Any, part: Any, at: Array) -> Any:
+def _write_rows(whole: Any, part: Any, at: Array) -> Any:
     return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, at, 0), whole, part)
 
 
-class _Combined:
+class _Reducer:
     """One thing of all rows."""
 
     def __init__(self, combine: Any):

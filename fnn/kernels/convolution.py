@@ -40,37 +40,37 @@ class Convolution(NamedTuple):
     groups: int = 1
 
 
-def outputs(x: Array, w: Array, c: Convolution) -> Array:
+def forward(x: Array, w: Array, c: Convolution) -> Array:
     """`x ∗ w`: (batch, height, width, in) and (kh, kw, in/groups, out) to (batch, rows, columns, out)."""
     return _outputs.bind(*_varying_alike(x, w), c=c)
 
 
-def by_weights(x: Array, dy: Array, c: Convolution) -> Array:
+def weight_gradient(x: Array, dy: Array, c: Convolution) -> Array:
     """The derivative by the weights."""
     return _by_weights.bind(*_varying_alike(x, dy), c=c)
 
 
-def by_inputs(dy: Array, w: Array, c: Convolution) -> Array:
+def input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
     """The derivative by the inputs."""
     return _by_inputs.bind(*_varying_alike(dy, w), c=c)
 
 
 def _tiled_outputs(x: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
     tile = _tile(c, w.shape[-1], least)
-    return _untiled(_times(_patches(x, tile), _banded(w, tile), tile), tile)
+    return _untile(_times(_patches(x, tile), _band_product(w, tile), tile), tile)
 
 
 def _tiled_by_weights(x: Array, dy: Array, c: Convolution, least: int = WIDE) -> Array:
     tile = _tile(c, dy.shape[-1], least)
-    return _add_banded(_by_band(_patches(x, tile), _tiled(dy, tile), tile), tile)
+    return _add_band(_uses_band(_patches(x, tile), _to_tiles(dy, tile), tile), tile)
 
 
 def _tiled_by_inputs(dy: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
     tile = _tile(c, w.shape[-1], least)
-    return _add_patches(_by_patches(_tiled(dy, tile), _banded(w, tile), tile), tile)
+    return _add_patches(_patches_product(_to_tiles(dy, tile), _band_product(w, tile), tile), tile)
 
 
-def _by_products() -> bool:
+def _uses_patches() -> bool:
     return jax.default_backend() == "cpu"
 
 
@@ -123,26 +123,26 @@ def _add_patches(dp: Array, tile: _Tile) -> Array:
     return add_taps([dx[:, :, :, j] for j in range(tile.columns.size)], 2, tile.columns)
 
 
-def _banded(w: Array, tile: _Tile) -> Array:
+def _band_product(w: Array, tile: _Tile) -> Array:
     """(kh, kw, in, out) to (kh, places, in, width, out)."""
     free = tile.columns.size - tile.taps
     shifts = [i * tile.shift for i in range(tile.width)]
     return jnp.stack([jnp.pad(w, ((0, 0), (s, free - s), (0, 0), (0, 0))) for s in shifts], 3)
 
 
-def _add_banded(db: Array, tile: _Tile) -> Array:
+def _add_band(db: Array, tile: _Tile) -> Array:
     return sum(
         (db[:, i * tile.shift : i * tile.shift + tile.taps, :, i] for i in range(1, tile.width)),
         start=db[:, : tile.taps, :, 0],
     )
 
 
-def _untiled(y: Array, tile: _Tile) -> Array:
+def _untile(y: Array, tile: _Tile) -> Array:
     """(batch, rows, tiles, width, out) to (batch, rows, columns, out); the last tile may reach too far."""
     return y.reshape(*y.shape[:2], y.shape[2] * tile.width, y.shape[-1])[:, :, : tile.outputs]
 
 
-def _tiled(dy: Array, tile: _Tile) -> Array:
+def _to_tiles(dy: Array, tile: _Tile) -> Array:
     spare = tile.columns.outputs * tile.width - tile.outputs
     dy = jnp.pad(dy, ((0, 0), (0, 0), (0, spare), (0, 0))) if spare else dy
     return dy.reshape(*dy.shape[:2], tile.columns.outputs, tile.width, dy.shape[-1])
@@ -155,19 +155,19 @@ def _times(p: Array, b: Array, tile: _Tile) -> Array:
     if tile.groups == 1:
         y = _matrix(p) @ _band_matrix(b)
     else:
-        y = jnp.einsum("rkgi,kiwgo->rwgo", _grouped(p, tile), _grouped_band(b, tile))
+        y = jnp.einsum("rkgi,kiwgo->rwgo", _group_product(p, tile), _grouped_band(b, tile))
     return y.reshape(*p.shape[:3], tile.width, b.shape[-1])
 
 
-def _by_band(p: Array, dy: Array, tile: _Tile) -> Array:
+def _uses_band(p: Array, dy: Array, tile: _Tile) -> Array:
     if tile.groups == 1:
         db = _matrix(p).T @ _matrix(dy)
     else:
-        db = jnp.einsum("rkgi,rwgo->kiwgo", _grouped(p, tile), _grouped_tiles(dy, tile))
+        db = jnp.einsum("rkgi,rwgo->kiwgo", _group_product(p, tile), _grouped_tiles(dy, tile))
     return db.reshape(*p.shape[3:5], p.shape[5] // tile.groups, *dy.shape[3:])
 
 
-def _by_patches(dy: Array, b: Array, tile: _Tile) -> Array:
+def _patches_product(dy: Array, b: Array, tile: _Tile) -> Array:
     if tile.groups == 1:
         dp = _matrix(dy) @ _band_matrix(b).T
     else:
@@ -190,7 +190,7 @@ def _band_matrix(b: Array) -> Array:
     return b.reshape(prod(b.shape[:3]), prod(b.shape[3:]))
 
 
-def _grouped(p: Array, tile: _Tile) -> Array:
+def _group_product(p: Array, tile: _Tile) -> Array:
     return p.reshape(_rows(p), p.shape[3] * p.shape[4], tile.groups, p.shape[5] // tile.groups)
 
 
@@ -255,7 +255,7 @@ def _primitive(name: str, tiled: Any, library: Any, spoils: Callable[[_Tile], bo
     """Of the ways to compute it, and whether in a tile the images are multiplied by zeros that are no padding."""
 
     def compute(images: Array, other: Array, c: Convolution) -> Array:
-        if not _by_products():
+        if not _uses_patches():
             return library(images, other, c)
         if not spoils(_tile(c, other.shape[-1])):
             return tiled(images, other, c)
@@ -298,7 +298,7 @@ def _members(
 ) -> Any:
     """Under `vmap`: all members at once if they are small, else one by one, so that patches stay in the cache."""
     moved = [f if axis is None else jnp.moveaxis(f, axis, 0) for f, axis in zip(factors, axes, strict=True)]
-    if not _by_products() or _patch_bytes(moved, c) < IN_CACHE:
+    if not _uses_patches() or _patch_bytes(moved, c) < IN_CACHE:
         return jax.vmap(partial(compute, c=c), [None if axis is None else 0 for axis in axes])(*moved), 0
     of_each = tuple(f for f, axis in zip(moved, axes, strict=True) if axis is not None)
 
@@ -320,6 +320,6 @@ _by_weights = _primitive("by_weights", _tiled_by_weights, _library_by_weights, _
 _by_inputs = _primitive("by_inputs", _tiled_by_inputs, _library_by_inputs, _has_zeros)
 
 # the transposes by the first factor and by the second
-ad.defbilinear(_outputs, lambda dy, x, w, c: by_inputs(dy, w, c), lambda dy, x, w, c: by_weights(x, dy, c))
-ad.defbilinear(_by_weights, lambda dw, x, dy, c: by_inputs(dy, dw, c), lambda dw, x, dy, c: outputs(x, dw, c))
-ad.defbilinear(_by_inputs, lambda dx, dy, w, c: outputs(dx, w, c), lambda dx, dy, w, c: by_weights(dx, dy, c))
+ad.defbilinear(_outputs, lambda dy, x, w, c: input_gradient(dy, w, c), lambda dy, x, w, c: weight_gradient(x, dy, c))
+ad.defbilinear(_by_weights, lambda dw, x, dy, c: input_gradient(dy, dw, c), lambda dw, x, dy, c: forward(x, dw, c))
+ad.defbilinear(_by_inputs, lambda dx, dy, w, c: forward(dx, w, c), lambda dx, dy, w, c: weight_gradient(dx, dy, c))

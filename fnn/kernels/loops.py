@@ -21,10 +21,10 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
-BY_ITSELF = (0, 11)  # from this version of JAX on XLA makes one function unasked
-FEW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual functions are as fast
-SMALL = 2**13  # bytes of the largest array made; XLA hands sums over twice as many to a library
-MANY = 2**20  # numbers that a round makes; beyond, members run one after another
+XLA_FUSES_SINCE = (0, 11)  # from this version of JAX on XLA makes one function unasked
+ONE_FUNCTION_BELOW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual functions are as fast
+LARGEST_ARRAY_BYTES = 2**13  # bytes of the largest array made; XLA hands sums over twice as many to a library
+SEQUENTIAL_FROM = 2**20  # numbers that a round makes; beyond, members run one after another
 _ALLOWED = """
     abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div erf erf_inv erfc exp
     exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg nextafter pow reduce_precision rem round
@@ -44,13 +44,13 @@ _FREE = """
 ALLOWED, FREE = frozenset(_ALLOWED.split()), frozenset(_FREE.split())
 
 
-def kept_whole(call: Callable[..., Any], *arguments: Any) -> Any:
+def compile_for_size(call: Callable[..., Any], *arguments: Any) -> Any:
     """`call(*arguments)`, a loop, compiled in the way that is fast for its size: nothing else changes.
 
     >>> import jax.numpy as jnp
     >>> from jax import lax
-    >>> from fnn.kernels.loops import kept_whole
-    >>> print(kept_whole(lambda x: lax.fori_loop(0, 10, lambda _, x: 2 * x, x), jnp.arange(3)))
+    >>> from fnn.kernels.loops import compile_for_size
+    >>> print(compile_for_size(lambda x: lax.fori_loop(0, 10, lambda _, x: 2 * x, x), jnp.arange(3)))
     [   0 1024 2048]
     """
     if jax.default_backend() != "cpu":
@@ -58,7 +58,7 @@ def kept_whole(call: Callable[..., Any], *arguments: Any) -> Any:
     flat, tree = jax.tree.flatten(arguments)
     whole = jax.make_jaxpr(lambda *flat: call(*jax.tree.unflatten(tree, flat)), return_shape=True)
     closed, shapes = whole(*flat)
-    if _as_one_function(closed.jaxpr) or _numbers(closed.jaxpr) >= MANY:
+    if _fits_one_function(closed.jaxpr) or _numbers_per_round(closed.jaxpr) >= SEQUENTIAL_FROM:
         # what `call` has from outside may be traced: an argument too
         inner = closed.jaxpr.replace(constvars=[], invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
         outputs = _loop.bind(*closed.consts, *flat, made=ClosedJaxpr(inner, []))
@@ -67,23 +67,23 @@ def kept_whole(call: Callable[..., Any], *arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
 
-def _as_one_function(jaxpr: Any) -> bool:
+def _fits_one_function(jaxpr: Any) -> bool:
     """Whether XLA can make one function of it, must be told so, and whether that is worth it."""
-    equations = _working(jaxpr)
+    equations = _counted_equations(jaxpr)
     return (
-        jax.__version_info__ < BY_ITSELF
+        jax.__version_info__ < XLA_FUSES_SINCE
         and all(equation.primitive.name in ALLOWED for equation in equations)
-        and _numbers(jaxpr) <= FEW
-        and all(prod(v.aval.shape) * v.aval.dtype.itemsize <= SMALL for e in equations for v in e.outvars)
+        and _numbers_per_round(jaxpr) <= ONE_FUNCTION_BELOW
+        and all(prod(v.aval.shape) * v.aval.dtype.itemsize <= LARGEST_ARRAY_BYTES for e in equations for v in e.outvars)
     )
 
 
-def _numbers(jaxpr: Any) -> int:
+def _numbers_per_round(jaxpr: Any) -> int:
     """How many numbers are made where every loop in it has one round."""
-    return sum(prod(v.aval.shape) for equation in _working(jaxpr) for v in equation.outvars)
+    return sum(prod(v.aval.shape) for equation in _counted_equations(jaxpr) for v in equation.outvars)
 
 
-def _working(jaxpr: Any) -> list[Any]:
+def _counted_equations(jaxpr: Any) -> list[Any]:
     return [equation for equation in _equations(jaxpr) if equation.primitive.name not in FREE]
 
 
@@ -98,9 +98,9 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 # ---- what JAX is told of it
 
 
-def _lowered(ctx: Any, *operands: Any, made: ClosedJaxpr) -> Any:
+def _lowering_rule(ctx: Any, *operands: Any, made: ClosedJaxpr) -> Any:
     call: Callable[..., Any] = jaxpr_as_fun(made)
-    if _as_one_function(made.jaxpr) and _outermost():
+    if _fits_one_function(made.jaxpr) and _outermost():
         call = _one_function(call)
     return mlir.lower_fun(call, multiple_results=True)(ctx, *operands)
 
@@ -135,10 +135,10 @@ def _outermost() -> bool:
         return False
 
 
-def _members(operands: Any, axes: Any, *, made: ClosedJaxpr) -> Any:
+def _batching_rule(operands: Any, axes: Any, *, made: ClosedJaxpr) -> Any:
     call = jaxpr_as_fun(made)
-    if _numbers(made.jaxpr) < MANY:
-        outputs = kept_whole(jax.vmap(call, in_axes=tuple(axes)), *operands)
+    if _numbers_per_round(made.jaxpr) < SEQUENTIAL_FROM:
+        outputs = compile_for_size(jax.vmap(call, in_axes=tuple(axes)), *operands)
         return outputs, [0] * len(outputs)
     of_each = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
 
@@ -150,7 +150,7 @@ def _members(operands: Any, axes: Any, *, made: ClosedJaxpr) -> Any:
     return outputs, [0] * len(outputs)
 
 
-def _forward(primals: Any, tangents: Any, *, made: ClosedJaxpr) -> Any:
+def _jvp_rule(primals: Any, tangents: Any, *, made: ClosedJaxpr) -> Any:
     return jax.jvp(jaxpr_as_fun(made), tuple(primals), tuple(ad.instantiate_zeros(t) for t in tangents))
 
 
@@ -158,6 +158,6 @@ _loop = Primitive("fnn_loop")
 _loop.multiple_results = True
 _loop.def_impl(lambda *operands, made: jax.jit(jaxpr_as_fun(made))(*operands))
 _loop.def_abstract_eval(lambda *_, made: made.out_avals)
-mlir.register_lowering(_loop, _lowered, cacheable=False)  # where it stands matters
-batching.primitive_batchers[_loop] = _members
-ad.primitive_jvps[_loop] = _forward
+mlir.register_lowering(_loop, _lowering_rule, cacheable=False)  # where it stands matters
+batching.primitive_batchers[_loop] = _batching_rule
+ad.primitive_jvps[_loop] = _jvp_rule

@@ -13,7 +13,7 @@ FEW_WEIGHTS = 16
 SCOPE = "fnn_product"  # where the multiplications of a product are traced, for `fnn.complexity` to count them
 
 
-def outputs(x: Array, w: Array) -> Array:
+def forward(x: Array, w: Array) -> Array:
     """`x w`: (rows, fan_in) and (fan_in, features) to (rows, features)."""
     if not _few(w.shape):
         return x @ w
@@ -21,13 +21,13 @@ def outputs(x: Array, w: Array) -> Array:
         return (w[:, :, None] * x.T[:, None, :]).sum(0).T
 
 
-def by_weights(x: Array, dy: Array) -> Array:
+def weight_gradient(x: Array, dy: Array) -> Array:
     """`xᵀ dy`: the derivative by the weights."""
     shape = (x.shape[1], dy.shape[1])
     return (x.T[:, None, :] * dy.T[None, :, :]).sum(-1) if _few(shape) else x.T @ dy
 
 
-def by_inputs(dy: Array, w: Array) -> Array:
+def input_gradient(dy: Array, w: Array) -> Array:
     """`dy wᵀ`: the derivative by the inputs."""
     return (w[:, :, None] * dy.T[None, :, :]).sum(1).T if _few(w.shape) else dy @ w.T
 

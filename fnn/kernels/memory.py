@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-def aligned(array: Any, dtype: Any = None) -> np.ndarray:
+def aligned_copy(array: Any, dtype: Any = None) -> np.ndarray:
     """A copy in memory that nobody else writes to, where a CPU takes it without a second copy.
 
     Args:

@@ -51,7 +51,7 @@ def uniform(key: Key, shape: Shape) -> Array:
 ROUNDS = 48
 
 
-def epoch_order(key_data: Array, epoch: Array, rows: int, count: Any = None) -> Array:
+def permutation(key_data: Array, epoch: Array, rows: int, count: Any = None) -> Array:
     """The permutation of `count` rows in this epoch, int32, in a table of `rows` (the places past `count` hold 0).
 
     Args:
@@ -61,8 +61,8 @@ def epoch_order(key_data: Array, epoch: Array, rows: int, count: Any = None) -> 
         count: how many of them are real, traced or not; all by default.
 
     >>> import jax, jax.numpy as jnp
-    >>> from fnn.kernels.random import epoch_order
-    >>> order = epoch_order(jax.random.key_data(jax.random.key(0)), jnp.int32(0), 5)
+    >>> from fnn.kernels.random import permutation
+    >>> order = permutation(jax.random.key_data(jax.random.key(0)), jnp.int32(0), 5)
     >>> print(sorted(order.tolist()))
     [0, 1, 2, 3, 4]
     """

@@ -54,7 +54,7 @@ def taps(x: Array, axis: int, over: Windows, padding: float = 0) -> list[Array]:
     >>> print(*taps(jnp.arange(6), 0, Windows(6, size=3, stride=2)))
     [0 2] [1 3] [2 4]
     """
-    x = _padded(x, axis, over.low, over.blocks * over.stride - over.numbers - over.low, padding)
+    x = _pad(x, axis, over.low, over.blocks * over.stride - over.numbers - over.low, padding)
     phases: Sequence[Array] = [x]
     if over.stride > 1:
         cut = x.reshape(*x.shape[:axis], over.blocks, over.stride, *x.shape[axis + 1 :])
@@ -72,16 +72,16 @@ def add_taps(parts: Sequence[Array], axis: int, over: Windows) -> Array:
     """
     phases: dict[int, Array] = {}
     for part, (block, phase) in zip(parts, over.places, strict=True):
-        shifted = _padded(part, axis, block, over.blocks - over.outputs - block)
+        shifted = _pad(part, axis, block, over.blocks - over.outputs - block)
         phases[phase] = phases[phase] + shifted if phase in phases else shifted
     x = phases[0]  # which the first place always is in
     if over.stride > 1:
         joined = jnp.stack([phases.get(i, jnp.zeros_like(x)) for i in range(over.stride)], axis + 1)
         x = joined.reshape(*x.shape[:axis], over.blocks * over.stride, *x.shape[axis + 1 :])
-    return _padded(x, axis, -over.low, over.numbers + over.low - over.blocks * over.stride)
+    return _pad(x, axis, -over.low, over.numbers + over.low - over.blocks * over.stride)
 
 
-def _padded(x: Array, axis: int, before: int, after: int, value: float = 0) -> Array:
+def _pad(x: Array, axis: int, before: int, after: int, value: float = 0) -> Array:
     """Numbers added at both ends of an axis; taken away where less than 0."""
     if before == after == 0:
         return x
@@ -93,7 +93,7 @@ def _padded(x: Array, axis: int, before: int, after: int, value: float = 0) -> A
 # ---- what a user says of windows over images
 
 
-class Sliding(NamedTuple):
+class WindowSpec(NamedTuple):
     """A window over images as a layer was asked for it: two numbers each, for rows and columns; checked."""
 
     window: tuple[int, int]
@@ -105,7 +105,7 @@ class Sliding(NamedTuple):
         """The windows over the rows and over the columns of an image; a ShapeError if there is none."""
         if len(in_shape) != 3 or min(in_shape) < 1:
             raise ShapeError(
-                f"{name}: expected images of shape (height, width, channels), got {in_shape}. {_as_images(in_shape)}"
+                f"{name}: expected images of shape (height, width, channels), got {in_shape}. {_to_images(in_shape)}"
             )
         padding = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
         both = zip(in_shape[:2], self.window, self.stride, self.dilation, padding, strict=True)
@@ -119,7 +119,7 @@ class Sliding(NamedTuple):
         return rows, columns
 
 
-def _as_images(in_shape: Shape) -> str:
+def _to_images(in_shape: Shape) -> str:
     if len(in_shape) == 2:
         return "Add an axis of one channel: x[..., None]."
     return "Put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."
@@ -133,9 +133,9 @@ def _windows(numbers: int, size: int, stride: int, dilation: int, padding: Any) 
     return Windows(numbers, size, stride, dilation, low, high)
 
 
-def sliding(name: str, window: Any, stride: Any, padding: Any, dilation: Any = 1) -> Sliding:
+def window_spec(name: str, window: Any, stride: Any, padding: Any, dilation: Any = 1) -> WindowSpec:
     """A window as it was asked for, checked: one whole number stands for two equal ones."""
-    return Sliding(
+    return WindowSpec(
         _pair(name, "window", window),
         _pair(name, "stride", stride),
         _padding(name, padding),

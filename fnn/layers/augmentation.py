@@ -48,10 +48,10 @@ def random_shift(most: int) -> Layer:
         return (), (), in_shape
 
     def move(x: Array, by: Array) -> Array:
-        return _view(x, by, (x.shape[1], x.shape[2]), (most, most))
+        return _shifted_crop(x, by, (x.shape[1], x.shape[2]), (most, most))
 
     def draw(key: Key, batch: int) -> Array:
-        return _evenly(key, batch, (2 * most + 1, 2 * most + 1)) - most
+        return _random_integers(key, batch, (2 * most + 1, 2 * most + 1)) - most
 
     return random_layer(name, init, draw, move, lambda dy, by, shape: move(dy, -by))
 
@@ -138,14 +138,14 @@ def random_crop(height: int, width: int) -> Layer:
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         down, right = spare(x.shape[1:])
         if train:
-            by = _evenly(require_key(name, key), x.shape[0], (down + 1, right + 1))
+            by = _random_integers(require_key(name, key), x.shape[0], (down + 1, right + 1))
         else:
             by = jnp.broadcast_to(jnp.asarray([down // 2, right // 2], jnp.int32), (x.shape[0], 2))
-        return _view(x, by, size, (0, 0)), state, (x, by)
+        return _shifted_crop(x, by, size, (0, 0)), state, (x, by)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x, by = cache
-        return (), _view(dy, -by, (x.shape[1], x.shape[2]), spare(x.shape[1:]))
+        return (), _shifted_crop(dy, -by, (x.shape[1], x.shape[2]), spare(x.shape[1:]))
 
     return Layer(None, init, forward, backward)
 
@@ -187,7 +187,7 @@ def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
 # ---- what they share
 
 
-def _view(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -> Array:
+def _shifted_crop(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -> Array:
     """`y[n, i, j] = x[n, i + by[n, 0], j + by[n, 1]]` for `size` rows and columns; 0 up to `beyond` outside of x."""
     (down, right), (rows, columns) = beyond, size
     x = jnp.pad(x, ((0, 0), (down, down), (right, right), (0, 0)))
@@ -199,7 +199,7 @@ def _view(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int, int]) -
     return jax.vmap(one)(x, start)
 
 
-def _evenly(key: Key, batch: int, numbers: tuple[int, int]) -> Array:
+def _random_integers(key: Key, batch: int, numbers: tuple[int, int]) -> Array:
     """Two whole numbers an example, from 0 up to but not including `numbers`."""
     share = jax.random.uniform(key, (batch, 2), jnp.float32)
     drawn = jnp.floor(share * jnp.asarray([numbers], jnp.float32)).astype(jnp.int32)

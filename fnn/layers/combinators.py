@@ -158,7 +158,8 @@ def repeat(layer: Any, times: int) -> Layer:
     child = as_layer(layer)
     if isinstance(times, bool) or not isinstance(times, int) or times < 1:
         raise ValueError(
-            f"repeat: expected times to be a whole number, at least 1, got {arguments.told(times)}. Write times=2."
+            f"repeat: expected times to be a whole number, at least 1, got {arguments.describe_value(times)}. "
+            "Write times=2."
         )
 
     def init(key: Key, in_shape: Shape) -> Any:

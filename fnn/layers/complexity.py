@@ -17,7 +17,7 @@ from fnn.layers.linear import dense
 from fnn.types import Layer, Shape, ShapeError
 
 
-class Row(NamedTuple):
+class LayerCost(NamedTuple):
     """One layer of a network: what it is, the shape of its output map for one example, and what it costs."""
 
     name: str
@@ -34,7 +34,7 @@ class Complexity(NamedTuple):
     `output_maps` is how many numbers the layers put out for one example.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[LayerCost, ...]
     layers: int
     parameters: int
     multiply_adds: int
@@ -102,7 +102,7 @@ def summary(net: Any, in_shape: Shape) -> Complexity:
     )
 
 
-def _rows(layer: Layer, in_shape: Shape) -> list[Row]:
+def _rows(layer: Layer, in_shape: Shape) -> list[LayerCost]:
     """A row for every layer that is not made of others, in the order of the forward pass."""
     spec = layer.spec if isinstance(layer.spec, Spec) else Spec(None)
     if spec.factory is repeat:  # all rounds are alike
@@ -110,15 +110,15 @@ def _rows(layer: Layer, in_shape: Shape) -> list[Row]:
         return [row._replace(name=f"{i}: {row.name}") for i in range(len(spec.children or ())) for row in once]
     if spec.children is not None:
         return _rows_of_each(spec.children, in_shape)
-    params, _, out_shape = _made(layer, in_shape)
+    params, _, out_shape = _tables(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
     if spec.factory in (dense, conv2d):  # its weights, used once for each place of the output
-        return [Row(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
-    row = Row(str(layer), out_shape, parameters, _products(layer, in_shape))
+        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
+    row = LayerCost(str(layer), out_shape, parameters, _multiply_adds(layer, in_shape))
     return _rows_of_arguments(spec, row, in_shape) or [row]
 
 
-def _rows_of_arguments(spec: Spec, whole: Row, in_shape: Shape) -> list[Row]:
+def _rows_of_arguments(spec: Spec, whole: LayerCost, in_shape: Shape) -> list[LayerCost]:
     """The rows of the layers that a factory was given, if these one after another are `whole`: else none."""
     given = [value for _, value in spec.arguments]
     parts = [part for part in jax.tree.leaves(given, is_leaf=_is_layer) if _is_layer(part)]
@@ -134,15 +134,15 @@ def _is_layer(thing: Any) -> bool:
     return isinstance(thing, (Layer, Activation))
 
 
-def _rows_of_each(children: Any, in_shape: Shape) -> list[Row]:
-    rows: list[Row] = []
+def _rows_of_each(children: Any, in_shape: Shape) -> list[LayerCost]:
+    rows: list[LayerCost] = []
     for child in map(as_layer, children):
         rows += _rows(child, in_shape)
         in_shape = _out_shape(child, in_shape)
     return rows
 
 
-def _made(layer: Layer, in_shape: Shape) -> Any:
+def _tables(layer: Layer, in_shape: Shape) -> Any:
     """Shapes of params and state, without drawing a number; and the output shape."""
     out_shape: list[Shape] = []
 
@@ -156,12 +156,12 @@ def _made(layer: Layer, in_shape: Shape) -> Any:
 
 
 def _out_shape(layer: Layer, in_shape: Shape) -> Shape:
-    return _made(layer, in_shape)[2]
+    return _tables(layer, in_shape)[2]
 
 
-def _products(layer: Layer, in_shape: Shape) -> int:
+def _multiply_adds(layer: Layer, in_shape: Shape) -> int:
     """Multiply-adds of the matrix products and convolutions in one example's forward pass."""
-    params, state, _ = _made(layer, in_shape)
+    params, state, _ = _tables(layer, in_shape)
     x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
     traced = jax.make_jaxpr(lambda p, s, x: layer.forward(p, s, x, None, False)[0])(params, state, x)
     return _products_in(traced.jaxpr)

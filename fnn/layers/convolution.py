@@ -11,7 +11,7 @@ from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
-from fnn.kernels.windows import sliding
+from fnn.kernels.windows import window_spec
 from fnn.layers.linear import initial_deviation, initial_values
 from fnn.types import Array, Key, Layer, Shape, ShapeError
 
@@ -74,7 +74,7 @@ def conv2d(
             f"{name}: expected features that can be cut into {groups} groups, got {features}. "
             f"Use {features + groups - features % groups} features, or other groups."
         )
-    slide = sliding(name, window, stride, padding, dilation)
+    slide = window_spec(name, window, stride, padding, dilation)
     weight_init = initial_deviation(name, "weight_init", weight_init)
     bias_init = initial_deviation(name, "bias_init", bias_init)
 
@@ -102,16 +102,16 @@ def conv2d(
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x, w = as_floats(name, x), params["w"]
-        y = convolution.outputs(x, w, over(x.shape, w))
+        y = convolution.forward(x, w, over(x.shape, w))
         return (y + arguments.beside(params["b"], y) if bias else y), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         w = params["w"]
         c = over(x.shape, w)
-        dparams = {"w": convolution.by_weights(x, dy, c)}
+        dparams = {"w": convolution.weight_gradient(x, dy, c)}
         if bias:
             dparams["b"] = dy.sum((0, 1, 2))
-        return dparams, convolution.by_inputs(dy, w, c)
+        return dparams, convolution.input_gradient(dy, w, c)
 
     return Layer(None, init, forward, backward)
 
@@ -119,7 +119,8 @@ def conv2d(
 def _whole(what: str, value: Any, hint: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
-            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.told(value)}. Write {hint}."
+            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.describe_value(value)}. "
+            f"Write {hint}."
         )
 
 

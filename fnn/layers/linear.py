@@ -40,7 +40,8 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     """
     if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
         raise ValueError(
-            f"dense: expected a whole number of features, at least 1, got {arguments.told(features)}. Write dense(10)."
+            f"dense: expected a whole number of features, at least 1, got {arguments.describe_value(features)}. "
+            "Write dense(10)."
         )
     weight_init = initial_deviation("dense", "weight_init", weight_init)
     bias_init = initial_deviation("dense", "bias_init", bias_init)
@@ -66,14 +67,14 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
             )
         if not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(w.dtype)
-        y = matmul.outputs(x, w)
+        y = matmul.forward(x, w)
         return (y + arguments.beside(params["b"], y) if bias else y), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
-        dparams = {"w": matmul.by_weights(x, dy)}
+        dparams = {"w": matmul.weight_gradient(x, dy)}
         if bias:
             dparams["b"] = dy.sum(0)
-        return dparams, matmul.by_inputs(dy, params["w"])
+        return dparams, matmul.input_gradient(dy, params["w"])
 
     return Layer(None, init, forward, backward)
 

@@ -9,7 +9,7 @@ from jax import lax
 
 from fnn.arguments import as_floats, beside, like, scalar
 from fnn.factories import factory
-from fnn.layers.precision import at_least_float32
+from fnn.layers.precision import float32_or_wider
 from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State
 
 
@@ -67,35 +67,35 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     eps = scalar("batch_norm", "an eps", eps, "Write eps=1e-5", positive=True)
 
     def init(key: Key, in_shape: Shape) -> Any:
-        params, channels = _initial("batch_norm", in_shape, scale, offset), in_shape[-1:]
+        params, channels = _initial_affine("batch_norm", in_shape, scale, offset), in_shape[-1:]
         dtype = jnp.result_type(float)
         return params, {"mean": jnp.zeros(channels, dtype), "var": jnp.ones(channels, dtype)}, in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("batch_norm", x)
         _check_channels("batch_norm", x, state)
-        wide, share = at_least_float32(x), None
+        wide, share = float32_or_wider(x), None
         if train:
-            wide, share = _shares(wide, train)
+            wide, share = _row_shares(wide, train)
             centred, mean, var = _moments(wide, share)
-            state = _moved(state, momentum, mean, var, share)
+            state = _update_running(state, momentum, mean, var, share)
             r = _inverse_deviation(centred, share, like(eps, wide))
         else:
             mean, var = state["mean"].astype(wide.dtype), state["var"].astype(wide.dtype)
             centred, r = wide - beside(mean, wide), 1.0 / jnp.sqrt(var + like(eps, var))
         x_hat = centred * beside(r, centred)
-        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
+        return _apply_affine(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r, share = cache
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
-            return _by_params(params, x_hat, wide), (beside(r, wide) * _by_x_hat(params, wide)).astype(dy.dtype)
+            return _grad_affine(params, x_hat, wide), (beside(r, wide) * _grad_x_hat(params, wide)).astype(dy.dtype)
         wide = jnp.where(share > 0, wide, 0.0)
-        g = _by_x_hat(params, wide)
+        g = _grad_x_hat(params, wide)
         sums = beside(_over_rows(g), g) + x_hat * beside(_over_rows(g * x_hat), g)
         dx = beside(r, g) * (g - share * sums)
-        return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
+        return _grad_affine(params, x_hat, wide), dx.astype(dy.dtype)
 
     return Layer(None, init, forward, backward)
 
@@ -138,24 +138,24 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
     eps = scalar("layer_norm", "an eps", eps, "Write eps=1e-5", positive=True)
 
     def init(key: Key, in_shape: Shape) -> Any:
-        return _initial("layer_norm", in_shape, scale, offset), (), in_shape
+        return _initial_affine("layer_norm", in_shape, scale, offset), (), in_shape
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("layer_norm", x)
         _check_channels("layer_norm", x, params)
-        wide = at_least_float32(x)
+        wide = float32_or_wider(x)
         distance = wide - lax.stop_gradient(wide[..., :1])  # as in _moments
         centred = distance - distance.mean(-1, keepdims=True)
         r = _inverse_deviation(centred, None, like(eps, wide))
         x_hat = centred * r
-        return _scaled(params, x_hat).astype(x.dtype), state, (x_hat, r)
+        return _apply_affine(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x_hat, r = cache
         wide = dy.astype(x_hat.dtype)
-        g = _by_x_hat(params, wide)
+        g = _grad_x_hat(params, wide)
         dx = r * (g - g.mean(-1, keepdims=True) - x_hat * (g * x_hat).mean(-1, keepdims=True))
-        return _by_params(params, x_hat, wide), dx.astype(dy.dtype)
+        return _grad_affine(params, x_hat, wide), dx.astype(dy.dtype)
 
     return Layer(None, init, forward, backward)
 
@@ -163,7 +163,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
 # ---- statistics of the batch
 
 
-def _shares(x: Array, train: Any) -> tuple[Array, Array]:
+def _row_shares(x: Array, train: Any) -> tuple[Array, Array]:
     """`x`, of ordinary size in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
     if x.size == 0:
         raise ShapeError(f"batch_norm: expected at least one row when it trains, got {x.shape}. Pass rows.")
@@ -205,7 +205,7 @@ def _mean(a: Array, share: Array) -> Array:
     return jnp.where(share > 0, share * of_rows, 0.0).sum(0)
 
 
-def _moved(state: State, momentum: Any, mean: Array, var: Array, share: Array) -> State:
+def _update_running(state: State, momentum: Any, mean: Array, var: Array, share: Array) -> State:
     """The running statistics after a step; as they were if no row counted."""
 
     def moved(running: Array, batch: Array) -> Array:
@@ -245,7 +245,7 @@ def _mean_of(a: Array, share: Array | None) -> Array:
     return a.mean(-1, keepdims=True) if share is None else _mean(a, share)
 
 
-def _initial(name: str, in_shape: Shape, scale: bool, offset: bool) -> Params:
+def _initial_affine(name: str, in_shape: Shape, scale: bool, offset: bool) -> Params:
     if len(in_shape) < 1 or min(in_shape) < 1:
         raise ShapeError(
             f"{name}: expected examples of shape (..., channels), at least one number, got {in_shape}. "
@@ -270,15 +270,15 @@ def _over_rows(a: Array) -> Array:
     return a.sum(tuple(range(a.ndim - 1)))
 
 
-def _scaled(params: Params, x_hat: Array) -> Array:
+def _apply_affine(params: Params, x_hat: Array) -> Array:
     y = x_hat * beside(params["scale"].astype(x_hat.dtype), x_hat) if "scale" in params else x_hat
     return y + beside(params["offset"].astype(y.dtype), y) if "offset" in params else y
 
 
-def _by_x_hat(params: Params, dy: Array) -> Array:
+def _grad_x_hat(params: Params, dy: Array) -> Array:
     return dy * beside(params["scale"].astype(dy.dtype), dy) if "scale" in params else dy
 
 
-def _by_params(params: Params, x_hat: Array, dy: Array) -> Params:
+def _grad_affine(params: Params, x_hat: Array, dy: Array) -> Params:
     sums = {"scale": lambda: _over_rows(dy * x_hat), "offset": lambda: _over_rows(dy)}
     return {name: sums[name]().astype(a.dtype) for name, a in params.items()}

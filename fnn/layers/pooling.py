@@ -9,8 +9,8 @@ import numpy as np
 
 from fnn.arguments import as_floats, beside
 from fnn.factories import factory
-from fnn.kernels.windows import Sliding, Windows, add_taps, sliding, taps
-from fnn.layers.precision import at_least_float32
+from fnn.kernels.windows import Windows, WindowSpec, add_taps, taps, window_spec
+from fnn.layers.precision import float32_or_wider
 from fnn.types import Array, Key, Layer, Shape
 
 BELOW_ALL = float("-inf")
@@ -46,7 +46,7 @@ def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     [5. 5.] [0. 5. 5. 0. 0. 0. 0. 0.]
     """
     name = f"max_pool({window})"
-    slide = _sliding(name, window, stride, padding)
+    slide = _spec_of_windows(name, window, stride, padding)
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats(name, x)
@@ -58,8 +58,8 @@ def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         x, row, column = cache
         rows, columns = _over(slide, name, x)
-        dy = add_taps(_to_the_first(dy, row, rows), 1, rows)
-        return (), add_taps(_to_the_first(dy, column, columns), 2, columns)
+        dy = add_taps(_route_to_first(dy, row, rows), 1, rows)
+        return (), add_taps(_route_to_first(dy, column, columns), 2, columns)
 
     return Layer(None, _init(slide, name), forward, backward)
 
@@ -73,7 +73,7 @@ def _first_largest(parts: Sequence[Array]) -> tuple[Array, Array]:
     return y, place
 
 
-def _to_the_first(dy: Array, place: Array, over: Windows) -> list[Array]:
+def _route_to_first(dy: Array, place: Array, over: Windows) -> list[Array]:
     return [jnp.where(place == i, dy, 0.0) for i in range(over.size)]
 
 
@@ -106,18 +106,18 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     [2. 6.] [0.5 0.5 3.  0.5 0.5 3. ]
     """
     name = f"avg_pool({window})"
-    slide = _sliding(name, window, stride, padding)
+    slide = _spec_of_windows(name, window, stride, padding)
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats(name, x)
         rows, columns = _over(slide, name, x)
-        wide = at_least_float32(x)
+        wide = float32_or_wider(x)
         sums = reduce(jnp.add, taps(reduce(jnp.add, taps(wide, 2, columns)), 1, rows))
         return (sums / beside(_counts(rows, columns, sums.dtype), sums)).astype(x.dtype), state, x
 
     def backward(params: Any, x: Array, dy: Array) -> Any:
         rows, columns = _over(slide, name, x)
-        wide = at_least_float32(dy)
+        wide = float32_or_wider(dy)
         share = wide / beside(_counts(rows, columns, wide.dtype), wide)
         dx = add_taps([add_taps([share] * rows.size, 1, rows)] * columns.size, 2, columns)
         return (), dx.astype(dy.dtype)
@@ -127,10 +127,10 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
 
 def _counts(rows: Windows, columns: Windows, dtype: Any) -> Array:
     """How many numbers of the image each window has."""
-    return jnp.asarray(np.outer(_within(rows), _within(columns))[:, :, None], dtype)
+    return jnp.asarray(np.outer(_inside_counts(rows), _inside_counts(columns))[:, :, None], dtype)
 
 
-def _within(over: Windows) -> np.ndarray:
+def _inside_counts(over: Windows) -> np.ndarray:
     start = np.arange(over.outputs) * over.stride - over.low
     return np.minimum(start + over.span, over.numbers) - np.maximum(start, 0)
 
@@ -166,8 +166,8 @@ def global_avg_pool() -> Layer:
 # ---- what they share
 
 
-def _sliding(name: str, window: Any, stride: Any, padding: Any) -> Sliding:
-    slide = sliding(name, window, window if stride is None else stride, padding)
+def _spec_of_windows(name: str, window: Any, stride: Any, padding: Any) -> WindowSpec:
+    slide = window_spec(name, window, window if stride is None else stride, padding)
     if isinstance(padding, tuple):
         for side, size in zip(padding, slide.window, strict=True):
             if max(side) >= size:
@@ -178,7 +178,7 @@ def _sliding(name: str, window: Any, stride: Any, padding: Any) -> Sliding:
     return slide
 
 
-def _init(slide: Sliding, name: str) -> Any:
+def _init(slide: WindowSpec, name: str) -> Any:
     def init(key: Key, in_shape: Shape) -> Any:
         rows, columns = slide.over(name, in_shape)
         return (), (), (rows.outputs, columns.outputs, in_shape[-1])
@@ -186,9 +186,9 @@ def _init(slide: Sliding, name: str) -> Any:
     return init
 
 
-def _over(slide: Sliding, name: str, x: Array) -> tuple[Windows, Windows]:
+def _over(slide: WindowSpec, name: str, x: Array) -> tuple[Windows, Windows]:
     return slide.over(name, x.shape[1:])
 
 
 def _check(name: str, in_shape: Shape) -> None:
-    sliding(name, 1, 1, "VALID").over(name, in_shape)
+    window_spec(name, 1, 1, "VALID").over(name, in_shape)

@@ -53,31 +53,31 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
 
     def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
         x = as_floats("mixed_precision", x)
-        p = _floats_to(narrow, params)
+        p = _cast_floats(narrow, params)
         y, new_state, cache = child.forward(p, state, x.astype(narrow), key, train)
-        return y.astype(x.dtype), _as_before(state, new_state), (p, cache)
+        return y.astype(x.dtype), _cast_like(state, new_state), (p, cache)
 
     def backward(params: Any, cache: Any, dy: Array) -> Any:
         dparams, dx = child.backward(*cache, dy.astype(narrow))
-        return _as_before(params, dparams), dx.astype(dy.dtype)  # y, and so dy, has the dtype of x
+        return _cast_like(params, dparams), dx.astype(dy.dtype)  # y, and so dy, has the dtype of x
 
     return Layer(None, init, forward, backward)
 
 
-def at_least_float32(x: Array) -> Array:
+def float32_or_wider(x: Array) -> Array:
     """`x` in a dtype in which sums of its numbers neither overflow nor lose digits: for means and variances.
 
-    >>> from fnn.layers.precision import at_least_float32
-    >>> at_least_float32(jax.numpy.ones(2, "float16")).dtype
+    >>> from fnn.layers.precision import float32_or_wider
+    >>> float32_or_wider(jax.numpy.ones(2, "float16")).dtype
     dtype('float32')
     """
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
-def _floats_to(dtype: Any, tree: Any) -> Any:
+def _cast_floats(dtype: Any, tree: Any) -> Any:
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
-def _as_before(before: Any, after: Any) -> Any:
+def _cast_like(before: Any, after: Any) -> Any:
     """The dtypes that they had."""
     return jax.tree.map(lambda a, b: b.astype(a.dtype), before, after)

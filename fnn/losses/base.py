@@ -41,7 +41,7 @@ def _alike(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
         )
     if not (jnp.issubdtype(t.dtype, jnp.floating) or jnp.issubdtype(t.dtype, jnp.integer) or t.dtype == bool):
         raise TypeError(f"{name}: expected real targets, got {t.dtype}. Convert them to a floating dtype.")
-    return y.astype(wide(y.dtype)), t.astype(wide(y.dtype))
+    return y.astype(wide_dtype(y.dtype)), t.astype(wide_dtype(y.dtype))
 
 
 def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
@@ -60,10 +60,10 @@ def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
         raise TypeError(
             f"{name}: expected integer class numbers, got {t.dtype}. Convert them: targets.astype('int32')."
         )
-    return y.astype(wide(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
+    return y.astype(wide_dtype(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
 
 
-def wide(dtype: Any) -> Any:
+def wide_dtype(dtype: Any) -> Any:
     """Float32 for half precision, in which squares, areas and sums overflow; any other dtype as it is."""
     return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
@@ -95,7 +95,7 @@ def _shape_hint(y: Array, t: Array) -> str:
 # ---- class numbers among the outputs of their row
 
 
-def pick(y: Array, labels: Array) -> Array:
+def select_class(y: Array, labels: Array) -> Array:
     """The output of each row at its class, `(batch,)`; nan where there is no such class.
 
     As a sum, since the derivative of an indexed array is a scatter, which on a CPU takes as long as a small product.
@@ -145,7 +145,7 @@ def check_probabilities(name: str) -> Callable[[Any, Any], None]:
 # ---- what a factory of losses is given: numbers, checked where they are known
 
 
-def at_most_one(name: str, what: str, value: Any, hint: str) -> Any:
+def check_share(name: str, what: str, value: Any, hint: str) -> Any:
     """A number in [0, 1]; as it came where it is traced."""
     number = scalar(name, what, value, hint)
     if isinstance(number, (int, float)) and number > 1:
@@ -195,7 +195,7 @@ def make_loss(
 
     def checked_grad(outputs: Any, targets: Any) -> Array:
         by_row = grad(*rows(name, outputs, targets))
-        each = positions(len(by_row), outputs)
+        each = position_count(len(by_row), outputs)
         mean = by_row if each == 1 else by_row / each
         return mean.reshape(jnp.shape(outputs)).astype(jnp.asarray(outputs).dtype)
 
@@ -203,7 +203,7 @@ def make_loss(
     return Loss(name, checked_value, checked_grad, checked, targets, dense)._documented(value.__doc__)
 
 
-def positions(rows: int, outputs: Any) -> int:
+def position_count(rows: int, outputs: Any) -> int:
     """How many of the rows that a formula sees belong to one row of the outputs."""
     shape = jnp.shape(outputs)
     return rows // shape[0] if len(shape) > 2 and shape[0] else 1
@@ -211,5 +211,5 @@ def positions(rows: int, outputs: Any) -> int:
 
 def mean_of_positions(values: Array, outputs: Any) -> Array:
     """One number per row of the outputs, from one per position."""
-    each = positions(len(values), outputs)
+    each = position_count(len(values), outputs)
     return values if each == 1 else values.reshape(-1, each).mean(-1)

@@ -25,7 +25,7 @@ from fnn.losses.base import (
     dense_rows,
     make_loss,
     one_hot,
-    pick,
+    select_class,
     sparse_rows,
 )
 from fnn.types import Array
@@ -45,7 +45,7 @@ def _probabilities(rows: Any) -> Any:
     return those_with_a_derivative
 
 
-def _clipped(p: Array) -> Array:
+def _clip(p: Array) -> Array:
     # derivative 1 at the bounds, where jnp.clip has 1/2
     return jnp.where(p < EPS, EPS, jnp.where(p > 1.0 - EPS, 1.0 - EPS, p))
 
@@ -61,11 +61,11 @@ def _cross_entropy(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.cross_entropy(jnp.array([0.1, 0.05, 0.05, 0.8]), jnp.array([0, 1, 0, 0])))
     [2.9957323]
     """
-    return -(t * jnp.log(_clipped(y))).sum(-1)
+    return -(t * jnp.log(_clip(y))).sum(-1)
 
 
 def _cross_entropy_grad(y: Array, t: Array) -> Array:
-    return jnp.where(_outside(y), 0.0, -t / _clipped(y))
+    return jnp.where(_outside(y), 0.0, -t / _clip(y))
 
 
 def _sparse_cross_entropy(y: Array, t: Array) -> Array:
@@ -76,7 +76,7 @@ def _sparse_cross_entropy(y: Array, t: Array) -> Array:
     [0.22314353]
     """
     nan_elsewhere = jnp.where(y == y, 0.0, keep_nan(y)).sum(-1)
-    return nan_elsewhere - jnp.log(_clipped(pick(y, t)))
+    return nan_elsewhere - jnp.log(_clip(select_class(y, t)))
 
 
 def _sparse_cross_entropy_grad(y: Array, t: Array) -> Array:
@@ -90,12 +90,12 @@ def _binary_cross_entropy(y: Array, t: Array) -> Array:
     >>> print(fnn.losses.binary_cross_entropy(jnp.array([[0.5]]), jnp.array([[1.0]])))
     [0.6931472]
     """
-    p = _clipped(y)
+    p = _clip(y)
     return -(t * jnp.log(p) + (1.0 - t) * jnp.log1p(-p)).sum(-1)
 
 
 def _binary_cross_entropy_grad(y: Array, t: Array) -> Array:
-    p = _clipped(y)
+    p = _clip(y)
     return jnp.where(_outside(y), 0.0, (1.0 - t) / (1.0 - p) - t / p)
 
 
@@ -149,7 +149,7 @@ def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
     >>> print(fnn.losses.sparse_softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([0, 1])))
     [0.16984604 0.02474492]
     """
-    return -pick(log_softmax(z), t)
+    return -select_class(log_softmax(z), t)
 
 
 def _sparse_softmax_cross_entropy_grad(z: Array, t: Array) -> Array:

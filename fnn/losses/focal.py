@@ -16,9 +16,9 @@ from fnn.activations.softmax import log_softmax_and_rest
 from fnn.arguments import like, scalar
 from fnn.factories import factory
 from fnn.losses.base import (
-    at_most_one,
     check_labels,
     check_probabilities,
+    check_share,
     class_rows,
     class_weights,
     dense_rows,
@@ -48,7 +48,7 @@ def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
     """
     gamma = scalar("sigmoid_focal", "a gamma", gamma, "Pass 0 for the cross-entropy")
     if alpha is not None:
-        alpha = at_most_one("sigmoid_focal", "an alpha", alpha, "Pass the share of weight for the targets 1, or None")
+        alpha = check_share("sigmoid_focal", "an alpha", alpha, "Pass the share of weight for the targets 1, or None")
 
     def weighted(t: Array) -> tuple[Array, Array]:
         if alpha is None:

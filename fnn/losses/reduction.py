@@ -12,7 +12,7 @@ from fnn.types import Array, ShapeError
 def weighted_sum(values: Array, weight: Any) -> tuple[Array, Array]:
     """(Σ weight × value, Σ weight), in float32 at least. Rows of weight 0 do not count, whatever their value, NaN too.
 
-    Where values are differentiated, they are those of `counted(outputs, weight)`.
+    Where values are differentiated, they are those of `stop_uncounted(outputs, weight)`.
     """
     values = jnp.asarray(values)
     values = values.astype(dtype_of_sums(values.dtype))
@@ -39,7 +39,7 @@ def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
     return weight.astype(dtype_of_sums(weight.dtype))
 
 
-def counted(outputs: Array, weight: Any) -> Array:
+def stop_uncounted(outputs: Array, weight: Any) -> Array:
     """The outputs, those of weight 0 as constants: a derivative stops there, and never meets 0 · inf = NaN behind it.
 
     Their own derivative is 0 anyway. Forward this is `outputs`, and compiles to nothing.

@@ -161,7 +161,7 @@ def asymmetric(over: float, under: float) -> Loss:
     [ 1. 99.]
     """
     hint = "Pass what one unit costs"
-    return _two_sided(
+    return _two_slopes(
         "asymmetric", scalar("asymmetric", "a cost", over, hint), scalar("asymmetric", "a cost", under, hint)
     )
 
@@ -183,10 +183,10 @@ def quantile(q: float) -> Loss:
     q = scalar("quantile", "a q", q, "Pass 0.5 for the median", positive=True)
     if isinstance(q, (int, float)) and q >= 1:
         raise ValueError(f"quantile: expected a q below 1, got {q}. Pass 0.9 for the 90th percentile.")
-    return _two_sided("quantile", 1.0 - q, q)
+    return _two_slopes("quantile", 1.0 - q, q)
 
 
-def _two_sided(name: str, over: Any, under: Any) -> Loss:
+def _two_slopes(name: str, over: Any, under: Any) -> Loss:
     def value(y: Array, t: Array) -> Array:
         e = keep_nan(y - t)
         return jnp.where(y > t, times(over, e), times(under, -e)).sum(-1)

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from fnn.arguments import beside, like, scalar
 from fnn.factories import factory
 from fnn.losses.base import (
-    at_most_one,
+    check_share,
     class_rows,
     class_weights,
     dense_rows,
     mean_of_positions,
     one_hot,
-    positions,
+    position_count,
     sparse_rows,
-    wide,
+    wide_dtype,
 )
 from fnn.types import Array, Loss, ShapeError
 
@@ -90,7 +90,7 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
     smoothed(sparse_softmax_cross_entropy, 0.1) [[ 0.45 -0.45]]
     """
     loss = as_loss(loss)
-    s = at_most_one("smoothed", "a smoothing", smoothing, "Pass 0.1, or 0 for none")
+    s = check_share("smoothed", "a smoothing", smoothing, "Pass 0.1, or 0 for none")
     inner = loss.dense if loss.targets == "labels" else loss
     if loss.targets is None or inner is None:
         raise TypeError(
@@ -173,7 +173,7 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
     def grad(outputs: Any, targets: Any) -> Array:
         each, y, t = rows(outputs, targets)
         by_row = _scale(each[:, None], loss.grad(y, t))
-        return (by_row / positions(len(y), outputs)).reshape(jnp.shape(outputs))
+        return (by_row / position_count(len(y), outputs)).reshape(jnp.shape(outputs))
 
     return Loss(
         "class_weighted",
@@ -230,7 +230,7 @@ def _scale(factor: Any, values: Array) -> Array:
     """`factor · values` in the dtype of the values; 0 where the factor is 0, also of what is not finite."""
     if isinstance(factor, (int, float)):
         return like(factor, values) * values if factor else jnp.zeros_like(values)
-    product = jnp.asarray(factor, wide(values.dtype)) * values.astype(wide(values.dtype))
+    product = jnp.asarray(factor, wide_dtype(values.dtype)) * values.astype(wide_dtype(values.dtype))
     # only there, so that the derivative by the factor is the loss where the factor is 0
     return jnp.where((factor == 0) & ~jnp.isfinite(values), 0.0, product).astype(values.dtype)
 

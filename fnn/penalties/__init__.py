@@ -7,7 +7,7 @@
   transformations
 """
 
-from fnn.penalties.masks import Mask as Mask, penalised as penalised
+from fnn.penalties.masks import Mask as Mask, weight_mask as weight_mask
 from fnn.penalties.norms import elastic_net as elastic_net, l1 as l1, l2 as l2
 from fnn.penalties.proximal import (
     check_proximal as check_proximal,

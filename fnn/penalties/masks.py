@@ -13,7 +13,7 @@ EXEMPT = ("b", "scale", "offset")
 SLOPE = "a"  # of a prelu, which has no other parameter: a layer of one's own may call a weight so
 
 
-def penalised(params: Params, mask: Mask = None) -> Any:
+def weight_mask(params: Params, mask: Mask = None) -> Any:
     """A pytree of bools like `params`: True for what is a weight.
 
     Args:
@@ -25,11 +25,11 @@ def penalised(params: Params, mask: Mask = None) -> Any:
     Raises:
         TypeError, ValueError: the mask is no function, or returns something else.
 
-    >>> from fnn.penalties.masks import penalised
+    >>> from fnn.penalties.masks import weight_mask
     >>> params = ({"b": 2.0, "w": 1.0}, (), {"w": 3.0})
-    >>> penalised(params)
+    >>> weight_mask(params)
     ({'b': False, 'w': True}, (), {'w': True})
-    >>> penalised(params, mask=lambda params: ({"b": True, "w": True}, (), {"w": False}))
+    >>> weight_mask(params, mask=lambda params: ({"b": True, "w": True}, (), {"w": False}))
     ({'b': True, 'w': True}, (), {'w': False})
     """
     if mask is None:
@@ -62,10 +62,10 @@ def _is_slopes(part: Any) -> bool:
     return isinstance(part, dict) and set(part) == {SLOPE} and jax.tree_util.all_leaves([part[SLOPE]])
 
 
-def on_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Any) -> Any:
+def map_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Any) -> Any:
     """`f` of each weight, `otherwise` of each other array; and of their like in more pytrees."""
     return jax.tree.map(
-        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays), penalised(params, mask), params, *more
+        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays), weight_mask(params, mask), params, *more
     )
 
 

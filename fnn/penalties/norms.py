@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from fnn.arguments import like, scalar
 from fnn.factories import factory
-from fnn.penalties.masks import Mask, on_weights, penalised
+from fnn.penalties.masks import Mask, map_weights, weight_mask
 from fnn.types import Array, Params, Penalty
 
 
@@ -24,7 +24,7 @@ def l2(coefficient: float, mask: Mask = None) -> Penalty:
 
     Args:
         coefficient: `c`, at least 0; may be traced.
-        mask: function of the parameters that says which are penalised, as `fnn.penalties.masks.penalised` has it; None
+        mask: function of the parameters that says which are penalised, as `fnn.penalties.weight_mask` has it; None
             takes all but biases, scales, offsets and slopes.
 
     Raises:
@@ -100,11 +100,11 @@ def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Arra
     """A sum over the weights of a pytree, from the formula of one weight array."""
 
     def whole_value(params: Params) -> Array:
-        counts = jax.tree.leaves(penalised(params, mask))
+        counts = jax.tree.leaves(weight_mask(params, mask))
         values = [value(w) for w, counted in zip(jax.tree.leaves(params), counts, strict=True) if counted]
         return reduce(jnp.add, values) if values else jnp.zeros(())
 
     def whole_grad(params: Params) -> Params:
-        return on_weights(params, mask, derivative, jnp.zeros_like)
+        return map_weights(params, mask, derivative, jnp.zeros_like)
 
     return Penalty(None, whole_value, whole_grad)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from fnn.arguments import scalar
-from fnn.penalties.masks import Mask, on_weights
+from fnn.penalties.masks import Mask, map_weights
 from fnn.schedules import Schedule, as_schedule
 from fnn.types import Array, Params
 
@@ -62,7 +62,7 @@ def proximal_l1(
     Args:
         alpha: coefficient of `Σ |w|`, at least 0; may be traced.
         learning_rate: that of the SGD before it, a number or a schedule (it has its own count of steps, from 0).
-        mask: function of the parameters that says which are weights, as `fnn.penalties.masks.penalised` has it; None
+        mask: function of the parameters that says which are weights, as `fnn.penalties.weight_mask` has it; None
             takes all but biases, scales, offsets and slopes.
         approximate: allow other optimizers before it.
 
@@ -84,13 +84,13 @@ def proximal_l1(
         return made(jnp.int32(0))
 
     def update(updates: Any, state: Any, params: Params = None) -> Any:
-        _given("proximal_l1", params)
+        _require_params("proximal_l1", params)
         threshold = _product(schedule(state.step), alpha)
 
         def shrunk(w: Array, u: Array) -> Array:
-            return _towards(soft_threshold(w + u, threshold), w)
+            return _exact_update(soft_threshold(w + u, threshold), w)
 
-        updates = on_weights(params, mask, shrunk, lambda w, u: u, updates)
+        updates = map_weights(params, mask, shrunk, lambda w, u: u, updates)
         return updates, made(optax.safe_increment(state.step))
 
     return optax.GradientTransformation(init, update)
@@ -139,15 +139,15 @@ def fista(
         return FistaState(jnp.zeros((), jnp.int32), x, jnp.ones((), jnp.result_type(float)))
 
     def update(grads: Any, state: FistaState, y: Params = None) -> tuple[Any, FistaState]:
-        _given("fista", y)
+        _require_params("fista", y)
         lr = schedule(state.step)
         down = jax.tree.map(lambda y, g: y - jnp.asarray(lr, y.dtype) * g, y, grads)
         threshold = _product(lr, alpha)
-        x = on_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
-        t, momentum = _accelerated(state.t, _uphill(y, x, state.x) if restart else None)
+        x = map_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
+        t, momentum = _accelerate(state.t, _uphill(y, x, state.x) if restart else None)
 
         def extrapolated(x: Array, before: Array, y: Array) -> Array:
-            return _towards(x + momentum.astype(x.dtype) * (x - before), y)
+            return _exact_update(x + momentum.astype(x.dtype) * (x - before), y)
 
         return jax.tree.map(extrapolated, x, state.x, y), FistaState(optax.safe_increment(state.step), x, t)
 
@@ -176,9 +176,15 @@ def fista_solution(optimizer_state: Any) -> Params:
 # ---- plain SGD before proximal_l1, or not
 
 # states of what leaves plain SGD plain: scaling, clipping, schedules, weight decay, masks
-PLAIN = {"EmptyState", "ScaleByScheduleState", "WrappedScheduleState", "AddDecayedWeightsState", "ZeroNansState"}
-PLAIN |= {"InjectHyperparamsState", "InjectStatefulHyperparamsState", "ApplyIfFiniteState"}
-PLAIN |= {"MaskedState", "MaskedNode", "PartitionState", "ProximalL1State", "ApproximateProximalL1State"}
+PLAIN_SGD_STATES = {
+    "EmptyState",
+    "ScaleByScheduleState",
+    "WrappedScheduleState",
+    "AddDecayedWeightsState",
+    "ZeroNansState",
+}
+PLAIN_SGD_STATES |= {"InjectHyperparamsState", "InjectStatefulHyperparamsState", "ApplyIfFiniteState"}
+PLAIN_SGD_STATES |= {"MaskedState", "MaskedNode", "PartitionState", "ProximalL1State", "ApproximateProximalL1State"}
 
 
 def check_proximal(optimizer_state: Any) -> Any:
@@ -201,7 +207,7 @@ def check_proximal(optimizer_state: Any) -> Any:
     found = list(_states(optimizer_state, ()))
     proximal = [groups for name, groups in found if name == "ProximalL1State"]
     for name, groups in found:
-        if name not in PLAIN and any(not _apart(groups, p) for p in proximal):
+        if name not in PLAIN_SGD_STATES and any(not _apart(groups, p) for p in proximal):
             raise ValueError(
                 f"proximal_l1: expected plain SGD before it, got the state {name}. "
                 "Use fnn.penalties.fista, or pass approximate=True."
@@ -233,7 +239,7 @@ def _apart(a: tuple[tuple[int, Any], ...], b: tuple[tuple[int, Any], ...]) -> bo
 # ---- small things
 
 
-def _towards(new: Array, old: Array) -> Array:
+def _exact_update(new: Array, old: Array) -> Array:
     """The update from `old` to `new`; where `new` is 0, exactly `-old`, so that `old + update` is exactly 0."""
     return jnp.where(new == 0, -old, new - old)
 
@@ -243,7 +249,7 @@ def _product(a: Any, b: Any) -> Array:
     return jnp.asarray(a, dtype) * jnp.asarray(b, dtype)
 
 
-def _accelerated(t: Array, uphill: Array | None) -> tuple[Array, Array]:
+def _accelerate(t: Array, uphill: Array | None) -> tuple[Array, Array]:
     """The next `t`, and the momentum `(t - 1)/t⁺`; from the start again where it led uphill."""
     after = (1.0 + jnp.sqrt(1.0 + 4.0 * t * t)) / 2.0
     momentum = (t - 1.0) / after
@@ -259,6 +265,6 @@ def _uphill(y: Params, x: Params, before: Params) -> Array:
     return sum(jax.tree.leaves(jax.tree.map(product, y, x, before)), start=jnp.zeros(())) > 0
 
 
-def _given(name: str, params: Params) -> None:
+def _require_params(name: str, params: Params) -> None:
     if params is None:
         raise ValueError(f"{name}: expected the parameters, got None. Call update(gradients, state, params).")

@@ -21,7 +21,7 @@ def axes(ax: Any, projection: str | None = None, size: tuple[float, float] = (5.
     return figure, figure.add_subplot(projection=projection)
 
 
-def finished(figure: Any, ax: Any, columns: int = 3, over: bool | None = None) -> Any:
+def finish(figure: Any, ax: Any, columns: int = 3, over: bool | None = None) -> Any:
     """What every picture has: a legend, over the axes where rows could be beneath it, and quiet axes."""
     over = bool(ax.collections) if over is None else over
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": columns} if over else {}
@@ -33,13 +33,13 @@ def finished(figure: Any, ax: Any, columns: int = 3, over: bool | None = None) -
     return figure
 
 
-def far_apart(values: np.ndarray) -> bool:
+def needs_log_scale(values: np.ndarray) -> bool:
     """Whether numbers of at least 0 are better told apart on a logarithmic scale.
 
     >>> import numpy as np
-    >>> from fnn.plots.axes import far_apart
-    >>> far_apart(np.array([0.001, 1.0])), far_apart(np.array([0.1, 1.0])), far_apart(np.array([-1.0, 0.001, 1.0]))
-    (True, False, False)
+    >>> from fnn.plots.axes import needs_log_scale
+    >>> [needs_log_scale(np.array(values)) for values in ([0.001, 1.0], [0.1, 1.0], [-1.0, 0.001, 1.0])]
+    [True, False, False]
     """
     above = values[values > 0]
     return bool(len(above) and values.min() >= 0 and above.max() > SPAN * above.min())
@@ -51,7 +51,7 @@ def scale(ax: Any, axis: str, values: np.ndarray) -> None:
     Numbers that are not finite do not count.
     """
     values = values[np.isfinite(values)]
-    if far_apart(values):
+    if needs_log_scale(values):
         whole = values.min() > 0
         more = {} if whole else {"linthresh": float(values[values > 0].min())}
         getattr(ax, f"set_{axis}scale")("log" if whole else "symlog", **more)
@@ -61,15 +61,15 @@ def ticks(axis: Any, values: np.ndarray) -> None:
     """Ticks at these very numbers, ascending, where they are not too close together to be read."""
     places = axis.get_transform().transform(np.asarray(values, float))
     if len(places) == 1 or np.diff(places).min() > 0.08 * np.ptp(places):
-        axis.set_ticks(values, short(values))
+        axis.set_ticks(values, format_short(values))
         axis.set_ticks([], minor=True)
 
 
-def short(values: Any) -> list[str]:
+def format_short(values: Any) -> list[str]:
     """Numbers in as few digits, from 3, as tell them apart.
 
-    >>> from fnn.plots.axes import short
-    >>> short([0.1, 0.00031622]), short([0.1234, 0.1235]), short([8, 1024])
+    >>> from fnn.plots.axes import format_short
+    >>> format_short([0.1, 0.00031622]), format_short([0.1234, 0.1235]), format_short([8, 1024])
     (['0.1', '0.000316'], ['0.1234', '0.1235'], ['8', '1024'])
     """
     values = np.asarray(values).tolist()

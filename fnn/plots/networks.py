@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fnn.inference.prediction import predict
-from fnn.plots.axes import INK, axes, finished
+from fnn.plots.axes import INK, axes, finish
 from fnn.types import Layer
 
 CLASS_COLOURS = (
@@ -42,7 +42,7 @@ def classes(x: Any, t: Any, *, names: Sequence[str] | None = None, ax: Any = Non
     figure, ax = axes(ax)
     _scatter(ax, _points("classes", x, 2), t, names)
     ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
-    return finished(figure, ax)
+    return finish(figure, ax)
 
 
 def decision_boundary(
@@ -99,7 +99,7 @@ def decision_boundary(
     _scatter(ax, _points("decision_boundary", x, 2), t, names)
     ax.plot([], [], color=INK, linewidth=1.2, label="boundary")
     ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=span, ylim=span, aspect="equal")
-    return finished(figure, ax)
+    return finish(figure, ax)
 
 
 def hidden_space(
@@ -137,7 +137,7 @@ def hidden_space(
     _scatter(ax, _points("hidden_space", hidden, 3), t, names)
     ax.set(xlabel="hidden unit 1", ylabel="hidden unit 2", zlabel="hidden unit 3")
     ax.view_init(elev=elevation, azim=azimuth)
-    return finished(figure, ax)
+    return finish(figure, ax)
 
 
 def _plane(ax: Any, normal: np.ndarray, offset: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.plots.axes import LINE_COLOURS, axes, finished
+from fnn.plots.axes import LINE_COLOURS, axes, finish
 from fnn.types import History, Run
 
 
@@ -40,7 +40,7 @@ def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: 
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         ax.set_yscale("log")
-    return finished(figure, ax)
+    return finish(figure, ax)
 
 
 def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
@@ -84,7 +84,7 @@ def schedules(named: Mapping[str, Any], steps: int, *, ax: Any = None) -> Any:
             values = np.array(jax.vmap(schedule)(at))
         ax.step(at, values, where="mid", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=name)
     ax.set(xlabel="step", ylabel="learning rate")
-    return finished(figure, ax)
+    return finish(figure, ax)
 
 
 def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any = None) -> Any:
@@ -105,4 +105,4 @@ def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any =
     ax.plot(x, np.asarray(function(x)), color=LINE_COLOURS[0], label=str(function))
     ax.plot(x, np.asarray(function.derivative(x)), color=LINE_COLOURS[1], linestyle="--", label="derivative")
     ax.set(xlabel="input", ylabel="output")
-    return finished(figure, ax)
+    return finish(figure, ax)

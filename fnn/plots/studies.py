@@ -11,31 +11,31 @@ from fnn.plots.axes import (
     LINE_COLOURS,
     SPAN,
     axes,
-    far_apart,
-    finished,
+    finish,
+    format_short,
+    needs_log_scale,
     number,
     places_of,
     round_numbers,
     scale,
-    short,
     ticks,
 )
 from fnn.plots.study_cells import (
-    Cell,
-    Members,
-    asked_settings,
-    by,
-    cell_of,
-    joined,
+    StudyCell,
+    StudyColumns,
+    choose_axes,
+    columns_of,
+    join_values,
+    judged_by,
     mean_over,
-    members_of,
-    varied,
-    words,
+    readable,
+    summarise,
+    varying_settings,
 )
 
 CURVE, MARK = LINE_COLOURS[:2]
 NOTHING = (0.93, 0.93, 0.93, 1.0)  # the colour of a cell without a number
-Cells = dict[tuple[int, int], Cell]  # which value of x, which of y -> what is shown there
+Cells = dict[tuple[int, int], StudyCell]  # which value of x, which of y -> what is shown there
 
 
 def sweep(found: Any, x: str | None = None, y: str | None = None, *, figure: str | None = None, ax: Any = None) -> Any:
@@ -77,15 +77,15 @@ def sweep(found: Any, x: str | None = None, y: str | None = None, *, figure: str
     >>> ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()
     ('lr', 'loss', 'log')
     """
-    members = members_of(found, figure)
-    names = asked_settings(list(members.settings), x, y)
+    members = columns_of(found, figure)
+    names = choose_axes(list(members.settings), x, y)
     return _curve(members, names[0], ax) if len(names) == 1 else _heat_map(members, names, ax)
 
 
 # ---- a curve
 
 
-def _curve(members: Members, x: str, ax: Any) -> Any:
+def _curve(members: StudyColumns, x: str, ax: Any) -> Any:
     """Mean, band, best, and what has no value."""
     figure, ax = axes(ax)
     places, kind = np.unique(members.settings[x], return_inverse=True)
@@ -95,31 +95,33 @@ def _curve(members: Members, x: str, ax: Any) -> Any:
         np.array([of(v[at]) if len(at) else np.nan for at in whole])
         for of, v in [(f, members.values) for f in (np.mean, np.min, np.max)] + [(np.mean, members.scores)]
     )
-    over = varied(members, (x,))
+    over = varying_settings(members, (x,))
     band = "lowest to highest"
     if members.deviation is not None and all(len(at) == 1 for at in alike):
         deviation = np.array([members.deviation[at[0]] for at in alike])
         low, high, band = mean - deviation, mean + deviation, "± one standard deviation over the folds"
     there = np.isfinite(score)
     if there.any():
-        label = mean_over(members, over) or words(members.figure)
+        label = mean_over(members, over) or readable(members.figure)
         ax.plot(places[there], mean[there], "o-", color=CURVE, markersize=4, label=label)
         if (high > low).any():
             ax.fill_between(places[there], low[there], high[there], color=CURVE, alpha=0.15, linewidth=0, label=band)
         best = int(np.nanargmin(score))
-        label = f"best{' mean' * bool(over)}{by(members)}: {mean[best]:.4g} at {x} = {short(places)[best]}"
+        label = (
+            f"best{' mean' * bool(over)}{judged_by(members)}: {mean[best]:.4g} at {x} = {format_short(places)[best]}"
+        )
         ax.plot(places[best], mean[best], "o", color=MARK, markersize=9, markerfacecolor="none", label=label)
         scale(ax, "y", mean)
     else:
         ax.set_yticks([])
     scale(ax, "x", places)
     ticks(ax.xaxis, places)
-    _without_value(members, ax, [(place, cell_of(members, at)) for place, at in zip(places, alike, strict=True)])
-    ax.set(xlabel=x, ylabel=words(members.figure))
-    return finished(figure, ax, columns=2)
+    _without_value(members, ax, [(place, summarise(members, at)) for place, at in zip(places, alike, strict=True)])
+    ax.set(xlabel=x, ylabel=readable(members.figure))
+    return finish(figure, ax, columns=2)
 
 
-def _without_value(members: Members, ax: Any, cells: list[tuple[Any, Cell]]) -> None:
+def _without_value(members: StudyColumns, ax: Any, cells: list[tuple[Any, StudyCell]]) -> None:
     """Crosses for what diverged, dashes for what has not run, at the bad end of the axis."""
     edge, away = (0.04, 0.05) if members.largest and members.judged else (0.96, -0.05)
     height = ax.get_xaxis_transform()
@@ -138,11 +140,11 @@ def _without_value(members: Members, ax: Any, cells: list[tuple[Any, Cell]]) -> 
 # ---- a heat map
 
 
-def _heat_map(members: Members, names: Sequence[str], ax: Any) -> Any:
+def _heat_map(members: StudyColumns, names: Sequence[str], ax: Any) -> Any:
     """A cell for each pair of values; or points, where most pairs have no member."""
     (across, i), (up, j) = (np.unique(members.settings[name], return_inverse=True) for name in names)
     pairs = sorted(set(zip(i.tolist(), j.tolist(), strict=True)))
-    cells = {pair: cell_of(members, np.flatnonzero((i == pair[0]) & (j == pair[1]))) for pair in pairs}
+    cells = {pair: summarise(members, np.flatnonzero((i == pair[0]) & (j == pair[1]))) for pair in pairs}
     filled = 2 * len(cells) >= len(across) * len(up)
     size = (min(16.0, max(5.6, 2 + 0.75 * len(across))), min(16.0, max(4.4, 1.5 + 0.55 * len(up))))
     figure, ax = axes(ax, size=size if filled else (5.6, 4.4))
@@ -157,18 +159,18 @@ def _heat_map(members: Members, names: Sequence[str], ax: Any) -> Any:
         bar.set_label(textwrap.fill(_numbers(members, names), 44))
         bar.ax.tick_params(labelsize="small")
         if bar.ax.get_yscale() == "log":
-            bar.set_ticks(at := round_numbers(*shades.get_clim()), labels=short(at), minor=False)
+            bar.set_ticks(at := round_numbers(*shades.get_clim()), labels=format_short(at), minor=False)
             bar.minorticks_off()
     ax.set(xlabel=names[0], ylabel=names[1])
-    return finished(figure, ax, columns=2, over=True)
+    return finish(figure, ax, columns=2, over=True)
 
 
-def _numbers(members: Members, names: Sequence[str]) -> str:
+def _numbers(members: StudyColumns, names: Sequence[str]) -> str:
     """What the numbers are."""
-    free = varied(members, names)
+    free = varying_settings(members, names)
     mean, others = mean_over(members, [n for n in free if n == "seed"]), [n for n in free if n != "seed"]
-    best = f", best over {joined(others)}{by(members)}" if others else ""
-    return words(members.figure) + (f", {mean}" if mean else "") + best
+    best = f", best over {join_values(others)}{judged_by(members)}" if others else ""
+    return readable(members.figure) + (f", {mean}" if mean else "") + best
 
 
 def _values(cells: Cells) -> np.ndarray:
@@ -176,7 +178,7 @@ def _values(cells: Cells) -> np.ndarray:
     return np.array([cell.value for cell in cells.values() if np.isfinite(cell.value)])
 
 
-def _shades(members: Members, cells: Cells) -> Any:
+def _shades(members: StudyColumns, cells: Cells) -> Any:
     """From numbers to colours, the darker the better."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
@@ -184,7 +186,7 @@ def _shades(members: Members, cells: Cells) -> Any:
     values = _values(cells)
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     pad = 0.0 if high > low else abs(low) / 100 or 0.01  # a single number has a colour too
-    wide = len(values) and low > 0 and far_apart(values)
+    wide = len(values) and low > 0 and needs_log_scale(values)
     smaller = members.judged and not members.largest
     if wide and smaller:  # a cost that exploded would leave one colour for all others
         high = min(high, max(SPAN * low, 10 * float(np.median(values))))
@@ -206,9 +208,9 @@ def _squares(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shade
         style: dict[str, Any] = {"fontsize": max(3.0, min(8.0, points / 4.5)), "linespacing": 1.3}
         ax.text(a, b, "\n".join(lines), ha="center", va="center", color=INK if light else "white", **style)
     ax.imshow(image, origin="lower", aspect="auto")
-    texts = short(values[0])
+    texts = format_short(values[0])
     ax.set_xticks(range(columns), texts, rotation=90 if columns * max(map(len, texts)) > 80 else 0)
-    ax.set_yticks(range(rows), short(values[1]))
+    ax.set_yticks(range(rows), format_short(values[1]))
 
 
 def _dots(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: Any) -> None:
@@ -221,15 +223,15 @@ def _dots(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: 
             ax.plot(values[0][a], values[1][b], "o", markerfacecolor=shades.to_rgba(cell.value), **style)
 
 
-def _best(members: Members, ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], filled: bool) -> None:
+def _best(members: StudyColumns, ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], filled: bool) -> None:
     """The best one's frame; what crosses and dashes mean, which stand as text in squares, as marks between dots."""
     from matplotlib.patches import Rectangle
 
     (a, b), best = min(cells.items(), key=lambda item: (item[1].score, item[1].member))
     if best.known:
-        own = {name: short(v[best.member : best.member + 1])[0] for name, v in members.settings.items()}
+        own = {name: format_short(v[best.member : best.member + 1])[0] for name, v in members.settings.items()}
         which = ", ".join(f"{name} = {value}" for name, value in own.items() if name != "seed")
-        label = f"best{by(members)}: {best.value:.4g} at {which}"
+        label = f"best{judged_by(members)}: {best.value:.4g} at {which}"
         if filled:
             ax.add_patch(Rectangle((a - 0.5, b - 0.5), 1, 1, fill=False, ec=MARK, lw=2.5, zorder=3, label=label))
         else:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Members(NamedTuple):
+class StudyColumns(NamedTuple):
     """A study, one value a member."""
 
     settings: dict[str, np.ndarray]
@@ -28,7 +28,7 @@ class Members(NamedTuple):
         return self.figure == self.judge
 
 
-class Cell(NamedTuple):
+class StudyCell(NamedTuple):
     """What there is to say of members that share some settings."""
 
     value: float  # NaN: all diverged, or have not run
@@ -44,7 +44,7 @@ class Cell(NamedTuple):
         return bool(np.isfinite(self.score))
 
 
-def members_of(found: Any, figure: str | None) -> Members:
+def columns_of(found: Any, figure: str | None) -> StudyColumns:
     """What `fnn.sweep` or `fnn.cross_validate` returned; `figure`: a column of its table, None: the one that judged.
 
     Raises:
@@ -64,7 +64,7 @@ def members_of(found: Any, figure: str | None) -> Members:
     if figure not in figures:
         raise ValueError(f"figure: expected one of {', '.join(figures)}, got {figure!r}. Name a column.")
     judged, diverged = np.asarray(table[found.judge], float), np.asarray(table["diverged"]).astype(int)
-    return Members(
+    return StudyColumns(
         settings={name: np.asarray(table[name]) for name in names},
         figure=figure,
         values=np.asarray(table[figure], float),
@@ -81,11 +81,11 @@ def _is_deviation(name: str, table: Any) -> bool:
     return name.endswith("_std") and name.removesuffix("_std") in table
 
 
-def asked_settings(settings: list[str], x: str | None, y: str | None) -> list[str]:
+def choose_axes(settings: list[str], x: str | None, y: str | None) -> list[str]:
     """The one or two settings that are looked at: those named, else all there are, seeds apart.
 
-    >>> from fnn.plots.study_cells import asked_settings
-    >>> asked_settings(["lr", "l2", "seed"], None, None)
+    >>> from fnn.plots.study_cells import choose_axes
+    >>> choose_axes(["lr", "l2", "seed"], None, None)
     ['lr', 'l2']
     """
     for name, value in (("x", x), ("y", y)):
@@ -101,53 +101,53 @@ def asked_settings(settings: list[str], x: str | None, y: str | None) -> list[st
     return free
 
 
-def cell_of(members: Members, at: np.ndarray) -> Cell:
+def summarise(members: StudyColumns, at: np.ndarray) -> StudyCell:
     """The best of the members `at`, those that differ in the seed alone taken together; the first of equal ones."""
     others = [values[at] for name, values in members.settings.items() if name != "seed"] or [np.zeros(len(at))]
     kind = np.unique(np.stack(others, 1), axis=0, return_inverse=True)[1].ravel()
     diverged, runs = int(members.diverged[at].sum()), len(at) * (members.folds or 1)
-    best = Cell(np.nan, np.inf, None, int(at[0]), diverged, runs)
+    best = StudyCell(np.nan, np.inf, None, int(at[0]), diverged, runs)
     for k in dict.fromkeys(kind.tolist()):  # in the order asked for
         alike = at[(kind == k) & np.isfinite(members.scores[at])]
         if len(alike) and (score := float(members.scores[alike].mean())) < best.score:
             deviation = (
                 float(members.deviation[alike[0]]) if members.deviation is not None and len(alike) == 1 else None
             )
-            best = Cell(float(members.values[alike].mean()), score, deviation, int(alike[0]), diverged, runs)
+            best = StudyCell(float(members.values[alike].mean()), score, deviation, int(alike[0]), diverged, runs)
     return best
 
 
 # ---- in words
 
 
-def words(name: str) -> str:
+def readable(name: str) -> str:
     """A column's name, to be read."""
     return name.replace("_", " ")
 
 
-def by(members: Members) -> str:
+def judged_by(members: StudyColumns) -> str:
     """What judges, where that is not what is shown."""
-    return "" if members.judged else f" by {words(members.judge)}"
+    return "" if members.judged else f" by {readable(members.judge)}"
 
 
-def varied(members: Members, but: Any) -> list[str]:
+def varying_settings(members: StudyColumns, but: Any) -> list[str]:
     """The other settings that have more than one value."""
     return [name for name, values in members.settings.items() if name not in but and len(np.unique(values)) > 1]
 
 
-def mean_over(members: Members, names: list[str]) -> str:
+def mean_over(members: StudyColumns, names: list[str]) -> str:
     """What a mean is over: the folds, if there are any, and these settings. Empty: over nothing."""
     counts = {name: len(np.unique(members.settings[name])) for name in names}
     parts = [f"{members.folds} folds"] if members.folds else []
     parts += [f"{count} seeds" if name == "seed" else f"{count} values of {name}" for name, count in counts.items()]
-    return f"mean over {joined(parts)}" if parts else ""
+    return f"mean over {join_values(parts)}" if parts else ""
 
 
-def joined(names: list[str]) -> str:
+def join_values(names: list[str]) -> str:
     """One or several, the last with "and".
 
-    >>> from fnn.plots.study_cells import joined
-    >>> joined(["5 folds", "3 seeds", "l2"])
+    >>> from fnn.plots.study_cells import join_values
+    >>> join_values(["5 folds", "3 seeds", "l2"])
     '5 folds, 3 seeds and l2'
     """
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])

@@ -55,7 +55,7 @@ def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = Non
         raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Read_checkpoint first.")
     path = os.path.join(folder, f"checkpoint-{number}.safetensors")
     _keep_newest(2, folder, number)  # what a process left that was killed between writing and removing
-    files.write(path, trees.named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
+    files.write(path, trees.flatten_named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
     _keep_newest(1, folder, number)
     return path
 

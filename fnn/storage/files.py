@@ -51,7 +51,7 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
     >>> fnn.storage.files.read(path)
     ({'a': array([0, 1, 2])}, {'what': 'numbers'})
     """
-    numpy_side = safetensors_of_numpy()
+    numpy_side = import_safetensors()
     stored, raw = {}, {}
     for name, value in arrays.items():
         array = np.asarray(value, order="C")
@@ -78,7 +78,7 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
         raise RuntimeError(
             "files: expected safetensors to begin with the metadata, got another order. Pin safetensors."
         )
-    _replace(
+    _write_atomically(
         os.path.expanduser(path), (data[:start], hashlib.sha256(data).hexdigest().encode(), data[start + DIGITS :])
     )
 
@@ -98,8 +98,8 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
     fnn.storage.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Check the path, ...
     """
     path = os.path.expanduser(path)
-    numpy_side = safetensors_of_numpy()
-    data = _verified(path)
+    numpy_side = import_safetensors()
+    data = _read_verified(path)
     try:
         stored = numpy_side.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -117,7 +117,7 @@ def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
         ) from None
 
 
-def _verified(path: str) -> bytes:
+def _read_verified(path: str) -> bytes:
     """The file's bytes, once its check sum has been found right; of another's file no more than the beginning."""
     hint = "Check the path, restore the file from a copy, or save it again."
     start = 8 + len(MAGIC)
@@ -146,7 +146,7 @@ def _verified(path: str) -> bytes:
     return data
 
 
-def _replace(path: str, pieces: Iterable[Any]) -> None:
+def _write_atomically(path: str, pieces: Iterable[Any]) -> None:
     """Put a file in its place at one stroke. A crash at any moment leaves the old one or the new one."""
     folder, name = os.path.split(os.path.abspath(path))
     temporary = os.path.join(folder, f".{name[:50]}.{secrets.token_hex(6)}.tmp")
@@ -185,7 +185,7 @@ def _sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def safetensors_of_numpy() -> Any:
+def import_safetensors() -> Any:
     """The library that writes and reads; an ImportError with the command that installs it."""
     try:
         import safetensors.numpy

@@ -27,12 +27,12 @@ def _vocabulary() -> dict[str, Any]:
     }
 
 
-def described(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
+def to_json(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
     """A layer or an argument as JSON; arrays go to `constants`; what has no words goes, printed, to `unknown`."""
     if thing is None or type(thing) in (bool, int, float, str):
         return thing
     if type(thing) is tuple:
-        return [described(part, constants, unknown) for part in thing]
+        return [to_json(part, constants, unknown) for part in thing]
     if isinstance(thing, (np.ndarray, np.generic, jax.Array)) and not jnp.issubdtype(thing.dtype, jax.dtypes.extended):
         constants.append(np.asarray(thing))
         kind = "jax" if isinstance(thing, jax.Array) else "number" if isinstance(thing, np.generic) else "numpy"
@@ -43,7 +43,7 @@ def described(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> An
     spec = getattr(thing, "spec", None)
     if isinstance(spec, Spec) and id(spec.factory) in words:
         before = len(unknown)
-        arguments = {name: described(value, constants, unknown) for name, value in spec.arguments}
+        arguments = {name: to_json(value, constants, unknown) for name, value in spec.arguments}
         if len(unknown) > before:
             return None
         if _code(_call(spec.factory, dict(spec.arguments))) == _code(thing):  # else changed after it was made
@@ -67,7 +67,7 @@ def _code(thing: Any) -> list[Any]:
     return [getattr(function, "__code__", function) for function in functions]
 
 
-def built(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
+def from_json(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
     """The network that a file describes."""
     path = os.fspath(path)
     hint = "Hand the network over: fnn.load(path, net=net)."
@@ -78,7 +78,7 @@ def built(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
             f"{'are' if len(set(about['unknown'])) > 1 else 'is'} not. {hint}"
         )
     try:
-        net = _made(about["net"], leaves, _vocabulary())
+        net = _make(about["net"], leaves, _vocabulary())
     except (ValueError, TypeError, KeyError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
@@ -89,10 +89,10 @@ def built(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
     return net
 
 
-def _made(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any]) -> Any:
-    """`described` backwards."""
+def _make(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any]) -> Any:
+    """`to_json` backwards."""
     if isinstance(words, list):
-        return tuple(_made(part, leaves, vocabulary) for part in words)
+        return tuple(_make(part, leaves, vocabulary) for part in words)
     if not isinstance(words, dict):
         return words
     if "array" in words:
@@ -102,5 +102,5 @@ def _made(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any])
         return array[()] if words["kind"] == "number" else array
     if "activation" in words:
         return vocabulary[words["activation"]]
-    arguments = {name: _made(part, leaves, vocabulary) for name, part in words["arguments"].items()}
+    arguments = {name: _make(part, leaves, vocabulary) for name, part in words["arguments"].items()}
     return _call(vocabulary[words["factory"]], arguments)

@@ -54,15 +54,15 @@ def save(path: Any, net: Layer, run: Run) -> None:
         "format": FORMAT,
         "in_shape": run.in_shape,
         "columns": run.columns and dataclasses.asdict(run.columns),
-        "tree": _structure(tree, "run"),
+        "tree": _tree_to_json(tree, "run"),
         "printed": str(net),
     }
-    trees.check_those_of(net, run.params, run.state, run.in_shape, "run")
+    trees.check_fits_network(net, run.params, run.state, run.in_shape, "run")
     constants: list[np.ndarray] = []
     unknown: list[str] = []
-    description |= {"net": networks.described(net, constants, unknown), "unknown": unknown}
+    description |= {"net": networks.to_json(net, constants, unknown), "unknown": unknown}
     tree["net"] = () if unknown else tuple(constants)
-    files.write(path, trees.named(tree), description)
+    files.write(path, trees.flatten_named(tree), description)
 
 
 def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
@@ -98,11 +98,11 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     if net is not None:
         _expect("net", net, Layer, "Pass the network that was trained.")
     leaves, about = read_kind(path, "run")
-    net = networks.built(path, about, leaves) if net is None else net
-    tree = {name: _rebuilt(part, name, leaves) for name, part in about["tree"].items()}
+    net = networks.from_json(path, about, leaves) if net is None else net
+    tree = {name: _tree_from_json(part, name, leaves) for name, part in about["tree"].items()}
     in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
-    trees.check_those_of(net, tree["params"], tree["state"], in_shape, os.fspath(path))
-    params, state = (_on_device(tree[part], part) for part in ("params", "state"))
+    trees.check_fits_network(net, tree["params"], tree["state"], in_shape, os.fspath(path))
+    params, state = (_load_arrays(tree[part], part) for part in ("params", "state"))
     history: Any = None if tree["history"] is None else History(**tree["history"])
     nothing: Any = None
     names = about.get("columns")  # an older file has none
@@ -118,31 +118,31 @@ def _expect(name: str, thing: Any, kind: type, hint: str) -> None:
 # ---- params, state and history: their structure, and whether they are those of the network
 
 
-def _structure(tree: Any, name: str) -> Any:
+def _tree_to_json(tree: Any, name: str) -> Any:
     """A tree of dicts, tuples and arrays as JSON: an array is 0, a tuple a list, None is null."""
     if tree is None or hasattr(tree, "dtype"):
         return None if tree is None else 0
     if type(tree) is tuple:
-        return [_structure(part, f"{name}/{i}") for i, part in enumerate(tree)]
+        return [_tree_to_json(part, f"{name}/{i}") for i, part in enumerate(tree)]
     if type(tree) is dict and all(type(key) is str for key in tree):
-        return {key: _structure(part, f"{name}/{key}") for key, part in tree.items()}
+        return {key: _tree_to_json(part, f"{name}/{key}") for key, part in tree.items()}
     raise TypeError(
         f"{name}: expected dicts (with text as keys), tuples and arrays, got {type(tree).__name__}. "
         "Return these from the layer's init and forward."
     )
 
 
-def _rebuilt(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
-    """`_structure` backwards, with the arrays of those names."""
+def _tree_from_json(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
+    """`_tree_to_json` backwards, with the arrays of those names."""
     if structure is None or structure == 0:
         return None if structure is None else leaves[name]
     if isinstance(structure, list):
-        return tuple(_rebuilt(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
-    return {key: _rebuilt(part, f"{name}/{trees.escaped(key)}", leaves) for key, part in structure.items()}
+        return tuple(_tree_from_json(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
+    return {key: _tree_from_json(part, f"{name}/{trees.escaped(key)}", leaves) for key, part in structure.items()}
 
 
-def _on_device(tree: Any, name: str) -> Any:
-    arrays = [trees.to_jax(leaf, array) for leaf, array in trees.named(tree, name).items()]
+def _load_arrays(tree: Any, name: str) -> Any:
+    arrays = [trees.to_jax(leaf, array) for leaf, array in trees.flatten_named(tree, name).items()]
     return jax.tree.unflatten(jax.tree.structure(tree), arrays)
 
 

@@ -11,12 +11,12 @@ from jax.sharding import SingleDeviceSharding
 
 from fnn import arguments
 from fnn.compilation.cache import programs
-from fnn.compilation.programs import bytes_of, compiled_with, shapes_of, side_by_side
+from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
-from fnn.training.batches import room
-from fnn.training.config import Recipe, parts
-from fnn.training.fused_loop import from_recipe
-from fnn.types import Data, History, Part, TrainState, View
+from fnn.training.batches import padded_rows
+from fnn.training.config import TrainerConfig, bind
+from fnn.training.fused_loop import build_trainer
+from fnn.types import Data, History, Part, RowSelection, TrainState
 
 
 class Members(NamedTuple):
@@ -38,8 +38,8 @@ class Shared(NamedTuple):
     """The rows that all members share; and, a fold each, which of them it trains and validates on."""
 
     data: Data
-    train: View | None = None  # leading axis: the folds; on the host
-    validation: View | None = None
+    train: RowSelection | None = None  # leading axis: the folds; on the host
+    validation: RowSelection | None = None
 
     def of(self, fold: np.ndarray) -> Data:
         """The data of members with these folds, or of one."""
@@ -63,7 +63,7 @@ class Chunk(NamedTuple):
 # ---- programs
 
 
-def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tuple[Callable[..., Any], ...]:
+def chunk_trainer(recipe: TrainerConfig, width: int, places: int, data: Data) -> tuple[Callable[..., Any], ...]:
     """`init(keys, settings, data)` and `run(state, data, epochs, steps)` of a chunk, pure: one run, or `vmap` of it.
 
     Args:
@@ -72,7 +72,7 @@ def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tupl
         places: epochs that the history has room for.
         data: the chunk's, or the shapes of it: views have a leading axis if the width is above 1.
     """
-    pure = from_recipe(recipe, places)
+    pure = build_trainer(recipe, places)
 
     def init(keys: Any, settings: Any, data: Data) -> TrainState:
         return pure.init(jax.random.wrap_key_data(keys), data, settings)
@@ -83,15 +83,15 @@ def chunk_functions(recipe: Recipe, width: int, places: int, data: Data) -> tupl
     return jax.vmap(init, (0, 0, axes)), jax.vmap(pure.run, (0, axes, None, None))
 
 
-def compiled(recipe: Recipe, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
+def compiled_chunk(recipe: TrainerConfig, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
-    key = (recipe, width, places, shapes_of(arguments), device)
+    key = (recipe, width, places, signature(arguments), device)
     return programs.get(key, lambda: _compile(recipe, width, places, arguments, device), lambda chunk: chunk.bytes)
 
 
-def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: Any) -> Chunk:
-    init, run = chunk_functions(recipe, width, places, arguments[2])
+def _compile(recipe: TrainerConfig, width: int, places: int, arguments: Any, device: Any) -> Chunk:
+    init, run = chunk_trainer(recipe, width, places, arguments[2])
     there = SingleDeviceSharding(device)
 
     def shaped(tree: Any) -> Any:
@@ -104,9 +104,9 @@ def _compile(recipe: Recipe, width: int, places: int, arguments: Any, device: An
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    begin, whole = side_by_side(
-        lambda: compiled_with(starting, quick_compile_options()),
-        lambda: compiled_with(running.lower(), small_network_options() if width > 1 else {}),
+    begin, whole = compile_in_parallel(
+        lambda: compile_with(starting, quick_compile_options()),
+        lambda: compile_with(running.lower(), small_network_options() if width > 1 else {}),
     )
     held = bytes_of(running.jaxpr)
     return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {}, held)
@@ -121,18 +121,18 @@ SMALL = 2_000_000  # weights × rows of a batch
 WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
 
 
-def size_of_member(recipe: Recipe, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
+def member_cost(recipe: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
     """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch.
 
     Its state twice, since a step makes a new one, what backward needs of a batch, its history.
     """
     one = members.taken(0)
     data = shared.of(one.fold)
-    state = jax.eval_shape(chunk_functions(recipe, 1, places, data)[0], one.keys, one.settings, data)
-    rows = min(recipe.batch_size or room(data.train), room(data.train))
+    state = jax.eval_shape(chunk_trainer(recipe, 1, places, data)[0], one.keys, one.settings, data)
+    rows = min(recipe.batch_size or padded_rows(data.train), padded_rows(data.train))
 
     def cache(settings: Any, params: Any, layers: Any, key: Any, x: Any) -> Any:
-        return parts(recipe, settings).net.forward(params, layers, x, key, True)
+        return bind(recipe, settings).net.forward(params, layers, x, key, True)
 
     x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
     kept = jax.eval_shape(cache, state.settings, state.params, state.state, arguments.key(0), x)
@@ -145,7 +145,7 @@ def _bytes(tree: Any) -> int:
     return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree) if hasattr(a, "dtype"))
 
 
-def usual_width(members: int, workers: int, weights: int, rows: int, platform: str) -> int:
+def default_width(members: int, workers: int, weights: int, rows: int, platform: str) -> int:
     """How many members to put into one program, where the caller does not say.
 
     On a CPU one after another, but for small networks, much of whose time is that of calling XLA's operations: many

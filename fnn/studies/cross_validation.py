@@ -7,16 +7,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import arguments
-from fnn.data.loading import rows_of
+from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
 from fnn.studies import tables
-from fnn.studies.folds import Fold, asked_folds, check_weights, standardiser_of, views_of
-from fnn.studies.groups import Group, Task, asked_points, groups_of, keys_from, running, with_fixed
-from fnn.studies.results import Figures, interrupted, run_of
-from fnn.studies.scheduler import Outcome, Plan, run_groups
-from fnn.training.config import given
+from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
+from fnn.studies.groups import (
+    Group,
+    MemberSpec,
+    bind_static,
+    check_points,
+    execution_options,
+    group_members,
+    member_keys,
+)
+from fnn.studies.results import ResultTable, member_run, warn_if_interrupted
+from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
+from fnn.training.config import resolve
 from fnn.types import Columns, Data, Layer, Part, Run
 
 
@@ -47,7 +55,7 @@ class CrossValidation(NamedTuple):
     standardiser: Standardiser | None
     judge: str  # the column that tells which is best
     largest: bool  # whether more of it is better
-    plans: list[Plan]
+    plans: list[ExecutionPlan]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -64,7 +72,7 @@ class CrossValidation(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged in a fold last.
         """
-        order = self._order() if by is None else tables.ordered(self.table, by, bool(largest))
+        order = self._order() if by is None else tables.argsort(self.table, by, bool(largest))
         return tables.rows(self.table, order)
 
     def to_csv(self, path: Any) -> None:
@@ -72,10 +80,10 @@ class CrossValidation(NamedTuple):
         tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.ordered(self.table, self.judge, self.largest, self.table["diverged"] > 0)
+        return tables.argsort(self.table, self.judge, self.largest, self.table["diverged"] > 0)
 
     def __repr__(self) -> str:
-        return tables.printed(self.table, self._order())
+        return tables.format_table(self.table, self._order())
 
 
 def cross_validate(
@@ -139,7 +147,7 @@ def cross_validate(
     >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
     {'lr': 1.0} (90, 2) (2, 5)
     """
-    points = [{}] if over is None else asked_points(over)
+    points = [{}] if over is None else check_points(over)
     for name in ("patience", "validation"):
         if training.get(name) is not None or name in points[0]:
             raise ValueError(
@@ -148,16 +156,16 @@ def cross_validate(
             )
     epochs = arguments.epochs(epochs, 1)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
-    how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = arguments.key(key), key
-    rows, _, of_frame = rows_of(data, None, weights, key, None, training.get("reduction"))
+    rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))
     part = rows.train
-    made = asked_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
+    made = make_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
     check_weights(part.weight, made)
-    views, scalers = views_of(made, np.asarray(part.x), standardise)
-    keys, each = keys_from(seed, repeats), len(made) // repeats
-    tasks = [Task(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-    groups_ = groups_of(
+    views, scalers = fold_selections(made, np.asarray(part.x), standardise)
+    keys, each = member_keys(seed, repeats), len(made) // repeats
+    tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
+    groups_ = group_members(
         "cross_validate",
         (net, loss, optimizer),
         Data(part, part),
@@ -166,22 +174,22 @@ def cross_validate(
         views,
         resumable=how.checkpoint is not None,
     )
-    figures = Figures(tasks, epochs, groups_[0].recipe, True, deviations=True)
+    figures = ResultTable(tasks, epochs, groups_[0].recipe, True, deviations=True)
     best = _Best(figures, len(points), len(made))
 
-    def take(group: Group, outcome: Outcome) -> None:
+    def take(group: Group, outcome: ChunkResult) -> None:
         places = group.places[outcome.at]
         figures.add(places, outcome, last=True)
-        best.add(places, [run_of(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
+        best.add(places, [member_run(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
 
     plans, names = run_groups("cross_validate", groups_, epochs, how, take)
-    early = interrupted("cross_validate", names, figures, how)
+    early = warn_if_interrupted("cross_validate", names, figures, how)
     scores = {name: v.reshape(len(points), -1) for name, v in figures.columns.items() if name in figures.histories}
     histories = {name: v.reshape(len(points), len(made), epochs) for name, v in figures.histories.items()}
     columns = _table(points, scores, figures.columns["diverged"])
     found = -1 if early and not np.isfinite(best.score) else best.point
     chosen = points[found]
-    parts, same = with_fixed((net, loss, optimizer, training.get("penalty")), chosen)
+    parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
     predictions, run = None, None
     if not early:
         settings = {**(training.get("settings") or {}), **chosen}
@@ -190,7 +198,7 @@ def cross_validate(
     if standardise:
         scaler = standardiser_of(np.asarray(part.x))._replace(columns=of_frame and Columns(of_frame.x))
     if refit and not early:
-        run = _refitted(parts, same, part, scaler, training, chosen, epochs, key, progress)
+        run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
         run = run._replace(columns=of_frame)
     return CrossValidation(
         points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
@@ -220,7 +228,7 @@ def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
 class _Best:
     """The runs of the best point so far: a point is judged when all its folds have ended; the others are let go."""
 
-    def __init__(self, figures: Figures, points: int, folds: int):
+    def __init__(self, figures: ResultTable, points: int, folds: int):
         self.figures, self.folds = figures, folds
         self.waiting: dict[int, dict[int, Run]] = {point: {} for point in range(points)}
         self.point, self.score, self.runs = 0, np.inf, {}  # type: int, float, dict[int, Run]
@@ -240,7 +248,7 @@ def _predictions(
     net: Any, settings: Any, runs: Any, folds: list[Fold], scalers: Any, x: np.ndarray, repeats: int
 ) -> np.ndarray:
     """What each fold's network says of the rows that it has not seen."""
-    layer = given("net", net, Layer, settings)
+    layer = resolve("net", net, Layer, settings)
     each, whole = len(folds) // repeats, None
     for number, (_, test) in enumerate(folds):
         rows = x[test] if scalers[number] is None else scalers[number](x[test])
@@ -252,7 +260,7 @@ def _predictions(
     return whole[0] if repeats == 1 else whole
 
 
-def _refitted(
+def _refit_best(
     parts: Any, same: Any, part: Part, scaler: Any, training: Any, chosen: Any, epochs: int, key: Any, progress: bool
 ) -> Run:
     """All rows, the best settings."""

@@ -9,14 +9,14 @@ import numpy as np
 from fnn import arguments
 from fnn.constants import memoise_constants
 from fnn.data import arrays
-from fnn.data.loading import rows_of
-from fnn.fitting.output_kinds import probabilities_of
+from fnn.data.loading import load_arrays
+from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.studies import tables
-from fnn.studies.groups import Group, Task, groups_of, keys_from, running
-from fnn.studies.results import Figures, interrupted
-from fnn.studies.scheduler import Outcome, Plan, run_groups
-from fnn.training.config import given_loss
+from fnn.studies.groups import Group, MemberSpec, execution_options, group_members, member_keys
+from fnn.studies.results import ResultTable, warn_if_interrupted
+from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
+from fnn.training.config import resolve_loss
 from fnn.types import Array, Columns, Layer, Run
 
 
@@ -45,7 +45,7 @@ class Ensemble(NamedTuple):
     histories: dict[str, np.ndarray]
     to_probabilities: Any
     in_shape: Any
-    plans: list[Plan]
+    plans: list[ExecutionPlan]
     columns: Columns | None = None  # as in a `Run`
 
     def predict(self, x: Any, batch_size: int = 1024) -> Prediction:
@@ -69,7 +69,7 @@ class Ensemble(NamedTuple):
         return len(leaves[0]) if leaves else int((~self.table["diverged"]).sum())
 
     def __repr__(self) -> str:
-        return tables.printed(self.table, range(len(self.table["epochs"])))
+        return tables.format_table(self.table, range(len(self.table["epochs"])))
 
 
 def ensemble(
@@ -124,15 +124,17 @@ def ensemble(
     if not isinstance(net, Layer):
         raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
-    how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, arguments.key(key)
-    rows, _, columns = rows_of(data, validation, weights, key, None, training.get("reduction"))
-    tasks = [Task({}, words) for words in keys_from(seed, members)]
-    groups = groups_of("ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
-    figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
+    rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+    tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
+    groups = group_members(
+        "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
+    )
+    figures = ResultTable(tasks, epochs, groups[0].recipe, rows.validation is not None)
     kept: dict[int, Any] = {}
 
-    def take(group: Group, outcome: Outcome) -> None:
+    def take(group: Group, outcome: ChunkResult) -> None:
         figures.add(outcome.at, outcome)
         state = outcome.state
         for row, place in enumerate(outcome.at):
@@ -140,7 +142,7 @@ def ensemble(
             kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
 
     plans, names = run_groups("ensemble", groups, epochs, how, take)
-    interrupted("ensemble", names, figures, how)
+    warn_if_interrupted("ensemble", names, figures, how)
     begun = figures.begun()
     whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
     if not whole:
@@ -148,8 +150,8 @@ def ensemble(
             ("all diverged", "Lower the learning rate") if begun.any() else ("it was ended too early", "Call it again")
         )
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. {hint}.")
-    params, state = jax.tree.map(lambda *a: arrays.owned(np.stack(a)), *whole)
-    turn = probabilities_of(given_loss(loss, training.get("settings") or {}).name)
+    params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
+    turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}).name)
     shape = rows.train.x.shape[1:]
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
 

@@ -10,12 +10,12 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.data.scaling import Standardiser, standardiser
 from fnn.data.splits import are_classes, classes_of, folds as fold_rows
-from fnn.types import View
+from fnn.types import RowSelection
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by
 
 
-def asked_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
+def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
     """The rows of each fold."""
     repeats = arguments.whole_number("repeats", repeats, 1)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
@@ -84,9 +84,9 @@ def standardiser_of(x: np.ndarray) -> Standardiser:
     return found if x.dtype.kind == "f" else Standardiser(found.mean.astype(dtype), found.deviation.astype(dtype))
 
 
-def views_of(
+def fold_selections(
     folds: list[Fold], x: np.ndarray, standardise: bool
-) -> tuple[tuple[View, View], list[Standardiser | None]]:
+) -> tuple[tuple[RowSelection, RowSelection], list[Standardiser | None]]:
     """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each."""
     scalers = [standardiser_of(x[train]) if standardise else None for train, _ in folds]
     made, dtype = [], jnp.result_type(float)
@@ -99,5 +99,5 @@ def views_of(
             np.stack([getattr(s, name) for s in scalers]).astype(dtype) if standardise else None
             for name in ("mean", "deviation")
         ]
-        made.append(View(table, lengths, *moments))  # type: ignore[arg-type]
+        made.append(RowSelection(table, lengths, *moments))  # type: ignore[arg-type]
     return (made[0], made[1]), scalers

@@ -16,24 +16,24 @@ import optax
 from fnn import arguments
 from fnn.data import checks
 from fnn.fitting import resume
-from fnn.fitting.output_kinds import warn_of_mix_up
-from fnn.fitting.setup import Asked, made_ready
+from fnn.fitting.output_kinds import warn_if_output_mismatch
+from fnn.fitting.setup import Asked, trace_run
 from fnn.studies.chunks import Members, Shared
-from fnn.studies.search_space import points_of, traced_and_static
+from fnn.studies.search_space import as_points, split_traced
 from fnn.training import config
 from fnn.training.config import (
-    NUMBERS,
-    OWN_SETTINGS,
-    Recipe,
-    asked_recipe,
-    check_readers,
-    given,
-    given_loss,
-    own_settings,
+    OPTIMIZER_NUMBERS,
+    RESERVED_SETTINGS,
+    TrainerConfig,
+    check_settings_are_used,
+    loop_settings,
+    resolve,
+    resolve_loss,
     takes_settings,
+    trainer_config,
 )
 from fnn.training.ranges import check_ranges
-from fnn.types import Data, Layer, Loss, Penalty, View
+from fnn.types import Data, Layer, Loss, Penalty, RowSelection
 
 # arguments of `fit` that all members share
 TRAINING = (
@@ -46,7 +46,7 @@ TRAINING = (
 OWN_POINTS = {"seed": 0, "batch_size": 1, "patience": 1}
 
 
-class Task(NamedTuple):
+class MemberSpec(NamedTuple):
     """One training run of a study."""
 
     settings: dict[str, Any]  # those that differ from task to task
@@ -58,13 +58,13 @@ class Group(NamedTuple):
     """Members that one program trains."""
 
     places: np.ndarray  # of its members among the tasks
-    recipe: Recipe
+    recipe: TrainerConfig
     shared: Shared
     members: Members
     about: dict[str, Any]  # for a checkpoint
 
 
-class Running(NamedTuple):
+class ExecutionOptions(NamedTuple):
     """How a study is to be run, as the caller asks."""
 
     width: int | None = None
@@ -75,12 +75,14 @@ class Running(NamedTuple):
     progress: bool = True
 
 
-def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any) -> Running:
+def execution_options(
+    width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any
+) -> ExecutionOptions:
     """These arguments, checked."""
     known = isinstance(devices, Sequence) and len(devices) > 0 and all(isinstance(d, jax.Device) for d in devices)
     if devices is not None and not known:
         raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Write devices=jax.devices().")
-    return Running(
+    return ExecutionOptions(
         width=None if width is None else arguments.whole_number("width", width, 1),
         devices=devices,
         memory=None if memory is None else arguments.number("memory", memory, 1),
@@ -93,10 +95,10 @@ def running(width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_s
 # ---- from tasks to groups
 
 
-def asked_points(over: Any) -> list[dict[str, Any]]:
+def check_points(over: Any) -> list[dict[str, Any]]:
     """The points to try; those of their settings that `fit` has as well, checked."""
-    points = points_of(over)
-    for name in ("key", NUMBERS):
+    points = as_points(over)
+    for name in ("key", OPTIMIZER_NUMBERS):
         if name in points[0]:
             hint = "Write 'seed'" if name == "key" else "Rename it"
             raise ValueError(f"over: expected names of your own, got {name!r}, an argument. {hint}.")
@@ -107,13 +109,13 @@ def asked_points(over: Any) -> list[dict[str, Any]]:
     return points
 
 
-def groups_of(
+def group_members(
     who: str,
     parts: tuple[Any, Any, Any],
     data: Data,
-    tasks: Sequence[Task],
+    tasks: Sequence[MemberSpec],
     training: dict[str, Any],
-    views: tuple[View | None, View | None] = (None, None),
+    views: tuple[RowSelection | None, RowSelection | None] = (None, None),
     resumable: bool = False,
 ) -> list[Group]:
     """The tasks in groups, each traced, so that what does not fit raises before anything compiles.
@@ -131,7 +133,7 @@ def groups_of(
     if unknown:
         raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Look at fit.")
     points = list({id(task.settings): task.settings for task in tasks}.values())  # each once, not once per fold
-    static = traced_and_static(points)[1] if points[0] else ()
+    static = split_traced(points)[1] if points[0] else ()
     by_shape: dict[Any, list[int]] = {}
     for place, task in enumerate(tasks):
         by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
@@ -144,29 +146,30 @@ def groups_of(
     ]
     # last, since of some mistakes (a width of 8.0) it says more when it is traced
     base = {
-        name: float(value) for name, value in config.check_settings_dict(training.get("settings"), OWN_SETTINGS).items()
+        name: float(value)
+        for name, value in config.check_settings_dict(training.get("settings"), RESERVED_SETTINGS).items()
     }
-    check_ranges([*parts, training.get("penalty")], points, base | own_settings(None, 0.0))
+    check_ranges([*parts, training.get("penalty")], points, base | loop_settings(None, 0.0))
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
-    net, loss = given("net", first.recipe.net, Layer, settings), given_loss(first.recipe.loss, settings)
-    warn_of_mix_up(net, loss.name, None, data.train.x, 4)
+    net, loss = resolve("net", first.recipe.net, Layer, settings), resolve_loss(first.recipe.loss, settings)
+    warn_if_output_mismatch(net, loss.name, None, data.train.x, 4)
     return groups
 
 
 def _group(
     parts: tuple[Any, Any, Any],
     data: Data,
-    tasks: list[Task],
+    tasks: list[MemberSpec],
     places: np.ndarray,
     same: dict[str, Any],
     training: dict[str, Any],
-    views: tuple[View | None, View | None],
+    views: tuple[RowSelection | None, RowSelection | None],
     resumable: bool,
     several: bool,
 ) -> Group:
     rest = dict(training)
-    base = config.check_settings_dict(rest.pop("settings", None), OWN_SETTINGS)
+    base = config.check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
     patience, min_delta = rest.get("patience"), rest.pop("min_delta", 0.0)
     min_delta = same.pop("min_delta", min_delta)
     differing = {name: [task.settings[name] for task in tasks] for name in tasks[0].settings if name not in same}
@@ -174,31 +177,31 @@ def _group(
     if "patience" in differing:
         rest["patience"] = patience = differing["patience"][0]
     size = same.pop("batch_size", rest.pop("batch_size", None))
-    net, loss, optimizer, penalty = (_bound(part, same) for part in (*parts, rest.pop("penalty", None)))
-    recipe = asked_recipe(
+    net, loss, optimizer, penalty = (_bind_static(part, same) for part in (*parts, rest.pop("penalty", None)))
+    recipe = trainer_config(
         net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **rest
     )
-    numbers = base | own_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
+    numbers = base | loop_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jax.device_put(tasks[0].key))
     asked = Asked(recipe, numbers, data, key, None, None)
-    ready = made_ready(asked, alone=several)  # else an error of the last group would come after the first has trained
-    check_readers(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
+    ready = trace_run(asked, alone=several)  # else an error of the last group would come after the first has trained
+    check_settings_are_used(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
-        about = resume.description(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
+        about = resume.describe_run(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
         about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
     members = _members(tasks, ready.settings, differing)
     return Group(places, ready.recipe, Shared(data, *views), members, about)
 
 
-def with_fixed(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def bind_static(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The parts of a run as functions of a point's traced settings alone, and the other settings."""
-    static = traced_and_static([point])[1] if point else ()
+    static = split_traced([point])[1] if point else ()
     same = {name: point[name] for name in static}
-    return tuple(_bound(part, same) for part in parts), same
+    return tuple(_bind_static(part, same) for part in parts), same
 
 
-def _bound(thing: Any, same: dict[str, Any]) -> Any:
+def _bind_static(thing: Any, same: dict[str, Any]) -> Any:
     """A function of the settings as one of the traced ones alone."""
     fixed = isinstance(thing, (Layer, Loss, Penalty, optax.GradientTransformation)) or not callable(thing)
     if fixed or not same or getattr(thing, "is_factory", False):
@@ -208,7 +211,7 @@ def _bound(thing: Any, same: dict[str, Any]) -> Any:
     return lambda settings: thing({**settings, **same})
 
 
-def _members(tasks: list[Task], settings: dict[str, Any], differing: dict[str, list[Any]]) -> Members:
+def _members(tasks: list[MemberSpec], settings: dict[str, Any], differing: dict[str, list[Any]]) -> Members:
     dtype = np.dtype(jnp.result_type(float))
     columns = {
         name: np.asarray(differing[name], dtype)
@@ -225,7 +228,7 @@ def _members(tasks: list[Task], settings: dict[str, Any], differing: dict[str, l
 # ---- figures
 
 
-def keys_from(seed: Any, count: int) -> list[np.ndarray]:
+def member_keys(seed: Any, count: int) -> list[np.ndarray]:
     """Raw key data: of seeds `seed`, `seed + 1`, …; or of the key and those folded in from 1 on."""
     if isinstance(seed, (int, np.integer)):
         return list(arguments.seed_words([int(seed) + i for i in range(count)]))

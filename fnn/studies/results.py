@@ -8,18 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import types
-from fnn.fitting.segments import guards_aside
+from fnn.fitting.segments import without_debug_nans
 from fnn.studies import tables
-from fnn.studies.groups import Running, Task
-from fnn.studies.scheduler import Outcome
-from fnn.training.config import Recipe
+from fnn.studies.groups import ExecutionOptions, MemberSpec
+from fnn.studies.scheduler import ChunkResult
+from fnn.training.config import TrainerConfig
 from fnn.types import Run, TrainingInterrupted
 
 
-class Figures:
+class ResultTable:
     """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
 
-    def __init__(self, tasks: list[Task], epochs: int, recipe: Recipe, validates: bool, deviations: bool = False):
+    def __init__(
+        self, tasks: list[MemberSpec], epochs: int, recipe: TrainerConfig, validates: bool, deviations: bool = False
+    ):
         self.recipe, self.validates, self.epochs = recipe, validates, epochs
         count = len(tasks)
         metrics = dict(recipe.metrics)
@@ -41,7 +43,7 @@ class Figures:
         """Whether more of it is better."""
         return self.recipe.mode == "max"
 
-    def add(self, places: np.ndarray, outcome: Outcome, last: bool = False) -> None:
+    def add(self, places: np.ndarray, outcome: ChunkResult, last: bool = False) -> None:
         """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""
         state, columns = outcome.state, self.columns
         epochs = np.asarray(state.epoch)
@@ -73,7 +75,7 @@ class Figures:
         return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
 
 
-def interrupted(who: str, names: list[str], figures: Figures, how: Running) -> bool:
+def warn_if_interrupted(who: str, names: list[str], figures: ResultTable, how: ExecutionOptions) -> bool:
     """Whether a signal came before the end; then a warning says how far it was."""
     if not names or figures.ended.all():
         return False
@@ -88,7 +90,7 @@ def interrupted(who: str, names: list[str], figures: Figures, how: Running) -> b
     return True
 
 
-def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
+def member_run(outcome: ChunkResult, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
     """One member's run, still on the host; `last`: the parameters after the last epoch, not the best."""
     state = jax.tree.map(lambda a: a[row], outcome.state)
     params, layers = state.best if state.best_epoch >= 0 and not last else (state.params, state.state)
@@ -96,8 +98,8 @@ def run_of(outcome: Outcome, row: int, in_shape: Any, held: Any, last: bool = Fa
     return Run(params, layers, history, state, in_shape, held)
 
 
-def on_device(run: Run) -> Run:
+def run_on_device(run: Run) -> Run:
     """A run as `fit` returns it."""
-    with guards_aside():
+    with without_debug_nans():
         params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
     return run._replace(params=params, state=state, train_state=train_state)

@@ -18,20 +18,20 @@ import numpy as np
 
 from fnn.devices import free_bytes, usual_devices
 from fnn.fitting import resume
-from fnn.fitting.interrupts import noted
-from fnn.fitting.progress import shown_members
-from fnn.fitting.segments import guards_aside, joined, place, segment_seconds, segments
+from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.progress import study_progress_bar
+from fnn.fitting.segments import concatenate, position, segment_seconds, segments, without_debug_nans
 from fnn.losses.reduction import dtype_of_sums
-from fnn.studies.chunks import Members, Shared, chunk_functions, compiled, size_of_member, usual_width
-from fnn.studies.groups import Group, Running
-from fnn.training.config import Recipe
+from fnn.studies.chunks import Members, Shared, chunk_trainer, compiled_chunk, default_width, member_cost
+from fnn.studies.groups import ExecutionOptions, Group
+from fnn.training.config import TrainerConfig
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
 from fnn.trees import is_key
 from fnn.types import History, TrainState
 
 
-class Plan(NamedTuple):
+class ExecutionPlan(NamedTuple):
     """How members are run: so many in one program, on these devices (the same one twice: two threads)."""
 
     members: int
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     bytes_: int  # about, at once
 
     def __reduce__(self) -> Any:  # for pickle: JAX's devices belong to a process, their names do not
-        return Plan, tuple(self._replace(devices=tuple(map(str, self.devices))))
+        return ExecutionPlan, tuple(self._replace(devices=tuple(map(str, self.devices))))
 
     def __repr__(self) -> str:
         many = "one after another" if self.width == 1 else f"{self.width} in one program"
@@ -49,7 +49,7 @@ class Plan(NamedTuple):
         return f"{self.members} members, {many}, {where}{threads}, about {self.bytes_ / 1e6:.3g} MB"
 
 
-class Outcome(NamedTuple):
+class ChunkResult(NamedTuple):
     """What became of some members: where they stand in the list, their states and histories, on the host."""
 
     at: np.ndarray
@@ -68,9 +68,15 @@ class Kept(NamedTuple):
 # ---- the plan
 
 
-def planned(
-    recipe: Recipe, shared: Shared, members: Members, epochs: int, width: int | None, devices: Any, memory: float | None
-) -> Plan:
+def make_plan(
+    recipe: TrainerConfig,
+    shared: Shared,
+    members: Members,
+    epochs: int,
+    width: int | None,
+    devices: Any,
+    memory: float | None,
+) -> ExecutionPlan:
     """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
 
     Args:
@@ -82,8 +88,8 @@ def planned(
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
-    places = room_for(epochs)
-    each, weights, rows = size_of_member(recipe, shared, members, places)
+    places = history_capacity(epochs)
+    each, weights, rows = member_cost(recipe, shared, members, places)
     free = free_bytes(workers)
     most_bytes = memory if memory is not None else None if free is None else free / 2
     room = None if most_bytes is None else int(most_bytes / each)  # members that fit
@@ -94,13 +100,13 @@ def planned(
         )
     workers = workers[: min(len(members), room or len(members))]
     if width is None:
-        width = usual_width(len(members), len(workers), weights, rows, workers[0].platform)
+        width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
     most = width if room is None else room // len(workers)
     width = width if width <= most else 1 << (most.bit_length() - 1)
-    return Plan(len(members), width, workers, each * width * len(workers))
+    return ExecutionPlan(len(members), width, workers, each * width * len(workers))
 
 
-def room_for(epochs: int) -> int:
+def history_capacity(epochs: int) -> int:
     """Epochs that a history has room for: a power of two, so that another number of them seldom compiles again."""
     return min(LONGEST_HISTORY, 1 << max(0, epochs - 1).bit_length())
 
@@ -118,7 +124,7 @@ OF_THREAD: dict[str, Any] = {
 }
 
 
-def settings_of_thread() -> Callable[[], Any]:
+def copy_thread_settings() -> Callable[[], Any]:
     """A context in which another thread computes as this one does now."""
     values = {name: getattr(jax.config, name) for name in OF_THREAD}
 
@@ -134,15 +140,15 @@ def settings_of_thread() -> Callable[[], Any]:
 class Job(NamedTuple):
     """Members to be run: what they are, how far, how, and where that is kept."""
 
-    recipe: Recipe
+    recipe: TrainerConfig
     shared: Shared
     members: Members
     epochs: int
-    plan: Plan
+    plan: ExecutionPlan
     kept: Kept
 
 
-def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, bool], None]) -> list[str]:
+def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[int, int, bool], None]) -> list[str]:
     """Run all members; the signals that ended it early.
 
     Args:
@@ -152,10 +158,10 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     """
     waiting = iter(range(0, len(job.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
-    as_here = settings_of_thread()
+    as_here = copy_thread_settings()
     like = None if job.kept.folder is None else _state_of_a_chunk(job)
 
-    with noted() as names:
+    with catch_signals() as names:
 
         def stopped() -> bool:
             return bool(names) or failed.is_set()
@@ -173,8 +179,8 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
                     with lock:
                         show(some, epochs, finished)
 
-                with guards_aside(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
-                    outcome = _followed(there, at, device, like, stopped, shown)
+                with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
+                    outcome = _run_chunk(there, at, device, like, stopped, shown)
                 with lock:
                     take(outcome)
 
@@ -200,21 +206,21 @@ def follow(job: Job, take: Callable[[Outcome], None], show: Callable[[int, int, 
     return names
 
 
-def _followed(
+def _run_chunk(
     job: Job, at: np.ndarray, device: Any, like: Any, stopped: Callable[[], bool], show: Callable[[int, bool], None]
-) -> Outcome:
+) -> ChunkResult:
     """One chunk, from its beginning or its checkpoint; `like` is its state, shapes and dtypes, if it has one."""
     width, epochs = job.plan.width, job.epochs
     # the last one is filled up, so that all have one width: another width would have other last bits
     filled = np.append(at, np.repeat(at[-1:], width - len(at)))
     own = job.members.taken(filled if width > 1 else at[0])
     data = jax.device_put(job.shared.of(own.fold), device)
-    places = room_for(epochs)
-    found, write = _found(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = compiled(job.recipe, width, places, own, data, device)
+    places = history_capacity(epochs)
+    found, write = _find(job, at, own, like)  # raises where it is of another study: before anything compiles
+    chunk = compiled_chunk(job.recipe, width, places, own, data, device)
     state = chunk.init(own, data) if found is None or found.state is None else found.state
     pieces = [_no_epochs(job, state.params) if found is None else found.history]
-    done = place(state)[0]
+    done = position(state)[0]
     between = None if job.kept.folder is None else job.kept.seconds
     pace = segment_seconds(between), places, chunk.pace.get("seconds a step")
     with closing(segments(chunk.run, state, data, epochs, job.recipe.batch_size, *pace)) as following:
@@ -228,14 +234,14 @@ def _followed(
             if stopped():
                 break
     write(state, pieces, True)
-    history = joined(pieces)
-    reached, _, _, active = place(state)
+    history = concatenate(pieces)
+    reached, _, _, active = position(state)
     ended = reached >= epochs or not active
     show(epochs - reached + done if ended else 0, ended)
     state = jax.tree.map(lambda a: a if is_key(a) else np.asarray(a), state)  # NumPy holds no typed keys
     if width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
-    return Outcome(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
+    return ChunkResult(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
 
 
 def _no_epochs(job: Job, params: Any) -> History:
@@ -250,18 +256,18 @@ def _state_of_a_chunk(job: Job) -> Any:
     width = job.plan.width
     own = job.members.taken(np.zeros(width, int) if width > 1 else 0)
     data = job.shared.of(own.fold)
-    init = chunk_functions(job.recipe, width, room_for(job.epochs), data)[0]
+    init = chunk_trainer(job.recipe, width, history_capacity(job.epochs), data)[0]
     return jax.eval_shape(init, own.keys, own.settings, data)
 
 
-def _found(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Found | None, Callable[..., None]]:
+def _find(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Found | None, Callable[..., None]]:
     """What the folder holds of a chunk, if there is one and it is of this study; and a writer to it."""
     width, kept = job.plan.width, job.kept
     if kept.folder is None:
         return None, lambda *of: None
     folder = os.path.join(kept.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
     about = kept.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
-    found = resume.found(folder, about, like, _no_epochs(job, like.params))
+    found = resume.find(folder, about, like, _no_epochs(job, like.params))
     done = found.history.loss.shape[-1]
     if done > job.epochs:
         raise ValueError(
@@ -272,28 +278,28 @@ def _found(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Fo
 
 
 def run_groups(
-    title: str, groups: list[Group], epochs: int, how: Running, take: Callable[[Group, Outcome], None]
-) -> tuple[list[Plan], list[str]]:
+    title: str, groups: list[Group], epochs: int, how: ExecutionOptions, take: Callable[[Group, ChunkResult], None]
+) -> tuple[list[ExecutionPlan], list[str]]:
     """Run all groups, one after another; how each was run, and the signals that ended it early."""
     folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
     plans = [
-        planned(group.recipe, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
+        make_plan(group.recipe, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
         for group, folder in zip(groups, folders, strict=True)
     ]
     names: list[str] = []
     words = f"{title}: {'; '.join(map(str, plans))}"
-    with shown_members(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
+    with study_progress_bar(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
         for group, plan, folder in zip(groups, plans, folders, strict=True):
             if names:
                 break
             _keep_width(folder, plan.width)
             kept = Kept(folder, how.checkpoint_seconds, group.about)
             job = Job(group.recipe, group.shared, group.members, epochs, plan, kept)
-            names += follow(job, functools.partial(take, group), show)
+            names += run_chunks(job, functools.partial(take, group), show)
     return plans, names
 
 
-def _width(folder: str | None, how: Running) -> int | None:
+def _width(folder: str | None, how: ExecutionOptions) -> int | None:
     """As asked for, else as the study in that folder was begun: another width would be other chunks."""
     if how.width is not None or folder is None:
         return how.width

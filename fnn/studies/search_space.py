@@ -16,7 +16,7 @@ Point = dict[str, int | float]
 TRACED_INTEGERS = ("seed", "patience")  # whole numbers that change no shape
 
 
-class Range(NamedTuple):
+class Distribution(NamedTuple):
     """Numbers to draw from, as `uniform` and `log_uniform` make them."""
 
     low: float
@@ -27,7 +27,7 @@ class Range(NamedTuple):
         return f"{'log_' if self.logarithmic else ''}uniform({self.low}, {self.high})"
 
 
-def uniform(low: float, high: float) -> Range:
+def uniform(low: float, high: float) -> Distribution:
     """Numbers from `low` to `high`, any as likely as any other, for `draws`; density `1/(high - low)`.
 
     Raises a ValueError or a TypeError where they are not two finite numbers, the lower one first.
@@ -39,7 +39,7 @@ def uniform(low: float, high: float) -> Range:
     return _range("uniform", low, high)
 
 
-def log_uniform(low: float, high: float) -> Range:
+def log_uniform(low: float, high: float) -> Distribution:
     """Numbers from `low` to `high`, any order of magnitude as likely as any other; density `1/(x log(high/low))`.
 
     For learning rates and coefficients of penalties, in `draws`.
@@ -65,7 +65,7 @@ def grid(over: dict[str, Any]) -> list[Point]:
     >>> grid({"width": [8, 16], "l2": [0.0, 1e-3]})[:2]
     [{'width': 8, 'l2': 0.0}, {'width': 8, 'l2': 0.001}]
     """
-    _named("over", over)
+    _check_names("over", over)
     values = [_values(f"over[{name!r}]", given) for name, given in over.items()]
     return [dict(zip(over, point, strict=True)) for point in itertools.product(*values)]
 
@@ -96,50 +96,50 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     if not ranges:
         raise ValueError("draws: expected at least one setting, got none. Write draws(20, lr=uniform(0, 1)).")
     for name, given in ranges.items():
-        if isinstance(given, tuple) and not isinstance(given, Range):  # the ends of a range, or two choices?
+        if isinstance(given, tuple) and not isinstance(given, Distribution):  # the ends of a range, or two choices?
             raise TypeError(f"{name}: expected a range or a list, got a tuple {given}. Write uniform(…) or [...].")
-    known = {name: given if isinstance(given, Range) else _values(name, given) for name, given in ranges.items()}
+    known = {name: given if isinstance(given, Distribution) else _values(name, given) for name, given in ranges.items()}
     return [{name: _draw(given, key, i, name) for name, given in known.items()} for i in range(count)]
 
 
-def points_of(over: Any) -> list[Point]:
+def as_points(over: Any) -> list[Point]:
     """The points that a sweep tries: `grid(over)` of a dict; a list of dicts, such as `draws` gives, as it is.
 
     Raises:
         ValueError, TypeError: `over` is neither, or points differ in their names; says which point.
 
-    >>> from fnn.studies.search_space import points_of
-    >>> points_of({"lr": [0.1, 0.2]})
+    >>> from fnn.studies.search_space import as_points
+    >>> as_points({"lr": [0.1, 0.2]})
     [{'lr': 0.1}, {'lr': 0.2}]
-    >>> points_of([{"lr": 0.1, "l2": 0.0}, {"lr": 0.2, "l2": 1e-3}])
+    >>> as_points([{"lr": 0.1, "l2": 0.0}, {"lr": 0.2, "l2": 1e-3}])
     [{'lr': 0.1, 'l2': 0.0}, {'lr': 0.2, 'l2': 0.001}]
     """
     if isinstance(over, dict):
         return grid(over)
-    if not isinstance(over, (list, tuple)) or isinstance(over, Range):
+    if not isinstance(over, (list, tuple)) or isinstance(over, Distribution):
         got = type(over).__name__
         raise TypeError(f"over: expected a dict of lists or a list of dicts, got {got}. Write {{'lr': [0.1, 0.2]}}.")
     if not over:
         raise ValueError("over: expected at least one point, got an empty list. Write [{'lr': 0.1}].")
     for i, point in enumerate(over):
-        _named(f"over[{i}]", point)
+        _check_names(f"over[{i}]", point)
         if set(point) != set(over[0]):
             wanted = f"the names of the first point, {list(over[0])}"
             raise ValueError(f"over[{i}]: expected {wanted}, got {list(point)}. Give all points the same names.")
     return [{name: _number(f"over[{i}][{name!r}]", v) for name, v in point.items()} for i, point in enumerate(over)]
 
 
-def traced_and_static(points: list[Point]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_traced(points: list[Point]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the settings that one program can take as arguments, and of those that may change its shapes.
 
     Where all values are integers (width, depth, batch_size) a setting is static: each value needs a program of its
     own. One float among them makes it traced. "seed" and "patience" are whole numbers but no sizes: traced.
 
-    >>> from fnn.studies.search_space import grid, traced_and_static
-    >>> traced_and_static(grid({"lr": [0.1, 1], "width": [8, 16], "seed": [0, 1, 2]}))
+    >>> from fnn.studies.search_space import grid, split_traced
+    >>> split_traced(grid({"lr": [0.1, 1], "width": [8, 16], "seed": [0, 1, 2]}))
     (('lr', 'seed'), ('width',))
     """
-    points = points_of(points)
+    points = as_points(points)
     whole = {name for name in points[0] if all(isinstance(point[name], int) for point in points)}
     static = tuple(name for name in points[0] if name in whole and name not in TRACED_INTEGERS)
     return tuple(name for name in points[0] if name not in static), static
@@ -148,7 +148,7 @@ def traced_and_static(points: list[Point]) -> tuple[tuple[str, ...], tuple[str, 
 def _draw(given: Any, key: int, i: int, name: str) -> int | float:
     """One number, from a generator that is seeded by what it may depend on."""
     u = np.random.default_rng((key, i, zlib.crc32(name.encode()))).random()  # in [0, 1)
-    if not isinstance(given, Range):
+    if not isinstance(given, Distribution):
         return given[int(u * len(given))]
     low, high, logarithmic = given
     ends = (math.log(low), math.log(high)) if logarithmic else (low, high)
@@ -156,16 +156,16 @@ def _draw(given: Any, key: int, i: int, name: str) -> int | float:
     return min(max(math.exp(drawn) if logarithmic else drawn, low), high)  # rounding may step over an end
 
 
-def _range(name: str, low: Any, high: Any) -> Range:
+def _range(name: str, low: Any, high: Any) -> Distribution:
     low, high = float(_number("low", low)), float(_number("high", high))
     if name == "log_uniform" and low <= 0:
         raise ValueError(f"log_uniform: expected low above 0, got {low}. Write log_uniform(1e-4, 1).")
     if not low < high:
         raise ValueError(f"{name}: expected low below high, got {low} and {high}. Swap or widen them.")
-    return Range(low, high, name == "log_uniform")
+    return Distribution(low, high, name == "log_uniform")
 
 
-def _named(name: str, value: Any) -> None:
+def _check_names(name: str, value: Any) -> None:
     """A dict with at least one setting, whose names are strings."""
     if not isinstance(value, dict):
         raise TypeError(f"{name}: expected a dict of settings, got {type(value).__name__}. Write {{'lr': …}}.")
@@ -178,7 +178,7 @@ def _named(name: str, value: Any) -> None:
 
 def _values(name: str, given: Any) -> list[int | float]:
     """The numbers of a list or an array."""
-    if isinstance(given, Range):  # a tuple of numbers too
+    if isinstance(given, Distribution):  # a tuple of numbers too
         raise TypeError(f"{name}: expected a list of numbers, got {given}. Use it in draws(…).")
     values = np.asarray(given).tolist() if hasattr(given, "__array__") else given
     if not isinstance(values, (list, tuple, range)):

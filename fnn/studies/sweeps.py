@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.data.loading import rows_of
+from fnn.data.loading import load_arrays
 from fnn.studies import tables
-from fnn.studies.groups import Group, Task, asked_points, groups_of, running
-from fnn.studies.results import Figures, interrupted, on_device, run_of
-from fnn.studies.scheduler import Outcome, Plan, run_groups
+from fnn.studies.groups import Group, MemberSpec, check_points, execution_options, group_members
+from fnn.studies.results import ResultTable, member_run, run_on_device, warn_if_interrupted
+from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.types import Run
 
 
@@ -33,7 +33,7 @@ class Sweep(NamedTuple):
     runs: dict[int, Run]
     judge: str  # the column that tells which is best
     largest: bool  # whether more of it is better
-    plans: list[Plan]
+    plans: list[ExecutionPlan]
 
     @property
     def run(self) -> Run:
@@ -55,7 +55,7 @@ class Sweep(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged last.
         """
-        order = self._order() if by is None else tables.ordered(self.table, by, bool(largest))
+        order = self._order() if by is None else tables.argsort(self.table, by, bool(largest))
         return tables.rows(self.table, order)
 
     def to_csv(self, path: Any) -> None:
@@ -63,10 +63,10 @@ class Sweep(NamedTuple):
         tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.ordered(self.table, self.judge, self.largest, self.table["diverged"])
+        return tables.argsort(self.table, self.judge, self.largest, self.table["diverged"])
 
     def __repr__(self) -> str:
-        return tables.printed(self.table, self._order())
+        return tables.format_table(self.table, self._order())
 
 
 def sweep(
@@ -130,39 +130,40 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    points = asked_points(over)
+    points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
-    how = running(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key = arguments.key(key)
-    rows, held, of_frame = rows_of(data, validation, weights, key, None, training.get("reduction"))
+    rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
     words = np.asarray(jax.random.key_data(key))
     tasks = [
-        Task(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words) for point in points
+        MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
+        for point in points
     ]
-    groups = groups_of("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
-    figures = Figures(tasks, epochs, groups[0].recipe, rows.validation is not None)
+    groups = group_members("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
+    figures = ResultTable(tasks, epochs, groups[0].recipe, rows.validation is not None)
     runs: dict[int, Run] = {}
     in_shape = rows.train.x.shape[1:]
 
-    def take(group: Group, outcome: Outcome) -> None:
+    def take(group: Group, outcome: ChunkResult) -> None:
         places = group.places[outcome.at]
         figures.add(places, outcome)
         scores = figures.scores()
         if keep == "all":
-            runs.update({int(place): run_of(outcome, row, in_shape, held) for row, place in enumerate(places)})
+            runs.update({int(place): member_run(outcome, row, in_shape, held) for row, place in enumerate(places)})
             return
         row = int(np.argmin(scores[places]))
         # of equal ones the first, whichever thread comes first
         if not runs or (scores[places[row]], places[row]) < min((scores[i], i) for i in runs):
             runs.clear()
-            runs[int(places[row])] = run_of(outcome, row, in_shape, held)
+            runs[int(places[row])] = member_run(outcome, row, in_shape, held)
 
     plans, names = run_groups("sweep", groups, epochs, how, take)
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
-    interrupted("sweep", names, figures, how)
+    warn_if_interrupted("sweep", names, figures, how)
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
     best = best if best >= 0 and figures.begun()[best] else -1
     table = columns | figures.columns
-    runs = {member: on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
+    runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
     return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)

@@ -23,12 +23,12 @@ def study_columns(metrics: Iterable[str], validates: bool, deviations: bool = Fa
 # ---- what is done with a table
 
 
-def ordered(columns: Columns, by: str, largest: bool = False, last: Any = False) -> np.ndarray:
+def argsort(columns: Columns, by: str, largest: bool = False, last: Any = False) -> np.ndarray:
     """The places of the rows, best first; NaN last, and behind it those marked `last`. Equal ones stay in their order.
 
     >>> import numpy as np
-    >>> from fnn.studies.tables import ordered
-    >>> print(ordered({"loss": np.array([0.3, np.nan, 0.1])}, "loss"))
+    >>> from fnn.studies.tables import argsort
+    >>> print(argsort({"loss": np.array([0.3, np.nan, 0.1])}, "loss"))
     [2 0 1]
     """
     if by not in columns:
@@ -43,12 +43,12 @@ def rows(columns: Columns, order: Any) -> list[dict[str, Any]]:
     return [{name: values[i].item() for name, values in columns.items()} for i in order]
 
 
-def printed(columns: Columns, order: Any, most: int = 20) -> str:
+def format_table(columns: Columns, order: Any, most: int = 20) -> str:
     """The first rows in that order, as text.
 
     >>> import numpy as np
-    >>> from fnn.studies.tables import printed
-    >>> print(printed({"lr": np.array([0.1, 1.0]), "loss": np.array([0.25, np.nan])}, [0, 1]))
+    >>> from fnn.studies.tables import format_table
+    >>> print(format_table({"lr": np.array([0.1, 1.0]), "loss": np.array([0.25, np.nan])}, [0, 1]))
        lr   loss
       0.1   0.25
         1    nan

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn.kernels.memory import aligned
+from fnn.kernels.memory import aligned_copy
 from fnn.losses.reduction import row_weights
-from fnn.types import Array, Data, Part, Rows, ShapeError, Sums
+from fnn.types import Array, Data, Part, Rows, RunningSums, ShapeError
 
 
 class Batch(NamedTuple):
@@ -25,13 +25,13 @@ class Batch(NamedTuple):
     train: Any
 
 
-def arrays(data: Any) -> Data:
+def as_arrays(data: Any) -> Data:
     """The data as JAX arrays, with a target and a weight for every row."""
     if not isinstance(data, Data):
         got = type(data).__name__
         raise TypeError(f"data: expected a Data, got {got}. Write fnn.Data(fnn.Part(x, t)).")
     # NumPy's cannot be indexed by what is traced, and may be written to while a program reads them
-    data = jax.tree.map(lambda a: jnp.asarray(aligned(a) if isinstance(a, np.ndarray) else a), data)
+    data = jax.tree.map(lambda a: jnp.asarray(aligned_copy(a) if isinstance(a, np.ndarray) else a), data)
     for name, part in data._asdict().items():
         for field, array in (("t", part and part.t), ("weight", part and part.weight)):
             if array is not None and array.shape[:1] != part.x.shape[:1]:
@@ -47,7 +47,7 @@ def arrays(data: Any) -> Data:
 MOST_ROWS = 2**31 - 1  # beyond, places in a table do not fit int32
 
 
-def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
+def batch_sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
     """(rows a batch, batches an epoch); a batch is never larger than the table."""
     if rows == 0:
         raise ValueError("data: expected at least one row, got none. Pass rows to train on.")
@@ -61,33 +61,33 @@ def sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
     return size, batches
 
 
-def room(part: Part) -> int:
+def padded_rows(part: Part) -> int:
     """How many rows a part has, filling included: a static number."""
     return part.x.shape[0] if part.view is None else part.view.rows.shape[-1]
 
 
-def count(part: Part) -> Any:
+def real_rows(part: Part) -> Any:
     """How many of them are real."""
-    return room(part) if part.view is None else part.view.length
+    return padded_rows(part) if part.view is None else part.view.length
 
 
-def whole(part: Part) -> Batch:
+def full_batch(part: Part) -> Batch:
     """All rows as one batch, in the given order."""
     if part.view is None:
         return Batch(part.x, part.t, part.weight, True)
-    at = jnp.arange(room(part), dtype=jnp.int32)
-    return _taken(part, at, at < part.view.length)
+    at = jnp.arange(padded_rows(part), dtype=jnp.int32)
+    return _take_rows(part, at, at < part.view.length)
 
 
-def nth(part: Part, order: Array, j: Array, size: int) -> Batch:
+def batch_at(part: Part, order: Array, j: Array, size: int) -> Batch:
     """Batch `j` of the rows in `order`, `(batches * size,)`."""
     at = lax.dynamic_slice_in_dim(order, j * size, size)
-    if part.view is None and order.shape[0] == room(part):
-        return _taken(part, at, None)
-    return _taken(part, at, j * size + jnp.arange(size, dtype=jnp.int32) < count(part))
+    if part.view is None and order.shape[0] == padded_rows(part):
+        return _take_rows(part, at, None)
+    return _take_rows(part, at, j * size + jnp.arange(size, dtype=jnp.int32) < real_rows(part))
 
 
-def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
+def _take_rows(part: Part, at: Array, mask: Array | None) -> Batch:
     """The rows with these places in the part; those that the mask leaves out weigh nothing."""
     view = part.view
     at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
@@ -100,12 +100,12 @@ def _taken(part: Part, at: Array, mask: Array | None) -> Batch:
     return Batch(x, t, weight, Rows(mask))
 
 
-def filled(order: Array, batches: int, size: int) -> Array:
+def pad_order(order: Array, batches: int, size: int) -> Array:
     """The order, filled up with row 0 to whole batches."""
     return jnp.pad(order, (0, batches * size - order.shape[0]))
 
 
-def added(sums: Sums, more: Sums) -> Sums:
+def add_sums(sums: RunningSums, more: RunningSums) -> RunningSums:
     """The sums of an epoch and those of its next batch, with what rounding took from them before: Kahan 1965.
 
     `y = more + lost`, `new = sum + y`, `lost = y - (new - sum)`. The error does not grow with the number of batches,
@@ -115,4 +115,4 @@ def added(sums: Sums, more: Sums) -> Sums:
     y = jax.tree.map(lambda a, lost: a.astype(lost.dtype) + lost, new, sums.lost)
     total = jax.tree.map(jnp.add, old, y)
     lost = jax.tree.map(lambda y, new, old: jnp.where(jnp.isfinite(new), y - (new - old), 0.0), y, total, old)
-    return Sums(total[0], total[1], total[2], lost)
+    return RunningSums(total[0], total[1], total[2], lost)

@@ -15,11 +15,11 @@ from fnn.gradients.cost import autodiff
 from fnn.losses import as_loss
 from fnn.types import Layer, Loss, Penalty, check_distinct, history_columns
 
-NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
-OWN_SETTINGS = ("patience", "min_delta", NUMBERS)
+OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
+RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
 
 
-class Recipe(NamedTuple):
+class TrainerConfig(NamedTuple):
     """A run as it was asked for: net, loss, optimizer and penalty may be functions of the settings.
 
     Compared, and hashed, by what its parts compute where that is known
@@ -45,7 +45,7 @@ class Recipe(NamedTuple):
         return self.identity, *asked, *parts
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Recipe) and self._compared() == other._compared()
+        return isinstance(other, TrainerConfig) and self._compared() == other._compared()
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -54,7 +54,7 @@ class Recipe(NamedTuple):
         return hash(self._compared())
 
 
-class Parts(NamedTuple):
+class BoundConfig(NamedTuple):
     """The same, once the settings are known, as the loop uses it."""
 
     net: Layer
@@ -69,15 +69,15 @@ class Parts(NamedTuple):
     mode: str = "min"
 
 
-def parts(recipe: Recipe, settings: Mapping[str, Any]) -> Parts:
+def bind(recipe: TrainerConfig, settings: Mapping[str, Any]) -> BoundConfig:
     """The parts of a run with these settings."""
-    net = given("net", recipe.net, Layer, settings)
-    penalty = given("penalty", recipe.penalty, Penalty, settings)
-    loss = given_loss(recipe.loss, settings)
-    return Parts(
+    net = resolve("net", recipe.net, Layer, settings)
+    penalty = resolve("penalty", recipe.penalty, Penalty, settings)
+    loss = resolve_loss(recipe.loss, settings)
+    return BoundConfig(
         net=net,
         loss=loss,
-        optimizer=given("optimizer", recipe.optimizer, optax.GradientTransformation, settings),
+        optimizer=resolve("optimizer", recipe.optimizer, optax.GradientTransformation, settings),
         gradient=recipe.gradient(net, loss, penalty, recipe.reduction),
         metrics=dict(recipe.metrics),
         batch_size=recipe.batch_size,
@@ -88,7 +88,7 @@ def parts(recipe: Recipe, settings: Mapping[str, Any]) -> Parts:
     )
 
 
-def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
+def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
     """A part of the run, which may be given as a function of the settings."""
     if thing is None or isinstance(thing, kind):
         return thing
@@ -98,7 +98,7 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
         raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Call it.")
     if of_another_kind or not callable(thing):
         raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Pass one.")
-    made = made_of(thing, settings)
+    made = call_with_settings(thing, settings)
     if not isinstance(made, kind):
         raise TypeError(
             f"{name}: expected a {kind.__name__}, got a function of the settings that makes {type(made).__name__}. "
@@ -107,7 +107,7 @@ def given(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any
     return made
 
 
-def check_readers(recipe: Recipe, names: Iterable[str]) -> None:
+def check_settings_are_used(recipe: TrainerConfig, names: Iterable[str]) -> None:
     """Settings to be swept over that no part can read are a mistake: all members would be the same."""
     loss_reads = takes_settings(recipe.loss) if not isinstance(recipe.loss, Loss) else False
     fixed = (Layer, Penalty, optax.GradientTransformation, type(None))
@@ -146,7 +146,7 @@ class _Halves(dict[str, float]):
         return 0.5
 
 
-def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+def call_with_settings(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
     """What a function of the settings makes; a setting that it misses is named."""
     try:
         return function(settings)
@@ -156,10 +156,10 @@ def made_of(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
         ) from None
 
 
-def given_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
+def resolve_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
     if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
-        loss = made_of(loss, settings) if takes_settings(loss) else loss
+        loss = call_with_settings(loss, settings) if takes_settings(loss) else loss
     return as_loss(loss)
 
 
@@ -231,7 +231,7 @@ def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validate
     return one_of("mode", mode or "min", ("min", "max"))
 
 
-def asked_recipe(
+def trainer_config(
     net: Any,
     loss: Any,
     optimizer: Any,
@@ -246,11 +246,11 @@ def asked_recipe(
     mode: str | None = None,
     patience: int | None = None,
     validates: bool = False,
-) -> Recipe:
+) -> TrainerConfig:
     """The arguments of `fit` that say what a run is, checked."""
     measured = check_metrics(metrics)
     check_distinct(history_columns(measured))
-    return Recipe(
+    return TrainerConfig(
         net=net,
         loss=loss,
         optimizer=optimizer,
@@ -265,7 +265,7 @@ def asked_recipe(
     )
 
 
-def own_settings(patience: Any, min_delta: Any) -> dict[str, float]:
+def loop_settings(patience: Any, min_delta: Any) -> dict[str, float]:
     """The settings that early stopping goes by."""
     return {
         "patience": np.inf if patience is None else arguments.whole_number("patience", patience, 1),

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
-from fnn.training.batches import Batch, added, filled, nth, room, sizes, whole
-from fnn.training.config import Parts
-from fnn.training.state import where, zero_sums
-from fnn.types import Array, History, Part, Sums, TrainState
+from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
+from fnn.training.config import BoundConfig
+from fnn.training.state import tree_where, zero_sums
+from fnn.types import Array, History, Part, RunningSums, TrainState
 
 VALIDATION_ROWS = 4_096  # evaluated at once
 IN_CACHE = 2**17  # numbers in the rows evaluated at once on a CPU, so that what is computed of them stays in the cache
 
 
-def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
+def end_epoch(made: BoundConfig, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
     """The state and the history row at the end of an epoch."""
     whole_epoch = going & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
     loss, means = _means(s.sums, made.reduction)
@@ -24,17 +24,17 @@ def end_epoch(made: Parts, s: TrainState, validation: Part | None, going: Array)
     end = s._replace(  # a member that does not go on in this call may stand within its epoch: it stays there
         epoch=s.epoch + whole_epoch.astype(jnp.int32),
         step=jnp.where(going, 0, s.step),
-        sums=where(going, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
+        sums=tree_where(going, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
     )
     if validation is not None:
-        value, means = _means(_evaluated(made, s, validation), made.reduction)
+        value, means = _means(_validate(made, s, validation), made.reduction)
         row = row._replace(validation_loss=value, validation_metrics=means)
-        end = _judged(made, s, end, value if made.monitor == "loss" else means[made.monitor], whole_epoch)
+        end = _update_best(made, s, end, value if made.monitor == "loss" else means[made.monitor], whole_epoch)
     row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
     return end, row
 
 
-def _judged(made: Parts, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
+def _update_best(made: BoundConfig, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
     """Whether these are the best parameters so far, and whether that has taken too long; NaN is never the best."""
     value = value.astype(s.best_value.dtype)
     least, patience = (
@@ -45,7 +45,7 @@ def _judged(made: Parts, s: TrainState, end: TrainState, value: Array, whole_epo
     better = whole_epoch & better
     wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
     return end._replace(
-        best=where(better, (s.params, s.state), s.best),
+        best=tree_where(better, (s.params, s.state), s.best),
         best_value=jnp.where(better, value, s.best_value),
         best_epoch=jnp.where(better, s.epoch, s.best_epoch),
         wait=wait,
@@ -53,30 +53,30 @@ def _judged(made: Parts, s: TrainState, end: TrainState, value: Array, whole_epo
     )
 
 
-def _evaluated(made: Parts, s: TrainState, part: Part) -> Sums:
+def _validate(made: BoundConfig, s: TrainState, part: Part) -> RunningSums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
 
-    def measured(batch: Batch) -> Sums:
+    def measured(batch: Batch) -> RunningSums:
         y, _, _ = made.net.forward(s.params, s.state, batch.x, None, False)
         total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
-        return Sums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
+        return RunningSums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
 
-    rows = room(part)
-    size, batches = sizes(rows, _at_once(part))
+    rows = padded_rows(part)
+    size, batches = batch_sizes(rows, _validation_batch_size(part))
     if batches == 1:
-        return measured(whole(part))
-    order = filled(jnp.arange(rows, dtype=jnp.int32), batches, size)
+        return measured(full_batch(part))
+    order = pad_order(jnp.arange(rows, dtype=jnp.int32), batches, size)
     none = zero_sums(s.params, made.metrics)
-    return lax.fori_loop(0, batches, lambda j, sums: added(sums, measured(nth(part, order, j, size))), none)
+    return lax.fori_loop(0, batches, lambda j, sums: add_sums(sums, measured(batch_at(part, order, j, size))), none)
 
 
-def _at_once(part: Part) -> int:
+def _validation_batch_size(part: Part) -> int:
     if jax.default_backend() != "cpu":
         return VALIDATION_ROWS
     return min(VALIDATION_ROWS, max(64, IN_CACHE // prod(part.x.shape[1:])))
 
 
-def _means(sums: Sums, reduction: str) -> tuple[Array, dict[str, Array]]:
+def _means(sums: RunningSums, reduction: str) -> tuple[Array, dict[str, Array]]:
     """Means over rows, NaN where no row counts: nothing was measured, and 0 would be the best of all."""
     weight = jnp.where(sums.weight > 0, sums.weight, jnp.nan)
     loss = sums.loss if reduction == "sum" else sums.loss / weight

@@ -17,14 +17,33 @@ from jax import lax
 
 from fnn import arguments
 from fnn.gradients.cost import autodiff
-from fnn.kernels.loops import kept_whole
-from fnn.kernels.random import epoch_order
+from fnn.kernels.loops import compile_for_size
+from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
 from fnn.training import config
-from fnn.training.batches import Batch, added, arrays, count, filled, nth, room, sizes, whole
-from fnn.training.config import Parts, Recipe, parts
+from fnn.training.batches import (
+    Batch,
+    add_sums,
+    as_arrays,
+    batch_at,
+    batch_sizes,
+    full_batch,
+    pad_order,
+    padded_rows,
+    real_rows,
+)
+from fnn.training.config import BoundConfig, TrainerConfig, bind
 from fnn.training.epoch_end import end_epoch
-from fnn.training.state import Progress, all_finite, any_member, became, blank_history, smallest, start, where
+from fnn.training.state import (
+    StepCarry,
+    all_finite,
+    any_over_vmap,
+    empty_history,
+    initial_state,
+    mask_nonfinite,
+    min_over_vmap,
+    tree_where,
+)
 from fnn.types import (
     Array,
     Buffer,
@@ -34,8 +53,8 @@ from fnn.types import (
     Params,
     Part,
     Rows,
+    RunningSums,
     State,
-    Sums,
     Trainer,
     TrainState,
     check_distinct,
@@ -102,8 +121,8 @@ def trainer(
     mode = config.check_monitor(monitor, mode, None, metrics, True)
     batch_size = None if batch_size is None else arguments.whole_number("batch_size", batch_size, 1)
     reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))
-    return from_recipe(
-        Recipe(
+    return build_trainer(
+        TrainerConfig(
             net,
             loss,
             optimizer,
@@ -119,22 +138,22 @@ def trainer(
     )
 
 
-def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
+def build_trainer(recipe: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trainer:
     """`trainer`, of what has been put together; `longest` is the room of a history whose epochs are traced."""
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
         key = arguments.key(key) if isinstance(key, (int, np.integer)) else key
-        return start(parts(recipe, settings), key, arrays(data), settings, params, state)
+        return initial_state(bind(recipe, settings), key, as_arrays(data), settings, params, state)
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:
-        made, data = parts(recipe, train_state.settings), arrays(data)
+        made, data = bind(recipe, train_state.settings), as_arrays(data)
         places = epochs if isinstance(epochs, int) else longest
-        history = blank_history(places + 1, train_state.params, made.metrics, data.validation is not None)
+        history = empty_history(places + 1, train_state.params, made.metrics, data.validation is not None)
 
         def more(carry: Any) -> Array:
             done, left, state, _ = carry
-            return (left > 0) & any_member((done < epochs) & state.active)
+            return (left > 0) & any_over_vmap((done < epochs) & state.active)
 
         def body(carry: Any) -> Any:
             done, left, state, history = carry
@@ -147,7 +166,7 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
 
         left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         carry = (jnp.int32(0), left, train_state, history)
-        _, _, train_state, history = kept_whole(lambda carry: lax.while_loop(more, body, carry), carry)
+        _, _, train_state, history = compile_for_size(lambda carry: lax.while_loop(more, body, carry), carry)
         return train_state, jax.tree.map(lambda h: h[:places], history)
 
     return Trainer(init, run)
@@ -156,50 +175,52 @@ def from_recipe(recipe: Recipe, longest: int = LONGEST_HISTORY) -> Trainer:
 # ---- one epoch, or as much of it as is left and allowed
 
 
-def _epoch(made: Parts, s: TrainState, data: Data, going: Array, left: Array) -> tuple[TrainState, History, Any, Array]:
+def _epoch(
+    made: BoundConfig, s: TrainState, data: Data, going: Array, left: Array
+) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
     part = data.train
-    size, batches = sizes(room(part), made.batch_size)
+    size, batches = batch_sizes(padded_rows(part), made.batch_size)
     key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
-    now = Progress(s.params, s.state, s.optimizer, s.sums, going, jnp.int32(-1))
+    now = StepCarry(s.params, s.state, s.optimizer, s.sums, going, jnp.int32(-1))
 
     if batches == 1:
-        s = _after(s, _step(made, now, whole(part), key, jnp.int32(0)), going, jnp.int32(1))
+        s = _store_steps(s, _step(made, now, full_batch(part), key, jnp.int32(0)), going, jnp.int32(1))
         return *end_epoch(made, s, data.validation, going), 1, jnp.asarray(True)
 
-    order = order_of(made, s, part)
+    order = row_order(made, s, part)
 
-    def one(j: Array, now: Progress) -> Progress:
+    def one(j: Array, now: StepCarry) -> StepCarry:
         own = jax.random.fold_in(key, j)
         # a fold that a single batch holds trains with the key of a single batch, as it would alone
-        own = own if part.view is None else jnp.where(count(part) <= size, key, own)
-        return _step(made, now, nth(part, order, j, size), own, j, j >= s.step)
+        own = own if part.view is None else jnp.where(real_rows(part) <= size, key, own)
+        return _step(made, now, batch_at(part, order, j, size), own, j, j >= s.step)
 
-    begin = smallest(jnp.where(going, s.step, batches))
+    begin = min_over_vmap(jnp.where(going, s.step, batches))
     stop = begin + jnp.minimum(batches - begin, left)
     now = lax.fori_loop(begin, stop, one, now)
-    blank = jax.tree.map(lambda h: h[0], blank_history(1, s.params, made.metrics, data.validation is not None))
+    blank = jax.tree.map(lambda h: h[0], empty_history(1, s.params, made.metrics, data.validation is not None))
     s, row = lax.cond(
         stop == batches,
         lambda s: end_epoch(made, s, data.validation, going),
         lambda s: (s, blank),
-        _after(s, now, going, stop),
+        _store_steps(s, now, going, stop),
     )
     return s, row, stop - begin, stop == batches
 
 
-def order_of(made: Parts, s: TrainState, part: Part) -> Array:
+def row_order(made: BoundConfig, s: TrainState, part: Part) -> Array:
     """The rows in the order of the epoch under way, filled up to whole batches."""
-    rows = room(part)
-    size, batches = sizes(rows, made.batch_size)
+    rows = padded_rows(part)
+    size, batches = batch_sizes(rows, made.batch_size)
     given = jnp.arange(rows, dtype=jnp.int32)
-    order = epoch_order(s.key, s.epoch, rows, count(part)) if made.shuffle else given
+    order = permutation(s.key, s.epoch, rows, real_rows(part)) if made.shuffle else given
     if part.view is not None:  # a fold that a single batch holds keeps its order, as it would alone
-        order = jnp.where(count(part) <= size, given, order)
-    return filled(order, batches, size)
+        order = jnp.where(real_rows(part) <= size, given, order)
+    return pad_order(order, batches, size)
 
 
-def _after(s: TrainState, now: Progress, going: Array, step: Array) -> TrainState:
+def _store_steps(s: TrainState, now: StepCarry, going: Array, step: Array) -> TrainState:
     """The run's state after the steps before this one; where it diverged, the epoch under way is given up."""
     active = jnp.where(going, now.active, s.active)
     step = jnp.where(going, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
@@ -214,7 +235,7 @@ def _after(s: TrainState, now: Progress, going: Array, step: Array) -> TrainStat
     )
 
 
-def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array, due: Any = True) -> Progress:
+def _step(made: BoundConfig, now: StepCarry, batch: Batch, key: Key, j: Array, due: Any = True) -> StepCarry:
     """One update of the weights; undone where its result is not finite, where the run has stopped, where not `due`."""
     g = made.gradient(now.params, now.state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
@@ -222,20 +243,20 @@ def _step(made: Parts, now: Progress, batch: Batch, key: Key, j: Array, due: Any
         params = optax.apply_updates(now.params, updates)
 
     going = now.active & due
-    finite = jnp.isfinite(g.total) & all_finite((params, became(g.state, now.state)))
+    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, now.state)))
     if batch.weight is not None:
         finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
         counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
         going, finite = going & counts, finite | ~counts
     go = going & finite
-    params, state, optimizer = where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
-    sums = Sums(g.total, g.weight, metric_sums(made.metrics, g.outputs, batch.t, batch.weight))
-    sums = where(going, added(now.sums, sums), now.sums)
+    params, state, optimizer = tree_where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
+    sums = RunningSums(g.total, g.weight, metric_sums(made.metrics, g.outputs, batch.t, batch.weight))
+    sums = tree_where(going, add_sums(now.sums, sums), now.sums)
     bad = going & ~finite
-    return Progress(params, state, optimizer, sums, now.active & ~bad, jnp.where(bad, j, now.bad_step))
+    return StepCarry(params, state, optimizer, sums, now.active & ~bad, jnp.where(bad, j, now.bad_step))
 
 
-def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Array]]:
+def part_runner(recipe: TrainerConfig) -> Callable[..., tuple[TrainState, History, Array]]:
     """The part of an epoch that lies in a buffer, as a pure function, un-jitted, as `fnn.trainer`'s `run` is.
 
     Returns `run_part(train_state, buffer, validation=None, steps=None) -> (train_state, row, ended)`. It trains on
@@ -253,25 +274,25 @@ def part_runner(recipe: Recipe) -> Callable[..., tuple[TrainState, History, Arra
     def run_part(
         s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
     ) -> tuple[TrainState, History, Array]:
-        made, first = parts(recipe, s.settings), jnp.asarray(buffer.first, jnp.int32)
+        made, first = bind(recipe, s.settings), jnp.asarray(buffer.first, jnp.int32)
         end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
         key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
 
-        def one(j: Array, now: Progress) -> Progress:
+        def one(j: Array, now: StepCarry) -> StepCarry:
             return _step(made, now, _nth(buffer, j - first, size), jax.random.fold_in(key, j), j, j >= s.step)
 
-        begin = jnp.maximum(smallest(jnp.where(s.active, s.step, NO_LIMIT)), first)
+        begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
         left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         stop = begin + jnp.clip(end - begin, 0, left)
-        now = Progress(s.params, s.state, s.optimizer, s.sums, s.active, jnp.int32(-1))
+        now = StepCarry(s.params, s.state, s.optimizer, s.sums, s.active, jnp.int32(-1))
         now = lax.fori_loop(begin, stop, one, now)
-        blank = jax.tree.map(lambda h: h[0], blank_history(1, s.params, made.metrics, validation is not None))
+        blank = jax.tree.map(lambda h: h[0], empty_history(1, s.params, made.metrics, validation is not None))
         ended = jnp.asarray(buffer.last) & (stop >= end)
         after, row = lax.cond(
             ended,
             lambda s: end_epoch(made, s, validation, s.active),
             lambda s: (s, blank),
-            _after(s, now, s.active, stop),
+            _store_steps(s, now, s.active, stop),
         )
         return after, row, ended
 

@@ -35,7 +35,7 @@ def check_ranges(parts: Sequence[Any], points: Sequence[Mapping[str, Any]], shar
     ...
     ValueError: over[1], {'rate': 1.5}: dropout: expected a rate below 1, got 1.5. ...
     """
-    for place in _tried(points) if any(_functions_of_settings(parts)) else ():
+    for place in _try(points) if any(_functions_of_settings(parts)) else ():
         point = points[place]
         try:
             check_settings(parts, {**shared, **point})
@@ -70,7 +70,7 @@ def _functions_of_settings(parts: Sequence[Any]) -> Iterator[Callable[..., Any]]
                 yield part
 
 
-def _tried(points: Sequence[Mapping[str, Any]]) -> list[int]:
+def _try(points: Sequence[Mapping[str, Any]]) -> list[int]:
     """The places of the points to try, in order: a range has two ends, so that the extremes of many stand for all."""
     if len(points) <= EVERY:
         return list(range(len(points)))

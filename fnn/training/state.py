@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from fnn.losses.reduction import dtype_of_sums
 from fnn.penalties.proximal import check_proximal
-from fnn.training.config import Parts
-from fnn.types import Array, Data, History, Key, Params, State, Sums, TrainState
+from fnn.training.config import BoundConfig
+from fnn.types import Array, Data, History, Key, Params, RunningSums, State, TrainState
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
 
 
-def start(
-    made: Parts, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
+def initial_state(
+    made: BoundConfig, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
 ) -> TrainState:
     """The state before the first step: fresh parameters, or copies of the given ones."""
     key_init, key_run = jax.random.split(key)[0], jax.random.fold_in(key, RUN)
@@ -43,16 +43,16 @@ def start(
     )
 
 
-def zero_sums(params: Params, metrics: dict[str, Any]) -> Sums:
+def zero_sums(params: Params, metrics: dict[str, Any]) -> RunningSums:
     """Of an epoch that has not begun."""
     dtype = dtype_of_sums(dtype_of(params))
     of_metrics: Any = dict.fromkeys(metrics, 0)
-    sums: Any = Sums(0, 0, of_metrics, (0, 0, of_metrics))  # type: ignore[arg-type]
+    sums: Any = RunningSums(0, 0, of_metrics, (0, 0, of_metrics))  # type: ignore[arg-type]
     # an array for each, since the state may be donated, and no array twice
     return jax.tree.map(lambda _: jnp.zeros((), dtype), sums)
 
 
-def blank_history(epochs: int, params: Params, metrics: dict[str, Any], validates: bool) -> History:
+def empty_history(epochs: int, params: Params, metrics: dict[str, Any], validates: bool) -> History:
     """Room for so many epochs, NaN where none has been."""
     blank = jnp.full(epochs, jnp.nan, dtype_of_sums(dtype_of(params)))
     names = dict.fromkeys(metrics, blank)
@@ -65,12 +65,12 @@ def dtype_of(params: Params) -> Any:
     return floating[0] if floating else jnp.result_type(float)
 
 
-def where(condition: Array, new: Any, old: Any) -> Any:
+def tree_where(condition: Array, new: Any, old: Any) -> Any:
     """`jnp.where` on every leaf."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
-FEW = 2**16  # numbers that are sooner copied than looked at array by array
+CONCATENATE_BELOW = 2**16  # numbers that are sooner copied than looked at array by array
 
 
 def all_finite(tree: Any) -> Array:
@@ -78,14 +78,14 @@ def all_finite(tree: Any) -> Array:
     arrays = [a for a in jax.tree.leaves(tree) if a.size]
     if not arrays:
         return jnp.asarray(True)
-    if sum(a.size for a in arrays) > FEW or len({a.dtype for a in arrays}) > 1:
+    if sum(a.size for a in arrays) > CONCATENATE_BELOW or len({a.dtype for a in arrays}) > 1:
         # 0 · a is 0 where a is finite, else nan: a sum is faster than `all`, which writes down what it is of
         return reduce(jnp.logical_and, [jnp.isfinite((0 * a).sum()) for a in arrays], jnp.asarray(True))
     # as one array: compiles in a quarter of the time
     return jnp.isfinite(jnp.concatenate([a.ravel() for a in arrays])).all()
 
 
-def became(after: State, before: State) -> State:
+def mask_nonfinite(after: State, before: State) -> State:
     """The floating arrays of a layer state, 0 where they were not finite before: a running maximum begins at -inf."""
 
     def one(a: Array, b: Array) -> Array | None:
@@ -95,33 +95,33 @@ def became(after: State, before: State) -> State:
 
 
 @jax.custom_batching.custom_vmap
-def any_member(condition: Array) -> Array:
+def any_over_vmap(condition: Array) -> Array:
     """`condition`; under `vmap`, whether any member's holds, so that a loop's condition stays a scalar."""
     return condition
 
 
-@any_member.def_vmap
+@any_over_vmap.def_vmap
 def _any_of_members(size: int, batched: Any, condition: Array) -> Any:
-    return any_member(condition.any(0)), False
+    return any_over_vmap(condition.any(0)), False
 
 
 @jax.custom_batching.custom_vmap
-def smallest(value: Array) -> Array:
+def min_over_vmap(value: Array) -> Array:
     """`value`; under `vmap` the smallest of the members'."""
     return value
 
 
-@smallest.def_vmap
+@min_over_vmap.def_vmap
 def _smallest_of_members(size: int, batched: Any, value: Array) -> Any:
-    return smallest(value.min(0)), False
+    return min_over_vmap(value.min(0)), False
 
 
-class Progress(NamedTuple):
+class StepCarry(NamedTuple):
     """What a step changes, and whether it is still allowed to."""
 
     params: Params
     state: State
     optimizer: Any
-    sums: Sums
+    sums: RunningSums
     active: Array
     bad_step: Array  # the first step whose result was not finite, -1: none

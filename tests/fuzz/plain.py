@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import fnn
-from fnn.kernels.random import epoch_order
+from fnn.kernels.random import permutation
 from fnn.training.state import RUN
 from tests.fuzz.programs import Program, Table
 
@@ -168,7 +168,7 @@ class Plain:
         return np.asarray(self.said(moment.params, moment.state, x))
 
 
-_order = jax.jit(epoch_order, static_argnames=("rows",))
+_order = jax.jit(permutation, static_argnames=("rows",))
 
 
 def _sum(values: Any, weight: Any) -> Any:

@@ -13,8 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.gradients.finite_differences import one_sided
-from fnn.gradients.slopes import DIRECTIONS, LARGE, directions, plan, slopes
+from fnn.gradients.finite_differences import one_sided_difference
+from fnn.gradients.slopes import (
+    EXHAUSTIVE_UP_TO,
+    RANDOM_DIRECTIONS,
+    directional_derivatives,
+    directions,
+    directions_plan,
+)
 from tests.proof.plant import planted
 from tests.proof.record import Kink, Part, Point
 from tests.proof.regimes import QUICK
@@ -103,8 +109,10 @@ class _Ways:
 
     def _along(self, at: Any, given: Any, dy: Any, by_hand: Any) -> Any:
         long = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(by_hand)])[None]
-        point, wanted = jax.tree.map(lambda a: a[None], at), plan(jax.tree.leaves(at), *_most(dy))
-        return slopes(lambda at: dy * self.part.forward(at, given), point, long, jnp.zeros_like(long), wanted)
+        point, wanted = jax.tree.map(lambda a: a[None], at), directions_plan(jax.tree.leaves(at), *_most(dy))
+        return directional_derivatives(
+            lambda at: dy * self.part.forward(at, given), point, long, jnp.zeros_like(long), wanted
+        )
 
     def look(self, point: Point) -> Seen:
         dy = incoming(self.part, point)
@@ -161,7 +169,7 @@ def _most(dy: Any) -> tuple[int, int]:
 
     With thousands of rows, which take their time, two directions a leaf must do; autodiff sees every number.
     """
-    return (LARGE, DIRECTIONS) if dy.size < 1000 else (0, 2)
+    return (EXHAUSTIVE_UP_TO, RANDOM_DIRECTIONS) if dy.size < 1000 else (0, 2)
 
 
 def _sharp(along: Any, ends: Any) -> float:
@@ -206,7 +214,7 @@ def _at_kink(part: Part, kink: Kink) -> float:
 
     @partial(jax.jit, compiler_options=QUICK)
     def slope(move: Any) -> Any:
-        return one_sided(lambda at: (dy * part.forward(at, given)).sum(), at, move, kink.step)
+        return one_sided_difference(lambda at: (dy * part.forward(at, given)).sum(), at, move, kink.step)
 
     derivatives = both(at)
     off, top = 0.0, 0.0

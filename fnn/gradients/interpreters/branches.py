@@ -10,20 +10,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.gradients.interpreters.walk import Walk, bind, is_float
+from fnn.gradients.interpreters.walk import Interpreter, bind, is_float
 from fnn.types import Array
 
 
-def with_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Array]]:
+def record_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Array]]:
     """`function` of one pytree, with a number that stands for its choices: `p -> (function(p), number)`.
 
     A choice is a comparison, what `max`, `abs`, `clip`, `sort` and their like pick, a whole number made of a float, a
     branch of `lax.cond`. Those under `jax.named_scope("smooth")` join pieces without a kink, and do not count; those
     inside of a `while` loop are not seen.
 
-    >>> from fnn.gradients.interpreters.branches import with_branches
+    >>> from fnn.gradients.interpreters.branches import record_branches
     >>> import fnn, jax.numpy as jnp
-    >>> both = with_branches(fnn.relu.value)
+    >>> both = record_branches(fnn.relu.value)
     >>> left, on, right, further = (int(both(jnp.float32(x))[1]) for x in (-0.1, 0.0, 0.1, 0.2))
     >>> print(left == right, right == further)
     False True
@@ -38,7 +38,7 @@ def with_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, 
     return both
 
 
-class _Branches(Walk):
+class _Branches(Interpreter):
     """Evaluates a program as it is, and adds up its choices."""
 
     def __init__(self, smooth: bool = False) -> None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.gradients.interpreters.walk import Walk, bind, is_float
+from fnn.gradients.interpreters.walk import Interpreter, bind, is_float
 from fnn.types import Array
 
 STEPS = {8: 1e-30, 4: 1e-15}  # by bytes: the square of the step must vanish beside 1
@@ -22,14 +22,14 @@ class NotAnalytic(TypeError):
     """The function has a part that cannot be evaluated in complex numbers."""
 
 
-class Slope(NamedTuple):
+class ComplexDerivative(NamedTuple):
     """The derivative along a direction, and how far along it the function goes on without a kink, either way."""
 
     slope: Any
     kink: Array
 
 
-def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> Slope:
+def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> ComplexDerivative:
     """The derivative of `function` at `point` along `direction`, to rounding.
 
     Args:
@@ -37,7 +37,8 @@ def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> 
         point, direction: pytrees of one structure.
 
     Returns:
-        `Slope(slope, kink)`: `slope` like the value of the function; `kink` the distance, in units of `direction`, at
+        `ComplexDerivative(slope, kink)`: `slope` like the value of the function; `kink` the distance, in units of
+        `direction`, at
         which a comparison in the function would turn out otherwise (inf: nowhere, to first order). Comparisons
         under `jax.named_scope("smooth")` join pieces without a kink, and do not count.
 
@@ -55,23 +56,23 @@ def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> 
         raise NotAnalytic(f"complex_step: expected float32 or float64, got {dtype}. Convert the point.")
     traced, out = jax.make_jaxpr(function, return_shape=True)(point)
     step = STEPS[dtype.itemsize]
-    walk = _Complex(step, dtype)
+    walk = _ComplexInterpreter(step, dtype)
     with jax.numpy_dtype_promotion("standard"):  # real and complex numbers mix
         moved = [lax.complex(p, step * d) for p, d in zip(leaves, moves, strict=True)]
         values = map(jnp.asarray, walk.run(traced.jaxpr, traced.consts, moved))
         slopes = [(v.imag / step if jnp.iscomplexobj(v) else jnp.zeros(v.shape)).astype(dtype) for v in values]
-        return Slope(jax.tree.unflatten(jax.tree.structure(out), slopes), walk.found())
+        return ComplexDerivative(jax.tree.unflatten(jax.tree.structure(out), slopes), walk.found())
 
 
-class _Complex(Walk):
+class _ComplexInterpreter(Interpreter):
     """Evaluates a traced program in complex numbers, and notes on the way how near each comparison is to turning."""
 
     def __init__(self, step: float, dtype: Any, smooth: bool = False) -> None:
         self.step, self.dtype, self.smooth = step, dtype, smooth
         self.distances: list[Array] = []
 
-    def inner(self) -> "_Complex":
-        return _Complex(self.step, self.dtype, self.smooth)
+    def inner(self) -> "_ComplexInterpreter":
+        return _ComplexInterpreter(self.step, self.dtype, self.smooth)
 
     def found(self) -> Array:
         return jnp.stack([jnp.full((), jnp.inf, self.dtype), *self.distances]).min()
@@ -100,7 +101,7 @@ class _Complex(Walk):
         if name in _BILINEAR:
             return [_bilinear(equation, *inputs)]
         if name in _AS_THEY_ARE:
-            outputs = _as_it_is(equation, inputs)
+            outputs = _bind_unchanged(equation, inputs)
             return outputs if equation.primitive.multiple_results else [outputs]
         raise NotAnalytic(f"complex_step: expected functions with a complex form, got {name}. Use differences.")
 
@@ -133,7 +134,7 @@ def _real(value: Any) -> Any:
 # ---- what each primitive becomes
 
 
-def _by_real_part(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Array]:
+def _compare_real_parts(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Array]:
     def chosen(inputs: Any, parameters: Any) -> Array:
         a, b = jnp.broadcast_arrays(*inputs)
         kind = jnp.result_type(a.dtype, b.dtype)
@@ -142,7 +143,7 @@ def _by_real_part(first_wins: Callable[[Array, Array], Array]) -> Callable[..., 
     return chosen
 
 
-def _clamped(inputs: Any, parameters: Any) -> Array:
+def _clamp(inputs: Any, parameters: Any) -> Array:
     low, x, high = inputs
     bounded = jnp.where(x.real < low, jnp.broadcast_to(low, x.shape).astype(x.dtype), x)
     return jnp.where(x.real > high, jnp.broadcast_to(high, x.shape).astype(x.dtype), bounded)
@@ -172,7 +173,7 @@ def _bilinear(equation: Any, a: Any, b: Any) -> Array:
     return lax.complex(product(_real(a), _real(b)), sum(imaginary[1:], imaginary[0]))
 
 
-def _as_it_is(equation: Any, inputs: list[Any]) -> Any:
+def _bind_unchanged(equation: Any, inputs: list[Any]) -> Any:
     """A function that only moves or adds numbers, or has its own complex form."""
     parameters = dict(equation.params)
     kind = jnp.result_type(*[v.dtype for v in inputs if jnp.iscomplexobj(v)])
@@ -220,10 +221,10 @@ _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "sign", "argmax", "argmin")
 _REAL_PART = ("is_finite", "floor", "ceil", "round", "stop_gradient")
 _EXTREMES = {"reduce_max": 1.0, "argmax": 1.0, "reduce_min": -1.0, "argmin": -1.0}
 _CHOICES: dict[str, Any] = {
-    "max": _by_real_part(jnp.greater_equal),
-    "min": _by_real_part(jnp.less_equal),
+    "max": _compare_real_parts(jnp.greater_equal),
+    "min": _compare_real_parts(jnp.less_equal),
     "abs": lambda inputs, parameters: jnp.where(inputs[0].real < 0, -inputs[0], inputs[0]),
-    "clamp": _clamped,
+    "clamp": _clamp,
     "reduce_max": lambda inputs, parameters: _extreme(inputs, parameters, 1.0),
     "reduce_min": lambda inputs, parameters: _extreme(inputs, parameters, -1.0),
 }

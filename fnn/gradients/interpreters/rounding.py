@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.gradients.interpreters.walk import Walk, bind, is_float
+from fnn.gradients.interpreters.walk import Interpreter, bind, is_float
 from fnn.types import Array
 
 WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts, powers
@@ -34,7 +34,7 @@ _SUMS = frozenset(
 )
 
 
-def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callable[..., Any]:
+def add_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callable[..., Any]:
     """`function` with every number that it computes, and every number that it is given, moved by `amount` ulps.
 
     Up or down by chance; the same number always the same way, so that what is equal stays equal. 0 changes no bit.
@@ -43,32 +43,32 @@ def with_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Calla
         function: of pytrees of arrays.
         amount, seed: numbers, which may be traced.
 
-    >>> from fnn.gradients.interpreters.rounding import with_rounding
+    >>> from fnn.gradients.interpreters.rounding import add_rounding
     >>> import jax.numpy as jnp
     >>> x = jnp.array([1.25, -0.3])
-    >>> print(with_rounding(lambda x: (x + 1e6) - 1e6, 0.0, 0)(x))
+    >>> print(add_rounding(lambda x: (x + 1e6) - 1e6, 0.0, 0)(x))
     [ 1.25  -0.3125]
-    >>> off = with_rounding(lambda x: (x + 1e6) - 1e6, 1.0, 0)(x) - x
+    >>> off = add_rounding(lambda x: (x + 1e6) - 1e6, 1.0, 0)(x) - x
     >>> print(bool((abs(off) > 0.05).all()))
     True
     """
 
     def moved(*arguments: Any) -> Any:
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        walk = _Rounding(jnp.asarray(amount, jnp.float32), scattered_seed(seed))
+        walk = _Rounding(jnp.asarray(amount, jnp.float32), scatter_seed(seed))
         given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 
     return moved
 
 
-def scattered_seed(seed: Any) -> Array:
+def scatter_seed(seed: Any) -> Array:
     """An odd number of as many bits as there are, from a small one."""
     words = jnp.uint64 if jnp.result_type(float) == jnp.float64 else jnp.uint32
     return jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize)) | 1
 
 
-class _Rounding(Walk):
+class _Rounding(Interpreter):
     """Evaluates a program, and moves what is computed."""
 
     def __init__(self, amount: Any, seed: Any) -> None:
@@ -87,20 +87,20 @@ class _Rounding(Walk):
 
     def round(self, value: Any, place: bool = False) -> Any:
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
-        return (_moved_by_place if place else moved_by_ulps)(value, self.amount, self.seed) if known else value
+        return (_move_by_place if place else move_by_ulps)(value, self.amount, self.seed) if known else value
 
 
 @jax.jit
-def moved_by_ulps(value: Array, amount: Array, seed: Array) -> Array:
+def move_by_ulps(value: Array, amount: Array, seed: Array) -> Array:
     """Each number up or down by so many ulps, by its own bits; small whole numbers stay."""
-    return _by_bits(value, _bits(value), amount, seed)
+    return _move_by_bits(value, _bits(value), amount, seed)
 
 
 @jax.jit
-def _moved_by_place(value: Array, amount: Array, seed: Array) -> Array:
+def _move_by_place(value: Array, amount: Array, seed: Array) -> Array:
     bits = _bits(value)
     place = lax.iota(bits.dtype, value.size).reshape(value.shape)
-    return _by_bits(value, bits + place * bits.dtype.type(0x3C6EF372), amount, seed)
+    return _move_by_bits(value, bits + place * bits.dtype.type(0x3C6EF372), amount, seed)
 
 
 def _bits(value: Array) -> Array:
@@ -108,7 +108,7 @@ def _bits(value: Array) -> Array:
     return bits if bits.dtype.itemsize == 8 else bits.astype(jnp.uint32) << (16 if bits.dtype.itemsize == 2 else 0)
 
 
-def _by_bits(value: Array, bits: Array, amount: Array, seed: Array) -> Array:
+def _move_by_bits(value: Array, bits: Array, amount: Array, seed: Array) -> Array:
     """Up or down by the top bit of the bits times an even number: the sign does not matter then."""
     up = bits * (seed.astype(bits.dtype) * 2) >> (8 * bits.dtype.itemsize - 1) == 1
     ulp = (amount * float(jnp.finfo(value.dtype).eps)).astype(value.dtype)

@@ -15,7 +15,7 @@ SMOOTH = "smooth"  # a scope in which pieces meet without a kink
 CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint", "core_call")
 
 
-class Walk:
+class Interpreter:
     """Evaluates a traced program. A kind of walk defines `calculate`, and what else it needs of the rest."""
 
     smooth = False  # whether the equation at hand is in a scope without kinks

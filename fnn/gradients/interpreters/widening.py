@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn.gradients.interpreters.rounding import moved_by_ulps, scattered_seed
-from fnn.gradients.interpreters.walk import CALLS, Walk, bind, is_float
+from fnn.gradients.interpreters.rounding import move_by_ulps, scatter_seed
+from fnn.gradients.interpreters.walk import CALLS, Interpreter, bind, is_float
 from fnn.types import Array
 
 _CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation that choose the dtype of its result
 
 
-def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Callable[..., Any], float]:
+def widen(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Callable[..., Any], float]:
     """(`function` evaluated in `dtype` wherever it is narrower, its arguments included; itself where it nowhere is;
     the eps of the narrowest dtype that was in it, to whose digits its constants are rounded, or 0).
 
@@ -29,11 +29,11 @@ def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[
         dtype: a floating dtype.
         arguments: what it takes, or their shapes and dtypes.
 
-    >>> from fnn.gradients.interpreters.widening import widened
+    >>> from fnn.gradients.interpreters.widening import widen
     >>> import jax.numpy as jnp
     >>> narrow = lambda x: (x.astype("bfloat16") + 1).astype("float32")
     >>> x = jnp.float32(1e-3)
-    >>> wide, eps = widened(narrow, jnp.float32, x)
+    >>> wide, eps = widen(narrow, jnp.float32, x)
     >>> print(narrow(x), wide(x), eps)
     1.0 1.001 0.0078125
     """
@@ -43,7 +43,7 @@ def widened(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[
         return lambda *given, amount=0.0, seed=0: function(*given), 0.0
 
     def wide(*given: Any, amount: Any = 0.0, seed: Any = 0) -> Any:
-        walk = _Widening(jnp.dtype(dtype), jnp.asarray(amount, jnp.float32), scattered_seed(seed))
+        walk = _Widening(jnp.dtype(dtype), jnp.asarray(amount, jnp.float32), scatter_seed(seed))
         leaves = [walk.lift(a) for a in jax.tree.leaves(given)]
         values = walk.run(traced.jaxpr, [walk.lift(a) for a in traced.consts], leaves)
         return jax.tree.unflatten(jax.tree.structure(out), map(walk.lift, values))
@@ -66,7 +66,7 @@ def _is_program(value: Any) -> bool:
     return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
 
 
-class _Widening(Walk):
+class _Widening(Interpreter):
     """Evaluates a program with its narrow floats wide."""
 
     def __init__(self, dtype: Any, amount: Array, seed: Array) -> None:
@@ -80,7 +80,7 @@ class _Widening(Walk):
         if not self.narrow(narrow):
             return value
         half_an_ulp = float(jnp.finfo(narrow).eps / 2 / jnp.finfo(self.dtype).eps)
-        return moved_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
+        return move_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
 
     def narrow(self, dtype: Any) -> bool:
         return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < self.dtype.itemsize
