@@ -163,6 +163,6 @@ def main(rounds: int = 15, quick: bool = False) -> str:
     return (
         f"{publish('stream', question, Measured(timings, {}), 'step', quick=quick, figures=figures)}\n"
         f"The stream trains at {100 * whole:.0f} % of the speed in memory (means), with {memory / 1e6:.0f} MB of "
-        f"anonymous memory above the start.\nPredicting: {rows / seconds:.0f} rows a second, "
+        f"anonymous memory above the start.\nPredicting: {rows / seconds:.0f} rows per second, "
         f"{memory_predicting / 1e6:.0f} MB."
     )

@@ -149,7 +149,7 @@ def member(runs: Runs, i: int) -> Runs:
 
 
 def hidden_outputs(params: Any, x: Any) -> np.ndarray:
-    """Where the hidden layer puts the rows: `σ(x Wh + bh)`, three numbers a row."""
+    """Where the hidden layer puts the rows: `σ(x Wh + bh)`, three numbers per row."""
     return np.asarray(fnn.sigmoid(x @ params[0]["w"] + params[0]["b"]))
 
 

@@ -104,7 +104,7 @@ def train(hidden: bool, x: np.ndarray, t: np.ndarray, iterations: int) -> Runs:
 
 
 def best_threshold(values: np.ndarray, t: np.ndarray) -> float:
-    """The largest share of rows, in %, that any threshold on a number a row can have right, either side up."""
+    """The largest share of rows, in %, that any threshold on a number per row can have right, either side up."""
     ordered = t[np.argsort(values)]
     below = np.concatenate([[0], np.cumsum(ordered)])  # rows of class 1 below each threshold
     right = below + (len(t) - t.sum()) - (np.arange(len(t) + 1) - below)  # class 1 below, class 0 above

@@ -133,7 +133,7 @@ def figures(lrs: dict[str, np.ndarray], steps: int) -> list[Figure]:
 
 
 def drawn(lrs: dict[str, np.ndarray], inset: int = 0, marks: tuple[int, ...] = ()) -> Picture:
-    """Learning rates against the step: one value a step, so no slanted line where a value jumps."""
+    """Learning rates against the step: one value per step, so no slanted line where a value jumps."""
     picture = Picture(figsize=(5.6, 4.4), layout="constrained")
     ax = picture.add_subplot()
     axes = [ax, ax.inset_axes((0.4, 0.36, 0.57, 0.46))] if inset else [ax]

@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     points: int = 401  # of each curve
 
 
-# D1 adds δ to y where we clip y. A loss of one's own is a function of outputs and targets, one number a row.
+# D1 adds δ to y where we clip y. A loss of one's own is a function of outputs and targets, one number per row.
 with_delta = losses.from_function(lambda y, t: -(t * jnp.log(y + DELTA)).sum(-1), name="cross_entropy_with_delta")
 
 

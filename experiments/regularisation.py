@@ -59,7 +59,7 @@ class Diabetes(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Solutions, one a row, at as many α."""
+    """Solutions, one per row, at as many α."""
 
     alphas: np.ndarray
     w: np.ndarray  # (alphas, features)

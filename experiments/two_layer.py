@@ -39,7 +39,7 @@ class Runs(NamedTuple):
     start: Any  # the parameters before the first step
     end: Any  # and after the last
     losses: Any  # before each step
-    predictions: Any  # after the last step, one a row
+    predictions: Any  # after the last step, one per row
 
 
 def main(settings: Settings) -> Result:

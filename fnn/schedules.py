@@ -1,4 +1,4 @@
-"""Learning rates that change from step to step. Documents D2, D3.
+"""Learning rates that change from step to step. Source documents 2 and 3.
 
 A schedule is a function from a step, counted from 0, to a learning rate, as optax's are, and stands wherever optax
 takes one: `optax.sgd(fnn.schedules.exponential_decay(0.5, 10, 0.9))`. Steps may be numbers or whole arrays, as for a
@@ -24,7 +24,7 @@ Schedule = Callable[[Any], Any]
 
 
 def exponential_decay(initial: float, decay_steps: float, decay_rate: float, staircase: bool = False) -> Schedule:
-    """`initial · decay_rate^(step / decay_steps)`; with `staircase` the exponent is rounded down. Document D3.
+    """`initial · decay_rate^(step / decay_steps)`; with `staircase` the exponent is rounded down. Source document 3.
 
     As `optax.exponential_decay`, but that it is an error where optax goes on with a constant (`decay_steps <= 0`).
 
@@ -62,7 +62,7 @@ def exponential_decay(initial: float, decay_steps: float, decay_rate: float, sta
 def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
     """`values[0]` for `step <= boundaries[0]`, `values[1]` for `boundaries[0] < step <= boundaries[1]`, and so on.
 
-    `values[-1]` after the last boundary. Document D3. So the value changes AFTER the step at the boundary;
+    `values[-1]` after the last boundary. Source document 3. So the value changes AFTER the step at the boundary;
     `optax.piecewise_constant_schedule` changes one step earlier, at it, and takes factors instead of values.
 
     Args:
@@ -100,9 +100,9 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
 
 
 def linear_decay(initial: float, final: float, steps: float) -> Schedule:
-    """`initial + (final - initial) · step / steps` up to `step = steps`, `final` from then on. Documents D2.
+    """`initial + (final - initial) · step / steps` up to `step = steps`, `final` from then on. Source document 2.
 
-    D2's update of `0.02/300` an iteration is `linear_decay(0.02, 0.0, 300)`: 0 from step 300 on. As
+    Source document 2's update of `0.02/300` per iteration is `linear_decay(0.02, 0.0, 300)`: 0 from step 300 on. As
     `optax.linear_schedule`.
 
     Args:

@@ -99,7 +99,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Loss(Record):
-    """A loss: one number a row, never reduced, and its derivative by hand. Itself callable.
+    """A loss: one number per row, never reduced, and its derivative by hand. Itself callable.
 
     - `value(outputs, targets) -> (batch,)`
     - `grad(outputs, targets)`: the derivative of row i's value by row i's outputs, of the shape of `outputs`.
@@ -170,7 +170,7 @@ class RowSelection(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows to train on or to evaluate on: inputs, targets, and a weight a row (None: all rows count 1).
+    """Rows to train on or to evaluate on: inputs, targets, and a weight per row (None: all rows count 1).
 
     `view` says which of the rows, None: all.
     """
@@ -217,7 +217,7 @@ class TrainState(NamedTuple):
 
 
 class History(NamedTuple):
-    """One value an epoch: `loss` is the mean over the epoch's rows as they were trained on, penalty apart."""
+    """One value per epoch: `loss` is the mean over the epoch's rows as they were trained on, penalty apart."""
 
     loss: Array
     metrics: dict[str, Array]

@@ -82,7 +82,7 @@ BAD = {
     "weights of another length": (
         dict(weights=np.ones(99)),
         ValueError,
-        r"weights: expected shape \(100,\), one weight a row, got \(99,\)",
+        r"weights: expected shape \(100,\), one weight per row, got \(99,\)",
     ),
     "a negative weight": (
         dict(weights=-np.ones(100)),
@@ -119,12 +119,12 @@ BAD = {
     "a loss that reduces": (
         dict(loss=lambda y, t: (y**2).mean()),
         fnn.ShapeError,
-        r"loss: expected one number a row, shape \(32,\), got \(\)",
+        r"loss: expected one number per row, shape \(32,\), got \(\)",
     ),
     "a metric that reduces": (
         dict(metrics={"m": lambda y, t: (y**2).mean()}),
         fnn.ShapeError,
-        r"metric m: expected one number a row, shape \(32,\), got \(\)",
+        r"metric m: expected one number per row, shape \(32,\), got \(\)",
     ),
     "a factory": (dict(network=fnn.dense), TypeError, "net: expected a Layer, got the factory dense. Call it"),
     "an optimizer not called": (
@@ -217,7 +217,7 @@ BAD = {
     "validation weights": (
         dict(validation=(X, LABELS, np.ones(3))),
         ValueError,
-        r"validation\[2\]: expected shape \(100,\), one weight a row, got \(3,\)",
+        r"validation\[2\]: expected shape \(100,\), one weight per row, got \(3,\)",
     ),
     "monitor without validation": (
         dict(monitor="m"),

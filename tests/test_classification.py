@@ -140,7 +140,7 @@ def test_alpha_must_fit():
     with pytest.raises(ValueError, match=r"sigmoid_focal: expected an alpha of at most 1, got 1\.5\. [A-Z]"):
         losses.sigmoid_focal(2.0, 1.5)
     for function in (losses.softmax_focal(2.0, (1, 2)), losses.softmax_focal(2.0, (1, 2)).grad):
-        with pytest.raises(fnn.ShapeError, match=r"softmax_focal: expected an alpha a class, for 4 .* got 2\. [A-Z]"):
+        with pytest.raises(fnn.ShapeError, match=r"softmax_focal: expected an alpha per class, for 4 .* got 2\. [A-Z]"):
             function(jnp.zeros((1, 4)), jnp.zeros((1, 4)))
 
 

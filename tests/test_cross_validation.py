@@ -55,7 +55,7 @@ def signals(monkeypatch):
 
 
 def fold_alone(fold, point, key, standardise=True, weights=WEIGHTS, **more):
-    """One fold by `fit`: its figures, one value an epoch, and the outputs for the rows that judge in the end."""
+    """One fold by `fit`: its figures, one value per epoch, and the outputs for the rows that judge in the end."""
     train, test = fold
     x = [X[rows].astype(jax.numpy.result_type(float)) for rows in fold]
     x = fnn.standardise(*x) if standardise else x
@@ -318,7 +318,7 @@ BAD = {
     "more folds than rows of a class": (
         dict(data=(X, (np.arange(100) < 2).astype(int))),
         ValueError,
-        "stratify: expected at least 3 rows a class, got 2 of class 1. Write folds=2, or stratify=False",
+        "stratify: expected at least 3 rows per class, got 2 of class 1. Write folds=2, or stratify=False",
     ),
     "half a fold": (dict(folds=2.5), ValueError, "folds: expected a whole number, at least 2, got 2.5"),
     "no folds": (dict(folds=[], repeats=1), ValueError, "folds: expected at least one, got none"),

@@ -221,7 +221,7 @@ BAD = {
         "validation: expected as many targets as inputs, got 3",
     ),
     "a label": (dict(data=(X, LABELS - 1)), ValueError, "expected class numbers from 0 to 1, got -1 in row"),
-    "targets": (dict(data=(X, X)), fnn.ShapeError, r"expected one class number a row, .* got \(100, 4\)"),
+    "targets": (dict(data=(X, X)), fnn.ShapeError, r"expected one class number per row, .* got \(100, 4\)"),
     "targets of floats": (dict(data=(X, X[:, 0])), TypeError, "expected integer class numbers, got float32"),
     "an optimizer": (
         dict(optimizer=optax.sgd),

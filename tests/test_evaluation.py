@@ -226,7 +226,7 @@ def test_mistakes_raise():
     with pytest.raises(ValueError, match="expected class numbers from 0 to 2, got 3 in row 4"):
         wrong = np.where(np.arange(103) == 4, 3, 0)
         fnn.evaluate(NET, RUN, (X, wrong), {"loss": fnn.losses.sparse_softmax_cross_entropy})
-    with pytest.raises(fnn.ShapeError, match=r"metric mean: expected one number a row, shape \(103,\), got \(\)"):
+    with pytest.raises(fnn.ShapeError, match=r"metric mean: expected one number per row, shape \(103,\), got \(\)"):
         fnn.evaluate(NET, RUN, (X, X), {"mean": lambda y, t: y.mean()})
     with pytest.warns(UserWarning, match="x: float64 data are cut to float32"):
         fnn.predict(NET, RUN, X.astype("float64"))

@@ -146,6 +146,6 @@ def test_edge_sizes(rows, features):
     x, t = np.ones((rows, features), "float32"), np.zeros(rows, "int32")
     run = fit(x, t, batch_size=50)
     assert run.history.loss.shape == (5,)
-    with pytest.warns(UserWarning, match=r"expected one output a class, got a single one.* Use sigmoid_cross"):
+    with pytest.warns(UserWarning, match=r"expected one output per class, got a single one.* Use sigmoid_cross"):
         one_class = fit(x, t, fnn.serial(fnn.dense(1)), batch_size=None)
     assert one_class.history.loss.tolist() == [0.0] * 5

@@ -149,7 +149,7 @@ def test_any_callable_is_a_loss(maker, x64):
 @pytest.mark.parametrize("reduce", [lambda e: e.mean(), lambda e: e.sum(0), lambda e: e, lambda e: e.sum(-1)[:, None]])
 def test_a_loss_that_is_not_one_number_a_row_raises(maker, reduce, x64):
     params, state, x, t = task()
-    with pytest.raises(fnn.ShapeError, match=r"loss: expected one number a row, shape \(6,\), got .* Reduce"):
+    with pytest.raises(fnn.ShapeError, match=r"loss: expected one number per row, shape \(6,\), got .* Reduce"):
         maker(NET, lambda y, t: reduce((y - t) ** 2))(params, state, x, t)
 
 

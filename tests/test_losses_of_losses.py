@@ -168,10 +168,11 @@ def test_class_weights_that_do_not_fit_the_classes_raise():
     y, t = jnp.zeros((2, 3)), jnp.array([0, 1])
     loss = losses.class_weighted(losses.sparse_softmax_cross_entropy, (1, 2))
     for function in (loss, loss.grad):
-        with pytest.raises(fnn.ShapeError, match=r"class_weighted: expected a weight a class, for 3 .* got 2\. [A-Z]"):
+        expected = r"class_weighted: expected a weight per class, for 3 .* got 2\. [A-Z]"
+        with pytest.raises(fnn.ShapeError, match=expected):
             function(y, t)
     loss = losses.class_weighted(losses.sigmoid_cross_entropy, (1, 2))
-    with pytest.raises(fnn.ShapeError, match=r"class_weighted: expected one output a row .* got 3\. [A-Z]"):
+    with pytest.raises(fnn.ShapeError, match=r"class_weighted: expected one output per row .* got 3\. [A-Z]"):
         loss(y, jnp.zeros((2, 3)))
     with pytest.raises(fnn.ShapeError, match=r"sigmoid_cross_entropy: expected targets of the shape"):
         loss(y, t)

@@ -192,7 +192,8 @@ class Late(list):
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    monkeypatch.setattr("fnn.studies.scheduler.catch_signals", contextlib.contextmanager(lambda: iter([Late(["SIGINT"])])))
+    signals = contextlib.contextmanager(lambda: iter([Late(["SIGINT"])]))
+    monkeypatch.setattr("fnn.studies.scheduler.catch_signals", signals)
     return {"epochs": 10**6, "progress": False, "devices": jax.devices()[:1], "width": 1}
 
 

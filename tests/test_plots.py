@@ -172,7 +172,7 @@ def test_confusion_counts_every_row_and_colours_mistakes_alone():
         ([0, 1], [0], None, "expected as many class numbers predicted as targets"),
         ([0.0, 1.0], [0, 1], None, "targets: expected class numbers from 0, got float64"),
         ([0, 1], [0, -1], None, "predicted: expected class numbers from 0"),
-        ([0, 1], [0, 2], ["a", "b"], "names: expected 3, one a class, got 2"),
+        ([0, 1], [0, 2], ["a", "b"], "names: expected 3, one per class, got 2"),
     ],
 )
 def test_what_is_no_confusion_matrix_raises(targets, predicted, names, expected):

@@ -237,9 +237,9 @@ def test_classes_and_groups_together_raise():
 
 
 def test_a_class_with_fewer_rows_than_folds_raises():
-    message = "stratify: expected at least 4 rows a class, got 3 of class 'a'. Write k=3, or stratify=None."
+    message = "stratify: expected at least 4 rows per class, got 3 of class 'a'. Write k=3, or stratify=None."
     raises(ValueError, message, 8, 4, stratify=["a", "b", "b", "a", "b", "a", "b", "b"])
-    message = "stratify: expected at least 2 rows a class, got 1 of class 7. Add rows of it, or stratify=None."
+    message = "stratify: expected at least 2 rows per class, got 1 of class 7. Add rows of it, or stratify=None."
     raises(ValueError, message, 8, 2, stratify=[5, 6, 6, 6, 5, 7, 6, 5])
 
 

@@ -497,7 +497,7 @@ BAD = {
     "weights": (
         dict(weights=np.ones(3)),
         ValueError,
-        r"weights: expected shape \(100,\), one weight a row, got \(3,\)",
+        r"weights: expected shape \(100,\), one weight per row, got \(3,\)",
     ),
     "what fits one shape alone": (
         dict(
@@ -508,7 +508,7 @@ BAD = {
             metrics={"m": lambda y, t: y[:, 0] if y.shape[1] == 2 else y.sum()},
         ),
         fnn.ShapeError,
-        r"metric m: expected one number a row, shape \(32,\), got \(\)",
+        r"metric m: expected one number per row, shape \(32,\), got \(\)",
     ),
     "a width as a float": (
         dict(

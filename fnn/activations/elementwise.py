@@ -5,7 +5,7 @@ that autodiff of the value is right there too. Function, then derivative, then t
 
 At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value
 and derivative are the limits. nan has the value nan and the derivative nan, by hand and by autodiff.
-Sources: documents D2 (logistic, softmax) and D3 (all ten); the papers named below for the others.
+Sources: source documents 2 (logistic, softmax) and 3 (all ten); the papers named below for the others.
 """
 
 import dataclasses
@@ -80,7 +80,8 @@ def _abs(x: Array) -> Array:
 def _sigmoid(x: Array) -> Array:
     """The logistic function: `σ(x) = 1/(1 + e^-x)`; `σ'(x) = σ(x) σ(-x)`. Values in [0, 1].
 
-    The derivative is right at any x; the usual `p (1-p)` is 4 % off at 36 and 0 from 37 on (float64). D2, D3.
+    The derivative is right at any x; the usual `p (1-p)` is 4 % off at 36 and 0 from 37 on (float64). Source
+    documents 2 and 3.
 
     >>> import fnn
     >>> print(fnn.sigmoid([1, 2, 3]))
@@ -97,7 +98,8 @@ def _sigmoid_derivative(x: Array) -> Array:
 
 
 def _tanh(x: Array) -> Array:
-    """`tanh(x) = (e^x - e^-x)/(e^x + e^-x)`; `tanh'(x) = 1/cosh²(x)`. Values in [-1, 1], also at ±inf. D3.
+    """`tanh(x) = (e^x - e^-x)/(e^x + e^-x)`; `tanh'(x) = 1/cosh²(x)`. Values in [-1, 1], also at ±inf. Source
+    document 3.
 
     >>> import fnn
     >>> print(fnn.tanh(float("inf")), fnn.tanh.derivative(0.0))
@@ -114,7 +116,7 @@ def _tanh_derivative(x: Array) -> Array:
 
 @jax.named_scope("smooth")
 def _softplus(x: Array) -> Array:
-    """`log(1 + e^x)`; derivative `σ(x)`. A smooth relu, values in (0, inf). D3.
+    """`log(1 + e^x)`; derivative `σ(x)`. A smooth relu, values in (0, inf). Source document 3.
 
     >>> import fnn
     >>> print(fnn.softplus(1000.0), fnn.softplus.derivative(0.0))
@@ -147,7 +149,7 @@ silu = elementwise("silu", _silu, _silu_derivative)
 
 
 def _relu(x: Array) -> Array:
-    """`max(0, x)`; derivative 1 for x > 0, else 0 (so 0 at the kink). D3.
+    """`max(0, x)`; derivative 1 for x > 0, else 0 (so 0 at the kink). Source document 3.
 
     >>> import fnn
     >>> print(fnn.relu([-2.0, 0.0, 3.0]))
@@ -161,7 +163,7 @@ def _relu_derivative(x: Array) -> Array:
 
 
 def _softsign(x: Array) -> Array:
-    """`x/(1 + |x|)`; derivative `1/(1 + |x|)²`. Values in (-1, 1), smooth at 0. D3.
+    """`x/(1 + |x|)`; derivative `1/(1 + |x|)²`. Values in (-1, 1), smooth at 0. Source document 3.
 
     >>> import fnn
     >>> print(fnn.softsign(1.0), fnn.softsign.derivative(1.0))
@@ -184,7 +186,7 @@ softsign = elementwise("softsign", _softsign, _softsign_derivative)
 def leaky_relu(alpha: float = 0.2) -> Activation:
     """`x` for x > 0, else `alpha x`; derivative 1 for x > 0, else `alpha` (so `alpha` at the kink).
 
-    For `alpha` in [0, 1] that is `max(alpha x, x)`. The default is that of document D3; others use 0.01 or 0.3.
+    For `alpha` in [0, 1] that is `max(alpha x, x)`. The default is that of source document 3; others use 0.01 or 0.3.
 
     >>> import fnn
     >>> print(fnn.leaky_relu(0.2)([-2.0, 0.0, 3.0]))
@@ -206,7 +208,7 @@ def leaky_relu(alpha: float = 0.2) -> Activation:
 def elu(alpha: float = 1.0) -> Activation:
     """`x` for x > 0, else `alpha (e^x - 1)`; derivative 1 for x > 0, else `alpha e^x` (so `alpha` at the kink).
 
-    D3; Clevert et al. 2015, arXiv:1511.07289.
+    Source document 3; Clevert et al. 2015, arXiv:1511.07289.
 
     >>> import fnn
     >>> print(fnn.elu(1.0)([-1000.0, 2.0]))
@@ -289,10 +291,10 @@ softmax = Activation(
 
 @factory
 def prelu(initial: float = 0.25) -> Layer:
-    """Parametric ReLU: `x` for x > 0, else `a x`, with one learned slope `a` a channel (the last axis).
+    """Parametric ReLU: `x` for x > 0, else `a x`, with one learned slope `a` per channel (the last axis).
 
     Backward: `da = Σ dy min(x, 0)` over all axes but the last; `dx = dy` for x > 0, else `a dy`.
-    D3; He et al. 2015, arXiv:1502.01852.
+    Source document 3; He et al. 2015, arXiv:1502.01852.
 
     Args:
         initial: the slopes at the start, a finite number.
@@ -327,7 +329,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     element, in prediction it is their mean.
 
     Backward: `dx = dy` for x > 0, else `a dy`, with the very slopes of the forward pass.
-    D3; Xu et al. 2015, arXiv:1505.00853. Raises a ValueError when it trains without a key.
+    Source document 3; Xu et al. 2015, arXiv:1505.00853. Raises a ValueError when it trains without a key.
 
     >>> import fnn, jax, jax.numpy as jnp
     >>> layer = fnn.rrelu(0.1, 0.3)

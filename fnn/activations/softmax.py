@@ -92,7 +92,7 @@ def log_softmax_and_rest(z: Array) -> tuple[Array, Array]:
 def softmax(x: Array) -> Array:
     """`e^x_j / Σ_k e^x_k` over the last axis; values in [0, 1], rows sum to 1. -inf gives exactly 0, one inf exactly 1.
 
-    Derivative `∂y_j/∂x_i = y_j (δ_ij - y_i)`, so `dx = y (dy - Σ_k y_k dy_k)`. D2, D3.
+    Derivative `∂y_j/∂x_i = y_j (δ_ij - y_i)`, so `dx = y (dy - Σ_k y_k dy_k)`. Source documents 2 and 3.
     To train a classifier end the network with logits and use `losses.softmax_cross_entropy`.
 
     >>> import fnn

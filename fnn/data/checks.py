@@ -155,7 +155,7 @@ def row_weights(name: str, value: Any, count: int) -> Any:
     """Row weights as they are: `(rows,)`, finite, at least 0."""
     array = np.asarray(rows(name, value))
     if array.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), one weight a row, got {array.shape}. Pass one a row.")
+        raise ValueError(f"{name}: expected shape ({count},), one weight per row, got {array.shape}. Pass one per row.")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
         raise ValueError(

@@ -28,7 +28,7 @@ class Standardiser(NamedTuple):
 
 
 def standardiser(x: Any) -> Standardiser:
-    """Fit `(x - mean)/deviation` to the training rows, column by column; document D3's advice.
+    """Fit `(x - mean)/deviation` to the training rows, column by column; source document 3's advice.
 
     The deviation is `sqrt(Σ (x - mean)²/n)`. A column that never changes becomes 0. Fit on the training rows only and
     apply to the others: their values must not leak into the training.

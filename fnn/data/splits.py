@@ -149,7 +149,7 @@ def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
         least = int(sizes.argmin())
         got = f"{sizes[least]} of class {names[least].item()!r}"
         hint = f"Write k={sizes[least]}" if sizes[least] > 1 else "Add rows of it"
-        raise ValueError(f"stratify: expected at least {k} rows a class, got {got}. {hint}, or stratify=None.")
+        raise ValueError(f"stratify: expected at least {k} rows per class, got {got}. {hint}, or stratify=None.")
     return np.argsort(np.argsort(first))[inverse]
 
 

@@ -65,7 +65,7 @@ def fit(
             opened once per epoch; a function is given the epoch's number if it takes an argument.
         epochs: how often every row is used.
         key: an integer seed, or a `jax.random.key`; equal keys give equal runs.
-        batch_size: rows a step, the last batch may be smaller; None is the full batch, rows in the given order.
+        batch_size: rows per step, the last batch may be smaller; None is the full batch, rows in the given order.
         settings: named numbers that may differ from call to call without compiling again.
         validation: `(x, t)` or `(x, t, weights)` to judge by; or a share of `data` to hold out, such as 0.2, drawn by
             `key` (classes in the same proportion: class numbers, one-hot rows, a column of 0 and 1; which rows is in
@@ -97,7 +97,7 @@ def fit(
         `params` are the best by validation (`run.best_epoch` is when), without validation the last finite ones;
         `train_state.params` are the last. Where the data are frames, `columns` has the names of their columns, and
         frames with others, or in another order, are refused from then on.
-        `history.loss` and the others are NumPy arrays, one value an epoch, counted as the rows were trained on.
+        `history.loss` and the others are NumPy arrays, one value per epoch, counted as the rows were trained on.
 
     Raises:
         ValueError, TypeError: the data, the targets or an argument are not usable, or the checkpoint is of another

@@ -31,7 +31,7 @@ def warn_if_output_mismatch(net: Layer, loss: str, state: TrainState | None, x: 
     last, factory = _last_layer(net)
     if last.startswith("dense(1") and factory == "dense" and last[7] in ",)" and "softmax" in loss:
         warnings.warn(
-            f"loss: {loss} expected one output a class, got a single one, whose softmax is 1 whatever it is. "
+            f"loss: {loss} expected one output per class, got a single one, whose softmax is 1 whatever it is. "
             f"Use {'sigmoid_focal' if 'focal' in loss else 'sigmoid_cross_entropy'}, or dense(2).",
             stacklevel=stacklevel,
         )

@@ -24,7 +24,7 @@ def numerical_gradient(
 ) -> Params:
     """The derivative of a scalar function by central differences, for every single number of a pytree.
 
-    `order=2` is `(f(p+ε) - f(p-ε))/2ε`, document D2's; `order=6` has six points and a far smaller error.
+    `order=2` is `(f(p+ε) - f(p-ε))/2ε`, source document 2's; `order=6` has six points and a far smaller error.
 
     Args:
         function: a pytree of floating arrays to a scalar.

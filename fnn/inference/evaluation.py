@@ -1,4 +1,4 @@
-"""How good a trained network is: means over rows of metrics, which are one number a row, as losses are."""
+"""How good a trained network is: means over rows of metrics, which are one number per row, as losses are."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -78,7 +78,7 @@ def _shift(w: np.ndarray) -> int:
 
 
 def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
-    """(params, state, x, t) -> name -> one number a row."""
+    """(params, state, x, t) -> name -> one number per row."""
 
     def of_chunk(params: Any, state: Any, x: Array, t: Array) -> Any:
         y = net.forward(params, state, x, None, False)[0]

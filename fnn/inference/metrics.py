@@ -47,7 +47,7 @@ def binary_accuracy(threshold: float = 0.5) -> Any:
     """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0; 0 for nan.
 
     Args:
-        threshold: 0.5 for probabilities, 0.0 for logits. With several outputs a row, all must be right.
+        threshold: 0.5 for probabilities, 0.0 for logits. With several outputs per row, all must be right.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.binary_accuracy(0.5)(jnp.array([[0.9], [0.2]]), jnp.array([[1], [1]])))

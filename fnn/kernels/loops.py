@@ -6,7 +6,7 @@ loop by itself; JAX 0.10 does where it is told to. It cannot where the loop call
 another loop: then it would end the process. So what may be in such a loop is listed here, and what is not listed is
 compiled as always.
 
-Under `vmap` the members of a small network share every call of a function. Of a large one a step fills the cache by
+Under `vmap` the members of a small network share every call of a function. Of a large one each step fills the cache by
 itself, and all members' at once overflow it: they run one after another, each as fast as alone.
 """
 

@@ -200,7 +200,7 @@ def _shifted_crop(x: Array, by: Array, size: tuple[int, int], beyond: tuple[int,
 
 
 def _random_integers(key: Key, batch: int, numbers: tuple[int, int]) -> Array:
-    """Two whole numbers an example, from 0 up to but not including `numbers`."""
+    """Two whole numbers per example, from 0 up to but not including `numbers`."""
     share = jax.random.uniform(key, (batch, 2), jnp.float32)
     drawn = jnp.floor(share * jnp.asarray([numbers], jnp.float32)).astype(jnp.int32)
     return jnp.minimum(drawn, jnp.asarray([numbers], jnp.int32) - 1)  # a product may round up

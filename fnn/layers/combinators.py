@@ -90,8 +90,8 @@ def serial(*layers: Any) -> Layer:
         layers: layers, activations, or plain functions, in the order in which the inputs pass through them.
 
     Returns:
-        A layer whose params and state are tuples, one entry a layer. Layers without parameters at the beginning do not
-        change which weights a key gives to those after them.
+        A layer whose params and state are tuples, one entry per layer. Layers without parameters at the beginning do
+        not change which weights a key gives to those after them.
 
     Raises:
         ShapeError: at init, when layers do not fit; it names the layer, and the shapes up to it.

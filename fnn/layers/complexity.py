@@ -1,4 +1,4 @@
-"""How large a network is: layers, parameters, multiply-adds and output maps, counted as document D3 does."""
+"""How large a network is: layers, parameters, multiply-adds and output maps, counted as source document 3 does."""
 
 from math import prod
 from typing import Any, NamedTuple
@@ -29,7 +29,8 @@ class LayerCost(NamedTuple):
 class Complexity(NamedTuple):
     """The size of a network. Prints as the summary table.
 
-    `layers` are those with products in them: the hidden ones and the output, the input layer is left out (D3).
+    `layers` are those with products in them: the hidden ones and the output, the input layer is left out (source
+    document 3).
     `parameters` are all w and b. `multiply_adds` are those of one example's forward pass; each is two FLOPs.
     `output_maps` is how many numbers the layers put out for one example.
     """

@@ -16,14 +16,14 @@ from fnn.types import Array, Key, Layer, Shape, ShapeError
 def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_init: Any = 0.0) -> Layer:
     """A fully connected layer, `y = x w + b`.
 
-    Backward: `dw = xᵀ dy`, `db = Σ_rows dy`, `dx = dy wᵀ`. Document D2's table.
+    Backward: `dw = xᵀ dy`, `db = Σ_rows dy`, `dx = dy wᵀ`. Source document 2's table.
 
     Args:
         features: number of outputs, at least 1. `x` is `(batch, fan_in)`, `y` is `(batch, features)`.
         bias: whether there is a `b`.
         weight_init: the weights' initial values: None draws them from a normal distribution (not truncated) with
-            mean 0 and standard deviation `sqrt(1/fan_in)`, document D3's advice; a number is the standard deviation
-            to use instead; anything else is a `jax.nn.initializers` function `(key, shape, dtype) -> array`.
+            mean 0 and standard deviation `sqrt(1/fan_in)`, source document 3's advice; a number is the standard
+            deviation to use instead; anything else is a `jax.nn.initializers` function `(key, shape, dtype) -> array`.
         bias_init: likewise; the default 0.0 starts them at zero.
 
     Returns:

@@ -66,7 +66,7 @@ def dropout(rate: Any) -> Layer:
     return Layer(None, init, forward, backward)
 
 
-Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry an example
+Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry per example
 
 
 @factory

@@ -41,8 +41,8 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
     Args:
         momentum: in [0, 1]; how much of the running statistics a step keeps. May be traced.
         eps: above 0; added to the variance. May be traced.
-        scale: whether there is a learned `scale` a channel; starts at 1.
-        offset: whether there is a learned `offset` a channel; starts at 0.
+        scale: whether there is a learned `scale` per channel; starts at 1.
+        offset: whether there is a learned `offset` per channel; starts at 0.
 
     Returns:
         A layer for `x` of shape `(batch, ..., channels)`, with params `{"scale": (channels,), "offset": (channels,)}`

@@ -1,4 +1,4 @@
-"""Pooling: each window of an image to one number a channel, the largest or the mean."""
+"""Pooling: each window of an image to one number per channel, the largest or the mean."""
 
 from collections.abc import Sequence
 from functools import reduce

@@ -54,7 +54,7 @@ def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
         elif t.shape == y.shape:
             hint = "Use the loss without 'sparse_' for one-hot targets."
         raise ShapeError(
-            f"{name}: expected one class number a row, targets of shape {y.shape[:-1]}, got {t.shape}. {hint}"
+            f"{name}: expected one class number per row, targets of shape {y.shape[:-1]}, got {t.shape}. {hint}"
         )
     if not jnp.issubdtype(t.dtype, jnp.integer):
         raise TypeError(

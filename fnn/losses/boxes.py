@@ -14,7 +14,7 @@ Everything has a value and a finite derivative:
 
 Below, `y` is the predicted box of one row, `t` the true one, I their intersection, U their union, C the smallest box
 that encloses both. Each formula stands over its derivative by `y`; extents are `(batch, 2)`: width, height.
-Document D3.
+Source document 3.
 """
 
 import math
@@ -219,9 +219,10 @@ def _areas_grad(e: _Extents, s: _Slopes) -> tuple[Array, Array]:
 
 
 def _iou_loss(y: Array, t: Array) -> Array:
-    """`1 - I/U` a row; derivative by the quotient rule, `-(dI - I/U dU)/U`. 1, and no derivative, for boxes apart.
+    """`1 - I/U` per row; derivative by the quotient rule, `-(dI - I/U dU)/U`. 1, and no derivative, for boxes apart.
 
-    The form in common use; Yu et al. 2016 (UnitBox), arXiv:1608.01471, have `-log(I/U)`, infinite for boxes apart. D3.
+    The form in common use; Yu et al. 2016 (UnitBox), arXiv:1608.01471, have `-log(I/U)`, infinite for boxes apart.
+    Source document 3.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.iou_loss(jnp.array([[0.0, 0.0, 2.0, 2.0]]), jnp.array([[1.0, 0.0, 3.0, 2.0]])))
@@ -235,9 +236,9 @@ def _iou_loss_grad(y: Array, t: Array) -> Array:
 
 
 def _giou_loss(y: Array, t: Array) -> Array:
-    """`1 - I/U + (C - U)/C` a row, areas; derivative that of `1 - I/U`, minus `(dU - U/C dC)/C`. In [0, 2].
+    """`1 - I/U + (C - U)/C` per row, areas; derivative that of `1 - I/U`, minus `(dU - U/C dC)/C`. In [0, 2].
 
-    Boxes apart are drawn together. Rezatofighi et al. 2019, arXiv:1902.09630. D3.
+    Boxes apart are drawn together. Rezatofighi et al. 2019, arXiv:1902.09630. Source document 3.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.giou_loss(jnp.array([[0.0, 0.0, 1.0, 1.0]]), jnp.array([[3.0, 0.0, 4.0, 1.0]])))
@@ -263,10 +264,10 @@ def _giou_loss_grad(y: Array, t: Array) -> Array:
 
 
 def _diou_loss(y: Array, t: Array) -> Array:
-    """`1 - I/U + ρ²/c²` a row: ρ the distance between the centres, c the diagonal of C. In [0, 2].
+    """`1 - I/U + ρ²/c²` per row: ρ the distance between the centres, c the diagonal of C. In [0, 2].
 
     Derivative that of `1 - I/U`, plus `(dρ² - ρ²/c² dc²)/c²`; `dρ²` is the distance along its axis at every corner.
-    Zheng et al. 2020, arXiv:1911.08287. D3.
+    Zheng et al. 2020, arXiv:1911.08287. Source document 3.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.diou_loss(jnp.array([[0.0, 0.0, 1.0, 1.0]]), jnp.array([[3.0, 0.0, 4.0, 1.0]])))
@@ -292,12 +293,13 @@ def _distances(y: Array, t: Array, e: _Extents) -> tuple[Array, Array]:
 
 @factory
 def ciou_loss(constant_tradeoff: bool = True) -> Loss:
-    """`1 - I/U + ρ²/c² + α v` a row: `diou_loss` and the difference in shape, `v = 4/π² (θ_t - θ_y)²`, weighed by
+    """`1 - I/U + ρ²/c² + α v` per row: `diou_loss` and the difference in shape, `v = 4/π² (θ_t - θ_y)²`, weighed by
     `α = v/(1 - I/U + v)`, where `θ = atan(width/height)`, in [0, π/2]; v = 0 where a box is a single point.
 
     Derivative that of `diou_loss`, plus `α dv` with `dv = -8/π² (θ_t - θ_y) (h dw - w dh)/(w² + h²)`, α held constant
     as in the paper's code; without that, `(2α - α²) dv + α² d(I/U)`, the derivative of the value as it stands. The
-    factor `1/(w² + h²)`, which is large for small boxes, is kept. Zheng et al. 2020, arXiv:1911.08287. D3.
+    factor `1/(w² + h²)`, which is large for small boxes, is kept. Zheng et al. 2020, arXiv:1911.08287. Source
+    document 3.
 
     Args:
         constant_tradeoff: whether α counts as constant in the derivative, by hand and by autodiff alike.

@@ -1,4 +1,5 @@
-"""Losses for targets that are classes: one-hot rows or probabilities, or (sparse) class numbers. Documents D0 to D3.
+"""Losses for targets that are classes: one-hot rows or probabilities, or (sparse) class numbers. Source documents 0
+to 3.
 
 The name says what comes in: `softmax_cross_entropy` and `sigmoid_cross_entropy` take logits, `cross_entropy` and
 `binary_cross_entropy` take probabilities, clipped to [eps, 1 - eps], eps = 1e-7. Exactness at the extremes belongs to
@@ -55,7 +56,7 @@ def _outside(p: Array) -> Array:
 
 
 def _cross_entropy(y: Array, t: Array) -> Array:
-    """`-Σ_k t_k log y_k` a row, `y` probabilities; derivative `-t/y`. D1.
+    """`-Σ_k t_k log y_k` per row, `y` probabilities; derivative `-t/y`. Source document 1.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.cross_entropy(jnp.array([0.1, 0.05, 0.05, 0.8]), jnp.array([0, 1, 0, 0])))
@@ -69,7 +70,8 @@ def _cross_entropy_grad(y: Array, t: Array) -> Array:
 
 
 def _sparse_cross_entropy(y: Array, t: Array) -> Array:
-    """`-log y_t` a row, `y` probabilities, `t` the class number; derivative `-1/y_t` at the class, else 0. D1.
+    """`-log y_t` per row, `y` probabilities, `t` the class number; derivative `-1/y_t` at the class, else 0. Source
+    document 1.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.sparse_cross_entropy(jnp.array([[0.1, 0.8, 0.1]]), jnp.array([1])))
@@ -84,7 +86,8 @@ def _sparse_cross_entropy_grad(y: Array, t: Array) -> Array:
 
 
 def _binary_cross_entropy(y: Array, t: Array) -> Array:
-    """`-Σ_k (t_k log y_k + (1-t_k) log(1-y_k))` a row, `y` probabilities; derivative `(1-t)/(1-y) - t/y`. D0.
+    """`-Σ_k (t_k log y_k + (1-t_k) log(1-y_k))` per row, `y` probabilities; derivative `(1-t)/(1-y) - t/y`. Source
+    document 0.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.binary_cross_entropy(jnp.array([[0.5]]), jnp.array([[1.0]])))
@@ -125,8 +128,8 @@ binary_cross_entropy = make_loss(
 
 
 def _softmax_cross_entropy(z: Array, t: Array) -> Array:
-    """`-Σ_k t_k log softmax(z)_k` a row; derivative `softmax(z) Σ_k t_k - t`, which is `softmax(z) - t` where the
-    targets of a row sum to 1. A logit of -inf excludes a class whose target is 0. D2, D3.
+    """`-Σ_k t_k log softmax(z)_k` per row; derivative `softmax(z) Σ_k t_k - t`, which is `softmax(z) - t` where the
+    targets of a row sum to 1. A logit of -inf excludes a class whose target is 0. Source documents 2 and 3.
 
     Computed as `softmax(z) (Σ_k t_k - t) - t (1 - softmax(z))`, which keeps its digits where the class leads.
 
@@ -143,7 +146,8 @@ def _softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
 
 
 def _sparse_softmax_cross_entropy(z: Array, t: Array) -> Array:
-    """`-log softmax(z)_t` a row, `t` the class number; derivative `softmax(z)`, minus 1 at the class. D3.
+    """`-log softmax(z)_t` per row, `t` the class number; derivative `softmax(z)`, minus 1 at the class. Source
+    document 3.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.sparse_softmax_cross_entropy(jnp.array([[4.0, 2, 1], [0, 5, 1]]), jnp.array([0, 1])))
@@ -158,8 +162,8 @@ def _sparse_softmax_cross_entropy_grad(z: Array, t: Array) -> Array:
 
 
 def _sigmoid_cross_entropy(z: Array, t: Array) -> Array:
-    """`-Σ_k (t_k log σ(z_k) + (1-t_k) log σ(-z_k))` a row; derivative `(1-t) σ(z) - t σ(-z)`, which is `σ(z) - t`
-    without its cancellation. One output for two classes, or one an independent label. D0, D2.
+    """`-Σ_k (t_k log σ(z_k) + (1-t_k) log σ(-z_k))` per row; derivative `(1-t) σ(z) - t σ(-z)`, which is `σ(z) - t`
+    without its cancellation. One output for two classes, or one an independent label. Source documents 0 and 2.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.sigmoid_cross_entropy(jnp.array([[0.0], [1000.0]]), jnp.array([[1.0], [1.0]])))
@@ -204,7 +208,7 @@ sigmoid_cross_entropy = make_loss(
 
 
 def _hinge(y: Array, t: Array) -> Array:
-    """`Σ_k (t_k max(0, 1 - y_k) + (1-t_k) max(0, 1 + y_k))` a row; derivative `(1-t) [y > -1] - t [y < 1]`.
+    """`Σ_k (t_k max(0, 1 - y_k) + (1-t_k) max(0, 1 + y_k))` per row; derivative `(1-t) [y > -1] - t [y < 1]`.
 
     For targets 0 and 1, as `sigmoid_cross_entropy` has them; with `s = 2t - 1` in {-1, 1} it is `max(0, 1 - s y)`.
     `y` are scores; the class is 1 where y > 0.

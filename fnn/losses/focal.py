@@ -33,7 +33,7 @@ from fnn.types import Array, Loss, ShapeError
 
 @factory
 def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
-    """`Σ_k (α t_k f(z_k) + (1-α) (1-t_k) f(-z_k))` a row, with `f(z) = σ(-z)^γ (-log σ(z))`.
+    """`Σ_k (α t_k f(z_k) + (1-α) (1-t_k) f(-z_k))` per row, with `f(z) = σ(-z)^γ (-log σ(z))`.
 
     Derivative `α t f'(z) - (1-α) (1-t) f'(-z)`, with `f'(z) = σ(-z)^γ (γ σ(z) log σ(z) - σ(-z))`.
 
@@ -88,14 +88,14 @@ def _focal_derivative(z: Array, gamma: Any) -> Array:
 
 @factory
 def softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
-    """`-Σ_k α_k t_k (1-p_k)^γ log p_k` a row, `p = softmax(z)`.
+    """`-Σ_k α_k t_k (1-p_k)^γ log p_k` per row, `p = softmax(z)`.
 
     Derivative, with `h_k = α_k t_k (1-p_k)^γ (γ p_k log p_k / (1-p_k) - 1)`: `h_j (1-p_j) - p_j Σ_{k≠j} h_k`.
     A logit of -inf excludes a class whose target is 0.
 
     Args:
         gamma: `γ`, at least 0; the paper's 2. May be traced.
-        alpha: the weight of each class, at least 0, one a class; None weighs all 1.
+        alpha: the weight of each class, at least 0, one per class; None weighs all 1.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.softmax_focal(2.0)(jnp.array([[0.0, 0.0], [4.0, 0.0]]), jnp.array([[1, 0], [0, 1]])))
@@ -107,7 +107,7 @@ def softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
 
 @factory
 def sparse_softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
-    """`softmax_focal` for class numbers: `-α_t (1-p_t)^γ log p_t` a row, `p = softmax(z)`, `t` the class number.
+    """`softmax_focal` for class numbers: `-α_t (1-p_t)^γ log p_t` per row, `p = softmax(z)`, `t` the class number.
 
     Args:
         gamma, alpha: as for `softmax_focal`.
@@ -137,7 +137,7 @@ def _softmax_formulas(name: str, gamma: Any, alpha: Any) -> tuple[Any, Any]:
             return t
         if len(alpha) != t.shape[-1]:
             raise ShapeError(
-                f"{name}: expected an alpha a class, for {t.shape[-1]} outputs, got {len(alpha)}. Give one a class."
+                f"{name}: expected an alpha per class, for {t.shape[-1]} outputs, got {len(alpha)}. Give one per class."
             )
         return like(alpha, t) * t
 

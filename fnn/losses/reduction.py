@@ -51,11 +51,11 @@ def stop_uncounted(outputs: Array, weight: Any) -> Array:
 
 
 def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:
-    """One number a row from a loss or a metric; anything else is the user's mistake and raises."""
+    """One number per row from a loss or a metric; anything else is the user's mistake and raises."""
     values = function(outputs, t)
     if jnp.shape(values) != (t.shape[0],):
         raise ShapeError(
-            f"{name}: expected one number a row, shape ({t.shape[0]},), got {jnp.shape(values)}. "
+            f"{name}: expected one number per row, shape ({t.shape[0]},), got {jnp.shape(values)}. "
             "Reduce over the outputs of a row, and not over the rows."
         )
     return values

@@ -1,4 +1,5 @@
-"""Losses for targets that are numbers. Below, `y` are the outputs of one row, `t` its targets. Documents D0, D1, D3.
+"""Losses for targets that are numbers. Below, `y` are the outputs of one row, `t` its targets. Source documents 0, 1
+and 3.
 
 nan outputs and targets give nan, infinite ones the limit of value and derivative; inf where inf is wanted is nan.
 """
@@ -15,7 +16,7 @@ from fnn.types import Array, Loss
 
 
 def _squared_error(y: Array, t: Array) -> Array:
-    """`Σ_k (y_k - t_k)²` a row; derivative `2 (y - t)`. D0.
+    """`Σ_k (y_k - t_k)²` per row; derivative `2 (y - t)`. Source document 0.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.squared_error(jnp.array([[1.0, 3.0]]), jnp.array([[0.0, 1.0]])))
@@ -29,7 +30,7 @@ def _squared_error_grad(y: Array, t: Array) -> Array:
 
 
 def _half_squared_error(y: Array, t: Array) -> Array:
-    """`½ Σ_k (y_k - t_k)²` a row; derivative `y - t`. D1, which calls it mean squared error.
+    """`½ Σ_k (y_k - t_k)²` per row; derivative `y - t`. Source document 1, which calls it mean squared error.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.half_squared_error(jnp.array([0.1, 0.05, 0.05, 0.8]), jnp.array([0, 1, 0, 0])))
@@ -44,7 +45,7 @@ def _half_squared_error_grad(y: Array, t: Array) -> Array:
 
 
 def _mean_squared_error(y: Array, t: Array) -> Array:
-    """`(1/n) Σ_k (y_k - t_k)²` a row of n outputs; derivative `2 (y - t)/n`. D3.
+    """`(1/n) Σ_k (y_k - t_k)²` a row of n outputs; derivative `2 (y - t)/n`. Source document 3.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.mean_squared_error(jnp.array([1.0, 1.0]), jnp.array([0.5, 0.8])))
@@ -66,7 +67,7 @@ mean_squared_error = make_loss("mean_squared_error", dense_rows, _mean_squared_e
 
 
 def _absolute_error(y: Array, t: Array) -> Array:
-    """`Σ_k |y_k - t_k|` a row; derivative `sign(y - t)`, 0 where y = t. Its best constant guess is the median.
+    """`Σ_k |y_k - t_k|` per row; derivative `sign(y - t)`, 0 where y = t. Its best constant guess is the median.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.losses.absolute_error(jnp.array([[1.0, 3.0]]), jnp.array([[0.0, 5.0]])))
@@ -88,7 +89,7 @@ absolute_error = make_loss("absolute_error", dense_rows, _absolute_error, _absol
 
 @factory
 def huber(delta: float = 1.0) -> Loss:
-    """`Σ_k h(y_k - t_k)` a row, `h(e) = ½ e²` for |e| <= δ, else `δ (|e| - ½ δ)`; derivative `clip(e, -δ, δ)`.
+    """`Σ_k h(y_k - t_k)` per row, `h(e) = ½ e²` for |e| <= δ, else `δ (|e| - ½ δ)`; derivative `clip(e, -δ, δ)`.
 
     Squares near the target, absolute values far off; smooth everywhere. Huber 1964, doi:10.1214/aoms/1177703732.
 
@@ -116,10 +117,10 @@ def huber(delta: float = 1.0) -> Loss:
 
 @factory
 def smooth_l1(beta: float = 1.0) -> Loss:
-    """`Σ_k s(y_k - t_k)` a row, `s(e) = ½ e²/β` for |e| <= β, else `|e| - ½ β`; derivative `clip(e/β, -1, 1)`.
+    """`Σ_k s(y_k - t_k)` per row, `s(e) = ½ e²/β` for |e| <= β, else `|e| - ½ β`; derivative `clip(e/β, -1, 1)`.
 
-    It is `huber(β)/β`: far off its slope is 1 whatever β is, while huber's is δ. D3; Girshick 2015 (Fast R-CNN),
-    arXiv:1504.08083, which has β = 1.
+    It is `huber(β)/β`: far off its slope is 1 whatever β is, while huber's is δ. Source document 3; Girshick 2015
+    (Fast R-CNN), arXiv:1504.08083, which has β = 1.
 
     Args:
         beta: `β`, above 0, in the unit of the targets; may be traced.
@@ -147,10 +148,10 @@ def smooth_l1(beta: float = 1.0) -> Loss:
 
 @factory
 def asymmetric(over: float, under: float) -> Loss:
-    """`Σ_k (y_k > t_k ? over (y_k - t_k) : under (t_k - y_k))` a row; derivative `y > t ? over : -under`.
+    """`Σ_k (y_k > t_k ? over (y_k - t_k) : under (t_k - y_k))` per row; derivative `y > t ? over : -under`.
 
-    At y = t the formula takes its second branch, and so does the derivative: `-under`. D3's yoghurt: predicting too
-    much loses the COST of a unit, `over`; too little loses its PROFIT, `under`.
+    At y = t the formula takes its second branch, and so does the derivative: `-under`. Source document 3's yoghurt:
+    predicting too much loses the COST of a unit, `over`; too little loses its PROFIT, `under`.
 
     Args:
         over: what a unit too much costs, at least 0; may be traced.
@@ -168,7 +169,7 @@ def asymmetric(over: float, under: float) -> Loss:
 
 @factory
 def quantile(q: float) -> Loss:
-    """`Σ_k (y_k > t_k ? (1-q) (y_k - t_k) : q (t_k - y_k))` a row, the pinball loss; derivative `y > t ? 1-q : -q`.
+    """`Σ_k (y_k > t_k ? (1-q) (y_k - t_k) : q (t_k - y_k))` per row, the pinball loss; derivative `y > t ? 1-q : -q`.
 
     At y = t the derivative is `-q`. The best constant guess is the q-quantile of the targets: q = 0.9 is
     exceeded by one target in ten; q = 0.5 is half of `absolute_error`. Koenker & Bassett 1978, doi:10.2307/1913643.

@@ -78,7 +78,8 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
     """Label smoothing: the loss for targets drawn towards all classes alike, so that no output need be extreme.
 
     One-hot rows of K classes become `t (1-s) + s/K`, binary targets `t (1-s) + s/2`; class numbers become one-hot rows
-    first. The derivative is that of the loss at these targets. D3; Szegedy et al. 2015, arXiv:1512.00567.
+    first. The derivative is that of the loss at these targets. Source document 3; Szegedy et al. 2015,
+    arXiv:1512.00567.
 
     Args:
         loss: one whose targets are classes: a cross-entropy, a focal or a hinge loss.
@@ -123,7 +124,7 @@ def class_weighted(loss: Any, weights: Any) -> Loss:
     inside, `class_weighted(smoothed(loss, s), w)`, weighs each row by its true class; outside, by the smoothed one.
 
     Args:
-        loss: one whose targets are classes; with binary targets, one output a row.
+        loss: one whose targets are classes; with binary targets, one output per row.
         weights: one number of at least 0 for each class; (w_0, w_1) for binary targets. May be traced.
 
     >>> import fnn, jax.numpy as jnp
@@ -146,13 +147,13 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
         if loss.targets == "binary":
             if y.shape[-1] != 1:
                 raise ShapeError(
-                    f"class_weighted: expected one output a row for binary targets, got {y.shape[-1]}. "
+                    f"class_weighted: expected one output per row for binary targets, got {y.shape[-1]}. "
                     "Use fit(..., weights=…), or a loss over one-hot classes."
                 )
             t = jnp.concatenate([1.0 - t, t], -1)
         if len(weights) != t.shape[-1]:
             raise ShapeError(
-                f"class_weighted: expected a weight a class, for {t.shape[-1]} classes, got {len(weights)}. "
+                f"class_weighted: expected a weight per class, for {t.shape[-1]} classes, got {len(weights)}. "
                 "Give one for every class."
             )
         return (t * beside(jnp.asarray(weights, t.dtype), t)).sum(-1)

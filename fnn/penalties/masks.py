@@ -1,5 +1,5 @@
 """Which parameters are weights, those that a penalty makes small: not biases, nor the scale and offset of a
-normalisation, nor the slopes of a prelu. Document D0."""
+normalisation, nor the slopes of a prelu. Source document 0."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Penalties: a number added to the cost for the size of the weights, with its derivative by hand. Documents D0.
+"""Penalties: a number added to the cost for the size of the weights, with its derivative by hand. Source document 0.
 
 Weights are penalised; biases, scales, offsets and slopes are not; another `mask` may be given. By convention the
 derivative of `|w|` at 0 is 0, by hand and by autodiff. A penalty makes weights small; exact zeros come from

@@ -2,7 +2,7 @@
 
 Both minimise `J(w) + α Σ |w|`, where `J` is what `fit` differentiates: loss and penalty, L1 left out of it. A step goes
 down the gradient of `J` and then moves every weight towards 0 by the threshold learning rate times α; what would pass 0
-stays at exactly 0. Documents D0; Beck & Teboulle, SIAM J. Imaging Sciences 2 (2009) 183-202.
+stays at exactly 0. Source document 0; Beck & Teboulle, SIAM J. Imaging Sciences 2 (2009) 183-202.
 """
 
 from typing import Any, NamedTuple

@@ -59,7 +59,7 @@ def decision_boundary(
     """Which class a network gives to each point of the plane, with the rows on top.
 
     Args:
-        net: a network from two inputs to one output a class, probabilities or logits.
+        net: a network from two inputs to one output per class, probabilities or logits.
         run: what `fit` returned, or anything with `params` and `state`.
         x: `(rows, 2)`; `t`: class numbers or one-hot rows.
         span: from where to where, in both directions.
@@ -86,7 +86,7 @@ def decision_boundary(
     y = predict(net, run, points)
     if y.ndim != 2 or y.shape[1] < 2:
         raise ValueError(
-            f"decision_boundary: expected one output a class, got outputs of shape {y.shape[1:]}. "
+            f"decision_boundary: expected one output per class, got outputs of shape {y.shape[1:]}. "
             "End the network with dense(2)."
         )
     for k in range(y.shape[1]):
@@ -171,7 +171,7 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
     Args:
         targets: class numbers from 0, shape (rows,).
         predicted: class numbers, likewise, such as `outputs.argmax(-1)`.
-        names: one a class; else their numbers.
+        names: one per class; else their numbers.
         ax: draw here.
 
     Returns:
@@ -196,7 +196,7 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
             raise ValueError(f"{name}: expected class numbers from 0, got {labels.dtype}. Pass integers.")
     size = 1 + int(max(targets.max(initial=0), predicted.max(initial=0)))
     if names is not None and len(names) < size:
-        raise ValueError(f"names: expected {size}, one a class, got {len(names)}. Name all.")
+        raise ValueError(f"names: expected {size}, one per class, got {len(names)}. Name all.")
     size = size if names is None else len(names)
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets, predicted), 1)
@@ -233,6 +233,6 @@ def _points(name: str, x: Any, dimensions: int) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != dimensions:
         raise ValueError(
             f"{name}: expected points of shape (rows, {dimensions}), got {points.shape}. "
-            f"Pass {dimensions} numbers a row."
+            f"Pass {dimensions} numbers per row."
         )
     return points

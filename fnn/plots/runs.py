@@ -18,7 +18,7 @@ def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: 
     """Cost against epoch: training solid, validation dashed, the best epoch marked if there is validation.
 
     Args:
-        histories: a run, or its history, or costs, one an epoch; or a dict from names to these. The best epoch of a
+        histories: a run, or its history, or costs, one per epoch; or a dict from names to these. The best epoch of a
             run is the one that its parameters are from, of a history the one with the lowest validation cost.
         xlabel: what is counted, from 0: "iteration" where an epoch is one full-batch step.
         ylabel: the cost, with its unit if it has one.
@@ -65,7 +65,7 @@ def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
 
 
 def schedules(named: Mapping[str, Any], steps: int, *, ax: Any = None) -> Any:
-    """Learning rates against the step, one value a step.
+    """Learning rates against the step, one value per step.
 
     Args:
         named: name -> schedule, a function from a step to a learning rate (`fnn.schedules`, optax).

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class StudyColumns(NamedTuple):
-    """A study, one value a member."""
+    """A study, one value per member."""
 
     settings: dict[str, np.ndarray]
     figure: str  # the column that is looked at

@@ -20,7 +20,7 @@ from fnn.types import Data, History, Part, RowSelection, TrainState
 
 
 class Members(NamedTuple):
-    """What each run has of its own, one a row, on the host."""
+    """What each run has of its own, one per row, on the host."""
 
     keys: np.ndarray  # raw key data, (members, words)
     settings: dict[str, np.ndarray]  # name -> (members, ...)

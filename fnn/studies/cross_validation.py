@@ -32,7 +32,7 @@ class CrossValidation(NamedTuple):
     """What `cross_validate` found. Prints as a table, best first.
 
     - `points`: the settings tried, in the order asked for; one without any where there was nothing to choose.
-    - `table`: column -> one value a point: the settings; the mean over the folds of each figure, and with `_std` its
+    - `table`: column -> one value per point: the settings; the mean over the folds of each figure, and with `_std` its
       standard deviation over them; in how many folds the training `diverged`.
     - `scores`: figure -> `(points, folds)`, of the parameters after the last epoch.
     - `histories`: figure -> `(points, folds, epochs)`.
@@ -123,7 +123,7 @@ def cross_validate(
         folds: how many, or a list of `(train, test)` row numbers, such as `fnn.folds` makes.
         repeats: all of it so many times, with other folds and other seeds.
         stratify: each class in every fold alike; None: where the targets are classes.
-        groups: one a row; rows of one group are never on both sides.
+        groups: one per row; rows of one group are never on both sides.
         standardise: `(x - mean)/deviation` by each fold's training rows, column by column.
         over: settings to choose from, as for `fnn.sweep`.
         key: of all runs; with repeats, 1, 2, … more. An integer is also the seed of the folds.

@@ -33,7 +33,7 @@ class Ensemble(NamedTuple):
 
     - `net`: the network.
     - `params`, `state`: of all members, with a leading axis; the best of each by validation, else its last finite ones.
-    - `table`: column -> one value a member, as in a `Sweep`.
+    - `table`: column -> one value per member, as in a `Sweep`.
     - `histories`: figure -> `(members, epochs)`, NaN after a member's end.
     - `to_probabilities`: what is done to outputs before they are averaged.
     """

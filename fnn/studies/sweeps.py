@@ -18,7 +18,7 @@ class Sweep(NamedTuple):
     """What `sweep` found. Prints as a table, best first.
 
     - `points`: the settings of each member, in the order asked for.
-    - `table`: column -> one value a member: the settings; `epoch`, the one that its parameters are from (counted from
+    - `table`: column -> one value per member: the settings; `epoch`, the one that its parameters are from (counted from
       0); the figures of that epoch; `epochs` it ran; whether it `diverged`.
     - `histories`: figure -> `(members, epochs)`, NaN after a member's end.
     - `best`: the best member; -1 if none has run.

@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.types import history_columns
 
-Columns = Mapping[str, Any]  # name -> one value a row, NumPy
+Columns = Mapping[str, Any]  # name -> one value per row, NumPy
 
 
 # ---- the names of all columns

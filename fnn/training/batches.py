@@ -37,7 +37,7 @@ def as_arrays(data: Any) -> Data:
             if array is not None and array.shape[:1] != part.x.shape[:1]:
                 raise ShapeError(
                     f"data.{name}.{field}: expected {part.x.shape[0]} rows, as many as inputs, "
-                    f"got shape {array.shape}. Pass one a row."
+                    f"got shape {array.shape}. Pass one per row."
                 )
         if part is not None and part.weight is not None:
             row_weights(part.weight, part.x.shape[0], f"data.{name}.weight")

@@ -85,7 +85,7 @@ def trainer(
         net: the network, or a function of the settings that makes it; so for `loss`, `optimizer` and `penalty`.
         loss: one of `fnn.losses`, or any callable `(outputs, targets) -> (batch,)`.
         optimizer: an optax optimizer.
-        batch_size: rows a step; None is the full batch, rows in the given order.
+        batch_size: rows per step; None is the full batch, rows in the given order.
         gradient: `fnn.autodiff` or `fnn.backprop`.
         reduction: "mean" over the rows of a batch, or "sum".
         shuffle: whether each epoch has its own order of the rows (with batches smaller than the data).
@@ -269,7 +269,7 @@ def part_runner(recipe: TrainerConfig) -> Callable[..., tuple[TrainState, Histor
     """
     size = recipe.batch_size
     if size is None:
-        raise ValueError("batch_size: expected rows a step, got None; a stream is never a full batch. Pass one.")
+        raise ValueError("batch_size: expected rows per step, got None; a stream is never a full batch. Pass one.")
 
     def run_part(
         s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
