@@ -2,8 +2,8 @@
 
 Question: for each layer, activation, loss, penalty and whole network: by hand against autodiff of an independent
           formula, against a complex step, against differences; in every regime; and against rules with planted errors.
-Source:   ours. The records are in tests/proof: how a part is made, the formula, where it is looked at, how it could be
-          wrong. A complex step is Squire & Trapp's (1998), doi:10.1137/S003614459631241X.
+Source:   ours. The records are in experiments/derivatives: how a part is made, the formula, where it is looked at,
+          how it could be wrong. A complex step is Squire & Trapp's (1998), doi:10.1137/S003614459631241X.
 Command:  python -m experiments proof
 Time:     about three minutes on two CPU cores, nearly all of it compiling.
 Expected: autodiff within 1e-12, a complex step within 1e-13, differences within 1e-10 (where they can see so much),
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 def main(settings: Settings) -> Result:
     """Examine all records, some at once, and print a line for each as it is done."""
-    from tests.proof.registry import ALL
+    from experiments.derivatives.registry import ALL
 
     titles = settings.titles or tuple(ALL)
     print(_line(["", *COLUMNS, "regimes", "planted", ""]), flush=True)
@@ -83,8 +83,8 @@ def examine(title: str) -> Line:
     """One record, in float64; what can be sent from process to process."""
     import jax
 
-    from tests.proof.examine import examine as prove
-    from tests.proof.registry import ALL
+    from experiments.derivatives.examine import examine as prove
+    from experiments.derivatives.registry import ALL
 
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
         found = prove(ALL[title]())

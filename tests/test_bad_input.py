@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 import fnn
-from tests.fitted import LABELS, LOSS, X, fit, net
+from tests.helpers.problems import LABELS, LOSS, X, fit, net
 
 NAN = X.copy()
 NAN[37, 2] = np.nan

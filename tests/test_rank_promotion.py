@@ -7,11 +7,11 @@ import optax
 import pytest
 
 import fnn
-from tests.fitted import LABELS, LOSS, X, net
-from tests.proof import convolutions
-from tests.proof.activations import ACTIVATIONS
-from tests.proof.layers import LAYERS
-from tests.proof.losses import LOSSES, TRANSFORMED, numbers
+from experiments.derivatives import convolutions
+from experiments.derivatives.activations import ACTIVATIONS
+from experiments.derivatives.layers import LAYERS
+from experiments.derivatives.losses import LOSSES, TRANSFORMED, numbers
+from tests.helpers.problems import LABELS, LOSS, X, net
 
 CASES = [case for case in (*LAYERS, *convolutions.LAYERS) if case.name != "from_function"]  # the user's own
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import fnn
+from experiments.derivatives import convolutions
+from experiments.derivatives.activations import ACTIVATIONS
+from experiments.derivatives.boxes import BOX_LOSSES
+from experiments.derivatives.layers import LAYERS
+from experiments.derivatives.losses import LOSSES, TRANSFORMED
+from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
 from fnn.layers import augmentation, combinators, convolution, linear, noise, normalisation, pooling
-from tests.compare import normwise
-from tests.proof import convolutions
-from tests.proof.activations import ACTIVATIONS
-from tests.proof.boxes import BOX_LOSSES
-from tests.proof.layers import LAYERS
-from tests.proof.losses import LOSSES, TRANSFORMED
-from tests.proof.penalties import PENALTIES
+from tests.helpers.compare import normwise
 
 IMAGE_LAYERS = [case.name for case in convolutions.LAYERS]
 every_layer = pytest.mark.parametrize("case", LAYERS, ids=lambda case: f"{case.layer}")
@@ -68,7 +68,7 @@ def public(module, but):
 def test_everything_public_has_a_record(module, cases, but):
     names = public(module, but)
     assert names, "nothing found: the search is broken"
-    assert names <= set(cases), f"without a record in tests/proof: {sorted(names - set(cases))}"
+    assert names <= set(cases), f"without a record in experiments/derivatives: {sorted(names - set(cases))}"
 
 
 def test_the_names_in_the_registry_are_those_of_the_things():

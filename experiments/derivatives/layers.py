@@ -1,0 +1,248 @@
+"""Layers: each against its formula written out in JAX, by its parameters and by its inputs, padding left out."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import fnn
+from experiments.derivatives import regimes
+from experiments.derivatives.activations import IN_JAX
+from experiments.derivatives.record import Kink, Part, Point
+from fnn.kernels import random
+
+Formula = Callable[[Any, Any, Any], Any]  # (params, x, given) -> y
+KEY = 11
+
+
+class LayerCase(NamedTuple):
+    """How a layer is made, and the formula that it must be."""
+
+    name: str
+    layer: fnn.Layer
+    formula: Formula
+    mistakes: Mapping[str, Callable[[Any, Any, Any], Any]] = {}  # (at, given, dy) -> like at
+    kinks: tuple[tuple[str, str, float], ...] = ()  # where, which side's derivative, and towards where from 0
+    in_shape: tuple[int, ...] = (regimes.K,)
+
+
+# ---- the formulas
+
+
+def _dense(params: Any, x: Any, given: Any) -> Any:
+    y = sum(x[:, i, None] * params["w"][i] for i in range(x.shape[1]))
+    return y + params["b"] if "b" in params else y
+
+
+def _prelu(params: Any, x: Any, given: Any) -> Any:
+    return jnp.where(x > 0, x, 0.0) + params["a"] * jnp.where(x > 0, 0.0, x)
+
+
+def _rrelu(params: Any, x: Any, given: Any) -> Any:
+    drawn = _uniform(x, given["key"]).astype(x.dtype) / (24 / 5) + 1 / 8
+    return jnp.where(x > 0, x, 0.0) + drawn * jnp.where(x > 0, 0.0, x)
+
+
+def _uniform(x: Any, key: Any) -> Any:
+    return random.uniform(jax.random.wrap_key_data(key), x.shape)
+
+
+def dropped(rate: float) -> Formula:
+    """Half of the numbers become 0, the others are as much larger."""
+
+    def formula(params: Any, x: Any, given: Any) -> Any:
+        return jnp.where(_uniform(x, given["key"]) >= rate, 1 / (1 - rate), 0.0).astype(x.dtype) * x
+
+    return formula
+
+
+def normalised(axes: Callable[[Any], Any], eps: float = 1e-5) -> Formula:
+    """To mean 0 and variance 1 over some axes, true rows alone; then scale and offset."""
+
+    def formula(params: Any, x: Any, given: Any) -> Any:
+        over = axes(x)
+        real = given["mask"].astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1)) if 0 in over else jnp.ones_like(x)
+        n = (real * jnp.ones_like(x)).sum(over, keepdims=True)
+        centred = x - (real * x).sum(over, keepdims=True) / n
+        deviation = jnp.sqrt((real * centred**2).sum(over, keepdims=True) / n + eps)
+        return params.get("scale", 1.0) * centred / deviation + params.get("offset", 0.0)
+
+    return formula
+
+
+BATCH = normalised(lambda x: tuple(range(x.ndim - 1)))
+FEATURES = normalised(lambda x: (x.ndim - 1,))
+
+
+def _own(x: Any) -> Any:
+    return jnp.sin(x) + 0.5 * x
+
+
+def _series(params: Any, x: Any, given: Any) -> Any:
+    return _dense(params[2], IN_JAX[fnn.tanh](_dense(params[0], x, given)), given)
+
+
+def _rounds(params: Any, x: Any, given: Any) -> Any:
+    for i in range(3):
+        x = IN_JAX[fnn.tanh](_dense(jax.tree.map(lambda p, i=i: p[i], params[0]), x, given))
+    return x
+
+
+def _shortcut(params: Any, x: Any, given: Any) -> Any:
+    return x + _dense(params[2], IN_JAX[fnn.sigmoid](_dense(params[0], x, given)), given)
+
+
+# ---- how they could be wrong
+
+
+def _by_params(wrong: Callable[[Any, Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """A wrong rule for `dx`, given params, x, dy and given."""
+    return lambda at, given, dy: {"x": wrong(at["params"], at["x"], dy, given)}
+
+
+def _norm_dx(mean: float, variance: float, correct: int = 0, axis: int = 0) -> Callable[[Any, Any, Any], Any]:
+    """The rule of a normalisation with one of its terms dropped, or with n - 1 for n."""
+
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        x, n = at["x"], at["x"].shape[axis]
+        centred = x - x.mean(axis, keepdims=True)
+        r = 1 / jnp.sqrt((centred**2).mean(axis, keepdims=True) + 1e-5)
+        x_hat, g = centred * r, dy * at["params"]["scale"]
+        sums = mean * g.sum(axis, keepdims=True) + variance * x_hat * (g * x_hat).sum(axis, keepdims=True)
+        params = {"scale": (dy * x_hat).sum(0), "offset": dy.sum(0)}
+        return {"params": params, "x": r * (g - sums / (n - correct))}
+
+    return rule
+
+
+def _normal_mistakes(axis: int) -> dict[str, Callable[[Any, Any, Any], Any]]:
+    return {
+        "the mean's term dropped": _norm_dx(0.0, 1.0, axis=axis),
+        "the variance's term dropped": _norm_dx(1.0, 0.0, axis=axis),
+        "both dropped": _norm_dx(0.0, 0.0, axis=axis),
+        "n - 1 for n": _norm_dx(1.0, 1.0, 1, axis),
+        "over the other axis": _norm_dx(1.0, 1.0, axis=1 - axis),
+    }
+
+
+def _linear(dw: Any = None, db: Any = None, dx: Any = None) -> Callable[[Any, Any, Any], Any]:
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        x, w = at["x"], at["params"]["w"]
+        params = {"w": (dw or (lambda x, dy: x.T @ dy))(x, dy), "b": (db or (lambda dy: dy.sum(0)))(dy)}
+        return {"params": params, "x": (dx or (lambda dy, w: dy @ w.T))(dy, w)}
+
+    return rule
+
+
+DENSE_MISTAKES = {
+    "dx by w, not transposed": _linear(dx=lambda dy, w: dy @ w),
+    "dw transposed": _linear(dw=lambda x, dy: dy.T @ x),
+    "dw by the first row alone": _linear(dw=lambda x, dy: x[:1].T @ dy[:1]),
+    "db as a mean": _linear(db=lambda dy: dy.mean(0)),
+    "db by the first row alone": _linear(db=lambda dy: dy[0]),
+}
+PRELU_MISTAKES = {
+    "da over the rows of the right side": lambda at, given, dy: {
+        "params": {"a": (dy * jnp.maximum(at["x"], 0)).sum(0)},
+        "x": jnp.where(at["x"] > 0, 1.0, at["params"]["a"]) * dy,
+    },
+    "da without x": lambda at, given, dy: {
+        "params": {"a": jnp.where(at["x"] > 0, 0.0, dy).sum(0)},
+        "x": jnp.where(at["x"] > 0, 1.0, at["params"]["a"]) * dy,
+    },
+}
+MEAN_SLOPE = {
+    "the mean slope, not the drawn": lambda at, given, dy: {
+        "params": (),
+        "x": jnp.where(at["x"] > 0, 1.0, 11 / 48) * dy,
+    }
+}
+DROPOUT_MISTAKES = {
+    "1 - rate left out": lambda at, given, dy: {
+        "params": (),
+        "x": jnp.where(_uniform(dy, given["key"]) >= 0.5, dy, 0.0),
+    },
+    "the other numbers": lambda at, given, dy: {
+        "params": (),
+        "x": jnp.where(_uniform(dy, given["key"]) < 0.5, 2 * dy, 0.0),
+    },
+    "nothing dropped": lambda at, given, dy: {"params": (), "x": dy},
+}
+RESIDUAL_MISTAKES = {
+    "shortcut left out": lambda at, given, dy: dict(
+        zip(("params", "x"), _backward(fnn.serial(*_INNER), at, given, dy), strict=True)
+    )
+}
+_INNER = (fnn.dense(5), fnn.sigmoid, fnn.dense(regimes.K))
+
+LAYERS = [
+    LayerCase("dense", fnn.dense(regimes.K), _dense, DENSE_MISTAKES),
+    LayerCase("dense", fnn.dense(7), _dense),
+    LayerCase("dense", fnn.dense(2, bias=False), _dense),
+    LayerCase("prelu", fnn.prelu(), _prelu, PRELU_MISTAKES, (("at 0", "the left side's", -1.0),)),
+    LayerCase("rrelu", fnn.rrelu(), _rrelu, MEAN_SLOPE, (("at 0", "the left side's", -1.0),)),
+    LayerCase("dropout", fnn.dropout(0.5), dropped(0.5), DROPOUT_MISTAKES),
+    LayerCase("batch_norm", fnn.batch_norm(), BATCH, _normal_mistakes(0)),
+    LayerCase("batch_norm", fnn.batch_norm(scale=False, offset=False), BATCH),
+    LayerCase("batch_norm", fnn.batch_norm(), BATCH, in_shape=(2, 3, 2)),
+    LayerCase("layer_norm", fnn.layer_norm(), FEATURES, _normal_mistakes(1)),
+    LayerCase("serial", fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3)), _series),
+    LayerCase("repeat", fnn.repeat(fnn.serial(fnn.dense(regimes.K), fnn.tanh), 3), _rounds),
+    LayerCase("residual", fnn.residual(*_INNER), _shortcut, RESIDUAL_MISTAKES),
+    LayerCase("from_function", fnn.from_function(_own), lambda params, x, given: jnp.sin(x) + x / 2),
+]
+
+
+# ---- as records
+
+
+def _forward(layer: fnn.Layer, at: Any, given: Any) -> Any:
+    key = jax.random.wrap_key_data(given["key"])
+    return layer.forward(at["params"], given["state"], at["x"], key, fnn.Rows(given["mask"]))
+
+
+def _backward(layer: fnn.Layer, at: Any, given: Any, dy: Any) -> Any:
+    return layer.backward(at["params"], _forward(layer, at, given)[2], dy)
+
+
+def of_layer(
+    kind: str, case: LayerCase, trained: Callable[[], tuple[Any, Any, Any]] | None = None, saturated: bool = True
+) -> Part:
+    """The record of a layer; its parameters are random, none of them 0."""
+    params, state, _ = case.layer.init(jax.random.key(5), case.in_shape)
+    params = jax.tree.map(lambda p: jnp.asarray(regimes.normal(*p.shape, seed=p.ndim)), params)
+    draw = jax.random.key_data(jax.random.key(KEY))
+
+    def point(x: Any, mask: Any) -> Point:
+        return Point({"params": params, "x": x}, {"state": state, "mask": mask, "key": draw})
+
+    def after_training() -> Point:
+        p, s, x = (trained or (lambda: regimes.trained_inputs(case.layer)))()
+        return Point({"params": p, "x": x}, {"state": s, "mask": jnp.ones(len(x), bool), "key": draw})
+
+    where = regimes.of_inputs(point, case.in_shape, saturated)
+    if len(case.in_shape) == 1:
+        where["200 steps"] = after_training
+    at_0 = point(jnp.zeros((regimes.ROWS, *case.in_shape)), jnp.ones(regimes.ROWS, bool))
+    kinks = tuple(
+        Kink(
+            place, taken, at_0, {"params": jax.tree.map(jnp.zeros_like, params), "x": jnp.full_like(at_0.at["x"], side)}
+        )
+        for place, taken, side in case.kinks
+    )
+    return Part(
+        kind,
+        case.name,
+        str(case.layer),
+        lambda at, given: _forward(case.layer, at, given)[0],
+        lambda at, given, dy: dict(zip(("params", "x"), _backward(case.layer, at, given, dy), strict=True)),
+        lambda at, given: case.formula(at["params"], at["x"], given),
+        where,
+        case.mistakes,
+        kinks,
+    )
+
+
+RECORDS = {f"{case.layer} on {case.in_shape}": partial(of_layer, "layer", case) for case in LAYERS}
