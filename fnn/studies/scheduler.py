@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -149,7 +149,6 @@ def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[in
     """
     waiting = iter(range(0, len(job.group.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
-    as_here = copy_thread_settings()
     like = None if job.folder is None else _state_of_a_chunk(job)
 
     with catch_signals() as names:
@@ -177,26 +176,33 @@ def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[in
                 with lock:
                     take(outcome)
 
-        def in_thread(device: Any) -> None:
-            with as_here():
-                try:
-                    work(device)
-                except BaseException:
-                    failed.set()
-                    raise
-
-        if len(job.plan.devices) == 1:
-            work(job.plan.devices[0])
-        else:
-            with ThreadPoolExecutor(len(job.plan.devices)) as pool:
-                running = [pool.submit(in_thread, device) for device in job.plan.devices]
-                try:
-                    for future in running:
-                        future.result()
-                except BaseException:
-                    failed.set()  # the others end with their segments
-                    raise
+        _run_on(job.plan.devices, work, failed)
     return names
+
+
+def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threading.Event) -> None:
+    """Call `work(device)` for each device: here for a single one, else in a thread for each."""
+    if len(devices) == 1:
+        work(devices[0])
+        return
+    as_here = copy_thread_settings()
+
+    def work_in_thread(device: Any) -> None:
+        with as_here():
+            try:
+                work(device)
+            except BaseException:
+                failed.set()
+                raise
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = [pool.submit(work_in_thread, device) for device in devices]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            failed.set()  # the others end with their segments
+            raise
 
 
 def _run_chunk(
