@@ -184,10 +184,8 @@ def cross_validate(
     if refit and not early:
         run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
         run = run._replace(columns=of_frame)
-    return CrossValidation(
-        points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
-        figures.largest, plans,
-    )  # fmt: skip
+    judge = figures.judge, figures.largest
+    return CrossValidation(points, columns, scores, histories, made, found, predictions, run, scaler, *judge, plans)
 
 
 def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:
