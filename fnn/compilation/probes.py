@@ -54,19 +54,19 @@ def probe(recipe: TrainerConfig, names: Any, rows: Part, params: Any) -> dict[st
         state = made.net.init(jax.random.key(0), x.shape[1:])[1]
         outputs = made.net.forward(weights, state, x, None, False)[0]
 
-        def optimized() -> Any:
+        def updates() -> Any:
             first, kept = made.optimizer.update(grads, made.optimizer.init(weights), weights)
             return first, made.optimizer.update(more, kept, weights)[0]
 
-        def derived() -> Any:
+        def derivative() -> Any:
             weight = jnp.ones(len(x), dtype_of(weights))
             return made.gradient(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
         asked: dict[str, Callable[[], Any]] = {
             "net": lambda: outputs,
             "loss": lambda: made.loss.value(outputs, t),
-            "gradient": derived,
-            "optimizer": optimized,
+            "gradient": derivative,
+            "optimizer": updates,
         }
         if recipe.penalty is not None:
             penalty = resolve("penalty", recipe.penalty, Penalty, settings)
