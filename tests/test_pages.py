@@ -1,6 +1,8 @@
 """What the pages say of the code is so: files that they name are there, quoted lines stand in them, links lead on."""
 
+import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.test_structure import ORDER
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
 
@@ -53,3 +56,35 @@ def test_the_lines_that_the_architecture_quotes_stand_in_their_files():
         elif line.strip() not in {present.strip() for present in text.splitlines()}:
             missing.append(line)
     assert missing == []
+
+
+def measured(question):
+    """The description of a committed measurement, and its median and compile times by name."""
+    result = json.loads((ROOT / "bench" / "results" / f"{question}-cpu.json").read_text())
+    return result, {timing["name"]: (timing["median_s"], timing["compile_s"]) for timing in result["timings"]}
+
+
+def test_the_speeds_of_the_readme_are_those_of_the_committed_measurements():
+    text = " ".join(README.split())
+    for question, unit, scale, digits in [("step", "µs", 1e6, [1, 0, 0]), ("dense", "ms", 1e3, [1, 1, 1])]:
+        result, times = measured(question)
+        torch = min(seconds for name, (seconds, _) in times.items() if name.startswith("PyTorch"))
+        numbers = [times["fnn, fused"][0], times["scikit-learn fit"][0], torch]
+        fnn, scikit_learn, torch = (f"{scale * s:.{d}f} {unit}" for s, d in zip(numbers, digits, strict=True))
+        assert f"takes {fnn}, where scikit-learn takes {scikit_learn} and PyTorch" in text
+        assert re.search(rf"scikit-learn takes {scikit_learn} and PyTorch (takes )?{torch}\.", text), torch
+        assert result["cores"] == 2 and f"two cores of an {result['processor']}" in text
+    compiling = " and ".join(f"{measured(question)[1]['fnn, fused'][1]:.1f} s" for question in ("step", "dense"))
+    assert f"It compiles first, once: {compiling}." in text
+    times = measured("start")[1]
+    assert f"{times['scikit-learn'][0]:.1f} s from start to end, where `fnn` takes {times['fnn'][0]:.1f} s" in text
+
+
+def test_the_picture_of_the_readme_is_what_its_script_draws(tmp_path):
+    (shown,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    runpy.run_path(str((ROOT / shown).with_suffix(".py")))["main"](tmp_path / "drawn.svg")
+    pictures = (ROOT / shown, tmp_path / "drawn.svg")
+    before, now = (set(re.findall(r">([^<>]+)</text>", path.read_text())) for path in pictures)
+    words = {"boundary", "inside", "outside", "training", "validation", "epoch", "cross-entropy (nats per row)"}
+    assert words <= before and words <= now
+    assert {text for text in before ^ now if not text.startswith("best: ")} == set()
