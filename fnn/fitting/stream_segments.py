@@ -16,29 +16,29 @@ from fnn.compilation.programs import freeze, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
-from fnn.fitting.segments import SEGMENT_SECONDS, Segment
+from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
-from fnn.training.fused_loop import part_runner
+from fnn.training.fused_loop import build_buffer_trainer
 from fnn.training.state import dtype_of
 from fnn.types import Buffer, History, Layer, Part, TrainState
 
 
-def _program(recipe: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
-    """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
-    if recipe.identity is None:  # nothing is known of it: nothing is remembered
-        return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
-    key = "stream", recipe, signature(arguments)
-    make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
+def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
+    """A buffer trainer's `run` for buffers of such shapes. The state is donated, the buffer is not."""
+    if config.identity is None:  # nothing is known of it: nothing is remembered
+        return freeze(build_buffer_trainer(config), arguments, donate_argnums=0)[0]
+    key = "stream", config, signature(arguments)
+    make = functools.partial(freeze, build_buffer_trainer(config), arguments, donate_argnums=0)
     return programs.get(key, make, lambda made: made[2])[0]
 
 
 def stream_segments(
-    recipe: TrainerConfig,
+    config: TrainerConfig,
     source: Any,
     state: TrainState,
     epochs: int,
     validation: Part | None = None,
-    seconds: float = SEGMENT_SECONDS,
+    pace: Pace | None = None,
     buffer_rows: int | None = None,
     reading: StreamRecord | None = None,
 ) -> Generator[Segment, None, None]:
@@ -48,13 +48,13 @@ def stream_segments(
     of the run so far. Close the iterator, or use it up, to end the thread that reads ahead.
 
     Args:
-        recipe: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
+        config: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
             memory-mapped file.
         source: what `fnn.data.streams.as_stream` takes.
         state: where to begin, within an epoch if need be; donated.
         epochs: how many there are in all, those that `state` has behind it included.
         validation: rows to validate on.
-        seconds: how long a segment should take.
+        pace: how long a segment should take.
         buffer_rows: rows of a buffer, a multiple of the batch size; None: about 64 MB, or all rows of the first epoch
             where they are fewer.
         reading: what the run has read so far, kept up to date; it knows the rows of a buffer, and compares.
@@ -68,20 +68,20 @@ def stream_segments(
     >>> def chunks(epoch):
     ...     for part in np.split(np.linspace(-1, 1, 30, dtype="float32")[:, None], 3):
     ...         yield part, 3 * part
-    >>> recipe = fnn.training.config.TrainerConfig(
+    >>> config = fnn.training.config.TrainerConfig(
     ...     fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None, fnn.autodiff, (), 8, True, "mean"
     ... )
     >>> one = fnn.Data(fnn.Part(*next(chunks(0))))
-    >>> state = jax.jit(fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init)(jax.random.key(0), one)
-    >>> for segment in fnn.fitting.stream_segments.stream_segments(recipe, chunks, state, epochs=20):
+    >>> state = jax.jit(fnn.trainer(config.net, config.loss, config.optimizer).init)(jax.random.key(0), one)
+    >>> for segment in fnn.fitting.stream_segments.stream_segments(config, chunks, state, epochs=20):
     ...     state = segment.state
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
     [[3.]] 20
     """
-    reading = StreamRecord() if reading is None else reading
-    plan = _make_plan(recipe, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
-    one_order = recipe._replace(shuffle=False)  # the host shuffles
-    done, step, steps = int(state.epoch), int(state.step), 0
+    reading, pace = StreamRecord() if reading is None else reading, pace or Pace(SEGMENT_SECONDS)
+    plan = _make_plan(config, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
+    one_order = config._replace(shuffle=False)  # the host shuffles
+    done, step, run = int(state.epoch), int(state.step), None
     if done > 0 and reading.first is not None:
         reading.warn_if_it_shuffles()
         reading.check_first(first_record(plan))
@@ -92,24 +92,23 @@ def stream_segments(
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
             epoch, step, ended = int(state.epoch), int(state.step), False
             reading.take(_record(buffer, epoch, plan.batch_size), len(buffer.part.x))
-            if steps == 0:
-                run_part = _program(one_order, state, buffer, validation, np.int32(0))
-                state, row, over = run_part(state, buffer, validation, np.int32(0))  # compiles, and runs no step
+            if run is None:
+                run = _program(one_order, state, buffer, validation, np.int32(0))
+                state, row, over = run(state, buffer, validation, np.int32(0))  # compiles, and runs no step
                 ended = bool(over)  # where a stream has fewer rows than the state has steps behind it
                 none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
-                weights = sum(a.size for a in jax.tree.leaves(state.params))
-                seconds_a_step = 1e-5 + 6 * weights * plan.batch_size / 2e9  # a guess, measured from here
-                steps = max(1, int(0.1 * seconds / seconds_a_step))
+                pace.guess(state.params, plan.batch_size)
                 yield Segment(state, _piece(row, ended, none, reading), 0.0)
             while not ended and (step < end or bool(buffer.last)) and bool(state.active):
-                begun = time.perf_counter()
-                state, row, over = run_part(state, buffer, validation, np.int32(steps))
+                begin = time.perf_counter()
+                state, row, over = run(state, buffer, validation, np.int32(pace.steps))
                 ended = bool(over)  # waits for the end
                 reached = end if ended else int(state.step)
-                elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
-                steps, step = max(1, int(seconds * taken / elapsed)), reached
+                seconds, steps = time.perf_counter() - begin, max(1, reached - step)
+                pace.measure(seconds, steps)
+                step = reached
                 piece = _piece(row, int(state.epoch) > epoch, none, reading)  # an epoch that diverged has no row
-                yield Segment(state, piece, taken * plan.batch_size / elapsed)
+                yield Segment(state, piece, steps * plan.batch_size / seconds)
             if not bool(state.active):
                 return
 
@@ -133,9 +132,9 @@ def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:
 # ---- before anything compiles
 
 
-def _make_plan(recipe: TrainerConfig, source: Any, buffer_rows: int | None, state: TrainState) -> BufferPlan:
+def _make_plan(config: TrainerConfig, source: Any, buffer_rows: int | None, state: TrainState) -> BufferPlan:
     """How the stream becomes buffers: what was asked for, checked."""
-    size = arguments.whole_number("batch_size", recipe.batch_size, 1)
+    size = arguments.whole_number("batch_size", config.batch_size, 1)
     if buffer_rows is not None and arguments.whole_number("buffer_rows", buffer_rows, 1) % size:
         raise ValueError(
             f"buffer_rows: expected a multiple of the batch size {size}, got {buffer_rows}. "
@@ -143,16 +142,16 @@ def _make_plan(recipe: TrainerConfig, source: Any, buffer_rows: int | None, stat
         )
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))
-    check = _target_check(recipe, state.settings)
-    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, recipe.shuffle, dtype, check)
+    check = _target_check(config, state.settings)
+    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check)
 
 
-def _target_check(recipe: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
+def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
     """What looks at the values of a chunk's targets, if the loss has an opinion on them."""
-    check = resolve_loss(recipe.loss, settings).check
+    check = resolve_loss(config.loss, settings).check
     if check is None:
         return None
-    net = resolve("net", recipe.net, Layer, settings)
+    net = resolve("net", config.net, Layer, settings)
 
     @functools.lru_cache
     def outputs(in_shape: Any) -> Any:
