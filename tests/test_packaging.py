@@ -5,10 +5,12 @@ run these tests.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", ".*cache", ".hypothesis", "__pycache__", "build", "*.egg-info")
 PROGRAM = "import fnn; print(fnn.__file__, fnn.serial(fnn.dense(2), fnn.tanh), fnn.__version__ > '0')"
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def call(*command, cwd):
@@ -71,6 +76,37 @@ def test_a_program_in_the_parent_folder_of_the_clone_finds_fnn(tmp_path):
     python, site = environment(tmp_path / "venv")
     build(clone, "editable", tmp_path / "dist").extractall(site)
     check_program_beside(clone, python)
+
+
+def test_the_extra_for_the_experiments_is_enough_for_every_program_of_the_readme():
+    extras = PROJECT["optional-dependencies"]
+    assert set(re.search(r"fnn\[(.*)\]", extras["experiments"][0])[1].split(",")) == {"progress", "plots", "files"}
+    commands = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert '-e ".[experiments]"' in commands[0] and '-e ".[test]"' in commands[1]
+    assert "fnn[experiments]" in extras["test"]
+
+
+def test_all_call_the_same_tools():
+    pins = set(PROJECT["optional-dependencies"]["lint"])
+    assert all("==" in pin for pin in pins)
+    assert set(re.findall(r'"([\w-]+==[\d.]+)"', (ROOT / ".pre-commit-config.yaml").read_text())) == pins
+    called = ["ruff check .", "ruff format --check .", "mypy", "codespell", "check-toml pyproject.toml"]
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    assert [f".venv-ci/bin/{tool}" for tool in called] == re.findall(
+        r"^\.venv-ci/bin/(?!pip).*$", (ROOT / ".ci" / "run").read_text(), re.M
+    )
+    assert [tool for tool in called if f"- run: {tool}\n" not in workflow] == []
+
+
+def test_the_workflow_tests_the_oldest_versions_and_every_python_that_the_project_names():
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    least = dict(re.match(r"([\w]+)>=([\d.]+)$", text).groups() for text in PROJECT["dependencies"])
+    oldest = dict(pin.split("==") for pin in re.search(r'OLDEST: "(.*)"', workflow)[1].split())
+    for name, version in oldest.items():
+        assert version == least[name] or version == least[name] + ".0", name
+    assert {"jax", "jaxlib", "optax"} == oldest.keys()
+    named = {text.rsplit(" ", 1)[1] for text in PROJECT["classifiers"] if "Python :: 3." in text}
+    assert set(re.findall(r"\d\.\d+", re.search(r"python: \[(.*)\]", workflow)[1])) == named
 
 
 @pytest.mark.slow
