@@ -104,7 +104,7 @@ def factory(
         return made._replace(spec=spec)
 
     @functools.lru_cache(maxsize=1024)
-    def remembered(identity: Any) -> list[Any]:
+    def place_of(identity: Any) -> list[Any]:
         return []
 
     @functools.wraps(make)
@@ -112,10 +112,10 @@ def factory(
         bound = signature.bind(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
         bound.apply_defaults()
         spec = Spec(build, tuple(bound.arguments.items()))
-        identity = _typed(spec.arguments)
+        identity = _identity(spec.arguments)
         if identity is None:
             return finish(spec, bound)
-        place = remembered(identity)
+        place = place_of(identity)
         if not place:
             place.append(finish(spec, bound))
         return place[0]
@@ -150,10 +150,10 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _typed(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     """A hashable stand-in in which 1, 1.0 and True differ; None where there is none."""
     if type(value) is tuple:
-        inner = tuple(map(_typed, value))
+        inner = tuple(map(_identity, value))
         return None if any(v is None for v in inner) else inner
     try:
         hash(value)

@@ -91,7 +91,7 @@ class Record:
     def _replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
-    def _documented(self, text: str | None) -> Self:
+    def _with_doc(self, text: str | None) -> Self:
         """With this docstring, so that `help` of the object tells its formula."""
         object.__setattr__(self, "__doc__", text or "")
         return self

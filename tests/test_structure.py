@@ -101,7 +101,7 @@ def allowed(path):
     return INNER.get(path, set()) | INNER.get(str(Path(path).parent), set())
 
 
-@pytest.mark.parametrize("folder", ["experiments", "bench"])
+@pytest.mark.parametrize("folder", ["experiments", "bench", "docs"])
 def test_experiments_and_benchmarks_use_public_names(folder):
     assert inner("from fnn.kernels.loops import kept_whole") == {"kernels"} and not inner("from fnn import plots")
     used = {str(path.relative_to(ROOT)): inner(path.read_text()) for path in sorted((ROOT / folder).rglob("*.py"))}

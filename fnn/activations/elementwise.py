@@ -64,7 +64,7 @@ def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable
     serial(dense(4), square, dense(1))
     """
     activation = Activation(name, value, lambda x: derivative(as_floats(name, x)), lambda x, dy: dy * derivative(x))
-    return activation._documented(value.__doc__)
+    return activation._with_doc(value.__doc__)
 
 
 # ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
@@ -283,7 +283,7 @@ gelu = elementwise("gelu", _gelu, _gelu_derivative)
 
 softmax = Activation(
     "softmax", _softmax, lambda x: softmax_jacobian(as_floats("softmax", x)), softmax_backward
-)._documented(_softmax.__doc__)
+)._with_doc(_softmax.__doc__)
 
 
 # ---- rectifiers that are layers, since they have a parameter or draw numbers

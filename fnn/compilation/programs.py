@@ -214,7 +214,7 @@ def _lift(optimizer: Any, functions: dict[str, Component], settings: Any) -> tup
         return optimizer, tuple(fingerprint(f.call, *f.arguments).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
-    def lifted(settings: Any) -> optax.GradientTransformation:
+    def of_settings(settings: Any) -> optax.GradientTransformation:
         own = {name: settings[name] for name in names}
         numbers = [
             settings[OPTIMIZER_NUMBERS][i] for i in range(split + len(step.numbers))
@@ -225,4 +225,4 @@ def _lift(optimizer: Any, functions: dict[str, Component], settings: Any) -> tup
         )
 
     values = np.asarray([*start.numbers, *step.numbers], jnp.result_type(float))
-    return lifted, (start.identity, step.identity), {OPTIMIZER_NUMBERS: values}
+    return of_settings, (start.identity, step.identity), {OPTIMIZER_NUMBERS: values}
