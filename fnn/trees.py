@@ -85,7 +85,7 @@ def unflatten_named(like: Any, leaves: Mapping[str, Any], name: str = "leaves") 
     >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
     >>> unflatten_named(like, {"v": jax.numpy.zeros(2)})
     Traceback (most recent call last):
-    fnn.types.ShapeError: leaves: expected those of this program, got 2 that differ:
+    fnn.ShapeError: leaves: expected those of this program, got 2 that differ:
       w: expected float32(2,), got none
       v: expected none, got float32(2,)
     Use the program that wrote them.

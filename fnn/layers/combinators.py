@@ -11,7 +11,8 @@ from jax import lax
 from fnn import arguments
 from fnn.activations.elementwise import Activation
 from fnn.arguments import as_floats
-from fnn.factories import factory
+from fnn.constants import memoise_constants
+from fnn.factories import Spec, factory
 from fnn.types import Array, Key, Layer, Loss, Penalty, Shape, ShapeError
 
 
@@ -40,6 +41,7 @@ def as_layer(thing: Any) -> Layer:
     raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. {hint}")
 
 
+@memoise_constants
 def _activation_layer(activation: Activation) -> Layer:
     """An activation as a layer without parameters; `forward` keeps `x` for `backward`."""
 
@@ -53,6 +55,7 @@ def _activation_layer(activation: Activation) -> Layer:
     def backward(params: Any, x: Array, dy: Array) -> Any:
         return (), activation.backward(x, dy)
 
+    forward.made_by = Spec(as_layer, (("thing", activation),))  # type: ignore[attr-defined]  # its spec is the name
     return Layer(activation.spec, init, forward, backward)
 
 

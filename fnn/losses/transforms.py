@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.arguments import beside, like, scalar
-from fnn.factories import factory
+from fnn.factories import factory, note_call
 from fnn.losses.base import (
     check_share,
     class_rows,
@@ -55,7 +55,8 @@ def from_function(
         raise ValueError(
             f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Leave them out else."
         )
-    return Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
+    loss = Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
+    return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
 
 
 def as_loss(thing: Any) -> Loss:
@@ -187,6 +188,7 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
 
 
 _weigh_classes.__name__ = "class_weighted"  # by which it prints
+_weigh_classes.__qualname__ = "_class_weighted"  # by which pickle finds it
 _class_weighted = factory(_weigh_classes)
 
 
