@@ -203,7 +203,7 @@ def note_call(made: Any, factory: Callable[..., Any], arguments: dict[str, Any])
     """A loss, a penalty or an activation that remembers which call made it; equal to one of an equal call."""
     spec = Spec(factory, tuple(arguments.items()))
     known = _identity(spec.arguments)
-    return made._made_by(spec, None if known is None else (factory, known))
+    return made._with_origin(spec, None if known is None else (factory, known))
 
 
 def origin(thing: Any) -> Spec | None:
@@ -235,7 +235,7 @@ def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
         return False
     seen.add((id(one), id(other)))
     if isinstance(one, types.FunctionType):
-        return one.__code__ is other.__code__ and _alike(_captured(one), _captured(other), seen)
+        return one.__code__ is other.__code__ and _alike(_captures(one), _captures(other), seen)
     if isinstance(one, functools.partial):
         return _alike((one.func, one.args, one.keywords), (other.func, other.args, other.keywords), seen)
     if isinstance(one, (tuple, list, Record)):
@@ -249,7 +249,7 @@ def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
         return False
 
 
-def _captured(function: Any) -> tuple[Any, ...]:
+def _captures(function: Any) -> tuple[Any, ...]:
     cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
     return cells, function.__defaults__, tuple((function.__kwdefaults__ or {}).items())
 

@@ -118,7 +118,7 @@ class Record:
         object.__setattr__(self, "__doc__", text or "")
         return self
 
-    def _made_by(self, spec: Any, call: Any) -> Self:
+    def _with_origin(self, spec: Any, call: Any) -> Self:
         """That remembers the call that made it, for pickle; `_replace` forgets it. `call`: what equality goes by."""
         object.__setattr__(self, "_origin", spec)
         object.__setattr__(self, "_call", call)

@@ -124,7 +124,7 @@ def test_float64_data_cut_to_float32_warn_once_and_lists_do_not():
     part = (X.astype("float64"), LABELS)
     with pytest.warns(UserWarning, match=r"^data\[0\], validation\[0\]: float64 data are cut to float32. ") as caught:
         fit(X.astype("float64"), validation=part)
-    assert len(caught) == 1 and caught[0].filename.endswith("fitted.py")
+    assert len(caught) == 1 and caught[0].filename.endswith("problems.py")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit(X.tolist())

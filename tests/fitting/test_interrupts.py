@@ -39,7 +39,7 @@ def sent(monkeypatch):
                 yield segment
 
         monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
-        monkeypatch.setattr("fnn.fitting.segments.segments", signalling)
+        monkeypatch.setattr("fnn.fitting.host_loop.segments", signalling)
 
     yield send
     monkeypatch.undo()
@@ -55,7 +55,7 @@ def test_what_there_is_comes_back_with_a_warning_and_the_next_call_goes_on(numbe
         f"training: expected 12 epochs, got {signal.Signals(number).name} in epoch 3, step 2 (both counted from 0); "
         f"what there is comes back, and is kept in {tmp_path}. Call fit again to go on from there."
     )
-    assert caught[0].filename.endswith("fitted.py")
+    assert caught[0].filename.endswith("problems.py")
     assert same_bits(run.history.loss, whole.history.loss[:3])
     assert run.best_epoch == int(np.argmin(run.history.validation_loss))
     assert same_bits(run.params, fit(**MORE | {"epochs": run.best_epoch + 1}).params)
@@ -85,7 +85,7 @@ def test_a_second_one_interrupts_at_once(sent, tmp_path):
             yield segment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fnn.fitting.segments.segments", twice)
+        patch.setattr("fnn.fitting.host_loop.segments", twice)
         patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
         with pytest.raises(KeyboardInterrupt):
             fit(**MORE)

@@ -102,7 +102,7 @@ def test_a_mix_up_warns_with_the_mend(name):
     network, loss, t, message = MIXED_UP[name]
     with pytest.warns(UserWarning, match=message) as caught:
         fit(network=network, loss=loss, t=t, epochs=0)
-    assert len(caught) == 1 and caught[0].filename.endswith("fitted.py")
+    assert len(caught) == 1 and caught[0].filename.endswith("problems.py")
 
 
 @pytest.mark.parametrize(

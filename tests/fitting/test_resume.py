@@ -83,7 +83,7 @@ def test_killed_after_any_segment_within_an_epoch_too_it_ends_with_the_same_bits
     monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     with monkeypatch.context() as patch:
         patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment, four an epoch
-        patch.setattr("fnn.fitting.segments.segments", killing)
+        patch.setattr("fnn.fitting.host_loop.segments", killing)
         with pytest.raises(Killed):
             fit(**MORE, checkpoint=tmp_path, checkpoint_seconds=0)
     assert numbers(tmp_path)[-1] == segments_done
@@ -175,14 +175,14 @@ def test_a_write_that_fails_warns_once_and_training_goes_on(alone, tmp_path, mon
         tried.append(number)
         raise OSError(28, f"{folder}: expected to write the file, got 'No space left on device'.")
 
-    monkeypatch.setattr("fnn.storage.checkpoints.write_checkpoint", full)
+    monkeypatch.setattr("fnn.fitting.resume.write_checkpoint", full)
     monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
     with pytest.warns(UserWarning) as caught:
         run = fit(**MORE, checkpoint=tmp_path, checkpoint_seconds=0)
     assert same_bits(run, alone)
     assert len(tried) > 10 and set(tried) == {0}
-    assert len(caught) == 1 and "No space left" in str(caught[0].message) and caught[0].filename.endswith("fitted.py")
+    assert len(caught) == 1 and "No space left" in str(caught[0].message) and caught[0].filename.endswith("problems.py")
 
 
 def test_another_version_of_jax_warns_and_goes_on(alone, folder, monkeypatch):

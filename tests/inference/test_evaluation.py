@@ -145,7 +145,7 @@ def then(first, second):
 
 
 def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
-    monkeypatch.setattr("fnn.devices.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("fnn.inference.prediction.free_bytes", lambda device: 1000)
     message = "predict: expected a result that fits in memory, got 1.24e-06 GB for 103 rows with 1e-06 GB free. Keep"
     with pytest.raises(MemoryError, match=message):
         fnn.predict(NET, RUN, X)

@@ -325,9 +325,9 @@ def test_members_are_run_as_asked_if_the_memory_allows(plan_of, monkeypatch):
     assert plan_of(memory=3.1 * each, devices=TWO) == (4, 1, tuple(TWO), 2 * each)
     assert plan_of(memory=1.1 * each, devices=TWO) == (4, 1, tuple(ONE), each)
     assert plan_of(POINTS[:1], devices=TWO) == (1, 3, tuple(ONE), 3 * each)
-    monkeypatch.setattr("fnn.devices.free_bytes", lambda device: 5 * each)
+    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: 5 * each)
     assert plan_of(width=8).width == 2  # in half of it
-    monkeypatch.setattr("fnn.devices.free_bytes", lambda device: None)
+    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: None)
     assert plan_of(width=8).width == 8  # whatever the number of members
 
 
@@ -413,7 +413,7 @@ def test_an_error_in_one_thread_ends_the_others_with_their_segments(signals, mon
             time.sleep(0.5 if i == 1 else 0)  # until the error is known
             yield segment
 
-    monkeypatch.setattr("fnn.fitting.segments.segments", segments)
+    monkeypatch.setattr("fnn.studies.scheduler.segments", segments)
     with pytest.raises(ZeroDivisionError):
         swept(width=1, devices=TWO)
     assert sorted(signals.lengths)[0] == 1 and len(signals.lengths) == 2 and max(signals.lengths) < 10
@@ -554,7 +554,7 @@ def test_ctrl_c_ends_a_sweep_early_with_what_there_is(signals, whole):
         "sweep: expected 4 members to train 25 epochs, got SIGINT when 3 of them had begun; what there is comes back. "
         "Pass checkpoint=folder to be able to go on."
     )
-    assert caught[0].filename.endswith("studied.py")
+    assert caught[0].filename.endswith("studies.py")
     assert found.table["epochs"].tolist() == [7, min(7, whole.table["epochs"][1]), 7, 0]
     for name, values in found.histories.items():
         np.testing.assert_array_equal(values[:3, :7], whole.histories[name][:3, :7])
