@@ -5,14 +5,17 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.types import Layer, Loss
+
+P = ParamSpec("P")  # the arguments of a factory
+M = TypeVar("M")  # what it makes
 
 
 class Spec(NamedTuple):
@@ -54,15 +57,17 @@ class Spec(NamedTuple):
         return f"{self.factory.__name__}({', '.join(shown)})"
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     if isinstance(value, (jax.Array, np.ndarray)):
         return f"<{value.dtype}{list(value.shape)}>"
     return getattr(value, "__name__", None) or repr(value)
 
 
-def factory(
-    make: Callable[..., Any] | None = None, *, children: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
+@overload
+def factory(make: Callable[P, M], *, children: Callable[..., Any] | None = None) -> Callable[P, M]: ...
+@overload
+def factory(make: None = None, *, children: Callable[..., Any]) -> Callable[[Callable[P, M]], Callable[P, M]]: ...
+def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., Any] | None = None) -> Any:
     """Turn a function that makes a layer, a loss, or anything else with a `spec`, into a factory.
 
     The result of equal arguments is one object, its `spec` (a loss's `name`) is filled in, and a factory that was
@@ -104,7 +109,7 @@ def factory(
         return made._replace(spec=spec)
 
     @functools.lru_cache(maxsize=1024)
-    def remembered(identity: Any) -> list[Any]:
+    def remembered(identity: Hashable) -> list[Any]:
         return []
 
     @functools.wraps(make)
@@ -139,7 +144,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Hashable:
     """A stand-in that can be hashed: what cannot is itself alone."""
     if isinstance(value, tuple):
         return tuple(map(_hashable, value))
@@ -150,7 +155,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _typed(value: Any) -> Any:
+def _typed(value: object) -> Hashable:
     """A hashable stand-in in which 1, 1.0 and True differ; None where there is none."""
     if type(value) is tuple:
         inner = tuple(map(_typed, value))

@@ -4,6 +4,7 @@ and arrays. Reading looks names up in that table and nowhere else, so a file can
 
 import inspect
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +14,9 @@ import numpy as np
 from fnn.activations.elementwise import Activation
 from fnn.factories import Spec
 from fnn.trees import to_jax
-from fnn.types import Layer
+from fnn.types import Layer, PathLike
+
+Json = Any  # what JSON holds: None, numbers, text, lists and dicts of these
 
 
 def _vocabulary() -> dict[str, Any]:
@@ -27,7 +30,7 @@ def _vocabulary() -> dict[str, Any]:
     }
 
 
-def to_json(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
+def to_json(thing: object, constants: list[np.ndarray], unknown: list[str]) -> Json:
     """A layer or an argument as JSON; arrays go to `constants`; what has no words goes, printed, to `unknown`."""
     if thing is None or type(thing) in (bool, int, float, str):
         return thing
@@ -52,12 +55,12 @@ def to_json(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
     return None
 
 
-def _call(factory: Any, arguments: dict[str, Any]) -> Any:
+def _call(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """The factory's result for arguments by name, `*layers` among them."""
     signature = inspect.signature(factory)
     if surplus := arguments.keys() - signature.parameters.keys():
         raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
-    bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(signature, arguments)
     return factory(*bound.args, **bound.kwargs)
 
 
@@ -67,7 +70,7 @@ def _code(thing: Any) -> list[Any]:
     return [getattr(function, "__code__", function) for function in functions]
 
 
-def from_json(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
+def from_json(path: PathLike, about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Layer:
     """The network that a file describes."""
     path = os.fspath(path)
     hint = "Hand the network over: fnn.load(path, net=net)."
