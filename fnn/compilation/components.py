@@ -12,7 +12,7 @@ from fnn.constants import memoise_constants
 from fnn.gradients.cost import autodiff
 from fnn.losses.reduction import row_values
 from fnn.training.batches import batch_sizes
-from fnn.training.config import TrainerConfig, bind, resolve, resolve_loss
+from fnn.training.config import TrainerConfig, bind, cost_gradient, resolve, resolve_loss
 from fnn.training.state import dtype_of
 from fnn.types import Array, Gradients, Key, Layer, Metric, OptimizerState, Params, Part, Penalty, Rows, Settings, Tree
 
@@ -25,38 +25,38 @@ class Component(NamedTuple):
 
 
 def components(
-    recipe: TrainerConfig, settings: dict[str, Any], part: Part, params: Params = None
+    config: TrainerConfig, settings: dict[str, Any], part: Part, params: Params = None
 ) -> dict[str, Component]:
     """ "net", "loss", "gradient", "optimizer.init", "optimizer.update", "penalty" (if any), "metrics.NAME", by name.
 
     Args:
-        recipe, settings: of the run.
+        config, settings: of the run.
         part: the rows it trains on, or their shapes and dtypes.
         params: the parameters it starts from, if given.
     """
     named = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in settings}
-    size = batch_sizes(len(part.x), recipe.batch_size)[0]
+    size = batch_sizes(len(part.x), config.batch_size)[0]
     x, t = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in part[:2])
 
-    if isinstance(recipe.net, Layer):
-        made, outputs = jax.eval_shape(_jit(recipe.net), params, x)
+    if isinstance(config.net, Layer):
+        made, outputs = jax.eval_shape(_jit(config.net), params, x)
     else:
 
         def of_settings(settings: Settings, params: Params, x: Array) -> tuple[Params, Array]:
-            made: tuple[Params, Array] = _forward(resolve("net", recipe.net, Layer, settings))(params, x)
+            made: tuple[Params, Array] = _forward(resolve("net", config.net, Layer, settings))(params, x)
             return made
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)
-    functions = {"net": Component(_net(recipe, params), (named, arguments.key(0), x, mask))}
-    functions["loss"] = Component(_loss(recipe), (named, outputs, t))
-    functions["gradient"] = Component(_gradient(recipe), (named, arguments.key(0), made, x, t, mask))
-    init, update = _optimizer(recipe)
+    functions = {"net": Component(_net(config, params), (named, arguments.key(0), x, mask))}
+    functions["loss"] = Component(_loss(config), (named, outputs, t))
+    functions["gradient"] = Component(_gradient(config), (named, arguments.key(0), made, x, t, mask))
+    init, update = _optimizer(config)
     functions["optimizer.init"] = Component(init, (named, made))
     functions["optimizer.update"] = Component(update, (named, made, jax.eval_shape(init, named, made), made))
-    if recipe.penalty is not None:
-        functions["penalty"] = Component(_penalty(recipe), (named, made))
-    for name, metric in recipe.metrics:
+    if config.penalty is not None:
+        functions["penalty"] = Component(_penalty(config), (named, made))
+    for name, metric in config.metrics:
         functions[f"metrics.{name}"] = Component(_metric(name, metric), (outputs, t))
     return functions
 
@@ -78,46 +78,46 @@ def _jit(net: Layer) -> Callable[..., Any]:
     return jax.jit(_forward(net))
 
 
-def _net(recipe: TrainerConfig, start: Params) -> Callable[..., Any]:
+def _net(config: TrainerConfig, start: Params) -> Callable[..., Any]:
     """What a run uses of a network: `backward` only where its gradient does."""
 
     def net(settings: Settings, key: Key, x: Array, mask: Array) -> Tree:
-        layer = resolve("net", recipe.net, Layer, settings)
+        layer = resolve("net", config.net, Layer, settings)
         params, state, _ = layer.init(key, x.shape[1:])
         if start is not None:  # of another dtype, maybe
             params = jax.tree.map(lambda a, given: a.astype(jnp.result_type(given)), params, start)
         ways = [layer.forward(params, state, x, key, train) for train in (False, True, Rows(mask))]
-        if recipe.gradient is autodiff:
+        if config.gradient is autodiff:
             return params, state, [(y, new_state) for y, new_state, _ in ways]
         return params, state, ways, [layer.backward(params, cache, jnp.ones_like(y)) for y, _, cache in ways[1:]]
 
     return net
 
 
-def _loss(recipe: TrainerConfig) -> Callable[..., Any]:
+def _loss(config: TrainerConfig) -> Callable[..., Any]:
     def loss(settings: Settings, y: Array, t: Array) -> tuple[Array, Array]:
-        made = resolve_loss(recipe.loss, settings)
+        made = resolve_loss(config.loss, settings)
         return made.value(y, t), made.grad(y, t)
 
     return loss
 
 
-def _penalty(recipe: TrainerConfig) -> Callable[..., Any]:
+def _penalty(config: TrainerConfig) -> Callable[..., Any]:
     def penalty(settings: Settings, params: Params) -> tuple[Array, Params]:
-        made = resolve("penalty", recipe.penalty, Penalty, settings)
+        made = resolve("penalty", config.penalty, Penalty, settings)
         return made.value(params), made.grad(params)
 
     return penalty
 
 
-def _gradient(recipe: TrainerConfig) -> Callable[..., Any]:
+def _gradient(config: TrainerConfig) -> Callable[..., Any]:
     def gradient(
         settings: Settings, key: Key, params: Params, x: Array, t: Array, mask: Array
     ) -> tuple[Gradients, Gradients]:
-        made = bind(recipe, settings)
-        state, weight = made.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
-        whole = made.gradient(params, state, x, t, None, key, True)
-        return whole, made.gradient(params, state, x, t, weight, key, Rows(mask))
+        bound = bind(config, settings)
+        state, weight = bound.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
+        whole = cost_gradient(bound)(params, state, x, t, None, key, True)
+        return whole, cost_gradient(bound)(params, state, x, t, weight, key, Rows(mask))
 
     return gradient
 
@@ -126,14 +126,14 @@ def _metric(name: str, metric: Metric) -> Callable[..., Any]:
     return lambda y, t: row_values(f"metric {name}", metric, y, t)
 
 
-def _optimizer(recipe: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _optimizer(config: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def init(settings: Settings, params: Params) -> OptimizerState:
-        return resolve("optimizer", recipe.optimizer, optax.GradientTransformation, settings).init(params)
+        return resolve("optimizer", config.optimizer, optax.GradientTransformation, settings).init(params)
 
     def update(
         settings: Settings, grads: Params, state: OptimizerState, params: Params
     ) -> tuple[Params, OptimizerState]:
-        made = resolve("optimizer", recipe.optimizer, optax.GradientTransformation, settings)
+        made = resolve("optimizer", config.optimizer, optax.GradientTransformation, settings)
         with jax.numpy_dtype_promotion("standard"):
             found: tuple[Params, OptimizerState] = made.update(grads, state, params)
             return found

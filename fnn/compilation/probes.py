@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.kernels.compiler_options import quick_compile_options
-from fnn.training.config import TrainerConfig, bind, resolve
+from fnn.training.config import TrainerConfig, bind, cost_gradient, resolve
 from fnn.training.state import dtype_of
 from fnn.types import Array, DTypeLike, HasShape, Params, Part, Penalty, Tree
 
@@ -22,11 +22,11 @@ NUMBERS = 1000  # of an array that are looked at
 SETTING = 0.3  # each of the settings: they are compared by themselves
 
 
-def probe(recipe: TrainerConfig, names: Iterable[str], rows: Part, params: Params) -> dict[str, list[float]]:
+def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Params) -> dict[str, list[float]]:
     """Two numbers of each array that a part gives: its size, and its size in a fixed direction.
 
     Args:
-        recipe: the run.
+        config: the run.
         names: of its settings.
         rows: data, for their shapes and dtypes.
         params: its parameters, or their shapes and dtypes.
@@ -38,10 +38,10 @@ def probe(recipe: TrainerConfig, names: Iterable[str], rows: Part, params: Param
     >>> from fnn.training.config import TrainerConfig
     >>> from fnn.compilation.probes import probe
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
-    >>> recipe = TrainerConfig(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
+    >>> config = TrainerConfig(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean")
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
     >>> params = net.init(fnn.arguments.key(0), (2,))[0]
-    >>> one, other = (probe(recipe._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
+    >>> one, other = (probe(config._replace(optimizer=optax.sgd(lr)), (), rows, params) for lr in (0.5, 0.25))
     >>> print([name for name in one if one[name] != other[name]])
     ['optimizer']
     """
@@ -50,31 +50,28 @@ def probe(recipe: TrainerConfig, names: Iterable[str], rows: Part, params: Param
 
     def run(weights: Params, grads: Params, more: Params, x: Array, t: Array) -> dict[str, Any]:
         settings = {name: jnp.asarray(SETTING, jnp.result_type(float)) for name in names}
-        made = bind(recipe, settings)
-        state = made.net.init(jax.random.key(0), x.shape[1:])[1]
-        outputs = made.net.forward(weights, state, x, None, False)[0]
+        bound = bind(config, settings)
+        state = bound.net.init(jax.random.key(0), x.shape[1:])[1]
+        outputs = bound.net.forward(weights, state, x, None, False)[0]
 
         def optimized() -> tuple[Params, Params]:
-            first, kept = made.optimizer.update(grads, made.optimizer.init(weights), weights)
-            return first, made.optimizer.update(more, kept, weights)[0]
+            first, kept = bound.optimizer.update(grads, bound.optimizer.init(weights), weights)
+            return first, bound.optimizer.update(more, kept, weights)[0]
 
         def derived() -> tuple[Array, Array, Params]:
             weight = jnp.ones(len(x), dtype_of(weights))
-            found: tuple[Array, Array, Params] = made.gradient(weights, state, x, t, weight, jax.random.key(0), False)[
-                :3
-            ]
-            return found
+            return cost_gradient(bound)(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
         asked: dict[str, Callable[[], Any]] = {
             "net": lambda: outputs,
-            "loss": lambda: made.loss.value(outputs, t),
+            "loss": lambda: bound.loss.value(outputs, t),
             "gradient": derived,
             "optimizer": optimized,
         }
-        if recipe.penalty is not None:
-            penalty = resolve("penalty", recipe.penalty, Penalty, settings)
+        if config.penalty is not None:
+            penalty = resolve("penalty", config.penalty, Penalty, settings)
             asked["penalty"] = lambda: (penalty.value(weights), penalty.grad(weights))
-        asked |= {f"metrics.{name}": functools.partial(metric, outputs, t) for name, metric in recipe.metrics}
+        asked |= {f"metrics.{name}": functools.partial(metric, outputs, t) for name, metric in config.metrics}
         return _those_that_run(asked)
 
     try:

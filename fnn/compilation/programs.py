@@ -40,22 +40,22 @@ class Program:
 
 
 @memoise
-def trainer_for(recipe: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Program:
-    """The program of an identified recipe for `init`'s arguments of this structure and these shapes; traced now."""
-    pure = build_trainer(recipe)
+def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Program:
+    """The program of an identified config for `init`'s arguments of this structure and these shapes; traced now."""
+    pure = build_trainer(config)
     arguments = jax.tree.unflatten(structure, shapes)
     init, state, _ = freeze(pure.init, arguments, compiler_options=quick_compile_options())
-    outputs = output_shapes(recipe, state, arguments[1])
+    outputs = output_shapes(config, state, arguments[1])
     none = jax.ShapeDtypeStruct((), np.int32)
     run, (_, history), held = freeze(pure.run, (state, arguments[1], none, none), donate_argnums=0)
     return Program(init, run, state, history, outputs, held)
 
 
-def output_shapes(recipe: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
+def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
     """The shapes and dtypes of the outputs for each part of the rows; targets of a wrong shape raise."""
 
     def outputs(settings: Settings, params: Params, layers: State, rows: Data) -> list[Any]:
-        net, loss = resolve("net", recipe.net, Layer, settings), resolve_loss(recipe.loss, settings)
+        net, loss = resolve("net", config.net, Layer, settings), resolve_loss(config.loss, settings)
         of_parts = []
         for part in (part for part in rows if part is not None):
             of_parts.append(net.forward(params, layers, part.x, None, False)[0])
@@ -112,8 +112,7 @@ def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *
         key: Any = (parts, *signature(arguments), _configuration())
     else:
         key = (fingerprint(function, *arguments).identity, _configuration())
-    found: tuple[Any, Any] = programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]
-    return found
+    return programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]
 
 
 def compile_with(lowered: Any, options: dict[str, Any]) -> Any:
@@ -159,15 +158,15 @@ def precompile(made: Program, arguments: tuple[Any, ...], data: Data) -> None:
 
 
 def identify(
-    recipe: TrainerConfig, settings: dict[str, Any], part: Part, params: Params = None
+    config: TrainerConfig, settings: dict[str, Any], part: Part, params: Params = None
 ) -> tuple[TrainerConfig, dict[str, Any]]:
-    """The recipe, known by what its parts compute now; and the settings for it.
+    """The config, known by what its parts compute now; and the settings for it.
 
     Two recipes of one identity have the same program. The optimizer becomes a function of the settings that takes its
     numbers from there, so that another learning rate is another setting, and not another program.
 
     Args:
-        recipe, settings: as asked for.
+        config, settings: as asked for.
         part: the rows it trains on, or their shapes and dtypes.
         params: the parameters it starts from, if given.
 
@@ -176,19 +175,19 @@ def identify(
     >>> from fnn.compilation.programs import identify
     >>> rows = fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1)))
     >>> net, loss = fnn.serial(fnn.dense(1)), fnn.losses.squared_error
-    >>> recipe = TrainerConfig(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean", "loss", "min")
-    >>> one, numbers = identify(recipe, {}, rows)
-    >>> other, more = identify(recipe._replace(optimizer=optax.sgd(0.25)), {}, rows)
+    >>> config = TrainerConfig(net, loss, optax.sgd(0.5), None, fnn.autodiff, (), None, True, "mean", "loss", "min")
+    >>> one, numbers = identify(config, {}, rows)
+    >>> other, more = identify(config._replace(optimizer=optax.sgd(0.25)), {}, rows)
     >>> print(one == other, numbers["optimizer"], more["optimizer"])
     True [-0.5] [-0.25]
     """
-    functions = components(recipe, settings, part, params)
-    optimizer, known, numbers = _lift(recipe.optimizer, functions, settings)
-    things = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty, "gradient": recipe.gradient}
-    things |= {f"metrics.{name}": metric for name, metric in recipe.metrics}
+    functions = components(config, settings, part, params)
+    optimizer, known, numbers = _lift(config.optimizer, functions, settings)
+    things = {"net": config.net, "loss": config.loss, "penalty": config.penalty, "gradient": config.gradient}
+    things |= {f"metrics.{name}": metric for name, metric in config.metrics}
     identity = {name: _identity(name, thing, functions) for name, thing in things.items()}
     identity |= {"optimizer": known, "settings": tuple(settings), "configuration": _configuration()}
-    return recipe._replace(optimizer=optimizer, identity=tuple(identity.items())), settings | numbers
+    return config._replace(optimizer=optimizer, identity=tuple(identity.items())), settings | numbers
 
 
 def _identity(name: str, thing: object, functions: dict[str, Component]) -> Hashable:

@@ -22,8 +22,14 @@ from fnn.fitting.segments import concatenate, segment_seconds, segments, without
 from fnn.fitting.setup import Asked, Ready, trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import autodiff
-from fnn.training import config
-from fnn.training.config import RESERVED_SETTINGS, loop_settings, resolve, resolve_loss, trainer_config
+from fnn.training.config import (
+    RESERVED_SETTINGS,
+    check_settings_dict,
+    loop_settings,
+    resolve,
+    resolve_loss,
+    trainer_config,
+)
 from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
 
 
@@ -124,9 +130,9 @@ def fit(
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
-    numbers = config.check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
+    numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     checkpoint = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
-    recipe = trainer_config(
+    config = trainer_config(
         net,
         loss,
         optimizer,
@@ -146,7 +152,7 @@ def fit(
     stream = _stream(data) if is_stream(data) else None
     take = load_arrays if stream is None else load_stream_head
     rows, held, columns = take(data if stream is None else stream, validation, weights, key, params, reduction)
-    asked = Asked(recipe, numbers, rows, key, params, state)
+    asked = Asked(config, numbers, rows, key, params, state)
     ready = trace_run(asked)
     kept = _checkpoint_text(checkpoint, seconds, asked, ready, epochs, stream)
     with without_debug_nans():
@@ -156,7 +162,7 @@ def fit(
     if names:
         _warn_of_interrupt(names[0], end, epochs, checkpoint)
     located = None if stream is not None else rows
-    _tell_divergence(divergence.describe(ready.recipe, end, located, settings or {}, held), run, on_nan)
+    _tell_divergence(divergence.describe(ready.config, end, located, settings or {}, held), run, on_nan)
     return run
 
 
@@ -195,21 +201,21 @@ def _run_to_end(
     ready: Ready, kept: Kept, asked: Asked, epochs: int, progress: bool, stream: Stream | None
 ) -> tuple[TrainState, History, list[str]]:
     """The end of the run, its history, and the signals that ended it early, if any did."""
-    state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.recipe.batch_size
+    state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.config.batch_size
     if state is None:
         if stream is None and epochs > 0:
             precompile(ready.program, ready.arguments, rows)
         state = ready.program.init(*ready.arguments)
         net, loss = (
-            resolve("net", ready.recipe.net, Layer, asked.settings),
-            resolve_loss(asked.recipe.loss, asked.settings),
+            resolve("net", ready.config.net, Layer, asked.settings),
+            resolve_loss(asked.config.loss, asked.settings),
         )
         warn_if_output_mismatch(net, loss.name, state, rows.train.x, 4)
     if stream is None:
         following = segments(ready.program.run, state, rows, epochs, size, kept.seconds)
     else:
         held, seconds, reading = rows.validation, kept.seconds, kept.reading
-        following = stream_segments(ready.recipe, stream, state, epochs, held, seconds, reading=reading)
+        following = stream_segments(ready.config, stream, state, epochs, held, seconds, reading=reading)
     with catch_signals() as names, progress_bar(progress, epochs, int(state.epoch)) as show, closing(following):
         try:
             for segment in following:

@@ -37,7 +37,7 @@ SHARE = 20  # times as long as a write took is the least until the next
 
 
 def describe_run(
-    recipe: TrainerConfig,
+    config: TrainerConfig,
     settings: Mapping[str, Any],
     data: Data,
     key: Any,
@@ -59,14 +59,14 @@ def describe_run(
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.
     """
-    functions = components(recipe, dict(settings), data.train, params)
+    functions = components(config, dict(settings), data.train, params)
     programs = {name: fingerprint(f.call, *f.arguments, lift=True) for name, f in functions.items()}
-    named = {"net": recipe.net, "loss": recipe.loss, "penalty": recipe.penalty}
-    named |= {"gradient": getattr(recipe.gradient, "__qualname__", type(recipe.gradient).__name__)}
+    named = {"net": config.net, "loss": config.loss, "penalty": config.penalty}
+    named |= {"gradient": getattr(config.gradient, "__qualname__", type(config.gradient).__name__)}
     about: dict[str, Any] = {FORMAT_NAME: FORMAT} | {name: _text(thing) for name, thing in named.items()}
-    about["metrics"] = [name for name, _ in recipe.metrics]
+    about["metrics"] = [name for name, _ in config.metrics]
     plain = ("batch_size", "shuffle", "reduction", "monitor", "mode")
-    about |= {name: getattr(recipe, name) for name in plain}
+    about |= {name: getattr(config, name) for name in plain}
     about |= {f"settings[{name!r}]": float(value) for name, value in settings.items()}
     about |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
@@ -81,7 +81,7 @@ def describe_run(
         for name, of in programs.items()
     }
     made = functions["optimizer.init"].arguments[1]
-    values = functools.cache(lambda: probe(recipe, tuple(settings), data.train, made))
+    values = functools.cache(lambda: probe(config, tuple(settings), data.train, made))
     known = VALUES, str(about[PROGRAMS])
     exact = all(of.exact for of in programs.values())
     about[VALUES] = (lambda: cache.programs.get(known, values)) if exact else values

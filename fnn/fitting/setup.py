@@ -20,7 +20,7 @@ from fnn.types import Data, History, Layer, ShapeError, TrainState
 class Asked(NamedTuple):
     """A run as it was asked for, checked."""
 
-    recipe: TrainerConfig
+    config: TrainerConfig
     settings: dict[str, Any]
     rows: Data
     key: Any
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 class Ready(NamedTuple):
     """What it takes to run it."""
 
-    recipe: TrainerConfig  # identified
+    config: TrainerConfig  # identified
     settings: dict[str, Any]  # with the numbers of the optimizer
     program: Any  # a Program; None for a study, which has its own
     arguments: tuple[Any, ...]  # of the program's `init`
@@ -46,31 +46,31 @@ def trace_run(asked: Asked, alone: bool = True) -> Ready:
         asked: the run.
         alone: trace the run itself too; a study does so with its own rows, and has no use for `history`.
     """
-    recipe, settings, rows, key, params, state = asked
+    config, settings, rows, key, params, state = asked
     try:
-        check_settings((recipe.net, recipe.loss, recipe.optimizer, recipe.penalty), settings)
+        check_settings((config.net, config.loss, config.optimizer, config.penalty), settings)
         check_initial_values(asked)
-        recipe, settings = identify(recipe, settings, rows.train, params)
+        config, settings = identify(config, settings, rows.train, params)
         dtype = jnp.result_type(float)
         settings = {name: np.asarray(value, dtype) for name, value in settings.items()}
         arguments = (key, rows, settings, params, state)
-        compiled = trainer_for(recipe, *signature(arguments)) if alone else None
-        made = compiled.state if compiled else jax.eval_shape(build_trainer(recipe).init, *arguments)
-        outputs = compiled.outputs if compiled else output_shapes(recipe, made, rows)
+        compiled = trainer_for(config, *signature(arguments)) if alone else None
+        made = compiled.state if compiled else jax.eval_shape(build_trainer(config).init, *arguments)
+        outputs = compiled.outputs if compiled else output_shapes(config, made, rows)
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
-    check = resolve_loss(recipe.loss, settings).check
+    check = resolve_loss(config.loss, settings).check
     for y, part in zip(outputs, (part for part in rows if part is not None), strict=True):
         if check is not None:
             check(y, np.asarray(part.t))
     history: Any = compiled and jax.tree.map(lambda a: np.zeros(0, a.dtype), compiled.history)
-    return Ready(recipe, settings, compiled, arguments, made, history)
+    return Ready(config, settings, compiled, arguments, made, history)
 
 
 def check_initial_values(asked: Asked) -> None:
     """Given parameters and layer state must be those of the network."""
-    net = resolve("net", asked.recipe.net, Layer, asked.settings)
+    net = resolve("net", asked.config.net, Layer, asked.settings)
     if asked.params is None and asked.state is None:
         return
     made = jax.eval_shape(lambda: net.init(jax.random.key(0), asked.rows.train.x.shape[1:])[:2])

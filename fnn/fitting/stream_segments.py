@@ -18,22 +18,22 @@ from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
 from fnn.fitting.segments import SEGMENT_SECONDS, Segment
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
-from fnn.training.fused_loop import part_runner
+from fnn.training.fused_loop import build_buffer_trainer
 from fnn.training.state import dtype_of
 from fnn.types import Buffer, History, Layer, Part, TrainState
 
 
-def _program(recipe: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
+def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
     """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
-    if recipe.identity is None:  # nothing is known of it: nothing is remembered
-        return freeze(part_runner(recipe), arguments, donate_argnums=0)[0]
-    key = "stream", recipe, signature(arguments)
-    make = functools.partial(freeze, part_runner(recipe), arguments, donate_argnums=0)
+    if config.identity is None:  # nothing is known of it: nothing is remembered
+        return freeze(build_buffer_trainer(config), arguments, donate_argnums=0)[0]
+    key = "stream", config, signature(arguments)
+    make = functools.partial(freeze, build_buffer_trainer(config), arguments, donate_argnums=0)
     return programs.get(key, make, lambda made: made[2])[0]
 
 
 def stream_segments(
-    recipe: TrainerConfig,
+    config: TrainerConfig,
     source: Any,
     state: TrainState,
     epochs: int,
@@ -48,7 +48,7 @@ def stream_segments(
     of the run so far. Close the iterator, or use it up, to end the thread that reads ahead.
 
     Args:
-        recipe: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
+        config: the run, with a `batch_size`; its `shuffle` shuffles the rows within each buffer, and the blocks of a
             memory-mapped file.
         source: what `fnn.data.streams.as_stream` takes.
         state: where to begin, within an epoch if need be; donated.
@@ -68,19 +68,19 @@ def stream_segments(
     >>> def chunks(epoch):
     ...     for part in np.split(np.linspace(-1, 1, 30, dtype="float32")[:, None], 3):
     ...         yield part, 3 * part
-    >>> recipe = fnn.training.config.TrainerConfig(
+    >>> config = fnn.training.config.TrainerConfig(
     ...     fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.2), None, fnn.autodiff, (), 8, True, "mean"
     ... )
     >>> one = fnn.Data(fnn.Part(*next(chunks(0))))
-    >>> state = jax.jit(fnn.trainer(recipe.net, recipe.loss, recipe.optimizer).init)(jax.random.key(0), one)
-    >>> for segment in fnn.fitting.stream_segments.stream_segments(recipe, chunks, state, epochs=20):
+    >>> state = jax.jit(fnn.trainer(config.net, config.loss, config.optimizer).init)(jax.random.key(0), one)
+    >>> for segment in fnn.fitting.stream_segments.stream_segments(config, chunks, state, epochs=20):
     ...     state = segment.state
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
     [[3.]] 20
     """
     reading = StreamRecord() if reading is None else reading
-    plan = _make_plan(recipe, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
-    one_order = recipe._replace(shuffle=False)  # the host shuffles
+    plan = _make_plan(config, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
+    one_order = config._replace(shuffle=False)  # the host shuffles
     done, step, steps = int(state.epoch), int(state.step), 0
     if done > 0 and reading.first is not None:
         reading.warn_if_it_shuffles()
@@ -133,9 +133,9 @@ def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:
 # ---- before anything compiles
 
 
-def _make_plan(recipe: TrainerConfig, source: Any, buffer_rows: int | None, state: TrainState) -> BufferPlan:
+def _make_plan(config: TrainerConfig, source: Any, buffer_rows: int | None, state: TrainState) -> BufferPlan:
     """How the stream becomes buffers: what was asked for, checked."""
-    size = arguments.whole_number("batch_size", recipe.batch_size, 1)
+    size = arguments.whole_number("batch_size", config.batch_size, 1)
     if buffer_rows is not None and arguments.whole_number("buffer_rows", buffer_rows, 1) % size:
         raise ValueError(
             f"buffer_rows: expected a multiple of the batch size {size}, got {buffer_rows}. "
@@ -143,16 +143,16 @@ def _make_plan(recipe: TrainerConfig, source: Any, buffer_rows: int | None, stat
         )
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))
-    check = _target_check(recipe, state.settings)
-    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, recipe.shuffle, dtype, check)
+    check = _target_check(config, state.settings)
+    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check)
 
 
-def _target_check(recipe: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
+def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
     """What looks at the values of a chunk's targets, if the loss has an opinion on them."""
-    check = resolve_loss(recipe.loss, settings).check
+    check = resolve_loss(config.loss, settings).check
     if check is None:
         return None
-    net = resolve("net", recipe.net, Layer, settings)
+    net = resolve("net", config.net, Layer, settings)
 
     @functools.lru_cache
     def outputs(in_shape: Any) -> Any:

@@ -1,6 +1,6 @@
 """Many runs: sweep, cross-validate, ensemble.
 
-- `chunks`: Many runs of one recipe, its members: what each has of its own, and a chunk of them as one compiled
+- `chunks`: Many runs of one config, its members: what each has of its own, and a chunk of them as one compiled
   program
 - `folds`: The folds of a cross-validation: asked for, checked, and as tables of row numbers that all members share
 - `search_space`: Which settings a sweep tries: a grid, points drawn at random, or a list; on the host

@@ -1,4 +1,4 @@
-"""Many runs of one recipe, its members: what each has of its own, and a chunk of them as one compiled program."""
+"""Many runs of one config, its members: what each has of its own, and a chunk of them as one compiled program."""
 
 from collections.abc import Callable
 from math import ceil
@@ -63,16 +63,16 @@ class Chunk(NamedTuple):
 # ---- programs
 
 
-def chunk_trainer(recipe: TrainerConfig, width: int, places: int, data: Data) -> tuple[Callable[..., Any], ...]:
+def chunk_trainer(config: TrainerConfig, width: int, places: int, data: Data) -> tuple[Callable[..., Any], ...]:
     """`init(keys, settings, data)` and `run(state, data, epochs, steps)` of a chunk, pure: one run, or `vmap` of it.
 
     Args:
-        recipe: the run.
+        config: the run.
         width: how many members; 1: no leading axis at all, the very program that `fit` has.
         places: epochs that the history has room for.
         data: the chunk's, or the shapes of it: views have a leading axis if the width is above 1.
     """
-    pure = build_trainer(recipe, places)
+    pure = build_trainer(config, places)
 
     def init(keys: Any, settings: Any, data: Data) -> TrainState:
         return pure.init(jax.random.wrap_key_data(keys), data, settings)
@@ -83,15 +83,15 @@ def chunk_trainer(recipe: TrainerConfig, width: int, places: int, data: Data) ->
     return jax.vmap(init, (0, 0, axes)), jax.vmap(pure.run, (0, axes, None, None))
 
 
-def compiled_chunk(recipe: TrainerConfig, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
+def compiled_chunk(config: TrainerConfig, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
-    key = (recipe, width, places, signature(arguments), device)
-    return programs.get(key, lambda: _compile(recipe, width, places, arguments, device), lambda chunk: chunk.bytes)
+    key = (config, width, places, signature(arguments), device)
+    return programs.get(key, lambda: _compile(config, width, places, arguments, device), lambda chunk: chunk.bytes)
 
 
-def _compile(recipe: TrainerConfig, width: int, places: int, arguments: Any, device: Any) -> Chunk:
-    init, run = chunk_trainer(recipe, width, places, arguments[2])
+def _compile(config: TrainerConfig, width: int, places: int, arguments: Any, device: Any) -> Chunk:
+    init, run = chunk_trainer(config, width, places, arguments[2])
     there = SingleDeviceSharding(device)
 
     def shaped(tree: Any) -> Any:
@@ -121,22 +121,22 @@ SMALL = 2_000_000  # weights × rows of a batch
 WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
 
 
-def member_cost(recipe: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
+def member_cost(config: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
     """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch.
 
     Its state twice, since a step makes a new one, what backward needs of a batch, its history.
     """
     one = members.taken(0)
     data = shared.of(one.fold)
-    state = jax.eval_shape(chunk_trainer(recipe, 1, places, data)[0], one.keys, one.settings, data)
-    rows = min(recipe.batch_size or padded_rows(data.train), padded_rows(data.train))
+    state = jax.eval_shape(chunk_trainer(config, 1, places, data)[0], one.keys, one.settings, data)
+    rows = min(config.batch_size or padded_rows(data.train), padded_rows(data.train))
 
     def cache(settings: Any, params: Any, layers: Any, key: Any, x: Any) -> Any:
-        return bind(recipe, settings).net.forward(params, layers, x, key, True)
+        return bind(config, settings).net.forward(params, layers, x, key, True)
 
     x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
     kept = jax.eval_shape(cache, state.settings, state.params, state.state, arguments.key(0), x)
-    history = 4 * places * (1 + len(recipe.metrics)) * (1 if data.validation is None else 2)
+    history = 4 * places * (1 + len(config.metrics)) * (1 if data.validation is None else 2)
     weights = sum(a.size for a in jax.tree.leaves(state.params))
     return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history, weights, rows
 

@@ -174,7 +174,7 @@ def cross_validate(
         views,
         resumable=how.checkpoint is not None,
     )
-    figures = ResultTable(tasks, epochs, groups_[0].recipe, True, deviations=True)
+    figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
     best = _Best(figures, len(points), len(made))
 
     def take(group: Group, outcome: ChunkResult) -> None:

@@ -131,7 +131,7 @@ def ensemble(
     groups = group_members(
         "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
     )
-    figures = ResultTable(tasks, epochs, groups[0].recipe, rows.validation is not None)
+    figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
     kept: dict[int, Any] = {}
 
     def take(group: Group, outcome: ChunkResult) -> None:

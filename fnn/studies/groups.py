@@ -20,12 +20,12 @@ from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.setup import Asked, trace_run
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.search_space import as_points, split_traced
-from fnn.training import config
 from fnn.training.config import (
     OPTIMIZER_NUMBERS,
     RESERVED_SETTINGS,
     TrainerConfig,
     check_settings_are_used,
+    check_settings_dict,
     loop_settings,
     resolve,
     resolve_loss,
@@ -58,7 +58,7 @@ class Group(NamedTuple):
     """Members that one program trains."""
 
     places: np.ndarray  # of its members among the tasks
-    recipe: TrainerConfig
+    config: TrainerConfig
     shared: Shared
     members: Members
     about: dict[str, Any]  # for a checkpoint
@@ -146,13 +146,12 @@ def group_members(
     ]
     # last, since of some mistakes (a width of 8.0) it says more when it is traced
     base = {
-        name: float(value)
-        for name, value in config.check_settings_dict(training.get("settings"), RESERVED_SETTINGS).items()
+        name: float(value) for name, value in check_settings_dict(training.get("settings"), RESERVED_SETTINGS).items()
     }
     check_ranges([*parts, training.get("penalty")], points, base | loop_settings(None, 0.0))
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
-    net, loss = resolve("net", first.recipe.net, Layer, settings), resolve_loss(first.recipe.loss, settings)
+    net, loss = resolve("net", first.config.net, Layer, settings), resolve_loss(first.config.loss, settings)
     warn_if_output_mismatch(net, loss.name, None, data.train.x, 4)
     return groups
 
@@ -169,7 +168,7 @@ def _group(
     several: bool,
 ) -> Group:
     rest = dict(training)
-    base = config.check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
+    base = check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
     patience, min_delta = rest.get("patience"), rest.pop("min_delta", 0.0)
     min_delta = same.pop("min_delta", min_delta)
     differing = {name: [task.settings[name] for task in tasks] for name in tasks[0].settings if name not in same}
@@ -178,20 +177,20 @@ def _group(
         rest["patience"] = patience = differing["patience"][0]
     size = same.pop("batch_size", rest.pop("batch_size", None))
     net, loss, optimizer, penalty = (_bind_static(part, same) for part in (*parts, rest.pop("penalty", None)))
-    recipe = trainer_config(
+    config = trainer_config(
         net, loss, optimizer, penalty=penalty, batch_size=size, validates=data.validation is not None, **rest
     )
     numbers = base | loop_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jax.device_put(tasks[0].key))
-    asked = Asked(recipe, numbers, data, key, None, None)
+    asked = Asked(config, numbers, data, key, None, None)
     ready = trace_run(asked, alone=several)  # else an error of the last group would come after the first has trained
-    check_settings_are_used(recipe, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
+    check_settings_are_used(config, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
-        about = resume.describe_run(recipe, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
+        about = resume.describe_run(config, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
         about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
     members = _members(tasks, ready.settings, differing)
-    return Group(places, ready.recipe, Shared(data, *views), members, about)
+    return Group(places, ready.config, Shared(data, *views), members, about)
 
 
 def bind_static(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

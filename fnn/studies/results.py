@@ -20,11 +20,11 @@ class ResultTable:
     """What each member ended with, a column a figure, a row a task; NaN where it has not run."""
 
     def __init__(
-        self, tasks: list[MemberSpec], epochs: int, recipe: TrainerConfig, validates: bool, deviations: bool = False
+        self, tasks: list[MemberSpec], epochs: int, config: TrainerConfig, validates: bool, deviations: bool = False
     ):
-        self.recipe, self.validates, self.epochs = recipe, validates, epochs
+        self.config, self.validates, self.epochs = config, validates, epochs
         count = len(tasks)
-        metrics = dict(recipe.metrics)
+        metrics = dict(config.metrics)
         types.check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
         names = types.history_columns(metrics, validates)[1:]
         self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
@@ -36,12 +36,12 @@ class ResultTable:
     @property
     def judge(self) -> str:
         """The column that says which member is best."""
-        return f"validation_{self.recipe.monitor}" if self.validates else "loss"
+        return f"validation_{self.config.monitor}" if self.validates else "loss"
 
     @property
     def largest(self) -> bool:
         """Whether more of it is better."""
-        return self.recipe.mode == "max"
+        return self.config.mode == "max"
 
     def add(self, places: np.ndarray, outcome: ChunkResult, last: bool = False) -> None:
         """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""

@@ -69,7 +69,7 @@ class Kept(NamedTuple):
 
 
 def make_plan(
-    recipe: TrainerConfig,
+    config: TrainerConfig,
     shared: Shared,
     members: Members,
     epochs: int,
@@ -89,7 +89,7 @@ def make_plan(
     """
     workers = tuple(devices) if devices is not None else usual_devices()
     places = history_capacity(epochs)
-    each, weights, rows = member_cost(recipe, shared, members, places)
+    each, weights, rows = member_cost(config, shared, members, places)
     free = free_bytes(workers)
     most_bytes = memory if memory is not None else None if free is None else free / 2
     room = None if most_bytes is None else int(most_bytes / each)  # members that fit
@@ -140,7 +140,7 @@ def copy_thread_settings() -> Callable[[], Any]:
 class Job(NamedTuple):
     """Members to be run: what they are, how far, how, and where that is kept."""
 
-    recipe: TrainerConfig
+    config: TrainerConfig
     shared: Shared
     members: Members
     epochs: int
@@ -217,13 +217,13 @@ def _run_chunk(
     data = jax.device_put(job.shared.of(own.fold), device)
     places = history_capacity(epochs)
     found, write = _find(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = compiled_chunk(job.recipe, width, places, own, data, device)
+    chunk = compiled_chunk(job.config, width, places, own, data, device)
     state = chunk.init(own, data) if found is None or found.state is None else found.state
     pieces = [_no_epochs(job, state.params) if found is None else found.history]
     done = position(state)[0]
     between = None if job.kept.folder is None else job.kept.seconds
     pace = segment_seconds(between), places, chunk.pace.get("seconds a step")
-    with closing(segments(chunk.run, state, data, epochs, job.recipe.batch_size, *pace)) as following:
+    with closing(segments(chunk.run, state, data, epochs, job.config.batch_size, *pace)) as following:
         for segment in following:
             state = segment.state
             if segment.seconds_a_step is not None:
@@ -247,7 +247,7 @@ def _run_chunk(
 def _no_epochs(job: Job, params: Any) -> History:
     """A chunk's history before it has begun."""
     blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of_sums(dtype_of(params)))
-    metrics, validates = dict.fromkeys(dict(job.recipe.metrics), blank), job.shared.data.validation is not None
+    metrics, validates = dict.fromkeys(dict(job.config.metrics), blank), job.shared.data.validation is not None
     return History(blank, metrics, blank if validates else None, metrics if validates else {})
 
 
@@ -256,7 +256,7 @@ def _state_of_a_chunk(job: Job) -> Any:
     width = job.plan.width
     own = job.members.taken(np.zeros(width, int) if width > 1 else 0)
     data = job.shared.of(own.fold)
-    init = chunk_trainer(job.recipe, width, history_capacity(job.epochs), data)[0]
+    init = chunk_trainer(job.config, width, history_capacity(job.epochs), data)[0]
     return jax.eval_shape(init, own.keys, own.settings, data)
 
 
@@ -283,7 +283,7 @@ def run_groups(
     """Run all groups, one after another; how each was run, and the signals that ended it early."""
     folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
     plans = [
-        make_plan(group.recipe, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
+        make_plan(group.config, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
         for group, folder in zip(groups, folders, strict=True)
     ]
     names: list[str] = []
@@ -294,7 +294,7 @@ def run_groups(
                 break
             _keep_width(folder, plan.width)
             kept = Kept(folder, how.checkpoint_seconds, group.about)
-            job = Job(group.recipe, group.shared, group.members, epochs, plan, kept)
+            job = Job(group.config, group.shared, group.members, epochs, plan, kept)
             names += run_chunks(job, functools.partial(take, group), show)
     return plans, names
 

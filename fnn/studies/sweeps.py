@@ -142,7 +142,7 @@ def sweep(
         for point in points
     ]
     groups = group_members("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
-    figures = ResultTable(tasks, epochs, groups[0].recipe, rows.validation is not None)
+    figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
     runs: dict[int, Run] = {}
     in_shape = rows.train.x.shape[1:]
 

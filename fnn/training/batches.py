@@ -13,7 +13,7 @@ from jax import lax
 
 from fnn.kernels.memory import aligned_copy
 from fnn.losses.reduction import row_weights
-from fnn.types import Array, Data, Part, Rows, RunningSums, ShapeError
+from fnn.types import Array, Buffer, Data, Part, Rows, RunningSums, ShapeError
 
 
 class Batch(NamedTuple):
@@ -85,6 +85,13 @@ def batch_at(part: Part, order: Array, j: Array, size: int) -> Batch:
     if part.view is None and order.shape[0] == padded_rows(part):
         return _take_rows(part, at, None)
     return _take_rows(part, at, j * size + jnp.arange(size, dtype=jnp.int32) < real_rows(part))
+
+
+def buffer_batch(buffer: Buffer, k: Array, size: int) -> Batch:
+    """Batch `k` of a buffer; rows past its count are filling."""
+    x, t, weight, _ = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
+    mask = k * size + jnp.arange(size, dtype=jnp.int32) < buffer.count
+    return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
 
 
 def _take_rows(part: Part, at: Array, mask: Array | None) -> Batch:

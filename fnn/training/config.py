@@ -13,14 +13,16 @@ from fnn.activations.elementwise import Activation
 from fnn.arguments import one_of
 from fnn.gradients.cost import autodiff
 from fnn.losses import as_loss
-from fnn.types import Layer, Loss, Penalty, check_distinct, history_columns
+from fnn.types import Gradients, Layer, Loss, Penalty, check_distinct, history_columns
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
 
 
 class TrainerConfig(NamedTuple):
-    """A run as it was asked for: net, loss, optimizer and penalty may be functions of the settings.
+    """What a run is made of: net, loss, optimizer and penalty may be functions of the settings.
+
+    `bind` calls these functions.
 
     Compared, and hashed, by what its parts compute where that is known
     (`fnn.compilation.programs.identify`), else by the parts.
@@ -39,6 +41,11 @@ class TrainerConfig(NamedTuple):
     mode: str = "min"  # or "max": which of it is best
     identity: Any = None  # what the parts compute; can be hashed
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of the metrics, in their order."""
+        return tuple(name for name, _ in self.metrics)
+
     def _compared(self) -> tuple[Any, ...]:
         asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode
         parts = self[:6] if self.identity is None else ()
@@ -54,38 +61,19 @@ class TrainerConfig(NamedTuple):
         return hash(self._compared())
 
 
-class BoundConfig(NamedTuple):
-    """The same, once the settings are known, as the loop uses it."""
-
-    net: Layer
-    loss: Loss
-    optimizer: Any
-    gradient: Callable[..., Any]
-    metrics: dict[str, Any]
-    batch_size: int | None
-    shuffle: bool
-    reduction: str
-    monitor: str = "loss"
-    mode: str = "min"
-
-
-def bind(recipe: TrainerConfig, settings: Mapping[str, Any]) -> BoundConfig:
-    """The parts of a run with these settings."""
-    net = resolve("net", recipe.net, Layer, settings)
-    penalty = resolve("penalty", recipe.penalty, Penalty, settings)
-    loss = resolve_loss(recipe.loss, settings)
-    return BoundConfig(
-        net=net,
-        loss=loss,
-        optimizer=resolve("optimizer", recipe.optimizer, optax.GradientTransformation, settings),
-        gradient=recipe.gradient(net, loss, penalty, recipe.reduction),
-        metrics=dict(recipe.metrics),
-        batch_size=recipe.batch_size,
-        shuffle=recipe.shuffle,
-        reduction=recipe.reduction,
-        monitor=recipe.monitor,
-        mode=recipe.mode,
+def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
+    """Return the configuration with its functions of the settings called: network, loss, optimizer and penalty."""
+    return config._replace(
+        net=resolve("net", config.net, Layer, settings),
+        penalty=resolve("penalty", config.penalty, Penalty, settings),
+        loss=resolve_loss(config.loss, settings),
+        optimizer=resolve("optimizer", config.optimizer, optax.GradientTransformation, settings),
     )
+
+
+def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
+    """Return the function that computes the gradient of a batch's cost; of a bound configuration."""
+    return config.gradient(config.net, config.loss, config.penalty, config.reduction)
 
 
 def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
@@ -107,11 +95,11 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
     return made
 
 
-def check_settings_are_used(recipe: TrainerConfig, names: Iterable[str]) -> None:
+def check_settings_are_used(config: TrainerConfig, names: Iterable[str]) -> None:
     """Settings to be swept over that no part can read are a mistake: all members would be the same."""
-    loss_reads = takes_settings(recipe.loss) if not isinstance(recipe.loss, Loss) else False
+    loss_reads = takes_settings(config.loss) if not isinstance(config.loss, Loss) else False
     fixed = (Layer, Penalty, optax.GradientTransformation, type(None))
-    if not loss_reads and all(isinstance(part, fixed) for part in (recipe.net, recipe.optimizer, recipe.penalty)):
+    if not loss_reads and all(isinstance(part, fixed) for part in (config.net, config.optimizer, config.penalty)):
         for name in names:
             raise ValueError(
                 f"over: expected a function that reads {name!r} as net, loss, optimizer or penalty, got none. "

@@ -8,7 +8,7 @@ from jax import lax
 
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
-from fnn.training.config import BoundConfig
+from fnn.training.config import TrainerConfig
 from fnn.training.state import tree_where, zero_sums
 from fnn.types import Array, History, Part, RunningSums, TrainState
 
@@ -16,32 +16,34 @@ VALIDATION_ROWS = 4_096  # evaluated at once
 IN_CACHE = 2**17  # numbers in the rows evaluated at once on a CPU, so that what is computed of them stays in the cache
 
 
-def end_epoch(made: BoundConfig, s: TrainState, validation: Part | None, going: Array) -> tuple[TrainState, History]:
+def end_epoch(
+    config: TrainerConfig, s: TrainState, validation: Part | None, running: Array
+) -> tuple[TrainState, History]:
     """The state and the history row at the end of an epoch."""
-    whole_epoch = going & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
-    loss, means = _means(s.sums, made.reduction)
+    whole_epoch = running & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
+    loss, means = _means(s.sums, config.reduction)
     row = History(loss, means, None, {})
     end = s._replace(  # a member that does not go on in this call may stand within its epoch: it stays there
         epoch=s.epoch + whole_epoch.astype(jnp.int32),
-        step=jnp.where(going, 0, s.step),
-        sums=tree_where(going, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
+        step=jnp.where(running, 0, s.step),
+        sums=tree_where(running, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
     )
     if validation is not None:
-        value, means = _means(_validate(made, s, validation), made.reduction)
+        value, means = _means(_validate(config, s, validation), config.reduction)
         row = row._replace(validation_loss=value, validation_metrics=means)
-        end = _update_best(made, s, end, value if made.monitor == "loss" else means[made.monitor], whole_epoch)
+        end = _update_best(config, s, end, value if config.monitor == "loss" else means[config.monitor], whole_epoch)
     row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
     return end, row
 
 
-def _update_best(made: BoundConfig, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
+def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
     """Whether these are the best parameters so far, and whether that has taken too long; NaN is never the best."""
     value = value.astype(s.best_value.dtype)
     least, patience = (
         jnp.asarray(s.settings.get(name, default), value.dtype)
         for name, default in (("min_delta", 0.0), ("patience", jnp.inf))
     )
-    better = value > s.best_value + least if made.mode == "max" else value < s.best_value - least
+    better = value > s.best_value + least if config.mode == "max" else value < s.best_value - least
     better = whole_epoch & better
     wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
     return end._replace(
@@ -53,20 +55,20 @@ def _update_best(made: BoundConfig, s: TrainState, end: TrainState, value: Array
     )
 
 
-def _validate(made: BoundConfig, s: TrainState, part: Part) -> RunningSums:
+def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
 
     def measured(batch: Batch) -> RunningSums:
-        y, _, _ = made.net.forward(s.params, s.state, batch.x, None, False)
-        total, count = weighted_sum(row_values("loss", made.loss, y, batch.t), batch.weight)
-        return RunningSums(total, count, metric_sums(made.metrics, y, batch.t, batch.weight))
+        y, _, _ = config.net.forward(s.params, s.state, batch.x, None, False)
+        total, count = weighted_sum(row_values("loss", config.loss, y, batch.t), batch.weight)
+        return RunningSums(total, count, metric_sums(dict(config.metrics), y, batch.t, batch.weight))
 
     rows = padded_rows(part)
     size, batches = batch_sizes(rows, _validation_batch_size(part))
     if batches == 1:
         return measured(full_batch(part))
     order = pad_order(jnp.arange(rows, dtype=jnp.int32), batches, size)
-    none = zero_sums(s.params, made.metrics)
+    none = zero_sums(s.params, config.metric_names)
     return lax.fori_loop(0, batches, lambda j, sums: add_sums(sums, measured(batch_at(part, order, j, size))), none)
 
 

@@ -1,6 +1,7 @@
 """The fused loop: a whole training run as one pure function, to be compiled by `jit` and multiplied by `vmap`.
 
-Read from the top down: `run` loops over epochs, `_epoch` over batches, `_step` updates the weights.
+Read from the top down: `run` loops over epochs, `_epoch` over batches, `_step` keeps or undoes a step,
+and `compute_step` updates the weights. A stream has the same epoch, buffer by buffer (`build_buffer_trainer`).
 
 What has stopped (diverged, out of patience, out of epochs) is frozen by `where`, so that under `vmap` each member
 stops by itself and the others keep their bits. Loop bounds are the same for all members, so `vmap` keeps them scalar.
@@ -20,22 +21,23 @@ from fnn.gradients.cost import autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
-from fnn.training import config
 from fnn.training.batches import (
     Batch,
     add_sums,
     as_arrays,
     batch_at,
     batch_sizes,
+    buffer_batch,
     full_batch,
     pad_order,
     padded_rows,
     real_rows,
 )
-from fnn.training.config import BoundConfig, TrainerConfig, bind
+from fnn.training.config import TrainerConfig, bind, check_metrics, check_monitor, cost_gradient
 from fnn.training.epoch_end import end_epoch
 from fnn.training.state import (
     StepCarry,
+    StepResult,
     all_finite,
     any_over_vmap,
     empty_history,
@@ -52,7 +54,6 @@ from fnn.types import (
     Key,
     Params,
     Part,
-    Rows,
     RunningSums,
     State,
     Trainer,
@@ -116,9 +117,9 @@ def trainer(
     >>> print(end.params[0]["w"].ravel().round(4), history.loss.shape)
     [3. 3. 3. 3.] (4, 30)
     """
-    measured = tuple(config.check_metrics(metrics).items())
+    measured = tuple(check_metrics(metrics).items())
     check_distinct(history_columns(dict(measured)))
-    mode = config.check_monitor(monitor, mode, None, metrics, True)
+    mode = check_monitor(monitor, mode, None, metrics, True)
     batch_size = None if batch_size is None else arguments.whole_number("batch_size", batch_size, 1)
     reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))
     return build_trainer(
@@ -138,169 +139,197 @@ def trainer(
     )
 
 
-def build_trainer(recipe: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trainer:
-    """`trainer`, of what has been put together; `longest` is the room of a history whose epochs are traced."""
+def build_trainer(config: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trainer:
+    """Return the trainer of a configuration; `longest` is the capacity of a history whose epochs are traced."""
 
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
         key = arguments.key(key) if isinstance(key, (int, np.integer)) else key
-        return initial_state(bind(recipe, settings), key, as_arrays(data), settings, params, state)
+        return initial_state(bind(config, settings), key, as_arrays(data), settings, params, state)
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:
-        made, data = bind(recipe, train_state.settings), as_arrays(data)
-        places = epochs if isinstance(epochs, int) else longest
-        history = empty_history(places + 1, train_state.params, made.metrics, data.validation is not None)
+        bound, data = bind(config, train_state.settings), as_arrays(data)
+        capacity = epochs if isinstance(epochs, int) else longest
+        history = empty_history(capacity + 1, train_state.params, bound.metric_names, data.validation is not None)
 
         def more(carry: Any) -> Array:
-            done, left, state, _ = carry
-            return (left > 0) & any_over_vmap((done < epochs) & state.active)
+            done, steps_left, state, _ = carry
+            return (steps_left > 0) & any_over_vmap((done < epochs) & state.active)
 
         def body(carry: Any) -> Any:
-            done, left, state, history = carry
-            going = (done < epochs) & state.active
-            state, row, taken, ended = _epoch(made, state, data, going, left)
+            done, steps_left, state, history = carry
+            running = (done < epochs) & state.active
+            state, row, taken, ended = _epoch(bound, state, data, running, steps_left)
             # an unfinished epoch, and what there is no place for, go to the last one, which is cut off in the end
-            place = jnp.where(ended, jnp.minimum(done, places), places)
+            place = jnp.where(ended, jnp.minimum(done, capacity), capacity)
             history = jax.tree.map(lambda h, value: lax.dynamic_update_index_in_dim(h, value, place, 0), history, row)
-            return done + ended.astype(jnp.int32), left - (0 if steps is None else taken), state, history
+            return done + ended.astype(jnp.int32), steps_left - (0 if steps is None else taken), state, history
 
-        left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
-        carry = (jnp.int32(0), left, train_state, history)
+        steps_left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
+        carry = (jnp.int32(0), steps_left, train_state, history)
         _, _, train_state, history = compile_for_size(lambda carry: lax.while_loop(more, body, carry), carry)
-        return train_state, jax.tree.map(lambda h: h[:places], history)
+        return train_state, jax.tree.map(lambda h: h[:capacity], history)
 
     return Trainer(init, run)
+
+
+def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainState, History, Array]]:
+    """Return `run(train_state, buffer, validation=None, steps=None) -> (train_state, row, ended)`, pure, un-jitted.
+
+    It trains on the batches of the buffer from `train_state.step` on, at most `steps` of them; with the last batch of
+    the last buffer it ends the epoch as a trainer's `run` does: means, validation, the best parameters, patience.
+    `row` is the history's row then, else NaN.
+
+    Rows are taken in the order that they have in the buffer: its maker shuffles. Given the same batches the steps are
+    those of a trainer that masks its last batch: batch `j` of the epoch has the same key here and there.
+    """
+    size = config.batch_size
+    if size is None:
+        raise ValueError("batch_size: expected rows per step, got None; a stream is never a full batch. Pass one.")
+
+    def run(
+        s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
+    ) -> tuple[TrainState, History, Array]:
+        bound, first = bind(config, s.settings), jnp.asarray(buffer.first, jnp.int32)
+        key = epoch_key(s)
+        end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
+        begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
+        steps_left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
+        stop = begin + jnp.clip(end - begin, 0, steps_left)
+
+        def batch_of(j: Array) -> tuple[Batch, Key]:
+            return buffer_batch(buffer, j - first, size), jax.random.fold_in(key, j)
+
+        after = train_batches(bound, s, batch_of, s.active, begin, stop)
+        ended = jnp.asarray(buffer.last) & (stop >= end)
+        return *end_epoch_if(ended, bound, after, validation, s.active), ended
+
+    return run
 
 
 # ---- one epoch, or as much of it as is left and allowed
 
 
 def _epoch(
-    made: BoundConfig, s: TrainState, data: Data, going: Array, left: Array
+    config: TrainerConfig, s: TrainState, data: Data, running: Array, steps_left: Array
 ) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
-    part = data.train
-    size, batches = batch_sizes(padded_rows(part), made.batch_size)
-    key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
-    now = StepCarry(s.params, s.state, s.optimizer, s.sums, going, jnp.int32(-1))
-
+    _, batches = batch_sizes(padded_rows(data.train), config.batch_size)
     if batches == 1:
-        s = _store_steps(s, _step(made, now, full_batch(part), key, jnp.int32(0)), going, jnp.int32(1))
-        return *end_epoch(made, s, data.validation, going), 1, jnp.asarray(True)
+        batch, key = full_batch(data.train), epoch_key(s)
+        carry = _step(config, _first_carry(s, running), batch, key, jnp.int32(0))
+        s = _store_steps(s, carry, running, jnp.int32(1))
+        return *end_epoch(config, s, data.validation, running), 1, jnp.asarray(True)
 
-    order = row_order(made, s, part)
+    batch_of = batches_of_epoch(config, s, data.train)
+    begin = min_over_vmap(jnp.where(running, s.step, batches))
+    stop = begin + jnp.minimum(batches - begin, steps_left)
+    after = train_batches(config, s, batch_of, running, begin, stop)
+    return *end_epoch_if(stop == batches, config, after, data.validation, running), stop - begin, stop == batches
 
-    def one(j: Array, now: StepCarry) -> StepCarry:
+
+def epoch_key(s: TrainState) -> Key:
+    """The key of the epoch under way."""
+    return jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
+
+
+def batches_of_epoch(config: TrainerConfig, s: TrainState, part: Part) -> Callable[[Array], tuple[Batch, Key]]:
+    """Return a function from a step of the epoch under way to its batch and its key."""
+    size, _ = batch_sizes(padded_rows(part), config.batch_size)
+    key, order = epoch_key(s), row_order(config, s, part)
+
+    def batch_of(j: Array) -> tuple[Batch, Key]:
         own = jax.random.fold_in(key, j)
         # a fold that a single batch holds trains with the key of a single batch, as it would alone
         own = own if part.view is None else jnp.where(real_rows(part) <= size, key, own)
-        return _step(made, now, batch_at(part, order, j, size), own, j, j >= s.step)
+        return batch_at(part, order, j, size), own
 
-    begin = min_over_vmap(jnp.where(going, s.step, batches))
-    stop = begin + jnp.minimum(batches - begin, left)
-    now = lax.fori_loop(begin, stop, one, now)
-    blank = jax.tree.map(lambda h: h[0], empty_history(1, s.params, made.metrics, data.validation is not None))
-    s, row = lax.cond(
-        stop == batches,
-        lambda s: end_epoch(made, s, data.validation, going),
-        lambda s: (s, blank),
-        _store_steps(s, now, going, stop),
-    )
-    return s, row, stop - begin, stop == batches
+    return batch_of
 
 
-def row_order(made: BoundConfig, s: TrainState, part: Part) -> Array:
+def row_order(config: TrainerConfig, s: TrainState, part: Part) -> Array:
     """The rows in the order of the epoch under way, filled up to whole batches."""
     rows = padded_rows(part)
-    size, batches = batch_sizes(rows, made.batch_size)
+    size, batches = batch_sizes(rows, config.batch_size)
     given = jnp.arange(rows, dtype=jnp.int32)
-    order = permutation(s.key, s.epoch, rows, real_rows(part)) if made.shuffle else given
+    order = permutation(s.key, s.epoch, rows, real_rows(part)) if config.shuffle else given
     if part.view is not None:  # a fold that a single batch holds keeps its order, as it would alone
         order = jnp.where(real_rows(part) <= size, given, order)
     return pad_order(order, batches, size)
 
 
-def _store_steps(s: TrainState, now: StepCarry, going: Array, step: Array) -> TrainState:
+def train_batches(
+    config: TrainerConfig,
+    s: TrainState,
+    batch_of: Callable[[Array], tuple[Batch, Key]],
+    running: Array,
+    begin: Array,
+    stop: Array,
+) -> TrainState:
+    """The state after the steps from `begin` up to `stop` of the epoch under way."""
+
+    def body(j: Array, carry: StepCarry) -> StepCarry:
+        batch, key = batch_of(j)
+        return _step(config, carry, batch, key, j, j >= s.step)
+
+    return _store_steps(s, lax.fori_loop(begin, stop, body, _first_carry(s, running)), running, stop)
+
+
+def end_epoch_if(
+    ended: Array, config: TrainerConfig, s: TrainState, validation: Part | None, running: Array
+) -> tuple[TrainState, History]:
+    """The state and the history row, of NaN where the epoch has not ended."""
+    history = empty_history(1, s.params, config.metric_names, validation is not None)
+    blank = jax.tree.map(lambda h: h[0], history)
+    return lax.cond(ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s)
+
+
+def _first_carry(s: TrainState, running: Array) -> StepCarry:
+    return StepCarry(s.params, s.state, s.optimizer, s.sums, running, jnp.int32(-1))
+
+
+def _store_steps(s: TrainState, carry: StepCarry, running: Array, step: Array) -> TrainState:
     """The run's state after the steps before this one; where it diverged, the epoch under way is given up."""
-    active = jnp.where(going, now.active, s.active)
-    step = jnp.where(going, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
+    active = jnp.where(running, carry.active, s.active)
+    step = jnp.where(running, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
     return s._replace(
-        params=now.params,
-        state=now.state,
-        optimizer=now.optimizer,
-        sums=jax.tree.map(lambda total: jnp.where(active, total, 0), now.sums),
+        params=carry.params,
+        state=carry.state,
+        optimizer=carry.optimizer,
+        sums=jax.tree.map(lambda total: jnp.where(active, total, 0), carry.sums),
         step=jnp.where(active, step, 0),
         active=active,
-        diverged=jnp.where(now.bad_step >= 0, jnp.stack([s.epoch, now.bad_step]), s.diverged),
+        diverged=jnp.where(carry.bad_step >= 0, jnp.stack([s.epoch, carry.bad_step]), s.diverged),
     )
 
 
-def _step(made: BoundConfig, now: StepCarry, batch: Batch, key: Key, j: Array, due: Any = True) -> StepCarry:
-    """One update of the weights; undone where its result is not finite, where the run has stopped, where not `due`."""
-    g = made.gradient(now.params, now.state, batch.x, batch.t, batch.weight, key, batch.train)
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
-        updates, optimizer = made.optimizer.update(g.grads, now.optimizer, now.params)
-        params = optax.apply_updates(now.params, updates)
+# ---- one step
 
-    going = now.active & due
-    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, now.state)))
+
+def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Array, due: Any = True) -> StepCarry:
+    """One update of the weights; undone where its result is not finite, where the run has stopped, where not `due`."""
+    new = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
+    g = new.gradients
+    running = carry.active & due
+    finite = jnp.isfinite(g.total) & all_finite((new.params, mask_nonfinite(g.state, carry.state)))
     if batch.weight is not None:
         finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
         counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
-        going, finite = going & counts, finite | ~counts
-    go = going & finite
-    params, state, optimizer = tree_where(go, (params, g.state, optimizer), (now.params, now.state, now.optimizer))
-    sums = RunningSums(g.total, g.weight, metric_sums(made.metrics, g.outputs, batch.t, batch.weight))
-    sums = tree_where(going, add_sums(now.sums, sums), now.sums)
-    bad = going & ~finite
-    return StepCarry(params, state, optimizer, sums, now.active & ~bad, jnp.where(bad, j, now.bad_step))
+        running, finite = running & counts, finite | ~counts
+    before = carry.params, carry.state, carry.optimizer
+    params, state, optimizer = tree_where(running & finite, (new.params, g.state, new.optimizer), before)
+    sums = RunningSums(g.total, g.weight, metric_sums(dict(config.metrics), g.outputs, batch.t, batch.weight))
+    sums = tree_where(running, add_sums(carry.sums, sums), carry.sums)
+    bad = running & ~finite
+    return StepCarry(params, state, optimizer, sums, carry.active & ~bad, jnp.where(bad, j, carry.bad_step))
 
 
-def part_runner(recipe: TrainerConfig) -> Callable[..., tuple[TrainState, History, Array]]:
-    """The part of an epoch that lies in a buffer, as a pure function, un-jitted, as `fnn.trainer`'s `run` is.
-
-    Returns `run_part(train_state, buffer, validation=None, steps=None) -> (train_state, row, ended)`. It trains on
-    the batches of the buffer from `train_state.step` on, at most `steps` of them; with the last batch of the last
-    buffer it ends the epoch as `run` does: means, validation, the best parameters, patience. `row` is the history's
-    row then, else NaN.
-
-    Rows are taken in the order that they have in the buffer: its maker shuffles. Given the same batches the steps are
-    those of `run` where `run` masks its last batch: batch `j` of the epoch has the same key here and there.
-    """
-    size = recipe.batch_size
-    if size is None:
-        raise ValueError("batch_size: expected rows per step, got None; a stream is never a full batch. Pass one.")
-
-    def run_part(
-        s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
-    ) -> tuple[TrainState, History, Array]:
-        made, first = bind(recipe, s.settings), jnp.asarray(buffer.first, jnp.int32)
-        end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
-        key = jax.random.fold_in(jax.random.wrap_key_data(s.key), s.epoch)
-
-        def one(j: Array, now: StepCarry) -> StepCarry:
-            return _step(made, now, _nth(buffer, j - first, size), jax.random.fold_in(key, j), j, j >= s.step)
-
-        begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
-        left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
-        stop = begin + jnp.clip(end - begin, 0, left)
-        now = StepCarry(s.params, s.state, s.optimizer, s.sums, s.active, jnp.int32(-1))
-        now = lax.fori_loop(begin, stop, one, now)
-        blank = jax.tree.map(lambda h: h[0], empty_history(1, s.params, made.metrics, validation is not None))
-        ended = jnp.asarray(buffer.last) & (stop >= end)
-        after, row = lax.cond(
-            ended,
-            lambda s: end_epoch(made, s, validation, s.active),
-            lambda s: (s, blank),
-            _store_steps(s, now, s.active, stop),
-        )
-        return after, row, ended
-
-    return run_part
-
-
-def _nth(buffer: Buffer, k: Array, size: int) -> Batch:
-    """Batch `k` of a buffer; rows past its count are filling."""
-    x, t, weight, _ = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
-    mask = k * size + jnp.arange(size, dtype=jnp.int32) < buffer.count
-    return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))
+def compute_step(
+    config: TrainerConfig, params: Params, state: State, optimizer: Any, batch: Batch, key: Key
+) -> StepResult:
+    """What a step computes, before anything of it is undone: the gradient, the update, the new parameters."""
+    g = cost_gradient(config)(params, state, batch.x, batch.t, batch.weight, key, batch.train)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
+        updates, optimizer = config.optimizer.update(g.grads, optimizer, params)
+        new_params = optax.apply_updates(params, updates)
+    return StepResult(g, updates, new_params, optimizer)

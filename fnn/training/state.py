@@ -1,5 +1,6 @@
 """The state of a training run: how it begins, and what every part of the loop does with such trees."""
 
+from collections.abc import Iterable
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -8,19 +9,19 @@ import jax.numpy as jnp
 
 from fnn.losses.reduction import dtype_of_sums
 from fnn.penalties.proximal import check_proximal
-from fnn.training.config import BoundConfig
-from fnn.types import Array, Data, History, Key, Params, RunningSums, State, TrainState
+from fnn.training.config import TrainerConfig
+from fnn.types import Array, Data, Gradients, History, Key, Params, RunningSums, State, TrainState
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
 
 
 def initial_state(
-    made: BoundConfig, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
+    config: TrainerConfig, key: Key, data: Data, settings: dict[str, Array], params: Params = None, state: State = None
 ) -> TrainState:
     """The state before the first step: fresh parameters, or copies of the given ones."""
     key_init, key_run = jax.random.split(key)[0], jax.random.fold_in(key, RUN)
     if params is None or state is None:
-        fresh_params, fresh_state, _ = made.net.init(key_init, data.train.x.shape[1:])
+        fresh_params, fresh_state, _ = config.net.init(key_init, data.train.x.shape[1:])
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
     # copies: what the caller gave stays the caller's when this state is donated
     params, state = jax.tree.map(jnp.copy, (params, state))
@@ -28,14 +29,14 @@ def initial_state(
     return TrainState(
         params=params,
         state=state,
-        optimizer=check_proximal(made.optimizer.init(params)),
+        optimizer=check_proximal(config.optimizer.init(params)),
         key=jax.random.key_data(key_run),
         settings=settings,
         epoch=jnp.int32(0),
         step=jnp.int32(0),
-        sums=zero_sums(params, made.metrics),
+        sums=zero_sums(params, config.metric_names),
         best=best,
-        best_value=jnp.full((), -jnp.inf if made.mode == "max" else jnp.inf, dtype_of_sums(dtype_of(params))),
+        best_value=jnp.full((), -jnp.inf if config.mode == "max" else jnp.inf, dtype_of_sums(dtype_of(params))),
         best_epoch=jnp.int32(-1),
         wait=jnp.int32(0),
         active=jnp.asarray(True),
@@ -43,7 +44,7 @@ def initial_state(
     )
 
 
-def zero_sums(params: Params, metrics: dict[str, Any]) -> RunningSums:
+def zero_sums(params: Params, metrics: Iterable[str]) -> RunningSums:
     """Of an epoch that has not begun."""
     dtype = dtype_of_sums(dtype_of(params))
     of_metrics: Any = dict.fromkeys(metrics, 0)
@@ -52,7 +53,7 @@ def zero_sums(params: Params, metrics: dict[str, Any]) -> RunningSums:
     return jax.tree.map(lambda _: jnp.zeros((), dtype), sums)
 
 
-def empty_history(epochs: int, params: Params, metrics: dict[str, Any], validates: bool) -> History:
+def empty_history(epochs: int, params: Params, metrics: Iterable[str], validates: bool) -> History:
     """Room for so many epochs, NaN where none has been."""
     blank = jnp.full(epochs, jnp.nan, dtype_of_sums(dtype_of(params)))
     names = dict.fromkeys(metrics, blank)
@@ -125,3 +126,12 @@ class StepCarry(NamedTuple):
     sums: RunningSums
     active: Array
     bad_step: Array  # the first step whose result was not finite, -1: none
+
+
+class StepResult(NamedTuple):
+    """What one step computes."""
+
+    gradients: Gradients
+    updates: Any  # by the optimizer, like the parameters
+    params: Params
+    optimizer: Any  # its state

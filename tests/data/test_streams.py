@@ -16,7 +16,7 @@ from fnn.data.streams import as_stream, is_stream, memory_mapped, rechunk
 from fnn.fitting.segments import concatenate
 from fnn.fitting.stream_segments import stream_segments
 from fnn.training.config import TrainerConfig
-from fnn.training.fused_loop import build_trainer, part_runner
+from fnn.training.fused_loop import build_buffer_trainer, build_trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(103, 4)).astype("float32")
@@ -103,7 +103,7 @@ def expected():
 START = jax.jit(build_trainer(RECIPE).init)
 
 
-def trained(source=None, epochs=5, recipe=RECIPE, state=None, lr=0.1, between=None, **more):
+def trained(source=None, epochs=5, config=RECIPE, state=None, lr=0.1, between=None, **more):
     """The end of a run on a stream, and its history; it goes on from `state`, and stops where `between` is True."""
     if state is None:
         one = fnn.Data(fnn.Part(jnp.asarray(X[:1]), jnp.asarray(LABELS[:1])), VALIDATION)
@@ -111,7 +111,7 @@ def trained(source=None, epochs=5, recipe=RECIPE, state=None, lr=0.1, between=No
     pieces = []
     source = in_chunks(X, LABELS, WEIGHTS) if source is None else source
     about = {"validation": VALIDATION, "buffer_rows": 32} | more
-    with closing(stream_segments(recipe, source, state, epochs, **about)) as following:
+    with closing(stream_segments(config, source, state, epochs, **about)) as following:
         for segment in following:
             state = segment.state
             pieces.append(segment.history)
@@ -131,15 +131,15 @@ def test_the_size_of_the_buffer_changes_nothing_without_shuffling(expected):
 
 
 def test_an_epoch_in_shuffled_buffers_has_every_row_once():
-    end, history = trained(recipe=SHUFFLED, epochs=3)
+    end, history = trained(config=SHUFFLED, epochs=3)
     np.testing.assert_allclose(history.metrics["label"], [(WEIGHTS * LABELS).sum() / WEIGHTS.sum()] * 3, rtol=1e-6)
     assert int(end.epoch) == 3 and int(end.step) == 0 and len(set(history.loss.tolist())) == 3
 
 
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits():
     source = memory_mapped(X, LABELS, WEIGHTS, chunk_rows=10)
-    whole, history = trained(source, recipe=SHUFFLED, epochs=3)
-    one_step = {"recipe": SHUFFLED, "epochs": 3, "seconds": 1e-9}
+    whole, history = trained(source, config=SHUFFLED, epochs=3)
+    one_step = {"config": SHUFFLED, "epochs": 3, "seconds": 1e-9}
     for stop_after in (1, 4, 7, 9, 14):
         seen = []
 
@@ -177,14 +177,14 @@ def test_where_nothing_is_left_to_do_nothing_is_read():
 def test_the_second_run_compiles_nothing(compiled):
     trained()
     compiled.clear()
-    trained(in_chunks(X[::-1], LABELS, WEIGHTS, sizes=[103]), recipe=SHUFFLED)
+    trained(in_chunks(X[::-1], LABELS, WEIGHTS, sizes=[103]), config=SHUFFLED)
     assert compiled == []
 
 
 @pytest.mark.slow
 def test_many_runs_go_through_a_buffer_at_once():
     buffer = next(buffers(plan(in_chunks(X, LABELS), rows=112), [0]))
-    run = part_runner(RECIPE)
+    run = build_buffer_trainer(RECIPE)
     one = fnn.Data(fnn.Part(jnp.asarray(X[:1]), jnp.asarray(LABELS[:1])))
     states = [START(jax.random.key(i), one, NUMBERS) for i in range(2)]
     both, rows, ended = jax.jit(jax.vmap(lambda s: run(s, buffer)))(jax.tree.map(lambda *a: jnp.stack(a), *states))
@@ -359,7 +359,7 @@ def test_bad_sources_raise():
     with pytest.raises(ValueError, match=r"buffer_rows: expected a multiple of the batch size 16, got 20. Write 32"):
         trained(in_chunks(X, LABELS), buffer_rows=20)
     with pytest.raises(ValueError, match="batch_size: expected"):
-        trained(in_chunks(X, LABELS), recipe=RECIPE._replace(batch_size=None))
+        trained(in_chunks(X, LABELS), config=RECIPE._replace(batch_size=None))
     with pytest.raises(fnn.ShapeError, match="softmax_cross_entropy: expected"):
         trained(in_chunks(X, LABELS[:, None]))
 
