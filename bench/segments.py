@@ -24,7 +24,7 @@ from bench.output import publish
 from bench.step import LOSS, NET, rows
 from bench.timing import Make, Timing, in_turn
 from fnn.fitting.progress import progress_bar
-from fnn.fitting.segments import SEGMENT_SECONDS, segments
+from fnn.fitting.segments import SEGMENT_SECONDS, Pace, segments
 
 SECONDS, QUICK_SECONDS = 3.0, 0.6  # about, a run
 
@@ -52,7 +52,7 @@ def candidates(
         return jax.tree.map(jnp.copy, start)
 
     def in_segments(show: Callable[[Any], None]) -> Any:
-        for segment in segments(part, fresh(), data, epochs, batch_size, SEGMENT_SECONDS):
+        for segment in segments(part, fresh(), data, epochs, batch_size, Pace(SEGMENT_SECONDS)):
             show(segment)
         return segment.state
 

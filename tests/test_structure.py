@@ -155,6 +155,27 @@ def test_annotations_say_what_is_wanted():
     assert len(found) > 3000 and found.count("Any") / len(found) < 0.08
 
 
+def body_lines(function):
+    """Lines of a function's body, its docstring apart."""
+    body = function.body
+    first = body[0]
+    documented = isinstance(first, ast.Expr) and isinstance(getattr(first, "value", None), ast.Constant)
+    body = body[1:] if documented else body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
+
+
+FACTORIES = {"conv2d", "_weigh_classes"}  # of closures, each of which is short
+
+
+def test_functions_fit_on_a_screen():
+    long = {}
+    for path, _ in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name not in FACTORIES and body_lines(node) > 40:
+                long[f"{path.relative_to(ROOT)} {node.name}"] = body_lines(node)
+    assert long == {}
+
+
 def run(code):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ HELPERS = {
     "fnn.arguments",
     "fnn.activations.limits",
 }  # modules of small functions that others take; in test_special_values
-NUMBERS = {"elementwise", "as_floats", "at_least_float32"}
+NUMBERS = {"elementwise", "as_floats", "float32_or_wider"}
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
 
@@ -53,15 +53,15 @@ def public(module, but):
     "module, cases, but",
     [
         (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], NUMBERS),
-        (linear, [case.name for case in LAYERS], set()),
-        (convolution, IMAGE_LAYERS, {"as_floats", "sliding"}),
-        (pooling, IMAGE_LAYERS, {"sliding", "taps", "add_taps", *NUMBERS}),
-        (augmentation, IMAGE_LAYERS, NUMBERS),
+        (linear, [case.name for case in LAYERS], {"initial_values", "initial_deviation"}),
+        (convolution, IMAGE_LAYERS, {"as_floats", "window_spec", "initial_values", "initial_deviation"}),
+        (pooling, IMAGE_LAYERS, {"window_spec", "taps", "add_taps", *NUMBERS}),
+        (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (normalisation, [case.name for case in LAYERS], NUMBERS),
-        (noise, [case.name for case in LAYERS], NUMBERS),
+        (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
-        (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "penalised", "on_weights"}),
+        (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],
     ids=["activations", "linear", "conv", "pooling", "augment", "norm", "noise", "combine", "losses", "penalties"],
 )

@@ -4,33 +4,35 @@ them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There i
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from fnn import arguments
-from fnn.compilation.programs import precompile
+from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
-from fnn.data.reading import StreamRecord
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.progress import progress_bar
-from fnn.fitting.segments import concatenate, segment_seconds, segments, without_debug_nans
-from fnn.fitting.setup import Asked, Ready, trace_run
+from fnn.fitting.segments import concatenate, segments, without_debug_nans
+from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.training.config import (
     RESERVED_SETTINGS,
+    TrainerConfig,
     check_settings_dict,
     loop_settings,
     resolve,
     resolve_loss,
     trainer_config,
 )
+from fnn.training.state import Start
 from fnn.types import (
     ArrayLike,
     History,
@@ -148,7 +150,7 @@ def fit(
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
-    checkpoint = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
+    folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
     config = trainer_config(
         net,
         loss,
@@ -167,87 +169,64 @@ def fit(
     key, progress = arguments.key(key), arguments.flag("progress", progress)
     params, state = load_start(params, state)
     stream = _stream(data) if is_stream(data) else None
-    take: Callable[..., Any] = load_arrays if stream is None else load_stream_head
-    rows, held, columns = take(data if stream is None else stream, validation, weights, key, params, reduction)
-    asked = Asked(config, numbers, rows, key, params, state)
-    ready = trace_run(asked)
-    kept = _checkpoint_text(checkpoint, seconds, asked, ready, epochs, stream)
+    load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
+    arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
+    start = Start(key, arrays, numbers, params, state)
+    about = {} if folder is None else resume.describe_run(config, start, stream)
+    config, start, program = trace_run(config, start)
+    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
+    checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
     with without_debug_nans():
-        end, history, names = _run_to_end(ready, kept, asked, epochs, progress, stream)
+        end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, rows.train.x.shape[1:], held, columns)
+    run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
     if names:
-        _warn_of_interrupt(names[0], end, epochs, checkpoint)
-    located = None if stream is not None else rows
-    _tell_divergence(divergence.describe(ready.config, end, located, settings or {}, held), run, on_nan)
+        _warn_of_interrupt(names[0], end, epochs, folder)
+    located = None if stream is not None else arrays
+    _report_divergence(divergence.describe(config, end, located, settings or {}, held), run, on_nan)
     return run
-
-
-class Kept(NamedTuple):
-    """Where to go on, if there is something to go on with, and how to keep what comes."""
-
-    state: TrainState | None
-    history: History  # up to there
-    write: Callable[..., None]
-    seconds: float  # a segment's
-    reading: StreamRecord | None = None  # of a stream that is kept
 
 
 # ---- the run, and what the host does between its segments
 
 
-def _checkpoint_text(checkpoint: Any, seconds: float, asked: Asked, ready: Ready, epochs: int, stream: Any) -> Kept:
-    """What the folder holds, if it is of this run, and a writer to it."""
-    if checkpoint is None:
-        return Kept(None, ready.history, lambda *of: None, segment_seconds(None))
-    folder = checkpoint
-    about = resume.describe_run(*asked, stream)
-    found = resume.find(folder, about, ready.state, ready.history)
-    done = len(found.history.loss)
-    if done > epochs:
-        raise ValueError(
-            f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
-            "Ask for as many, or name another folder to start anew."
-        )
-    reading = None if stream is None else StreamRecord(found.read, stream.numbered)
-    write = resume.writer(folder, about, found, seconds, reading)
-    return Kept(found.state, found.history, write, segment_seconds(seconds), reading)
-
-
 def _run_to_end(
-    ready: Ready, kept: Kept, asked: Asked, epochs: int, progress: bool, stream: Stream | None
+    config: TrainerConfig,
+    start: Start,
+    program: Program,
+    checkpoints: resume.Checkpoints,
+    epochs: int,
+    progress: bool,
+    stream: Stream | None,
 ) -> tuple[TrainState, History, list[str]]:
     """The end of the run, its history, and the signals that ended it early, if any did."""
-    state, pieces, rows, size = kept.state, [kept.history], asked.rows, ready.config.batch_size
+    state, histories = checkpoints.state, [checkpoints.history]
     if state is None:
         if stream is None and epochs > 0:
-            precompile(ready.program, ready.arguments, rows)
-        state = ready.program.init(*ready.arguments)
-        net, loss = (
-            resolve("net", ready.config.net, Layer, asked.settings),
-            resolve_loss(asked.config.loss, asked.settings),
-        )
-        warn_if_output_mismatch(net, loss.name, state, rows.train.x, 4)
+            precompile(program, tuple(start), start.data)
+        state = program.init(*start)
+        net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
+        warn_if_output_mismatch(net, loss.name, state, start.data.train.x, 4)
     if stream is None:
-        following = segments(ready.program.run, state, rows, epochs, size, kept.seconds)
+        following = segments(program.run, state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
-        held, seconds, reading = rows.validation, kept.seconds, kept.reading
-        following = stream_segments(ready.config, stream, state, epochs, held, seconds, reading=reading)
+        held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
+        following = stream_segments(config, stream, state, epochs, held, pace, reading=record)
     with catch_signals() as names, progress_bar(progress, epochs, int(state.epoch)) as show, closing(following):
         try:
             for segment in following:
                 state = segment.state
-                pieces.append(segment.history)
+                histories.append(segment.history)
                 show(segment)
-                kept.write(state, pieces)
+                checkpoints.write(state, histories)
                 if names:
                     break
         except Exception:
             if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
-                kept.write(state, pieces, True)
+                checkpoints.write(state, histories, last=True)
             raise
-        kept.write(state, pieces, True)
-    return state, concatenate(pieces), names
+        checkpoints.write(state, histories, last=True)
+    return state, concatenate(histories), names
 
 
 def _stream(data: Any) -> Stream:
@@ -268,7 +247,7 @@ def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: An
     )
 
 
-def _tell_divergence(text: str | None, run: Run, on_nan: str) -> None:
+def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:
     if text is None:
         return
     if on_nan == "raise":

@@ -26,7 +26,7 @@ def progress_bar(wanted: bool, epochs: int, done: int) -> Iterator[Callable[[Seg
 
     def show(segment: Segment) -> None:
         bar.update(len(segment.history.loss))
-        words["rows/s"] = f"{segment.rows_a_second:.3g}"
+        words["rows/s"] = f"{segment.rows_per_second:.3g}"
         if len(segment.history.loss):
             words["loss"] = f"{segment.history.loss[-1]:.4g}"
             if segment.history.validation_loss is not None:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -19,12 +19,13 @@ from fnn.compilation.components import components
 from fnn.compilation.fingerprints import fingerprint
 from fnn.compilation.probes import alike, probe
 from fnn.data.reading import StreamRecord
-from fnn.fitting.segments import concatenate, position
+from fnn.data.streams import Stream
+from fnn.fitting.segments import Pace, concatenate, position, segment_seconds
 from fnn.storage import files
 from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
 from fnn.training.config import TrainerConfig
-from fnn.training.state import dtype_of
-from fnn.types import Data, History, TrainState
+from fnn.training.state import Start, dtype_of
+from fnn.types import History, TrainState
 
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
@@ -36,15 +37,7 @@ SHARE = 20  # times as long as a write took is the least until the next
 # ---- what a run is
 
 
-def describe_run(
-    config: TrainerConfig,
-    settings: Mapping[str, Any],
-    data: Data,
-    key: Any,
-    params: Any,
-    state: Any,
-    stream: Any = None,
-) -> dict[str, Any]:
+def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = None) -> dict[str, Any]:
     """What a run was asked for, as text and numbers: two of the same description give the same bits.
 
     This is the one place that says what identifies a run. The number of epochs is not part of it.
@@ -59,6 +52,7 @@ def describe_run(
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.
     """
+    key, data, settings, params, state = start
     functions = components(config, dict(settings), data.train, params)
     programs = {name: fingerprint(f.call, *f.arguments, lift=True) for name, f in functions.items()}
     named = {"net": config.net, "loss": config.loss, "penalty": config.penalty}
@@ -191,37 +185,108 @@ def _version_text(versions: Mapping[str, str]) -> str:
 # ---- reading and writing
 
 
-class Found(NamedTuple):
-    """A run to go on with: its state (None if there is none), its history so far, the number of the next checkpoint."""
+class Restored(NamedTuple):
+    """A run to resume: its state (None if there is none), its history so far, the number of the next checkpoint."""
 
     state: TrainState | None
     history: History
     number: int
-    read: Any = None  # `Reading.kept()` of a stream
+    read: Any = None  # `StreamRecord.kept()` of a stream
     values: Any = None  # of the parts of the run, if they are known to be those of the checkpoint
 
 
-def find(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Found:
-    """What is in a folder, if it is of this run.
+class Checkpoints:
+    """The checkpoints of a run: the state to resume from, if any, and the writer of new ones. No folder: neither.
+
+    A checkpoint is written not more often than every so many seconds, and not for more than a twentieth of the time;
+    the last one always. A write that fails (the disk is full) warns once, and the run goes on.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it is not there; None: nothing is kept.
         about: `describe_run` of this run.
         like: its state, or the shapes and dtypes of it.
         history: its history, of no epochs.
+        epochs: how many it is to have.
+        seconds: between checkpoints, at least.
+        stream: what it reads, where that is a stream.
 
     Raises:
-        ValueError: it is of another run; lists what differs.
+        ValueError: the folder is of another run; lists what differs.
         DamagedFile: there are checkpoints, all of them damaged.
         OSError: the folder cannot be made or read.
     """
+
+    def __init__(
+        self,
+        folder: str | None,
+        about: Mapping[str, Any],
+        like: TrainState,
+        history: History,
+        epochs: int,
+        seconds: float,
+        stream: Stream | None = None,
+    ) -> None:
+        self.folder, self.about, self.seconds = folder, about, seconds
+        self.pace = Pace(segment_seconds(None if folder is None else seconds))
+        self.record: StreamRecord | None = None
+        self._restored = Restored(None, history, 0)
+        self._failed = False
+        self._due = time.monotonic() + seconds
+        if folder is not None:
+            self._restored = _restore(folder, about, like, history)
+            done = self.history.loss.shape[-1]
+            if done > epochs:
+                raise ValueError(
+                    f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
+                    "Ask for as many, or name another folder to start anew."
+                )
+            self.record = None if stream is None else StreamRecord(self._restored.read, stream.numbered)
+        self._number = self._restored.number
+        self._written = None if self.state is None else position(self.state)
+
+    @property
+    def state(self) -> TrainState | None:
+        """The state to resume from."""
+        return self._restored.state
+
+    @property
+    def history(self) -> History:
+        """The history up to there."""
+        return self._restored.history
+
+    def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
+        """Write a checkpoint if it is time; the histories become one."""
+        late = last or time.monotonic() >= self._due
+        if self.folder is None or not late or position(state) == self._written:
+            return
+        begin = time.monotonic()
+        histories[:] = [concatenate(histories)]
+        tree = {"state": trees.without_keys(state), "history": histories[0]}
+        tree |= {} if self.record is None else {READ[:-1]: self.record.kept()}
+        try:
+            values = self._restored.values or self.about[VALUES]()
+            write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values})
+            self._number, self._written = self._number + 1, position(state)
+        except OSError as error:
+            if not self._failed:
+                warnings.warn(
+                    f"checkpoint: {error} Training goes on; were it killed now, it would go on from the checkpoint "
+                    "before this one. Every further write is tried, without a word.",
+                    stacklevel=4,
+                )
+            self._failed = True
+        self._due = time.monotonic() + max(self.seconds, SHARE * (time.monotonic() - begin))
+
+
+def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Restored:
+    """What is in a folder, if it is of this run."""
     files.import_safetensors()
     _make(folder)
     checkpoint = read_checkpoint(folder)
     if checkpoint is None:
-        return Found(None, history, 0)
+        return Restored(None, history, 0)
     for text in checkpoint.damaged:
-        warnings.warn(f"checkpoint: {text} The one before it is used.", stacklevel=4)
+        warnings.warn(f"checkpoint: {text} The one before it is used.", stacklevel=5)
     check_same(folder, checkpoint.description, about)
     shape = checkpoint.leaves["history/loss"].shape
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)
@@ -230,7 +295,7 @@ def find(folder: str, about: Mapping[str, Any], like: TrainState, history: Histo
     tree = trees.unflatten_named(trees.without_keys({"state": like, "history": shapes}), leaves, folder)
     state = trees.with_keys(tree["state"], like)
     values = checkpoint.description[VALUES] if checkpoint.description[VERSIONS] == about[VERSIONS] else None
-    return Found(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
+    return Restored(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
 
 
 def _make(folder: str) -> None:
@@ -241,39 +306,3 @@ def _make(folder: str) -> None:
         raise OSError(
             error.errno, f"checkpoint: expected a folder, got {got!r} for {folder}. Name one that can be made."
         ) from None
-
-
-def writer(
-    folder: str, about: dict[str, Any], found: Found, seconds: float, reading: StreamRecord | None = None
-) -> Callable[..., None]:
-    """A function `write(state, pieces, last=False)`, which does so if it is time; `pieces` become one.
-
-    Not more often than every so many seconds, and not for more than a twentieth of the time; the last one always. A
-    write that fails (the disk is full) warns once, and the run goes on.
-    """
-    now = time.monotonic
-    due, failed, number = now() + seconds, False, found.number
-    there = None if found.state is None else position(found.state)
-
-    def write(state: TrainState, pieces: list[History], last: bool = False) -> None:
-        nonlocal due, failed, number, there
-        if (not last and now() < due) or position(state) == there:
-            return
-        begun = now()
-        pieces[:] = [concatenate(pieces)]
-        try:
-            tree = {"state": trees.without_keys(state), "history": pieces[0]}
-            tree |= {} if reading is None else {READ[:-1]: reading.kept()}
-            write_checkpoint(folder, number, tree, about | {VALUES: found.values or about[VALUES]()})
-            number, there = number + 1, position(state)
-        except OSError as error:
-            if not failed:
-                warnings.warn(
-                    f"checkpoint: {error} Training goes on; were it killed now, it would go on from the checkpoint "
-                    "before this one. Every further write is tried, in silence.",
-                    stacklevel=4,
-                )
-            failed = True
-        due = now() + max(seconds, SHARE * (now() - begun))
-
-    return write

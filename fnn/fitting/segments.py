@@ -13,7 +13,7 @@ import numpy as np
 
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.fused_loop import LONGEST_HISTORY
-from fnn.types import Data, History, TrainState
+from fnn.types import Data, History, Params, TrainState
 
 SEGMENT_SECONDS = 0.5
 
@@ -35,13 +35,33 @@ class Segment(NamedTuple):
 
     state: TrainState
     history: History  # of the epochs that ended in it, NumPy
-    rows_a_second: float
-    seconds_a_step: float | None = None
+    rows_per_second: float
 
 
 def segment_seconds(between: float | None) -> float:
     """How long a segment should take where checkpoints are so many seconds apart; None: there are none."""
     return SEGMENT_SECONDS if between is None else min(SEGMENT_SECONDS, max(between, SEGMENT_SECONDS / 10))
+
+
+class Pace:
+    """How many steps a segment should have, so that it takes so many seconds: a guess at first, then as measured."""
+
+    def __init__(self, seconds: float, seconds_per_step: float | None = None) -> None:
+        self.seconds, self.seconds_per_step = seconds, seconds_per_step
+
+    def guess(self, params: Params, batch_size: int) -> None:
+        """Guess from the size of the network, ten times too slow: the first segment measures."""
+        weights = sum(a.size for a in jax.tree.leaves(params))
+        self.seconds_per_step = 10 * (1e-5 + 6 * weights * batch_size / 2e9)
+
+    def measure(self, seconds: float, steps: int) -> None:
+        """Take a segment of so many seconds and steps as the measure of the next."""
+        self.seconds_per_step = seconds / steps
+
+    @property
+    def steps(self) -> int:
+        """Of the next segment."""
+        return max(1, int(self.seconds / (self.seconds_per_step or self.seconds)))
 
 
 def segments(
@@ -50,45 +70,42 @@ def segments(
     rows: Data,
     epochs: int,
     batch_size: int | None,
-    seconds: float,
+    pace: Pace,
     longest: int = LONGEST_HISTORY,
-    seconds_a_step: float | None = None,
 ) -> Generator[Segment, None, None]:
     """Go on with a run until so many epochs are done, or it has stopped.
 
-    The first segment only compiles, unless `seconds_a_step` is known. Where there is nothing to do it yields nothing,
-    and compiles nothing.
+    The first segment only compiles, unless the pace is known. Where there is nothing to do it yields nothing, and
+    compiles nothing.
 
     Args:
         run: a compiled `Trainer.run`, or one that `vmap` has made many of: then the state has a leading axis, and so
             has the history. Those that are active stand at the same step.
         state: where to begin; donated.
+        rows: the data.
         epochs: counted from the run's beginning, those that `state` has behind it included.
-        seconds: how long a segment should take; a part of an epoch where an epoch is longer.
+        batch_size: rows per step.
+        pace: how long a segment should take; a part of an epoch where an epoch is longer.
         longest: how many epochs the history of `run` has room for.
-        seconds_a_step: of such a run, if one has been measured.
     """
     size, batches = batch_sizes(padded_rows(rows.train), batch_size)
     done, step, members, active = position(state)
     if done >= epochs or not active:
         return
-    if seconds_a_step is None:
+    if pace.seconds_per_step is None:
         state, history = run(state, rows, np.int32(0), np.int32(0))  # compiles, and runs nothing
         yield Segment(state, _copy_history(history, 0), 0.0)
-        weights = sum(a.size for a in jax.tree.leaves(state.params))
-        steps = max(1, int(0.1 * seconds / (1e-5 + 6 * weights * size / 2e9)))  # a guess, measured from then on
-    else:
-        steps = max(1, int(seconds / seconds_a_step))
+        pace.guess(state.params, size)
     while done < epochs and active:
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         most = min(epochs - done, longest)
-        state, history = run(state, rows, np.int32(most), np.int32(min(steps, most * batches)))
-        ended, now, members, active = position(state)  # waits for the end
-        elapsed = time.perf_counter() - begun
-        taken = max(1, (ended - done) * batches + now - step)
-        steps = max(1, int(seconds * taken / elapsed))
-        yield Segment(state, _copy_history(history, ended - done), taken * size * members / elapsed, elapsed / taken)
-        done, step = ended, now
+        state, history = run(state, rows, np.int32(most), np.int32(min(pace.steps, most * batches)))
+        reached, now, members, active = position(state)  # waits for the end
+        seconds = time.perf_counter() - begin
+        steps = max(1, (reached - done) * batches + now - step)
+        pace.measure(seconds, steps)
+        yield Segment(state, _copy_history(history, reached - done), steps * size * members / seconds)
+        done, step = reached, now
 
 
 def position(state: TrainState) -> tuple[int, int, int, bool]:

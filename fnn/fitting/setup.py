@@ -3,79 +3,82 @@
 Nothing is compiled here, so that what does not fit raises at once.
 """
 
-from typing import Any, NamedTuple
+import contextlib
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import trees
-from fnn.compilation.programs import identify, output_shapes, signature, trainer_for
+from fnn.compilation.programs import Program, identify, output_shapes, signature, trainer_for
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
 from fnn.training.ranges import check_settings
-from fnn.types import Data, History, Layer, ShapeError, TrainState
+from fnn.training.state import Start
+from fnn.types import Layer, ShapeError
 
 
-class Asked(NamedTuple):
-    """A run as it was asked for, checked."""
+def identify_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start]:
+    """Return the configuration, known by what its parts compute, and the start with the numbers of its optimizer.
 
-    config: TrainerConfig
-    settings: dict[str, Any]
-    rows: Data
-    key: Any
-    params: Any
-    state: Any
-
-
-class Ready(NamedTuple):
-    """What it takes to run it."""
-
-    config: TrainerConfig  # identified
-    settings: dict[str, Any]  # with the numbers of the optimizer
-    program: Any  # a Program; None for a study, which has its own
-    arguments: tuple[Any, ...]  # of the program's `init`
-    state: TrainState  # shapes and dtypes
-    history: History  # of no epochs
-
-
-def trace_run(asked: Asked, alone: bool = True) -> Ready:
-    """Trace, without compiling, so that what does not fit raises now; and look at the targets' values.
-
-    Args:
-        asked: the run.
-        alone: trace the run itself too; a study does so with its own rows, and has no use for `history`.
+    Raises:
+        ValueError, TypeError: settings out of their range; parameters of another network.
     """
-    config, settings, rows, key, params, state = asked
+    parts = config.net, config.loss, config.optimizer, config.penalty
+    check_settings(parts, start.settings)
+    check_initial_values(config, start)
+    config, settings = identify(config, start.settings, start.data.train, start.params)
+    dtype = jnp.result_type(float)
+    return config, start._replace(settings={name: np.asarray(value, dtype) for name, value in settings.items()})
+
+
+def trace_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start, Program]:
+    """Trace a run, without compiling, so that what does not fit raises now; and look at the targets' values."""
+    with plain_errors():
+        config, start = identify_run(config, start)
+        program = trainer_for(config, *signature(tuple(start)))
+    check_targets(config, start, program.outputs)
+    return config, start, program
+
+
+def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start]:
+    """The same but for the trainer itself: a study traces that with its own rows."""
+    with plain_errors():
+        config, start = identify_run(config, start)
+        state = jax.eval_shape(build_trainer(config).init, *start)
+        outputs = output_shapes(config, state, start.data)
+    check_targets(config, start, outputs)
+    return config, start
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise errors without JAX's remark on its own internals, of no use for a mistake in the arguments."""
     try:
-        check_settings((config.net, config.loss, config.optimizer, config.penalty), settings)
-        check_initial_values(asked)
-        config, settings = identify(config, settings, rows.train, params)
-        dtype = jnp.result_type(float)
-        settings = {name: np.asarray(value, dtype) for name, value in settings.items()}
-        arguments = (key, rows, settings, params, state)
-        compiled = trainer_for(config, *signature(arguments)) if alone else None
-        made = compiled.state if compiled else jax.eval_shape(build_trainer(config).init, *arguments)
-        outputs = compiled.outputs if compiled else output_shapes(config, made, rows)
+        yield
     except (ValueError, TypeError) as error:
-        error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
+        error.__notes__ = []
         raise
-    check = resolve_loss(config.loss, settings).check
-    for y, part in zip(outputs, (part for part in rows if part is not None), strict=True):
+
+
+def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
+    """Check the targets' values, where the loss has an opinion on them."""
+    check = resolve_loss(config.loss, start.settings).check
+    for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
         if check is not None:
             check(y, np.asarray(part.t))
-    history: Any = compiled and jax.tree.map(lambda a: np.zeros(0, a.dtype), compiled.history)
-    return Ready(config, settings, compiled, arguments, made, history)
 
 
-def check_initial_values(asked: Asked) -> None:
+def check_initial_values(config: TrainerConfig, start: Start) -> None:
     """Given parameters and layer state must be those of the network."""
-    net = resolve("net", asked.config.net, Layer, asked.settings)
-    if asked.params is None and asked.state is None:
+    net = resolve("net", config.net, Layer, start.settings)
+    if start.params is None and start.state is None:
         return
-    made = jax.eval_shape(lambda: net.init(jax.random.key(0), asked.rows.train.x.shape[1:])[:2])
+    made = jax.eval_shape(lambda: net.init(jax.random.key(0), start.data.train.x.shape[1:])[:2])
     hint = "Pass what was trained with this network, such as run.params and run.state."
-    for name, expected, got in zip(("params", "state"), made, (asked.params, asked.state), strict=True):
+    for name, expected, got in zip(("params", "state"), made, (start.params, start.state), strict=True):
         if got is None:
             continue
         of, theirs = trees.flatten_named(expected, name), trees.flatten_named(got, name)

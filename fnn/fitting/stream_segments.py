@@ -16,7 +16,7 @@ from fnn.compilation.programs import freeze, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
-from fnn.fitting.segments import SEGMENT_SECONDS, Segment
+from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
 from fnn.training.state import dtype_of
@@ -24,7 +24,7 @@ from fnn.types import Buffer, History, Layer, Part, TrainState
 
 
 def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
-    """`run_part` for buffers of such shapes. The state is donated, the buffer is not."""
+    """A buffer trainer's `run` for buffers of such shapes. The state is donated, the buffer is not."""
     if config.identity is None:  # nothing is known of it: nothing is remembered
         found: Callable[..., Any] = freeze(build_buffer_trainer(config), arguments, donate_argnums=0)[0]
         return found
@@ -40,7 +40,7 @@ def stream_segments(
     state: TrainState,
     epochs: int,
     validation: Part | None = None,
-    seconds: float = SEGMENT_SECONDS,
+    pace: Pace | None = None,
     buffer_rows: int | None = None,
     reading: StreamRecord | None = None,
 ) -> Generator[Segment, None, None]:
@@ -56,7 +56,7 @@ def stream_segments(
         state: where to begin, within an epoch if need be; donated.
         epochs: how many there are in all, those that `state` has behind it included.
         validation: rows to validate on.
-        seconds: how long a segment should take.
+        pace: how long a segment should take.
         buffer_rows: rows of a buffer, a multiple of the batch size; None: about 64 MB, or all rows of the first epoch
             where they are fewer.
         reading: what the run has read so far, kept up to date; it knows the rows of a buffer, and compares.
@@ -80,10 +80,10 @@ def stream_segments(
     >>> print(state.params[0]["w"].round(4), int(state.epoch))
     [[3.]] 20
     """
-    reading = StreamRecord() if reading is None else reading
+    reading, pace = StreamRecord() if reading is None else reading, pace or Pace(SEGMENT_SECONDS)
     plan = _make_plan(config, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
     one_order = config._replace(shuffle=False)  # the host shuffles
-    done, step, steps = int(state.epoch), int(state.step), 0
+    done, step, run = int(state.epoch), int(state.step), None
     if done > 0 and reading.first is not None:
         reading.warn_if_it_shuffles()
         reading.check_first(first_record(plan))
@@ -94,24 +94,23 @@ def stream_segments(
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
             epoch, step, ended = int(state.epoch), int(state.step), False
             reading.take(_record(buffer, epoch, plan.batch_size), len(buffer.part.x))
-            if steps == 0:
-                run_part = _program(one_order, state, buffer, validation, np.int32(0))
-                state, row, over = run_part(state, buffer, validation, np.int32(0))  # compiles, and runs no step
+            if run is None:
+                run = _program(one_order, state, buffer, validation, np.int32(0))
+                state, row, over = run(state, buffer, validation, np.int32(0))  # compiles, and runs no step
                 ended = bool(over)  # where a stream has fewer rows than the state has steps behind it
                 none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
-                weights = sum(a.size for a in jax.tree.leaves(state.params))
-                seconds_a_step = 1e-5 + 6 * weights * plan.batch_size / 2e9  # a guess, measured from here
-                steps = max(1, int(0.1 * seconds / seconds_a_step))
+                pace.guess(state.params, plan.batch_size)
                 yield Segment(state, _piece(row, ended, none, reading), 0.0)
             while not ended and (step < end or bool(buffer.last)) and bool(state.active):
-                begun = time.perf_counter()
-                state, row, over = run_part(state, buffer, validation, np.int32(steps))
+                begin = time.perf_counter()
+                state, row, over = run(state, buffer, validation, np.int32(pace.steps))
                 ended = bool(over)  # waits for the end
                 reached = end if ended else int(state.step)
-                elapsed, taken = time.perf_counter() - begun, max(1, reached - step)
-                steps, step = max(1, int(seconds * taken / elapsed)), reached
+                seconds, steps = time.perf_counter() - begin, max(1, reached - step)
+                pace.measure(seconds, steps)
+                step = reached
                 piece = _piece(row, int(state.epoch) > epoch, none, reading)  # an epoch that diverged has no row
-                yield Segment(state, piece, taken * plan.batch_size / elapsed)
+                yield Segment(state, piece, steps * plan.batch_size / seconds)
             if not bool(state.active):
                 return
 

@@ -149,33 +149,61 @@ def check_gradients(
         by_hand, by_autodiff = (_long(m(p, state, x, t, weight, key, train).grads, dtype) for m in makers)
         return by_hand, by_autodiff
 
-    def costs(p: Params, state: State) -> Array:
-        """The terms that the cost is the sum of: one per row, and the penalty."""
-        y, _, _ = whole.forward(p, state, x, key, train)
-        values = row_values("loss", loss, y, t)
-        counts = jnp.ones_like(values) if weight is None else jnp.asarray(weight, values.dtype)
-        rows = jnp.where(counts > 0, values * counts, 0.0)
-        rows = rows / counts.sum() if reduction == "mean" else rows
-        return rows if penal is None else jnp.append(rows, penal.value(p).astype(rows.dtype))
+    costs = _cost_terms(whole, loss, penal, x, t, key, train, weight, reduction)
 
     def four_ways(p: Params, state: State) -> dict[str, Array]:
-        wide = jax.tree.map(lambda leaf: leaf.astype(dtype), p)
-        points, states = _points(wide, state, inputs)
-        gradients, eps = widen(both, dtype, p, state)
-        sampled = _sample(gradients, eps > 0, points, states)
-        leaves = jax.tree.leaves(wide)
-        wanted = DirectionPlan(
-            *map(np.concatenate, zip(directions_plan(leaves), directions_plan(leaves, 0, TRIES_NEARBY, 1), strict=True))
-        )
-        cost, _ = widen(costs, dtype, p, state)
-        along = directional_derivatives(cost, points, sampled.by_hand, sampled.noise, wanted, states)
-        return leaf_statistics(leaves, sampled, wanted, along, eps)
+        return _figures(both, costs, jax.tree.map(lambda leaf: leaf.astype(dtype), p), p, state, inputs)
 
     names = tuple((_name(path), leaf.shape) for path, leaf in jax.tree.leaves_with_path(point))
     result = GradientCheck(_compile(four_ways)(point, state), names, POINTS)
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result
+
+
+def _cost_terms(
+    net: Layer,
+    loss: Loss,
+    penalty: Penalty | None,
+    x: Array,
+    t: Array,
+    key: Key,
+    train: Train,
+    weight: ArrayLike | None,
+    reduction: str,
+) -> Callable[[Params, State], Array]:
+    """Return a function of parameters and state: the terms of the cost, one per row, and the penalty."""
+
+    def costs(p: Params, state: State) -> Array:
+        y, _, _ = net.forward(p, state, x, key, train)
+        values = row_values("loss", loss, y, t)
+        counts = jnp.ones_like(values) if weight is None else jnp.asarray(weight, values.dtype)
+        rows = jnp.where(counts > 0, values * counts, 0.0)
+        rows = rows / counts.sum() if reduction == "mean" else rows
+        return rows if penalty is None else jnp.append(rows, penalty.value(p).astype(rows.dtype))
+
+    return costs
+
+
+def _figures(
+    both: Callable[..., tuple[Array, Array]],
+    costs: Callable[..., Array],
+    wide: Params,
+    point: Params,
+    state: State,
+    inputs: bool,
+) -> dict[str, Array]:
+    """The figures of all leaves: `both` derivatives against the function `costs` itself, at all points."""
+    leaves = jax.tree.leaves(wide)
+    dtype = jnp.result_type(*leaves)
+    points, states = _points(wide, state, inputs)
+    gradients, eps = widen(both, dtype, point, state)
+    samples = _sample(gradients, eps > 0, points, states)
+    here, near = directions_plan(leaves), directions_plan(leaves, 0, TRIES_NEARBY, 1)
+    directions = DirectionPlan(*map(np.concatenate, zip(here, near, strict=True)))
+    cost, _ = widen(costs, dtype, point, state)
+    along = directional_derivatives(cost, points, samples.by_hand, samples.noise, directions, states)
+    return leaf_statistics(leaves, samples, directions, along, eps)
 
 
 # ---- the points, and the derivative at each

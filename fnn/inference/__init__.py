@@ -2,5 +2,6 @@
 
 - `metrics`: Metrics: one number per row, as a loss, but to be read by people
 - `prediction`: What a trained network says about any number of rows
-- `evaluation`: How good a trained network is: means over rows of metrics, which are one number per row, as losses are
+- `evaluation`: How good a trained network is: means over rows of metrics, which are one number per row, as losses
+  are
 """

@@ -12,6 +12,7 @@ from jax.sharding import SingleDeviceSharding
 from fnn import arguments
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
+from fnn.fitting.segments import SEGMENT_SECONDS, Pace
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
 from fnn.training.batches import padded_rows
 from fnn.training.config import TrainerConfig, bind
@@ -57,7 +58,7 @@ class Chunk(NamedTuple):
 
     init: Callable[[Members, Data], TrainState]
     run: Callable[..., tuple[TrainState, History]]
-    pace: dict[str, float]  # what has been measured: seconds a step
+    pace: Pace  # as measured
     bytes: int  # of arrays that the run's functions have captured
 
 
@@ -110,7 +111,7 @@ def _compile(config: TrainerConfig, width: int, places: int, arguments: Any, dev
         lambda: compile_with(running.lower(), small_network_options() if width > 1 else {}),
     )
     held = bytes_of(running.jaxpr)
-    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, {}, held)
+    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, Pace(SEGMENT_SECONDS), held)
 
 
 # ---- how many at a time

@@ -1,7 +1,7 @@
 """`cross_validate`: how well a network does on rows that it has not seen, all folds as members of one program; and,
 with several settings, which of them does best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -150,13 +150,7 @@ def cross_validate(
     >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
     {'lr': 1.0} (90, 2) (2, 5)
     """
-    points = [{}] if over is None else check_points(over)
-    for name in ("patience", "validation"):
-        if training.get(name) is not None or name in points[0]:
-            raise ValueError(
-                f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
-                "Choose the number of epochs by the histories of the result."
-            )
+    points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
@@ -168,15 +162,8 @@ def cross_validate(
     views, scalers = fold_selections(made, np.asarray(part.x), standardise)
     keys, each = member_keys(seed, repeats), len(made) // repeats
     tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-    groups_ = group_members(
-        "cross_validate",
-        (net, loss, optimizer),
-        Data(part, part),
-        tasks,
-        training,
-        views,
-        resumable=how.checkpoint is not None,
-    )
+    both, resumable = Data(part, part), how.checkpoint is not None
+    groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
     figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
     best = _Best(figures, len(points), len(made))
 
@@ -187,26 +174,44 @@ def cross_validate(
 
     plans, names = run_groups("cross_validate", groups_, epochs, how, take)
     early = warn_if_interrupted("cross_validate", names, figures, how)
-    scores = {name: v.reshape(len(points), -1) for name, v in figures.columns.items() if name in figures.histories}
-    histories = {name: v.reshape(len(points), len(made), epochs) for name, v in figures.histories.items()}
+    scores, histories = _of_points(figures, len(points), len(made))
     columns = _table(points, scores, figures.columns["diverged"])
     found = -1 if early and not np.isfinite(best.score) else best.point
     chosen = points[found]
     parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
+    scaler = _scaler(part, of_frame) if standardise else None
     predictions, run = None, None
     if not early:
         settings = {**(training.get("settings") or {}), **chosen}
         predictions = _predictions(parts[0], settings, best.runs, made, scalers, np.asarray(part.x), repeats)
-    scaler = None
-    if standardise:
-        scaler = standardiser_of(np.asarray(part.x))._replace(columns=of_frame and Columns(of_frame.x))
     if refit and not early:
         run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
         run = run._replace(columns=of_frame)
-    return CrossValidation(
-        points, columns, scores, histories, made, found, predictions, run, scaler, figures.judge,
-        figures.largest, plans,
-    )  # fmt: skip
+    judge = figures.judge, figures.largest
+    return CrossValidation(points, columns, scores, histories, made, found, predictions, run, scaler, *judge, plans)
+
+
+def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The points to try; nothing may choose an epoch by the rows that judge."""
+    points = [{}] if over is None else check_points(over)
+    for name in ("patience", "validation"):
+        if training.get(name) is not None or name in points[0]:
+            raise ValueError(
+                f"{name}: expected none in a cross-validation, whose folds are for judging, got one. "
+                "Choose the number of epochs by the histories of the result."
+            )
+    return points
+
+
+def _of_points(figures: ResultTable, points: int, folds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The scores, (points, folds), and the histories, (points, folds, epochs), of all figures."""
+    scores = {name: v.reshape(points, folds) for name, v in figures.columns.items() if name in figures.histories}
+    return scores, {name: v.reshape(points, folds, -1) for name, v in figures.histories.items()}
+
+
+def _scaler(part: Part, of_frame: Columns | None) -> Standardiser:
+    """The standardiser of all rows."""
+    return standardiser_of(np.asarray(part.x))._replace(columns=of_frame and Columns(of_frame.x))
 
 
 def _table(points: list[dict[str, Any]], scores: dict[str, np.ndarray], diverged: np.ndarray) -> dict[str, np.ndarray]:

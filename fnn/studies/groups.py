@@ -17,7 +17,7 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.setup import Asked, trace_run
+from fnn.fitting.setup import trace_outputs, trace_run
 from fnn.gradients.cost import GradientFunction
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.search_space import as_points, split_traced
@@ -34,6 +34,7 @@ from fnn.training.config import (
     trainer_config,
 )
 from fnn.training.ranges import check_ranges
+from fnn.training.state import Start
 from fnn.types import Data, Layer, Loss, Metric, OfSettings, Penalty, RowSelection
 
 
@@ -195,15 +196,17 @@ def _group(
     )
     numbers = base | loop_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jax.device_put(tasks[0].key))
-    asked = Asked(config, numbers, data, key, None, None)
-    ready = trace_run(asked, alone=several)  # else an error of the last group would come after the first has trained
+    start = Start(key, data, numbers)
+    # of several groups each is traced now: else an error of the last would come after the first has trained
+    trace = trace_run if several else trace_outputs
+    identified, full, *_ = trace(config, start)
     check_settings_are_used(config, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
-        about = resume.describe_run(config, dict.fromkeys(numbers, 0.0), data, jax.random.key(0), None, None)
+        about = resume.describe_run(config, start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0)))
         about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
-    members = _members(tasks, ready.settings, differing)
-    return Group(places, ready.config, Shared(data, *views), members, about)
+    members = _members(tasks, full.settings, differing)
+    return Group(places, identified, Shared(data, *views), members, about)
 
 
 def bind_static(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +20,7 @@ from fnn.devices import free_bytes, usual_devices
 from fnn.fitting import resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.progress import study_progress_bar
-from fnn.fitting.segments import concatenate, position, segment_seconds, segments, without_debug_nans
+from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
 from fnn.losses.reduction import dtype_of_sums
 from fnn.studies.chunks import Members, Shared, chunk_trainer, compiled_chunk, default_width, member_cost
 from fnn.studies.groups import ExecutionOptions, Group
@@ -55,14 +55,6 @@ class ChunkResult(NamedTuple):
     at: np.ndarray
     state: TrainState
     history: History
-
-
-class Kept(NamedTuple):
-    """Where a study keeps what it has done, and how often it writes; no folder: nowhere."""
-
-    folder: str | None
-    seconds: float
-    about: dict[str, Any]
 
 
 # ---- the plan
@@ -138,14 +130,13 @@ def copy_thread_settings() -> Callable[[], Any]:
 
 
 class Job(NamedTuple):
-    """Members to be run: what they are, how far, how, and where that is kept."""
+    """A group to be run: how far, how, and where its checkpoints are, if anywhere."""
 
-    config: TrainerConfig
-    shared: Shared
-    members: Members
-    epochs: int
+    group: Group
     plan: ExecutionPlan
-    kept: Kept
+    epochs: int
+    folder: str | None = None
+    seconds: float = 1.0  # between checkpoints
 
 
 def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[int, int, bool], None]) -> list[str]:
@@ -156,10 +147,9 @@ def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[in
         take: called with each chunk's outcome, one at a time; chunks that a signal keeps from beginning have none.
         show: called with how many members have done how many epochs more, and whether these were their last.
     """
-    waiting = iter(range(0, len(job.members), job.plan.width))
+    waiting = iter(range(0, len(job.group.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
-    as_here = copy_thread_settings()
-    like = None if job.kept.folder is None else _state_of_a_chunk(job)
+    like = None if job.folder is None else _state_of_a_chunk(job)
 
     with catch_signals() as names:
 
@@ -167,13 +157,15 @@ def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[in
             return bool(names) or failed.is_set()
 
         def work(device: Any) -> None:
-            there = job._replace(shared=job.shared._replace(data=jax.device_put(job.shared.data, device)))
+            shared = job.group.shared
+            shared = shared._replace(data=jax.device_put(shared.data, device))
+            there = job._replace(group=job.group._replace(shared=shared))
             while not stopped():
                 with lock:
                     first = next(waiting, None)
                 if first is None:
                     return
-                at = np.arange(first, min(first + job.plan.width, len(job.members)))
+                at = np.arange(first, min(first + job.plan.width, len(job.group.members)))
 
                 def shown(epochs: int, finished: bool, some: int = len(at)) -> None:
                     with lock:
@@ -184,57 +176,62 @@ def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[in
                 with lock:
                     take(outcome)
 
-        def in_thread(device: Any) -> None:
-            with as_here():
-                try:
-                    work(device)
-                except BaseException:
-                    failed.set()
-                    raise
-
-        if len(job.plan.devices) == 1:
-            work(job.plan.devices[0])
-        else:
-            with ThreadPoolExecutor(len(job.plan.devices)) as pool:
-                running = [pool.submit(in_thread, device) for device in job.plan.devices]
-                try:
-                    for future in running:
-                        future.result()
-                except BaseException:
-                    failed.set()  # the others end with their segments
-                    raise
+        _run_on(job.plan.devices, work, failed)
     return names
+
+
+def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threading.Event) -> None:
+    """Call `work(device)` for each device: here for a single one, else in a thread for each."""
+    if len(devices) == 1:
+        work(devices[0])
+        return
+    as_here = copy_thread_settings()
+
+    def work_in_thread(device: Any) -> None:
+        with as_here():
+            try:
+                work(device)
+            except BaseException:
+                failed.set()
+                raise
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = [pool.submit(work_in_thread, device) for device in devices]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            failed.set()  # the others end with their segments
+            raise
 
 
 def _run_chunk(
     job: Job, at: np.ndarray, device: Any, like: Any, stopped: Callable[[], bool], show: Callable[[int, bool], None]
 ) -> ChunkResult:
     """One chunk, from its beginning or its checkpoint; `like` is its state, shapes and dtypes, if it has one."""
-    width, epochs = job.plan.width, job.epochs
+    width, epochs, group = job.plan.width, job.epochs, job.group
     # the last one is filled up, so that all have one width: another width would have other last bits
-    filled = np.append(at, np.repeat(at[-1:], width - len(at)))
-    own = job.members.taken(filled if width > 1 else at[0])
-    data = jax.device_put(job.shared.of(own.fold), device)
-    places = history_capacity(epochs)
-    found, write = _find(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = compiled_chunk(job.config, width, places, own, data, device)
-    state = chunk.init(own, data) if found is None or found.state is None else found.state
-    pieces = [_no_epochs(job, state.params) if found is None else found.history]
+    padded = np.append(at, np.repeat(at[-1:], width - len(at)))
+    own = group.members.taken(padded if width > 1 else at[0])
+    data = jax.device_put(group.shared.of(own.fold), device)
+    capacity = history_capacity(epochs)
+    checkpoints = _checkpoints(job, at, own, like)  # raises where it is of another study: before anything compiles
+    chunk = compiled_chunk(group.config, width, capacity, own, data, device)
+    state = chunk.init(own, data) if checkpoints.state is None else checkpoints.state
+    histories = [_no_epochs(job, state.params) if checkpoints.state is None else checkpoints.history]
     done = position(state)[0]
-    between = None if job.kept.folder is None else job.kept.seconds
-    pace = segment_seconds(between), places, chunk.pace.get("seconds a step")
-    with closing(segments(chunk.run, state, data, epochs, job.config.batch_size, *pace)) as following:
+    chunk.pace.seconds = checkpoints.pace.seconds
+    following = segments(chunk.run, state, data, epochs, group.config.batch_size, chunk.pace, capacity)
+    with closing(following):
         for segment in following:
             state = segment.state
-            if segment.seconds_a_step is not None:
-                chunk.pace["seconds a step"] = segment.seconds_a_step
-            pieces.append(segment.history)
+            histories.append(segment.history)
             show(segment.history.loss.shape[-1], False)
-            write(state, pieces)
+            checkpoints.write(state, histories)
             if stopped():
                 break
-    write(state, pieces, True)
-    history = concatenate(pieces)
+    checkpoints.write(state, histories, last=True)
+    history = concatenate(histories)
     reached, _, _, active = position(state)
     ended = reached >= epochs or not active
     show(epochs - reached + done if ended else 0, ended)
@@ -247,34 +244,28 @@ def _run_chunk(
 def _no_epochs(job: Job, params: Any) -> History:
     """A chunk's history before it has begun."""
     blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of_sums(dtype_of(params)))
-    metrics, validates = dict.fromkeys(dict(job.config.metrics), blank), job.shared.data.validation is not None
+    metrics = dict.fromkeys(job.group.config.metric_names, blank)
+    validates = job.group.shared.data.validation is not None
     return History(blank, metrics, blank if validates else None, metrics if validates else {})
 
 
 def _state_of_a_chunk(job: Job) -> Any:
     """Shapes and dtypes, the same for all chunks."""
     width = job.plan.width
-    own = job.members.taken(np.zeros(width, int) if width > 1 else 0)
-    data = job.shared.of(own.fold)
-    init = chunk_trainer(job.config, width, history_capacity(job.epochs), data)[0]
+    own = job.group.members.taken(np.zeros(width, int) if width > 1 else 0)
+    data = job.group.shared.of(own.fold)
+    init = chunk_trainer(job.group.config, width, history_capacity(job.epochs), data)[0]
     return jax.eval_shape(init, own.keys, own.settings, data)
 
 
-def _find(job: Job, at: np.ndarray, own: Members, like: Any) -> tuple[resume.Found | None, Callable[..., None]]:
-    """What the folder holds of a chunk, if there is one and it is of this study; and a writer to it."""
-    width, kept = job.plan.width, job.kept
-    if kept.folder is None:
-        return None, lambda *of: None
-    folder = os.path.join(kept.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
-    about = kept.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
-    found = resume.find(folder, about, like, _no_epochs(job, like.params))
-    done = found.history.loss.shape[-1]
-    if done > job.epochs:
-        raise ValueError(
-            f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={job.epochs}. "
-            "Ask for as many, or name another folder to start anew."
-        )
-    return found, resume.writer(folder, about, found, kept.seconds)
+def _checkpoints(job: Job, at: np.ndarray, own: Members, like: Any) -> resume.Checkpoints:
+    """Those of a chunk."""
+    width, nothing = job.plan.width, None if like is None else _no_epochs(job, like.params)
+    if job.folder is None:
+        return resume.Checkpoints(None, {}, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
+    folder = os.path.join(job.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
+    about = job.group.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
+    return resume.Checkpoints(folder, about, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
 
 
 def run_groups(
@@ -293,8 +284,7 @@ def run_groups(
             if names:
                 break
             _keep_width(folder, plan.width)
-            kept = Kept(folder, how.checkpoint_seconds, group.about)
-            job = Job(group.config, group.shared, group.members, epochs, plan, kept)
+            job = Job(group, plan, epochs, folder, how.checkpoint_seconds)
             names += run_chunks(job, functools.partial(take, group), show)
     return plans, names
 

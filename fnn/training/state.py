@@ -136,3 +136,13 @@ class StepResult(NamedTuple):
     updates: Any  # by the optimizer, like the parameters
     params: Params
     optimizer: Any  # its state
+
+
+class Start(NamedTuple):
+    """What a run begins with: the arguments of a trainer's `init`, in their order."""
+
+    key: Key
+    data: Data
+    settings: dict[str, Any]
+    params: Params = None
+    state: State = None

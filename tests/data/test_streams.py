@@ -13,7 +13,7 @@ import pytest
 import fnn
 from fnn.data.buffers import BufferPlan, buffers, prefetch
 from fnn.data.streams import as_stream, is_stream, memory_mapped, rechunk
-from fnn.fitting.segments import concatenate
+from fnn.fitting.segments import Pace, concatenate
 from fnn.fitting.stream_segments import stream_segments
 from fnn.training.config import TrainerConfig
 from fnn.training.fused_loop import build_buffer_trainer, build_trainer
@@ -139,7 +139,7 @@ def test_an_epoch_in_shuffled_buffers_has_every_row_once():
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits():
     source = memory_mapped(X, LABELS, WEIGHTS, chunk_rows=10)
     whole, history = trained(source, config=SHUFFLED, epochs=3)
-    one_step = {"config": SHUFFLED, "epochs": 3, "seconds": 1e-9}
+    one_step = {"config": SHUFFLED, "epochs": 3, "pace": Pace(1e-9)}
     for stop_after in (1, 4, 7, 9, 14):
         seen = []
 

@@ -10,12 +10,12 @@ from fnn.fitting.progress import progress_bar
 from fnn.fitting.segments import Segment, segment_seconds
 
 
-def segment(losses, validation=None, rows_a_second=1234.5):
+def segment(losses, validation=None, rows_per_second=1234.5):
     history = fnn.History(np.float32(losses), {}, None if validation is None else np.float32(validation), {})
-    return Segment(None, history, rows_a_second)
+    return Segment(None, history, rows_per_second)
 
 
-def test_it_shows_epochs_losses_and_rows_a_second(capsys, monkeypatch):
+def test_it_shows_epochs_losses_and_rows_per_second(capsys, monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress_bar(True, 10, 4) as show:

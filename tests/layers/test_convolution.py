@@ -354,7 +354,7 @@ def test_other_inputs_than_the_parameters_are_for_raise(shape):
         ((4, (5, 0)), "conv2d(4, (5, 0)): expected window to be two whole numbers, at least 1, got (5, 0). Write "
          "window=(2, 2)."),
         ((4, (3, 3, 3)), "conv2d(4, (3, 3, 3)): expected window to be two whole numbers, at least 1, got (3, 3, 3). "
-         "write window=(2, 2)."),
+         "Write window=(2, 2)."),
         ((4, 3, (1.0, 1)), "conv2d(4, 3): expected stride to be two whole numbers, at least 1, got (1.0, 1). Write "
          "stride=(2, 2)."),
         ((4, 3, 1, "same"), "conv2d(4, 3): expected padding 'SAME', 'VALID' or ((top, bottom), (left, right)) in whole "

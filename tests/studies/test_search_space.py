@@ -122,7 +122,9 @@ def test_settings_that_are_all_integers_are_static():
 # ---- errors
 
 
-@pytest.mark.parametrize("over, got", [(0.1, "float"), (None, "NoneType"), ("lr", "str"), (uniform(0, 1), "Range")])
+@pytest.mark.parametrize(
+    "over, got", [(0.1, "float"), (None, "NoneType"), ("lr", "str"), (uniform(0, 1), "Distribution")]
+)
 def test_what_are_no_points_raises(over, got):
     hint = "Write {'lr': [0.1, 0.2]}."
     raises(TypeError, f"over: expected a dict of lists or a list of dicts, got {got}. {hint}", as_points, over)

@@ -48,7 +48,7 @@ def complex_step(function: Callable[[Any], Any], point: Params, direction: Param
     >>> from fnn.gradients.interpreters.complex_step import complex_step
     >>> import fnn, jax.numpy as jnp
     >>> print(complex_step(lambda x: (fnn.relu(x) ** 2).sum(), jnp.array([3.0, -0.5]), jnp.array([1.0, 1.0])))
-    Slope(slope=Array(6., dtype=float32), kink=Array(0.5, dtype=float32))
+    ComplexDerivative(slope=Array(6., dtype=float32), kink=Array(0.5, dtype=float32))
     """
     leaves, moves = jax.tree.leaves(point), jax.tree.leaves(direction)
     dtype = jnp.result_type(*leaves)
