@@ -2,6 +2,7 @@
 compiled JAX program, and every derivative is derived by hand beside its formula and checked against autodiff."""
 
 from importlib.metadata import version as _version
+from types import FunctionType as _Function
 
 from fnn import (
     activations as activations,
@@ -33,7 +34,7 @@ from fnn.compilation.cache import (
 from fnn.compilation.disk_cache import (
     enable_compile_cache as enable_compile_cache,
 )
-from fnn.data.scaling import standardise as standardise, standardiser as standardiser
+from fnn.data.scaling import Standardiser as Standardiser, standardise as standardise, standardiser as standardiser
 from fnn.data.splits import (
     folds as folds,
     hold_out as hold_out,
@@ -58,6 +59,8 @@ from fnn.gradients.cost import (
 from fnn.gradients.finite_differences import (
     numerical_gradient as numerical_gradient,
 )
+from fnn.gradients.interpreters.complex_step import NotAnalytic as NotAnalytic
+from fnn.gradients.report import GradientCheck as GradientCheck
 from fnn.inference.evaluation import evaluate as evaluate
 from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
 from fnn.inference.prediction import predict as predict
@@ -75,6 +78,7 @@ from fnn.layers.combinators import (
     serial as serial,
 )
 from fnn.layers.complexity import (
+    Complexity as Complexity,
     summary as summary,
 )
 from fnn.layers.convolution import (
@@ -109,9 +113,11 @@ from fnn.storage.saving import (
     save as save,
 )
 from fnn.studies.cross_validation import (
+    CrossValidation as CrossValidation,
     cross_validate as cross_validate,
 )
 from fnn.studies.ensembles import (
+    Ensemble as Ensemble,
     ensemble as ensemble,
 )
 from fnn.studies.search_space import (
@@ -121,6 +127,7 @@ from fnn.studies.search_space import (
     uniform as uniform,
 )
 from fnn.studies.sweeps import (
+    Sweep as Sweep,
     sweep as sweep,
 )
 from fnn.training.fused_loop import (
@@ -143,3 +150,122 @@ from fnn.types import (
 )
 
 __version__ = _version("fnn")
+
+# the names in the order of use; `help(fnn)` and `dir(fnn)` show these, not the packages behind them
+__all__ = [  # noqa: RUF022
+    # train, predict, keep
+    "fit",
+    "predict",
+    "evaluate",
+    "accuracy",
+    "binary_accuracy",
+    "save",
+    "load",
+    "summary",
+    # networks
+    "serial",
+    "residual",
+    "repeat",
+    "as_layer",
+    "from_function",
+    "mixed_precision",
+    # layers
+    "dense",
+    "conv2d",
+    "flatten",
+    "max_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "batch_norm",
+    "layer_norm",
+    "dropout",
+    "gaussian_noise",
+    # images made different as they are trained on
+    "rescale",
+    "random_flip",
+    "random_shift",
+    "random_crop",
+    # activations
+    "relu",
+    "leaky_relu",
+    "prelu",
+    "rrelu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+    "softsign",
+    "sigmoid",
+    "tanh",
+    "softmax",
+    "elementwise",
+    # what has modules of its own
+    "losses",
+    "penalties",
+    "schedules",
+    "activations",
+    "boxes",
+    "plots",
+    # data
+    "standardise",
+    "standardiser",
+    "hold_out",
+    "folds",
+    "memory_mapped",
+    # many runs
+    "sweep",
+    "cross_validate",
+    "ensemble",
+    "grid",
+    "draws",
+    "uniform",
+    "log_uniform",
+    # derivatives
+    "check_gradients",
+    "backprop",
+    "autodiff",
+    "numerical_gradient",
+    # below fit: a pure run, factories, caches
+    "trainer",
+    "factory",
+    "enable_compile_cache",
+    "clear_caches",
+    # what they take and return
+    "Layer",
+    "Activation",
+    "Loss",
+    "Penalty",
+    "Rows",
+    "Part",
+    "Data",
+    "Stream",
+    "Run",
+    "History",
+    "TrainState",
+    "Trainer",
+    "Sweep",
+    "CrossValidation",
+    "Ensemble",
+    "Standardiser",
+    "Complexity",
+    "GradientCheck",
+    # what they raise and warn of
+    "ShapeError",
+    "NotAnalytic",
+    "DamagedFile",
+    "TrainingDiverged",
+    "TrainingInterrupted",
+]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+for _class in [thing for thing in map(globals().get, __all__) if isinstance(thing, type)]:
+    # errors, help and pickles name what a user writes, not a file; with their methods, whose doctests go by it
+    for _part in [_class, *vars(_class).values()]:
+        if str(getattr(_part, "__module__", "")).startswith("fnn.") and isinstance(_part, (type, _Function)):
+            _part.__module__ = "fnn"
+del _class, _part

@@ -1,10 +1,14 @@
 """How layers are made: a factory remembers what it made and with which arguments.
 
 `dense(3) is dense(3)`: a network that is built again is the same object, so it finds the program compiled for it.
+What was made so is pickled as the call that made it, and what fnn offers under a name by that name.
 """
 
+import copyreg
 import functools
+import importlib
 import inspect
+import types
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
@@ -12,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import Layer, Loss
+from fnn.types import Layer, Loss, Penalty, Record
 
 P = ParamSpec("P")  # the arguments of a factory
 M = TypeVar("M")  # what it makes
+R = TypeVar("R", bound=Record)
 
 
 class Spec(NamedTuple):
@@ -101,32 +106,59 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
     def finish(spec: Spec, bound: inspect.BoundArguments) -> Any:
         made = make(*bound.args, **bound.kwargs)
         if isinstance(made, Loss):
-            return made._replace(name=str(spec))
+            return note_call(made._replace(name=str(spec)), spec.factory, dict(spec.arguments))
         if children is not None:
             spec = spec._replace(children=tuple(children(*bound.args, **bound.kwargs)))
         elif isinstance(made, Layer) and isinstance(made.spec, Spec):  # another factory made it
             spec = spec._replace(children=(made,))
-        return made._replace(spec=spec)
+        made = made._replace(spec=spec)
+        return note_call(made, spec.factory, dict(spec.arguments)) if isinstance(made, Record) else made
 
-    @functools.lru_cache(maxsize=1024)
-    def remembered(identity: Hashable) -> list[Any]:
-        return []
+    places = _Places()
 
     @functools.wraps(make)
     def build(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
         bound.apply_defaults()
         spec = Spec(build, tuple(bound.arguments.items()))
-        identity = _typed(spec.arguments)
+        identity = _identity(spec.arguments)
         if identity is None:
             return finish(spec, bound)
-        place = remembered(identity)
+        place = places.of(identity)
         if not place:
             place.append(finish(spec, bound))
         return place[0]
 
     build.is_factory = True  # type: ignore[attr-defined]
     return build
+
+
+class _Places:
+    """Where a factory keeps what it made: a list for each call, of the last 1024. A pickled factory begins anew."""
+
+    def __init__(self) -> None:
+        self.of: Callable[[Any], list[Any]] = functools.lru_cache(maxsize=1024)(lambda identity: [])
+
+    def __reduce__(self) -> Any:
+        return _Places, ()
+
+
+def call_factory(factory: Any, arguments: dict[str, Any]) -> Any:
+    """The factory's result for arguments by name, `*layers` among them; `factory` may be its public name.
+
+    >>> from fnn.factories import call_factory
+    >>> call_factory("fnn.serial", {"layers": (call_factory("fnn.dense", {"features": 3}),)})
+    serial(dense(3))
+    """
+    factory = find_public(factory) if isinstance(factory, str) else factory
+    signature = inspect.signature(factory)
+    if surplus := arguments.keys() - signature.parameters.keys():
+        raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
+    bound = inspect.BoundArguments(signature, arguments)
+    return factory(*bound.args, **bound.kwargs)
+
+
+# ---- arguments, compared
 
 
 def _plain(value: Any) -> Any:
@@ -155,13 +187,131 @@ def _hashable(value: object) -> Hashable:
     return value
 
 
-def _typed(value: object) -> Hashable:
+def _identity(value: object) -> Hashable:
     """A hashable stand-in in which 1, 1.0 and True differ; None where there is none."""
     if type(value) is tuple:
-        inner = tuple(map(_typed, value))
+        inner = tuple(map(_identity, value))
         return None if any(v is None for v in inner) else inner
     try:
         hash(value)
     except TypeError:
         return None
     return type(value), value
+
+
+# ---- pickle: a thing by its public name, else by the call that made it, else by its functions
+
+PUBLIC = ("fnn", "fnn.losses", "fnn.penalties")
+OF_JAX = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")  # some of whose functions do not pickle themselves
+
+
+def note_call(made: R, factory: Callable[..., Any], arguments: dict[str, Any]) -> R:
+    """A loss, a penalty or an activation that remembers which call made it; equal to one of an equal call."""
+    spec = Spec(factory, tuple(arguments.items()))
+    typed = _identity(spec.arguments)
+    return made._made_by(spec, None if typed is None else (factory, typed))
+
+
+def origin(thing: Any) -> Spec | None:
+    """The call that makes this layer, loss, penalty or activation; None if there is none, or it was changed since.
+
+    >>> import fnn
+    >>> from fnn.factories import origin
+    >>> layer = fnn.dense(3)
+    >>> print(origin(layer), origin(layer._replace(init=fnn.dense(4).init)))
+    dense(3) None
+    """
+    if isinstance(thing, Record):
+        return vars(thing).get("_origin")
+    # an activation as a layer has the activation's spec
+    spec = getattr(getattr(thing, "forward", None), "made_by", None) or getattr(thing, "spec", None)
+    if not isinstance(spec, Spec) or not callable(spec.factory):
+        return None
+    try:
+        return spec if _alike(call_factory(spec.factory, dict(spec.arguments)), thing, set()) else None
+    except Exception:  # a factory of the user's own may fail today
+        return None
+
+
+def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
+    """Whether two things compute the same, as far as can be told: of the same code, with the same numbers in it."""
+    if one is other or (id(one), id(other)) in seen:
+        return True
+    if type(one) is not type(other):
+        return False
+    seen.add((id(one), id(other)))
+    if isinstance(one, types.FunctionType):
+        return one.__code__ is other.__code__ and _alike(_captured(one), _captured(other), seen)
+    if isinstance(one, functools.partial):
+        return _alike((one.func, one.args, one.keywords), (other.func, other.args, other.keywords), seen)
+    if isinstance(one, (tuple, list, Record)):
+        parts = list(one), list(other)
+        return len(parts[0]) == len(parts[1]) and all(_alike(*pair, seen) for pair in zip(*parts, strict=True))
+    if isinstance(one, (jax.Array, np.ndarray)):
+        return one.dtype == other.dtype and np.array_equal(np.asarray(one), np.asarray(other))
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError):
+        return False
+
+
+def _captured(function: Any) -> tuple[Any, ...]:
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    return cells, function.__defaults__, tuple((function.__kwdefaults__ or {}).items())
+
+
+def _public_name(thing: Any, modules: tuple[str, ...] = PUBLIC) -> str | None:
+    """`"fnn.relu"` for what fnn (or the modules named) has under that name."""
+    name = next(iter(thing)) if isinstance(thing, Record) else getattr(thing, "__name__", None)
+    if isinstance(name, str):
+        for module in modules:
+            if getattr(importlib.import_module(module), name, None) is thing:
+                return f"{module}.{name}"
+    return None
+
+
+def find_public(name: str) -> Any:
+    """What a module offers under a name: `"fnn.losses.huber"`.
+
+    >>> from fnn.factories import find_public
+    >>> find_public("fnn.relu")
+    relu
+    """
+    module, _, own = name.rpartition(".")
+    return getattr(importlib.import_module(module), own)
+
+
+class _Named:
+    """What stands for a function in a pickle, and comes back as that function."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        return find_public, (self.name,)
+
+
+def _to_pickle(value: Any) -> Any:
+    """An argument or a field with names in place of JAX's functions."""
+    if type(value) is tuple:
+        return tuple(map(_to_pickle, value))
+    name = _public_name(value, OF_JAX) if callable(value) and not isinstance(value, (Layer, Record)) else None
+    return value if name is None else _Named(name)
+
+
+def reduce(thing: Any) -> Any:
+    """What pickle wants to know of a layer, a loss, a penalty or an activation (see `copyreg`)."""
+    name = None if isinstance(thing, Layer) else _public_name(thing)
+    if name is not None:
+        return find_public, (name,)
+    spec = origin(thing)
+    if spec is not None:
+        arguments = {name: _to_pickle(value) for name, value in spec.arguments}
+        return call_factory, (_public_name(spec.factory) or spec.factory, arguments)
+    fields = tuple(map(_to_pickle, thing))
+    documented = vars(thing).get("__doc__") if isinstance(thing, Record) else None
+    return (type(thing), fields) if documented is None else (type(thing), fields, {"__doc__": documented})
+
+
+for _kind in (Layer, Loss, Penalty):
+    copyreg.pickle(_kind, reduce)

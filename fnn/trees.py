@@ -65,10 +65,10 @@ def with_keys(tree: Tree, like: Tree) -> Tree:
 
 
 def _key(step: object) -> str:
-    return escaped(next(getattr(step, kind) for kind in ("name", "idx", "key") if hasattr(step, kind)))
+    return escape(next(getattr(step, kind) for kind in ("name", "idx", "key") if hasattr(step, kind)))
 
 
-def escaped(key: object) -> str:
+def escape(key: object) -> str:
     """A key as a part of a name, as in RFC 6901."""
     return str(key).replace("~", "~0").replace("/", "~1")
 
@@ -85,7 +85,7 @@ def unflatten_named(like: Tree, leaves: Mapping[str, Any], name: str = "leaves")
     >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
     >>> unflatten_named(like, {"v": jax.numpy.zeros(2)})
     Traceback (most recent call last):
-    fnn.types.ShapeError: leaves: expected those of this program, got 2 that differ:
+    fnn.ShapeError: leaves: expected those of this program, got 2 that differ:
       w: expected float32(2,), got none
       v: expected none, got float32(2,)
     Use the program that wrote them.
@@ -104,14 +104,14 @@ def check_same_leaves(
         families = (jnp.bool_, jnp.signedinteger, jnp.unsignedinteger, jnp.floating, jnp.complexfloating)
         return leaf.dtype if width else next(i for i, f in enumerate(families) if jnp.issubdtype(leaf.dtype, f))
 
-    def shown(leaf: HasShape | None) -> str:
+    def describe(leaf: HasShape | None) -> str:
         return "none" if leaf is None else f"{leaf.dtype}{tuple(leaf.shape)}"
 
     lines = []
     for leaf in [*expected, *sorted(got.keys() - expected.keys())]:
         a, b = expected.get(leaf), got.get(leaf)
         if a is None or b is None or tuple(a.shape) != tuple(b.shape) or kind(a) != kind(b):
-            lines.append(f"  {leaf}: expected {shown(a)}, got {shown(b)}")
+            lines.append(f"  {leaf}: expected {describe(a)}, got {describe(b)}")
     if lines:
         raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, hint]))
 
@@ -120,7 +120,7 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
     """Compare leaves with those that the network makes for examples of that shape, where it is known."""
     if in_shape is None:
         return
-    made = _made_by(net, tuple(in_shape))
+    made = _initial_shapes(net, tuple(in_shape))
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
     what, hint = f"the parameters of {net}", "Pass the network that was trained."
     # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
@@ -132,7 +132,7 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
 
 
 @memoise_constants
-def _made_by(net: Layer, in_shape: Shape) -> tuple[Params, State]:
+def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
     made: tuple[Params, State] = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
     return made
 

@@ -125,26 +125,54 @@ class Layer(NamedTuple):
     def __repr__(self) -> str:
         return str(self.spec)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:  # it never changes: as Python copies functions
+        return self
+
 
 class Record:
     """Functions with names, of which one is called; unpacked, replaced and compared as a named tuple is.
 
-    No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles.
+    No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles. Two that were made by
+    the same call are equal as well: so is one that comes back from pickle.
     """
 
     def __iter__(self) -> Iterator[Any]:
         return (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, theirs = vars(self).get("_call"), vars(other).get("_call")
+        return (mine is not None and mine == theirs) or tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), next(iter(self))))  # its name, or how it was made
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
     def _replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
-    def _documented(self, text: str | None) -> Self:
+    def _with_doc(self, text: str | None) -> Self:
         """With this docstring, so that `help` of the object tells its formula."""
         object.__setattr__(self, "__doc__", text or "")
         return self
 
+    def _made_by(self, spec: Any, call: Any) -> Self:
+        """That remembers the call that made it, for pickle; `_replace` forgets it. `call`: what equality goes by."""
+        object.__setattr__(self, "_origin", spec)
+        object.__setattr__(self, "_call", call)
+        return self
 
-@dataclasses.dataclass(frozen=True, repr=False)
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Loss(Record):
     """A loss: one number per row, never reduced, and its derivative by hand. Itself callable.
 
@@ -172,7 +200,7 @@ class Loss(Record):
         return self.name
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Penalty(Record):
     """A number added to the cost for the size of the parameters, and its derivative by hand. Itself callable.
 
@@ -277,6 +305,12 @@ class History(NamedTuple):
     validation_loss: Array | None
     validation_metrics: dict[str, Array]
 
+    def figures(self) -> dict[str, Array]:
+        """The figures under the names that they have in a table: `loss`, the metrics, these with `validation_`."""
+        held = [] if self.validation_loss is None else [self.validation_loss, *self.validation_metrics.values()]
+        names = history_columns(self.metrics, self.validation_loss is not None)[1:]
+        return dict(zip(names, [self.loss, *self.metrics.values(), *held], strict=True))
+
     def to_csv(self, path: PathLike) -> None:
         """Write a table: a row an epoch, counted from 0; columns epoch, loss, metrics, then these with `validation_`.
 
@@ -293,8 +327,7 @@ class History(NamedTuple):
         """
         names = history_columns(self.metrics, self.validation_loss is not None)
         check_distinct(names)
-        held = [] if self.validation_loss is None else [self.validation_loss, *self.validation_metrics.values()]
-        columns = [self.loss, *self.metrics.values(), *held]
+        columns = self.figures().values()
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
@@ -338,6 +371,22 @@ class Run(NamedTuple):
         if self.train_state is None or int(self.train_state.best_epoch) < 0:
             return None
         return int(self.train_state.best_epoch)
+
+    def __repr__(self) -> str:
+        """A few lines: how large it is, each figure from the first epoch to the last, and how it ended."""
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self)):
+            return "run, traced"
+        count = sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
+        lines = [f"run: parameters {count:,}" + ("" if self.in_shape is None else f", inputs {tuple(self.in_shape)}")]
+        if isinstance(self.history, History) and np.ndim(self.history.loss) == 1:  # else none, or those of many runs
+            figures = {name: np.asarray(values) for name, values in self.history.figures().items() if np.size(values)}
+            lines += [f"epochs: {len(self.history.loss)}"]
+            lines += [f"{name}: {values[0]:.4g} -> {values[-1]:.4g}" for name, values in figures.items()]
+        if isinstance(self.train_state, TrainState) and np.shape(self.train_state.diverged) == (2,):
+            lines += [] if self.best_epoch is None else [f"best epoch: {self.best_epoch}, counted from 0"]
+            epoch, step = np.asarray(self.train_state.diverged).tolist()
+            lines += ["diverged: no" if epoch < 0 else f"diverged: in epoch {epoch}, step {step}"]
+        return "\n  ".join(lines)
 
 
 def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:

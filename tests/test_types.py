@@ -5,6 +5,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import fnn
@@ -59,7 +60,7 @@ def public(module, but):
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (normalisation, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
-        (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats"}),
+        (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats", "memoise_constants"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],
@@ -138,3 +139,45 @@ def test_layer_takes_integers_for_the_numbers_that_they_are(case, dtype, x64):
     as_integers = case.layer.forward(params, state, x.astype(dtype), None, False)[0]
     as_floats = case.layer.forward(params, state, x, None, False)[0]
     np.testing.assert_allclose(np.asarray(as_integers, np.float32), as_floats, rtol=1e-6)
+
+
+# ---- a run prints as a few lines
+
+
+def fit(epochs=3, **more):
+    x = np.linspace(-1, 1, 20, dtype="float32")[:, None]
+    given = {"epochs": epochs, "progress": False} | more
+    return fnn.fit(fnn.dense(1), fnn.losses.squared_error, optax.sgd(0.1), (x, 3 * x), **given)
+
+
+def test_a_run_prints_as_what_it_came_to():
+    lines = repr(fit(validation=0.2, metrics={"error": lambda y, t: abs(y - t).sum(-1)})).splitlines()
+    assert lines[:2] == ["run: parameters 2, inputs (1,)", "  epochs: 3"]
+    names = [line.split(":")[0].strip() for line in lines[2:]]
+    assert names == ["loss", "error", "validation_loss", "validation_error", "best epoch", "diverged"]
+    first, last = (float(number) for number in lines[2].split(":")[1].split("->"))
+    assert first > last > 0 and lines[-2:] == ["  best epoch: 2, counted from 0", "  diverged: no"]
+
+
+def test_a_run_that_diverged_says_where():
+    x = np.full((4, 1), 1e30, "float32")
+    with pytest.warns(fnn.TrainingDiverged):
+        run = fnn.fit(fnn.dense(1), fnn.losses.squared_error, optax.sgd(1.0), (x, x), epochs=2, progress=False)
+    assert "  diverged: in epoch 0, step 0" in repr(run).splitlines()
+
+
+def test_runs_of_every_form_print():
+    run = fit(epochs=0)
+    assert repr(run).splitlines()[1:] == ["  epochs: 0", "  diverged: no"]
+    assert repr(fnn.Run(run.params, run.state, None, None)) == "run: parameters 2"
+    many = jax.tree.map(lambda a: np.stack([a, a]), run._replace(in_shape=None))
+    assert repr(many) == "run: parameters 4"
+    seen = []
+    jax.jit(lambda run: (seen.append(repr(run)), run)[1])(run._replace(in_shape=None, columns=None))
+    assert seen == ["run, traced"]
+    for whatever in (fnn.Run(1, 2, 3, 4), jax.tree.map(np.shape, run), jax.tree.map(lambda a: None, run)):
+        assert repr(whatever).startswith("run")
+
+
+def test_a_network_prints_as_the_call_that_makes_it():
+    assert repr(fnn.serial(fnn.dense(3), fnn.relu)) == "serial(dense(3), relu)"

@@ -8,6 +8,7 @@ and derivative are the limits. nan has the value nan and the derivative nan, by 
 Sources: source documents 2 (logistic, softmax) and 3 (all ten); the papers named below for the others.
 """
 
+import copyreg
 import dataclasses
 import math
 from collections.abc import Callable
@@ -21,12 +22,12 @@ from jax.scipy.special import erfc
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
 from fnn.arguments import as_floats, beside, finite, like, real_number
-from fnn.factories import factory
+from fnn.factories import factory, note_call, reduce
 from fnn.kernels import random
 from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, State, Train
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Activation(Record):
     """A function of an array that knows its derivative, and stands in `serial` as a layer.
 
@@ -48,6 +49,9 @@ class Activation(Record):
         return str(self.spec)
 
 
+copyreg.pickle(Activation, reduce)
+
+
 def elementwise(name: object, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
     """An activation that works on each element by itself: `y = f(x)`, `dx = dy f'(x)`.
 
@@ -64,7 +68,8 @@ def elementwise(name: object, value: Callable[[Array], Array], derivative: Calla
     serial(dense(4), square, dense(1))
     """
     activation = Activation(name, value, lambda x: derivative(as_floats(name, x)), lambda x, dy: dy * derivative(x))
-    return activation._documented(value.__doc__)
+    call = {"name": name, "value": value, "derivative": derivative}
+    return note_call(activation._with_doc(value.__doc__), elementwise, call)
 
 
 # ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
@@ -283,7 +288,7 @@ gelu = elementwise("gelu", _gelu, _gelu_derivative)
 
 softmax = Activation(
     "softmax", _softmax, lambda x: softmax_jacobian(as_floats("softmax", x)), softmax_backward
-)._documented(_softmax.__doc__)
+)._with_doc(_softmax.__doc__)
 
 
 # ---- rectifiers that are layers, since they have a parameter or draw numbers

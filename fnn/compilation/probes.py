@@ -54,19 +54,19 @@ def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Param
         state = bound.net.init(jax.random.key(0), x.shape[1:])[1]
         outputs = bound.net.forward(weights, state, x, None, False)[0]
 
-        def optimized() -> tuple[Params, Params]:
+        def updates() -> tuple[Params, Params]:
             first, kept = bound.optimizer.update(grads, bound.optimizer.init(weights), weights)
             return first, bound.optimizer.update(more, kept, weights)[0]
 
-        def derived() -> tuple[Array, Array, Params]:
+        def derivative() -> tuple[Array, Array, Params]:
             weight = jnp.ones(len(x), dtype_of(weights))
             return cost_gradient(bound)(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
         asked: dict[str, Callable[[], Any]] = {
             "net": lambda: outputs,
             "loss": lambda: bound.loss.value(outputs, t),
-            "gradient": derived,
-            "optimizer": optimized,
+            "gradient": derivative,
+            "optimizer": updates,
         }
         if config.penalty is not None:
             penalty = resolve("penalty", config.penalty, Penalty, settings)

@@ -217,7 +217,7 @@ def _lift(
         return optimizer, tuple(fingerprint(f.call, *f.arguments).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
-    def lifted(settings: Settings) -> optax.GradientTransformation:
+    def of_settings(settings: Settings) -> optax.GradientTransformation:
         own = {name: settings[name] for name in names}
         numbers = [
             settings[OPTIMIZER_NUMBERS][i] for i in range(split + len(step.numbers))
@@ -228,4 +228,4 @@ def _lift(
         )
 
     values = np.asarray([*start.numbers, *step.numbers], jnp.result_type(float))
-    return lifted, (start.identity, step.identity), {OPTIMIZER_NUMBERS: values}
+    return of_settings, (start.identity, step.identity), {OPTIMIZER_NUMBERS: values}

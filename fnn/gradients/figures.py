@@ -189,28 +189,28 @@ class _LeafSegments:
         self.rows = np.minimum(ends[:-1, None] + np.arange(longest), len(self.of) - 1)
         self.real = np.arange(longest) < np.diff(ends)[:, None]
 
-    def reduced(self, values: Array, reduce: Callable[..., Array], none: float) -> Array:
+    def per_leaf(self, values: Array, reduce: Callable[..., Array], none: float) -> Array:
         if self.rows.size <= MATRIX:
             made: Array = reduce(jnp.where(self.real, values[..., self.rows], none), axis=-1)
             return made
         return jnp.stack([reduce(values[..., span], axis=-1, initial=none) for span in self.spans], -1)
 
     def largest(self, values: Array) -> Array:
-        return self.reduced(values, jnp.max, -jnp.inf)
+        return self.per_leaf(values, jnp.max, -jnp.inf)
 
     def least(self, values: Array) -> Array:
-        return self.reduced(values, jnp.min, jnp.inf)
+        return self.per_leaf(values, jnp.min, jnp.inf)
 
     def total(self, values: Array) -> Array:
-        return self.reduced(values, jnp.sum, 0.0)
+        return self.per_leaf(values, jnp.sum, 0.0)
 
     def any(self, values: Array) -> Array:
-        return self.reduced(values, jnp.any, False)
+        return self.per_leaf(values, jnp.any, False)
 
     def first(self, chosen: Array) -> Array:
         """The place in the vector of the first that is chosen of each leaf."""
         places = jnp.where(chosen, jnp.arange(len(self.of), dtype=jnp.int32), len(self.of) - 1)
-        return self.reduced(places, jnp.min, len(self.of) - 1)
+        return self.per_leaf(places, jnp.min, len(self.of) - 1)
 
     def normwise(self, difference: Array, value: Array) -> Array:
         """Largest difference over largest value; the difference itself where all values are 0; inf for nan."""

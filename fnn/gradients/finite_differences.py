@@ -89,11 +89,11 @@ def difference(
     )
     signed = jnp.asarray([s * o for o in offsets for s in (1, -1)], dtype)
 
-    def moved(by: Array) -> Params:
+    def move(by: Array) -> Params:
         return jax.tree.map(lambda p, d: p + by.astype(d.dtype) * d, point, direction)
 
     def value(by: Array) -> tuple[Array, Array]:
-        values, branch = record_branches(function)(moved(by)) if step is None else (function(moved(by)), by)
+        values, branch = record_branches(function)(move(by)) if step is None else (function(move(by)), by)
         return jnp.ravel(values), branch
 
     by = jnp.append((tried[:, None] * signed).ravel(), jnp.zeros((), dtype))  # the last: where it stands
@@ -102,7 +102,7 @@ def difference(
     apart = (values[:, ::2] - values[:, 1::2]).sum(-1)
     slopes = apart @ jnp.asarray(factors, values.dtype) / tried.astype(values.dtype)
     if step is not None:
-        return Difference(jnp.where(_lost(point, moved(tried[0]), direction), jnp.nan, slopes[0]), 0.0 * here[0])
+        return Difference(jnp.where(_is_lost(point, move(tried[0]), direction), jnp.nan, slopes[0]), 0.0 * here[0])
     crosses = (branches[:-1].reshape(len(tried), -1) != branches[-1]).any(-1)
     truncation = jnp.abs(slopes - apart @ jnp.asarray(LOWER[order], values.dtype) / tried.astype(values.dtype))
     neighbour = jnp.abs(jnp.diff(slopes, prepend=jnp.inf))
@@ -141,7 +141,7 @@ def _steps(usual: Array, own: Array, order: int) -> Array:
     return lax.reduce_precision(largest / ratio ** jnp.arange(TRIED, dtype=dtype), jnp.finfo(dtype).nexp, 0)
 
 
-def _lost(point: Params, moved: Params, direction: Params) -> Array:
+def _is_lost(point: Params, moved: Params, direction: Params) -> Array:
     """Whether a number that was to move did not."""
     stays = jax.tree.map(lambda p, m, d: ((d != 0) & (p == m)).any(), point, moved, direction)
     return jnp.stack(jax.tree.leaves(stays)).any()

@@ -58,17 +58,17 @@ def input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
     return made
 
 
-def _tiled_outputs(x: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
+def _tiled_forward(x: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
     tile = _tile(c, w.shape[-1], least)
     return _untile(_times(_patches(x, tile), _band_product(w, tile), tile), tile)
 
 
-def _tiled_by_weights(x: Array, dy: Array, c: Convolution, least: int = WIDE) -> Array:
+def _tiled_weight_gradient(x: Array, dy: Array, c: Convolution, least: int = WIDE) -> Array:
     tile = _tile(c, dy.shape[-1], least)
     return _add_band(_uses_band(_patches(x, tile), _to_tiles(dy, tile), tile), tile)
 
 
-def _tiled_by_inputs(dy: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
+def _tiled_input_gradient(dy: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
     tile = _tile(c, w.shape[-1], least)
     return _add_patches(_patches_product(_to_tiles(dy, tile), _band_product(w, tile), tile), tile)
 
@@ -208,7 +208,7 @@ def _grouped_tiles(y: Array, tile: _Tile) -> Array:
 # ---- by the library
 
 
-def _library_outputs(x: Array, w: Array, c: Convolution) -> Array:
+def _library_forward(x: Array, w: Array, c: Convolution) -> Array:
     return lax.conv_general_dilated(
         x,
         w,
@@ -220,7 +220,7 @@ def _library_outputs(x: Array, w: Array, c: Convolution) -> Array:
     )
 
 
-def _library_by_weights(x: Array, dy: Array, c: Convolution) -> Array:
+def _library_weight_gradient(x: Array, dy: Array, c: Convolution) -> Array:
     """`x` against `dy`: the examples are what is summed over, so they stand where the channels stood."""
     ends = [(o.outputs - 1) * o.stride + o.span - o.numbers - o.low for o in c[:2]]
     return lax.conv_general_dilated(
@@ -234,7 +234,7 @@ def _library_by_weights(x: Array, dy: Array, c: Convolution) -> Array:
     )
 
 
-def _library_by_inputs(dy: Array, w: Array, c: Convolution) -> Array:
+def _library_input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
     """`dy`, with `stride - 1` zeros between its numbers, against the kernel turned by half a turn."""
     kh, kw, fan_in, features = w.shape
     turned = w[::-1, ::-1].reshape(kh, kw, fan_in, c.groups, features // c.groups).transpose(0, 1, 4, 3, 2)
@@ -329,9 +329,9 @@ def _patch_bytes(factors: Sequence[Array], c: Convolution) -> int:
     return images.size * c.rows.size * c.columns.size * images.dtype.itemsize
 
 
-_outputs = _primitive("outputs", _tiled_outputs, _library_outputs, _has_zeros)
-_by_weights = _primitive("by_weights", _tiled_by_weights, _library_by_weights, _has_spare)
-_by_inputs = _primitive("by_inputs", _tiled_by_inputs, _library_by_inputs, _has_zeros)
+_outputs = _primitive("outputs", _tiled_forward, _library_forward, _has_zeros)
+_by_weights = _primitive("by_weights", _tiled_weight_gradient, _library_weight_gradient, _has_spare)
+_by_inputs = _primitive("by_inputs", _tiled_input_gradient, _library_input_gradient, _has_zeros)
 
 # the transposes by the first factor and by the second
 ad.defbilinear(_outputs, lambda dy, x, w, c: input_gradient(dy, w, c), lambda dy, x, w, c: weight_gradient(x, dy, c))

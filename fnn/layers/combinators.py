@@ -11,7 +11,8 @@ from jax import lax
 from fnn import arguments
 from fnn.activations.elementwise import Activation
 from fnn.arguments import as_floats
-from fnn.factories import factory
+from fnn.constants import memoise_constants
+from fnn.factories import Spec, factory
 from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train
 
 
@@ -25,7 +26,8 @@ def as_layer(thing: LayerLike) -> Layer:
     if isinstance(thing, Layer):
         return thing
     if isinstance(thing, Activation):
-        return _activation_layer(thing)
+        made: Layer = _activation_layer(thing)
+        return made
     if getattr(thing, "is_factory", False):
         raise TypeError(
             f"{thing.__name__}: expected a layer, got the factory that makes it. Call it: {thing.__name__}(...)."
@@ -40,6 +42,7 @@ def as_layer(thing: LayerLike) -> Layer:
     raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. {hint}")
 
 
+@memoise_constants
 def _activation_layer(activation: Activation) -> Layer:
     """An activation as a layer without parameters; `forward` keeps `x` for `backward`."""
 
@@ -53,6 +56,7 @@ def _activation_layer(activation: Activation) -> Layer:
     def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), activation.backward(x, dy)
 
+    forward.made_by = Spec(as_layer, (("thing", activation),))  # type: ignore[attr-defined]  # its spec is the name
     return Layer(activation.spec, init, forward, backward)
 
 

@@ -54,12 +54,12 @@ def dropout(rate: Scalar) -> Layer:
             raise ValueError("dropout: expected a key when it trains, got None. Pass key=jax.random.key(0).")
         # float32 for every dtype: bfloat16 has too few numbers in [0, 1) to hit a rate
         keep = random.uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
-        return kept(keep, x), state, keep
+        return apply_mask(keep, x), state, keep
 
     def backward(params: Params, keep: Array | tuple[()], dy: Array) -> tuple[Params, Array]:
-        return (), dy if isinstance(keep, tuple) else kept(keep, dy)  # (): nothing was dropped
+        return (), dy if isinstance(keep, tuple) else apply_mask(keep, dy)  # (): nothing was dropped
 
-    def kept(keep: Array, x: Array) -> Array:
+    def apply_mask(keep: Array, x: Array) -> Array:
         return jnp.where(keep, x / like(1.0 - rate, x), 0.0)
 
     return Layer(None, init, forward, backward)

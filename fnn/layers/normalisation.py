@@ -207,11 +207,11 @@ def _mean(a: Array, share: Array) -> Array:
 def _update_running(state: State, momentum: Scalar, mean: Array, var: Array, share: Array) -> State:
     """The running statistics after a step; as they were if no row counted."""
 
-    def moved(running: Array, batch: Array) -> Array:
+    def update_running(running: Array, batch: Array) -> Array:
         keep = like(momentum, running)
         return jnp.where((share > 0).any(), keep * running + (1.0 - keep) * batch.astype(running.dtype), running)
 
-    return {"mean": moved(state["mean"], mean), "var": moved(state["var"], var)}
+    return {"mean": update_running(state["mean"], mean), "var": update_running(state["var"], var)}
 
 
 # ---- what both have: scale and offset, dtypes, shapes

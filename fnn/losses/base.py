@@ -201,7 +201,7 @@ def make_loss(
         return mean.reshape(jnp.shape(outputs)).astype(jnp.asarray(outputs).dtype)
 
     checked = None if check is None else check(name)
-    return Loss(name, checked_value, checked_grad, checked, targets, dense)._documented(value.__doc__)
+    return Loss(name, checked_value, checked_grad, checked, targets, dense)._with_doc(value.__doc__)
 
 
 def position_count(rows: int, outputs: Numbers) -> int:

@@ -51,18 +51,18 @@ def sigmoid_focal(gamma: Scalar = 2.0, alpha: Scalar | None = None) -> Loss:
     if alpha is not None:
         alpha = check_share("sigmoid_focal", "an alpha", alpha, "Pass the share of weight for the targets 1, or None")
 
-    def weighted(t: Array) -> tuple[Array, Array]:
+    def weigh(t: Array) -> tuple[Array, Array]:
         if alpha is None:
             return t, 1.0 - t
         return like(alpha, t) * t, like(1.0 - alpha, t) * (1.0 - t)
 
     def value(z: Array, t: Array) -> Array:
-        one, zero = weighted(t)
+        one, zero = weigh(t)
         against_1 = jnp.where(one == 0, 0.0, one * _focal(z, gamma))  # 0 * inf counts as 0
         return (against_1 + jnp.where(zero == 0, 0.0, zero * _focal(-z, gamma))).sum(-1)
 
     def grad(z: Array, t: Array) -> Array:
-        one, zero = weighted(t)
+        one, zero = weigh(t)
         return one * _focal_derivative(z, gamma) - zero * _focal_derivative(-z, gamma)
 
     return make_loss("sigmoid_focal", dense_rows, value, grad, check_probabilities, "binary")
@@ -135,7 +135,7 @@ def _softmax_formulas(
     gamma = scalar(name, "a gamma", gamma, "Pass 0 for the cross-entropy")
     alpha = None if alpha is None else class_weights(name, alpha)
 
-    def weighted(t: Array) -> Array:
+    def weigh(t: Array) -> Array:
         if alpha is None:
             return t
         if len(alpha) != t.shape[-1]:
@@ -145,13 +145,13 @@ def _softmax_formulas(
         return like(alpha, t) * t
 
     def value(z: Array, t: Array) -> Array:
-        t = weighted(t)
+        t = weigh(t)
         log_p, log_rest = log_softmax_and_rest(z)
         log_p = jnp.where(t == 0, 0.0, log_p)  # 0 * -inf counts as 0
         return -(t * jnp.exp(like(gamma, z) * log_rest) * log_p).sum(-1)
 
     def grad(z: Array, t: Array) -> Array:
-        g, t = like(gamma, z), weighted(t)
+        g, t = like(gamma, z), weigh(t)
         log_p, log_rest = log_softmax_and_rest(z)
         p, rest = jnp.exp(log_p), jnp.exp(log_rest)
         p_log_p = jnp.where(p == 0, 0.0, p * log_p)

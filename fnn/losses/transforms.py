@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import beside, like, scalar
-from fnn.factories import factory
+from fnn.factories import factory, note_call
 from fnn.losses.base import (
     ClassWeights,
     check_share,
@@ -58,7 +58,8 @@ def from_function(
         raise ValueError(
             f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Leave them out else."
         )
-    return Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
+    loss = Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
+    return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
 
 
 def as_loss(thing: LossLike) -> Loss:
@@ -190,6 +191,7 @@ def _weigh_classes(loss: LossLike, weights: tuple[Scalar, ...] | Array) -> Loss:
 
 
 _weigh_classes.__name__ = "class_weighted"  # by which it prints
+_weigh_classes.__qualname__ = "_class_weighted"  # by which pickle finds it
 _class_weighted = factory(_weigh_classes)
 
 

@@ -149,10 +149,10 @@ def fista(
         x = map_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
         t, momentum = _accelerate(state.t, _uphill(y, x, state.x) if restart else None)
 
-        def extrapolated(x: Array, before: Array, y: Array) -> Array:
+        def extrapolate(x: Array, before: Array, y: Array) -> Array:
             return _exact_update(x + momentum.astype(x.dtype) * (x - before), y)
 
-        return jax.tree.map(extrapolated, x, state.x, y), FistaState(optax.safe_increment(state.step), x, t)
+        return jax.tree.map(extrapolate, x, state.x, y), FistaState(optax.safe_increment(state.step), x, t)
 
     return optax.GradientTransformation(init, update)
 

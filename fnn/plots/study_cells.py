@@ -24,7 +24,7 @@ class StudyColumns(NamedTuple):
     largest: bool  # whether more of the judge is better
 
     @property
-    def judged(self) -> bool:
+    def shows_judge(self) -> bool:
         """Whether the figure is the one that judges."""
         return self.figure == self.judge
 
@@ -40,7 +40,7 @@ class StudyCell(NamedTuple):
     runs: int
 
     @property
-    def known(self) -> bool:
+    def has_value(self) -> bool:
         """Whether any of them trained to the end."""
         return bool(np.isfinite(self.score))
 
@@ -126,9 +126,9 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def judged_by(members: StudyColumns) -> str:
+def judge_text(members: StudyColumns) -> str:
     """What judges, where that is not what is shown."""
-    return "" if members.judged else f" by {readable(members.judge)}"
+    return "" if members.shows_judge else f" by {readable(members.judge)}"
 
 
 def varying_settings(members: StudyColumns, but: Sequence[str]) -> list[str]:

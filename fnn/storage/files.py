@@ -97,7 +97,7 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], Any]:
     >>> with tempfile.NamedTemporaryFile() as empty:
     ...     fnn.storage.files.read(empty.name)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    fnn.storage.files.DamagedFile: ...: expected a file written by fnn, got an empty one. Check the path, ...
+    fnn.DamagedFile: ...: expected a file written by fnn, got an empty one. Check the path, ...
     """
     path = os.path.expanduser(path)
     numpy_side = import_safetensors()

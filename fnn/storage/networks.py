@@ -2,9 +2,8 @@
 and arrays. Reading looks names up in that table and nowhere else, so a file can run nothing of its own.
 """
 
-import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations.elementwise import Activation
-from fnn.factories import Spec
+from fnn.factories import Spec, call_factory, origin
 from fnn.trees import to_jax
 from fnn.types import Layer, PathLike
 
@@ -49,25 +48,10 @@ def to_json(thing: object, constants: list[np.ndarray], unknown: list[str]) -> J
         arguments = {name: to_json(value, constants, unknown) for name, value in spec.arguments}
         if len(unknown) > before:
             return None
-        if _code(_call(spec.factory, dict(spec.arguments))) == _code(thing):  # else changed after it was made
+        if origin(thing) is not None:  # else changed after it was made
             return {"factory": words[id(spec.factory)], "arguments": arguments}
     unknown.append(getattr(thing, "__name__", None) or str(thing))
     return None
-
-
-def _call(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """The factory's result for arguments by name, `*layers` among them."""
-    signature = inspect.signature(factory)
-    if surplus := arguments.keys() - signature.parameters.keys():
-        raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
-    bound = inspect.BoundArguments(signature, arguments)
-    return factory(*bound.args, **bound.kwargs)
-
-
-def _code(thing: Any) -> list[Any]:
-    """What the functions of a layer or an activation are made of: equal for two of the same factory."""
-    functions = [inspect.unwrap(part) for part in thing if callable(part)]
-    return [getattr(function, "__code__", function) for function in functions]
 
 
 def from_json(path: PathLike, about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Layer:
@@ -106,4 +90,4 @@ def _make(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any])
     if "activation" in words:
         return vocabulary[words["activation"]]
     arguments = {name: _make(part, leaves, vocabulary) for name, part in words["arguments"].items()}
-    return _call(vocabulary[words["factory"]], arguments)
+    return call_factory(vocabulary[words["factory"]], arguments)

@@ -139,7 +139,7 @@ def _tree_from_json(structure: Json, name: str, leaves: dict[str, np.ndarray]) -
         return None if structure is None else leaves[name]
     if isinstance(structure, list):
         return tuple(_tree_from_json(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
-    return {key: _tree_from_json(part, f"{name}/{trees.escaped(key)}", leaves) for key, part in structure.items()}
+    return {key: _tree_from_json(part, f"{name}/{trees.escape(key)}", leaves) for key, part in structure.items()}
 
 
 def _load_arrays(tree: Tree, name: str) -> Tree:

@@ -42,6 +42,12 @@ class ExecutionPlan(NamedTuple):
     def __reduce__(self) -> Any:  # for pickle: JAX's devices belong to a process, their names do not
         return ExecutionPlan, tuple(self._replace(devices=tuple(map(str, self.devices))))
 
+    def __copy__(self) -> "ExecutionPlan":  # it never changes, and a copy stays in this process
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "ExecutionPlan":
+        return self
+
     def __repr__(self) -> str:
         many = "one after another" if self.width == 1 else f"{self.width} in one program"
         where = f"{len(set(self.devices))} devices" if len(set(self.devices)) > 1 else str(self.devices[0])

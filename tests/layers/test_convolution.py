@@ -393,14 +393,14 @@ def test_what_is_not_finite_spoils_what_it_is_a_term_of_alone(value, stride, pad
         jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(2, 7, 11, 2), (3, 3, 2 // groups, 4)])
     )
     dirty = x.at[1, 3, 4, 0].set(value).at[0, 6, 10, 1].set(value)
-    y = convolution._library_outputs(dirty, w, c)
+    y = convolution._library_forward(dirty, w, c)
     assert 0 < np.isfinite(y).sum() < y.size
     close(convolution.forward(dirty, w, c), y, 1e-4, 1e-5)
     dy = jax.random.normal(jax.random.key(2), y.shape)
     reached = [_taps_that_see(dirty, dy, c), np.isfinite(convolution.weight_gradient(dirty, dy, c))]
     np.testing.assert_array_equal(*reached)
     dirty = dy.at[1, 2, 2, 3].set(value)
-    close(convolution.input_gradient(dirty, w, c), convolution._library_by_inputs(dirty, w, c), 1e-4, 1e-5)
+    close(convolution.input_gradient(dirty, w, c), convolution._library_input_gradient(dirty, w, c), 1e-4, 1e-5)
 
 
 def _taps_that_see(x, dy, c):

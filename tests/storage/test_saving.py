@@ -491,7 +491,7 @@ BEGIN = """
     import json, os, random, resource, shutil, signal, sys, tempfile, time
     import numpy as np
     import fnn.storage.files
-    from fnn.storage.saving import read_checkpoint, write_checkpoint
+    from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
     folder, number = sys.argv[1], int(sys.argv[2])
     fnn.storage.files.import_safetensors()
     w = np.random.default_rng(0).integers(0, 255, 300_000, dtype=np.uint8)

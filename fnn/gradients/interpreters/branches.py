@@ -33,7 +33,7 @@ def record_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any
         traced, out = jax.make_jaxpr(function, return_shape=True)(point)
         walk = _Branches()
         values = walk.run(traced.jaxpr, traced.consts, jax.tree.leaves(point))
-        return jax.tree.unflatten(jax.tree.structure(out), values), walk.found()
+        return jax.tree.unflatten(jax.tree.structure(out), values), walk.result()
 
     return both
 
@@ -48,7 +48,7 @@ class _Branches(Interpreter):
     def inner(self) -> "_Branches":
         return _Branches(self.smooth)
 
-    def found(self) -> Array:
+    def result(self) -> Array:
         return self.number
 
     def note(self, found: Array) -> None:

@@ -61,7 +61,7 @@ def complex_step(function: Callable[[Any], Any], point: Params, direction: Param
         moved = [lax.complex(p, step * d) for p, d in zip(leaves, moves, strict=True)]
         values = map(jnp.asarray, walk.run(traced.jaxpr, traced.consts, moved))
         slopes = [(v.imag / step if jnp.iscomplexobj(v) else jnp.zeros(v.shape)).astype(dtype) for v in values]
-        return ComplexDerivative(jax.tree.unflatten(jax.tree.structure(out), slopes), walk.found())
+        return ComplexDerivative(jax.tree.unflatten(jax.tree.structure(out), slopes), walk.result())
 
 
 class _ComplexInterpreter(Interpreter):
@@ -74,7 +74,7 @@ class _ComplexInterpreter(Interpreter):
     def inner(self) -> "_ComplexInterpreter":
         return _ComplexInterpreter(self.step, self.dtype, self.smooth)
 
-    def found(self) -> Array:
+    def result(self) -> Array:
         return jnp.stack([jnp.full((), jnp.inf, self.dtype), *self.distances]).min()
 
     def note(self, found: Array) -> None:
@@ -135,12 +135,12 @@ def _real(value: Array) -> Array:
 
 
 def _compare_real_parts(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Array]:
-    def chosen(inputs: Sequence[Array], parameters: Mapping[str, Any]) -> Array:
+    def choose(inputs: Sequence[Array], parameters: Mapping[str, Any]) -> Array:
         a, b = jnp.broadcast_arrays(*inputs)
         kind = jnp.result_type(a.dtype, b.dtype)
         return jnp.where(first_wins(a.real, b.real), a.astype(kind), b.astype(kind))
 
-    return chosen
+    return choose
 
 
 def _clamp(inputs: Sequence[Array], parameters: Mapping[str, Any]) -> Array:

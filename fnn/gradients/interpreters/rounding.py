@@ -53,13 +53,13 @@ def add_rounding(function: Callable[..., Any], amount: Numbers, seed: Numbers) -
     True
     """
 
-    def moved(*arguments: Tree) -> Tree:
+    def move(*arguments: Tree) -> Tree:
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
         walk = _Rounding(jnp.asarray(amount, jnp.float32), scatter_seed(seed))
         given = [walk.round(a) for a in jax.tree.leaves(arguments)]
         return jax.tree.unflatten(jax.tree.structure(out), walk.run(traced.jaxpr, traced.consts, given))
 
-    return moved
+    return move
 
 
 def scatter_seed(seed: Numbers) -> Array:

@@ -31,7 +31,7 @@ class Interpreter:
         """A walk for the body of a loop or a branch, which is a program of its own."""
         raise NotImplementedError
 
-    def found(self) -> Tree:
+    def result(self) -> Tree:
         """What this walk has noted: arrays of one structure, whatever the program."""
         return ()
 
@@ -80,7 +80,7 @@ class Interpreter:
         def once(carry: list[Array], each: list[Array]) -> tuple[list[Array], tuple[list[Array], Tree]]:
             walk = self.inner()
             outputs = walk.run(body.jaxpr, body.consts, [*consts, *carry, *each])
-            return [*map(self.lift, outputs[:carried])], (outputs[carried:], walk.found())
+            return [*map(self.lift, outputs[:carried])], (outputs[carried:], walk.result())
 
         carry, (rows, found) = lax.scan(once, carry, rest, length=parameters["length"], reverse=parameters["reverse"])
         self.note(found)
@@ -90,15 +90,15 @@ class Interpreter:
         """A choice of branches, each of them walked."""
         index, *operands = inputs
 
-        def walked(branch: Jaxpr) -> Callable[[list[Array]], tuple[list[Array], Tree]]:
+        def walk_branch(branch: Jaxpr) -> Callable[[list[Array]], tuple[list[Array], Tree]]:
             def take(operands: list[Any]) -> tuple[list[Array], Tree]:
                 walk = self.inner()
                 outputs = walk.run(branch.jaxpr, branch.consts, operands)
-                return [*map(self.lift, outputs)], jax.tree.map(lambda a: a[None], walk.found())
+                return [*map(self.lift, outputs)], jax.tree.map(lambda a: a[None], walk.result())
 
             return take
 
-        outputs, found = lax.switch(index, [walked(branch) for branch in parameters["branches"]], operands)
+        outputs, found = lax.switch(index, [walk_branch(branch) for branch in parameters["branches"]], operands)
         self.note(found)
         made: list[Any] = outputs
         return made
