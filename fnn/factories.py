@@ -208,8 +208,8 @@ OF_JAX = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")  # some of whos
 def note_call(made: R, factory: Callable[..., Any], arguments: dict[str, Any]) -> R:
     """A loss, a penalty or an activation that remembers which call made it; equal to one of an equal call."""
     spec = Spec(factory, tuple(arguments.items()))
-    typed = _identity(spec.arguments)
-    return made._made_by(spec, None if typed is None else (factory, typed))
+    known = _identity(spec.arguments)
+    return made._made_by(spec, None if known is None else (factory, known))
 
 
 def origin(thing: Any) -> Spec | None:

@@ -63,7 +63,7 @@ MADE_ANEW = [  # equal, but no memory holds what has functions of the user's own
     fnn.losses.from_function(pickled.quartic, pickled.quartic_grad, "by hand", "one-hot"),
     fnn.elementwise("square", pickled.square, pickled.twice),
     fnn.serial(fnn.dense(3), fnn.elementwise("square", pickled.square, pickled.twice)),
-    fnn.Loss("own", pickled.quartic, pickled.quartic_grad)._documented("documented"),
+    fnn.Loss("own", pickled.quartic, pickled.quartic_grad)._with_doc("documented"),
 ]
 WITH_LAMBDAS = {"from_function, by hand"}  # of the registry: for cloudpickle, and unequal to themselves made anew
 

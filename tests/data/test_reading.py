@@ -71,7 +71,7 @@ def test_stopped_within_an_epoch_it_goes_on_in_buffers_of_the_same_rows(stop, tm
     monkeypatch.setattr("fnn.fitting.resume.SHARE", 0)
     with monkeypatch.context() as patch:
         patch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # one step a segment
-        patch.setattr("fnn.fitting.stream_segments.stream_segments", killing)
+        patch.setattr("fnn.fitting.host_loop.stream_segments", killing)
         with pytest.raises(Killed):
             fit(chunks, 3, checkpoint=tmp_path, checkpoint_seconds=0)
     assert same_bits(fit(chunks, 3, checkpoint=tmp_path), whole)
