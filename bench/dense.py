@@ -39,7 +39,7 @@ def task(sizes: tuple[int, ...], batch: int, narrow: bool = False) -> Task:
 
 def fused(task: Task, batches: int) -> Work:
     """An epoch as one program: so many steps."""
-    layers: list[object] = []
+    layers: list[fnn.Layer | fnn.activations.Activation] = []
     for features in task.sizes[1:]:
         layers += [fnn.dense(features), fnn.relu]
     net = fnn.serial(*layers[:-1])

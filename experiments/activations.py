@@ -146,7 +146,7 @@ def linear_difference() -> float:
     net = fnn.serial(*(fnn.dense(n, bias=False) for n in (5, 4, 2)))
     rng = np.random.default_rng(0)
     x, a, b, c = (rng.normal(size=shape).astype(np.float32) for shape in ((20, 3), (3, 5), (5, 4), (4, 2)))
-    y, _, _ = net.forward(({"w": a}, {"w": b}, {"w": c}), ((), (), ()), x, None, False)
+    y, _, _ = net.forward(({"w": a}, {"w": b}, {"w": c}), ((), (), ()), jnp.asarray(x), None, False)
     return float(np.abs(y - x @ (a @ b @ c)).max() / np.abs(y).max())
 
 

@@ -123,7 +123,7 @@ def unit_rows(x: np.ndarray, t: np.ndarray) -> list[Row]:
         check = fnn.check_gradients(net, fnn.losses.sigmoid_cross_entropy, params, state, *rows, show=False)
     found = "right" if check.ok else "wrong"
     return [holds("Derivatives of the network with the user's own unit exp(-z²)", "right", found,
-                  "by hand, by autodiff and by differences: fnn.check_gradients", check.ok, OURS)]  # fmt: skip
+                  "by hand, by autodiff and by differences: fnn.check_gradients", bool(check.ok), OURS)]  # fmt: skip
 
 
 def training_rows(right: np.ndarray, rising: np.ndarray, right_without: np.ndarray, best: np.ndarray) -> list[Row]:
@@ -196,7 +196,7 @@ def probabilities(x: np.ndarray, t: np.ndarray, with_unit: Runs, without: Runs) 
     line = np.linspace(-3.5, 3.5, 200, dtype=np.float32)[:, None]
     for hidden, runs, name in ((True, with_unit, "with the hidden unit"), (False, without, "without")):
         params = jax.tree.map(lambda leaf: leaf[SHOWN], runs.params)
-        z, _, _ = network(hidden).forward(params, ((), (), ()) if hidden else ((),), line, None, False)
+        z, _, _ = network(hidden).forward(params, ((), (), ()) if hidden else ((),), jnp.asarray(line), None, False)
         colour = plots.LINE_COLOURS[0 if hidden else 5]
         ax.plot(line, fnn.sigmoid(z), "-" if hidden else "--", color=colour, label=name)
     for label in (0, 1):

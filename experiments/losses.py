@@ -11,7 +11,7 @@ Expected: D3's to float32's printing, 2e-7; D1's, whose digits are fewer, in flo
           [1e-7, 1 - 1e-7] as D0 and D3 do, so it gives -ln 0.05 exactly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -224,7 +224,7 @@ def of_boxes(points: int) -> Picture:
     return _drawn(shift, _values(shapes, y, t), "distance between the centres (unit of the corners)", "loss (no unit)")
 
 
-def _values(shapes: dict[str, Callable[..., Any]], y: Any, t: Any) -> dict[str, Any]:
+def _values(shapes: Mapping[str, Callable[..., Any]], y: Any, t: Any) -> dict[str, Any]:
     """All losses of the same rows: one program, which compiles sooner than its operations one by one."""
     values = jax.jit(lambda y, t: [loss(y, t) for loss in shapes.values()])(y, t)
     return dict(zip(shapes, values, strict=True))

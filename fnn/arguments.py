@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.types import Array
+from fnn.types import Array, ArrayLike, HasShape, Numbers, Scalar
 
 
-def beside(a: Any, x: Any) -> Any:
+def beside(a: Array, x: Array) -> Array:
     """`a` with axes of 1 in front, as many axes as `x` has: what NumPy does in silence, and JAX can be set to refuse.
 
     >>> import jax.numpy as jnp
@@ -24,7 +24,7 @@ def beside(a: Any, x: Any) -> Any:
     return a.reshape(*[1] * (x.ndim - a.ndim), *a.shape)
 
 
-def describe_value(value: Any) -> str:
+def describe_value(value: object) -> str:
     """A value that ought to be a whole number, for a message; a traced one has a name that tells a user nothing.
 
     >>> from fnn.arguments import describe_value
@@ -36,7 +36,7 @@ def describe_value(value: Any) -> str:
     return repr(value)
 
 
-def scalar(name: str, what: str, value: Any, hint: str, positive: bool = False) -> Any:
+def scalar(name: str, what: str, value: object, hint: str, positive: bool = False) -> Scalar:
     """`value` as a Python number; as it came where it is traced (one of the settings), since it is not known yet.
 
     Args:
@@ -65,7 +65,7 @@ def scalar(name: str, what: str, value: Any, hint: str, positive: bool = False) 
     return number
 
 
-def finite(name: str, what: str, value: Any, hint: str) -> Any:
+def finite(name: str, what: str, value: object, hint: str) -> Scalar:
     """`value` as a Python number of either sign, neither infinite nor NaN; as it came where it is traced.
 
     >>> from fnn.arguments import finite
@@ -80,7 +80,7 @@ def finite(name: str, what: str, value: Any, hint: str) -> Any:
     return number
 
 
-def real_number(name: str, what: str, value: Any, hint: str) -> Any:
+def real_number(name: str, what: str, value: object, hint: str) -> Scalar:
     """`value` as a Python number; as it came where it is traced. Raises a TypeError if it is not one real number."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.generic, np.ndarray, jax.Array)):
         raise TypeError(f"{name}: expected {what}, got {type(value).__name__} {value!r}. {hint}")
@@ -92,7 +92,7 @@ def real_number(name: str, what: str, value: Any, hint: str) -> Any:
     return value if isinstance(value, jax.core.Tracer) else value.item()
 
 
-def like(number: Any, x: Any) -> jax.Array:
+def like(number: Numbers | Sequence[Scalar], x: HasShape) -> jax.Array:
     """A number in the dtype of `x`: NumPy's, JAX's or a traced one would turn bfloat16 into float32 otherwise.
 
     >>> import jax.numpy as jnp, numpy as np
@@ -103,7 +103,7 @@ def like(number: Any, x: Any) -> jax.Array:
     return jnp.asarray(number, x.dtype)
 
 
-def flag(name: str, value: Any) -> bool:
+def flag(name: str, value: object) -> bool:
     """True or False, also NumPy's; a word such as "no" counts as true in Python, so it is refused."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected True or False, got {value!r}. Pass {name}=True or {name}=False.")
@@ -149,10 +149,11 @@ def fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def key(value: Any) -> jax.Array:
+def key(value: object) -> jax.Array:
     """One random key, from a seed or as it is."""
     if isinstance(value, (int, np.integer)):
-        return jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
+        made: jax.Array = jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
+        return made
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else type(value).__name__
     default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
     if not isinstance(value, jax.Array) or value.shape != () or value.dtype != default:
@@ -179,14 +180,14 @@ def seed_words(seeds: Sequence[Any]) -> np.ndarray:
     return np.stack([np.asarray(jax.random.key_data(jax.random.key(int(seed)))) for seed in seeds])
 
 
-def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     """One of a few words."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}. Choose one of them.")
     return value
 
 
-def as_floats(name: Any, x: Any) -> Array:
+def as_floats(name: object, x: ArrayLike) -> Array:
     """`x` as a floating array; integers stand for the numbers that they are."""
     dtype = x.dtype if isinstance(x, jax.Array) else np.asarray(x).dtype
     if jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_):

@@ -21,7 +21,7 @@ _known: dict[int, Any] = {}  # by address, since to compare a network takes as l
 _JITTED = type(jax.jit(lambda: None))
 
 
-def is_constant(thing: Any) -> bool:
+def is_constant(thing: object) -> bool:
     """Whether a thing is made of numbers, words and functions of fnn and the libraries below it, all the way down.
 
     >>> import fnn, jax.numpy as jnp, textwrap
@@ -74,7 +74,7 @@ def _is_constant_function(function: Any, seen: set[int]) -> bool:
     return _from_libraries(function) and all(_is_constant(part, seen) for part in bound)
 
 
-def _from_libraries(thing: Any) -> bool:
+def _from_libraries(thing: object) -> bool:
     return str(getattr(thing, "__module__", "")).partition(".")[0] in LIBRARIES
 
 

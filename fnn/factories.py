@@ -9,14 +9,18 @@ import functools
 import importlib
 import inspect
 import types
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.types import Layer, Loss, Penalty, Record
+
+P = ParamSpec("P")  # the arguments of a factory
+M = TypeVar("M")  # what it makes
+R = TypeVar("R", bound=Record)
 
 
 class Spec(NamedTuple):
@@ -58,15 +62,17 @@ class Spec(NamedTuple):
         return f"{self.factory.__name__}({', '.join(shown)})"
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     if isinstance(value, (jax.Array, np.ndarray)):
         return f"<{value.dtype}{list(value.shape)}>"
     return getattr(value, "__name__", None) or repr(value)
 
 
-def factory(
-    make: Callable[..., Any] | None = None, *, children: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
+@overload
+def factory(make: Callable[P, M], *, children: Callable[..., Any] | None = None) -> Callable[P, M]: ...
+@overload
+def factory(make: None = None, *, children: Callable[..., Any]) -> Callable[[Callable[P, M]], Callable[P, M]]: ...
+def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., Any] | None = None) -> Any:
     """Turn a function that makes a layer, a loss, or anything else with a `spec`, into a factory.
 
     The result of equal arguments is one object, its `spec` (a loss's `name`) is filled in, and a factory that was
@@ -148,7 +154,7 @@ def call_factory(factory: Any, arguments: dict[str, Any]) -> Any:
     signature = inspect.signature(factory)
     if surplus := arguments.keys() - signature.parameters.keys():
         raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
-    bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(signature, arguments)
     return factory(*bound.args, **bound.kwargs)
 
 
@@ -170,7 +176,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Hashable:
     """A stand-in that can be hashed: what cannot is itself alone."""
     if isinstance(value, tuple):
         return tuple(map(_hashable, value))
@@ -181,7 +187,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _identity(value: Any) -> Any:
+def _identity(value: object) -> Hashable:
     """A hashable stand-in in which 1, 1.0 and True differ; None where there is none."""
     if type(value) is tuple:
         inner = tuple(map(_identity, value))
@@ -199,7 +205,7 @@ PUBLIC = ("fnn", "fnn.losses", "fnn.penalties")
 OF_JAX = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")  # some of whose functions do not pickle themselves
 
 
-def note_call(made: Any, factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def note_call(made: R, factory: Callable[..., Any], arguments: dict[str, Any]) -> R:
     """A loss, a penalty or an activation that remembers which call made it; equal to one of an equal call."""
     spec = Spec(factory, tuple(arguments.items()))
     known = _identity(spec.arguments)
@@ -308,4 +314,4 @@ def reduce(thing: Any) -> Any:
 
 
 for _kind in (Layer, Loss, Penalty):
-    copyreg.pickle(_kind, reduce)  # type: ignore[arg-type]
+    copyreg.pickle(_kind, reduce)

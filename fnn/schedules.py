@@ -18,12 +18,12 @@ import numpy as np
 
 from fnn.activations.limits import nan_or_1
 from fnn.arguments import scalar
-from fnn.types import Array
+from fnn.types import Array, Numbers, Scalar
 
-Schedule = Callable[[Any], Any]
+Schedule = Callable[[Numbers], Numbers]
 
 
-def exponential_decay(initial: float, decay_steps: float, decay_rate: float, staircase: bool = False) -> Schedule:
+def exponential_decay(initial: Scalar, decay_steps: Scalar, decay_rate: Scalar, staircase: bool = False) -> Schedule:
     """`initial · decay_rate^(step / decay_steps)`; with `staircase` the exponent is rounded down. Source document 3.
 
     As `optax.exponential_decay`, but that it is an error where optax goes on with a constant (`decay_steps <= 0`).
@@ -48,7 +48,7 @@ def exponential_decay(initial: float, decay_steps: float, decay_rate: float, sta
     decay_steps = _steps(name, decay_steps)
     decay_rate = scalar(name, "a decay_rate", decay_rate, "Pass 1 for no decay", positive=True)
 
-    def schedule(step: Any) -> Array:
+    def schedule(step: Numbers) -> Array:
         step = _number(step)
         exponent = jnp.floor_divide(step, _float(decay_steps)) if staircase else step / _float(decay_steps)
         # double precision where the rate is known: its rounding to float32 would grow with the exponent
@@ -59,7 +59,7 @@ def exponential_decay(initial: float, decay_steps: float, decay_rate: float, sta
     return schedule
 
 
-def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> Schedule:
+def piecewise_constant(boundaries: Sequence[Scalar], values: Sequence[Scalar]) -> Schedule:
     """`values[0]` for `step <= boundaries[0]`, `values[1]` for `boundaries[0] < step <= boundaries[1]`, and so on.
 
     `values[-1]` after the last boundary. Source document 3. So the value changes AFTER the step at the boundary;
@@ -89,7 +89,7 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
     if any(a >= b for a, b in pairwise(known)):
         raise ValueError(f"{name}: expected increasing boundaries, got {known}. Sort them, values alike.")
 
-    def schedule(step: Any) -> Array:
+    def schedule(step: Numbers) -> Array:
         step = _number(step)
         lr = jnp.full(step.shape, _float(rates[0]))
         for end, rate in zip(ends, rates[1:], strict=True):
@@ -99,7 +99,7 @@ def piecewise_constant(boundaries: Sequence[float], values: Sequence[float]) -> 
     return schedule
 
 
-def linear_decay(initial: float, final: float, steps: float) -> Schedule:
+def linear_decay(initial: Scalar, final: Scalar, steps: Scalar) -> Schedule:
     """`initial + (final - initial) · step / steps` up to `step = steps`, `final` from then on. Source document 2.
 
     Source document 2's update of `0.02/300` per iteration is `linear_decay(0.02, 0.0, 300)`: 0 from step 300 on. As
@@ -120,14 +120,14 @@ def linear_decay(initial: float, final: float, steps: float) -> Schedule:
     name = "linear_decay"
     initial, final, steps = _rate(name, initial), _rate(name, final), _steps(name, steps)
 
-    def schedule(step: Any) -> Array:
+    def schedule(step: Numbers) -> Array:
         done, left = _parts(step, steps)
         return _float(initial) * left + _float(final) * done
 
     return schedule
 
 
-def cosine_decay(initial: float, steps: float, final: float = 0.0) -> Schedule:
+def cosine_decay(initial: Scalar, steps: Scalar, final: Scalar = 0.0) -> Schedule:
     """`final + (initial - final) · (1 + cos(π step / steps)) / 2`, `final` from `step = steps` on.
 
     Loshchilov & Hutter (2017), without restarts. As `optax.cosine_decay_schedule`, whose `alpha` is `final / initial`.
@@ -147,7 +147,7 @@ def cosine_decay(initial: float, steps: float, final: float = 0.0) -> Schedule:
     name = "cosine_decay"
     initial, final, steps = _rate(name, initial), _rate(name, final), _steps(name, steps)
 
-    def schedule(step: Any) -> Array:
+    def schedule(step: Numbers) -> Array:
         done, left = _parts(step, steps)
         quarter = _float(math.pi / 2)  # (1 + cos 2a) / 2 = cos² a = sin² (π/2 - a), which does not cancel
         return _float(initial) * jnp.sin(quarter * left) ** 2 + _float(final) * jnp.sin(quarter * done) ** 2
@@ -155,7 +155,7 @@ def cosine_decay(initial: float, steps: float, final: float = 0.0) -> Schedule:
     return schedule
 
 
-def warm_up(schedule: Schedule | float, steps: float, start: float = 0.0) -> Schedule:
+def warm_up(schedule: Schedule | Scalar, steps: Scalar, start: Scalar = 0.0) -> Schedule:
     """From `start` in a straight line to `schedule(0)`, reached at `step = steps`; then `schedule(step - steps)`.
 
     So the schedule behind it begins its own count at 0 when the warm-up ends, as in `optax.join_schedules`. With
@@ -177,7 +177,7 @@ def warm_up(schedule: Schedule | float, steps: float, start: float = 0.0) -> Sch
     name = "warm_up"
     after, start, steps = as_schedule(name, schedule), _rate(name, start), _steps(name, steps)
 
-    def whole(step: Any) -> Array:
+    def whole(step: Numbers) -> Array:
         done, left = _parts(step, steps)
         later = jnp.maximum(jnp.asarray(step) - steps if isinstance(steps, int) else _number(step) - _float(steps), 0)
         rising = _float(start) * left + _float(after(0)) * done
@@ -186,7 +186,7 @@ def warm_up(schedule: Schedule | float, steps: float, start: float = 0.0) -> Sch
     return whole
 
 
-def as_schedule(name: str, rate: Any) -> Schedule:
+def as_schedule(name: str, rate: object) -> Schedule:
     """What may stand where a learning rate is wanted: a schedule, or a number for a constant one."""
     if callable(rate):
         return rate
@@ -194,34 +194,34 @@ def as_schedule(name: str, rate: Any) -> Schedule:
     return lambda step: number
 
 
-def _rate(name: str, value: Any) -> Any:
+def _rate(name: str, value: object) -> Scalar:
     return scalar(name, "a learning rate", value, "Pass a small number, such as 0.1")
 
 
-def _steps(name: str, value: Any) -> Any:
+def _steps(name: str, value: object) -> Scalar:
     return scalar(name, "a number of steps", value, "Pass how many steps it takes", positive=True)
 
 
-def _items(name: str, what: str, values: Any) -> list[Any]:
+def _items(name: str, what: str, values: object) -> list[Any]:
     """A list of numbers, from any sequence or one-dimensional array."""
     if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) != 1:
         raise TypeError(f"{name}: expected a list of {what}, got {values!r}. Write {what}=[…].")
     return list(values)
 
 
-def _float(number: Any) -> Array:
+def _float(number: Numbers) -> Array:
     """In the default precision, in which learning rates are computed."""
     return jnp.asarray(number, jnp.result_type(float))
 
 
-def _number(step: Any) -> Array:
+def _number(step: Numbers) -> Array:
     """Steps as floats; exact up to 2^24."""
     if isinstance(step, (int, float, np.generic, np.ndarray)) and np.any(np.less(step, 0)):
         raise ValueError(f"schedule: expected a step of at least 0, got {np.min(step)}. Count steps from 0.")
     return _float(step)
 
 
-def _parts(step: Any, steps: Any) -> tuple[Array, Array]:
+def _parts(step: Numbers, steps: Scalar) -> tuple[Array, Array]:
     """Which part of the way is done, and which is left, each from 0 to 1 and each precise near 0."""
     steps = _float(steps)
     done = jnp.minimum(_number(step), steps)

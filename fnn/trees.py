@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from fnn.constants import memoise_constants
-from fnn.types import Layer, Shape, ShapeError
+from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
 
 
-def flatten_named(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
     """The leaves of a tree by name: the way to a leaf, with slashes (`~1` for a slash in a key, `~0` for `~`).
 
     Raises:
@@ -35,12 +35,12 @@ def flatten_named(tree: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def is_key(leaf: Any) -> bool:
+def is_key(leaf: object) -> bool:
     """Whether it holds typed keys, as `jax.random.key` makes, or is their shape and dtype."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def without_keys(tree: Any) -> Any:
+def without_keys(tree: Tree) -> Tree:
     """The tree with the numbers of typed keys in their place, which a file can hold; so too of shapes and dtypes.
 
     >>> import jax
@@ -50,7 +50,7 @@ def without_keys(tree: Any) -> Any:
     {'noise': Array([0, 7], dtype=uint32)} True
     """
 
-    def numbers(leaf: Any) -> Any:
+    def numbers(leaf: Array) -> Array:
         if not is_key(leaf):
             return leaf
         of_shapes = isinstance(leaf, jax.ShapeDtypeStruct)
@@ -59,21 +59,21 @@ def without_keys(tree: Any) -> Any:
     return jax.tree.map(numbers, tree)
 
 
-def with_keys(tree: Any, like: Any) -> Any:
+def with_keys(tree: Tree, like: Tree) -> Tree:
     """`without_keys` backwards: typed keys again where `like` has them."""
     return jax.tree.map(lambda a, b: jax.random.wrap_key_data(a, dtype=b.dtype) if is_key(b) else a, tree, like)
 
 
-def _key(step: Any) -> str:
+def _key(step: object) -> str:
     return escape(next(getattr(step, kind) for kind in ("name", "idx", "key") if hasattr(step, kind)))
 
 
-def escape(key: Any) -> str:
+def escape(key: object) -> str:
     """A key as a part of a name, as in RFC 6901."""
     return str(key).replace("~", "~0").replace("/", "~1")
 
 
-def unflatten_named(like: Any, leaves: Mapping[str, Any], name: str = "leaves") -> Any:
+def unflatten_named(like: Tree, leaves: Mapping[str, Any], name: str = "leaves") -> Tree:
     """A tree like `like` (arrays, or their shapes and dtypes), with the values of the leaves of those names.
 
     Raises:
@@ -100,11 +100,11 @@ def check_same_leaves(
 ) -> None:
     """Raise a ShapeError that lists every leaf that differs; `width=False` allows float16 for float32 and so on."""
 
-    def kind(leaf: Any) -> Any:
+    def kind(leaf: HasShape) -> object:
         families = (jnp.bool_, jnp.signedinteger, jnp.unsignedinteger, jnp.floating, jnp.complexfloating)
         return leaf.dtype if width else next(i for i, f in enumerate(families) if jnp.issubdtype(leaf.dtype, f))
 
-    def describe(leaf: Any) -> str:
+    def describe(leaf: HasShape | None) -> str:
         return "none" if leaf is None else f"{leaf.dtype}{tuple(leaf.shape)}"
 
     lines = []
@@ -116,7 +116,7 @@ def check_same_leaves(
         raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, hint]))
 
 
-def check_fits_network(net: Layer, params: Any, state: Any, in_shape: Any, name: str) -> None:
+def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape | None, name: str) -> None:
     """Compare leaves with those that the network makes for examples of that shape, where it is known."""
     if in_shape is None:
         return
@@ -132,11 +132,12 @@ def check_fits_network(net: Layer, params: Any, state: Any, in_shape: Any, name:
 
 
 @memoise_constants
-def _initial_shapes(net: Layer, in_shape: Shape) -> Any:
-    return jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
+def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
+    made: tuple[Params, State] = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
+    return made
 
 
-def to_jax(name: str, array: Any) -> jax.Array:
+def to_jax(name: str, array: HasShape) -> jax.Array:
     """The array on the device, to the same bits; an error where JAX would cut it to 32 bits."""
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(

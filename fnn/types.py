@@ -5,18 +5,34 @@ Each is a few pure functions under names, as an optax optimizer is. Who has unde
 
 import csv
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import numpy as np
+import numpy.typing
 
 Array = jax.Array
+Tree = Any  # a pytree, of whatever
 Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
 State = Any  # a pytree of arrays that only `forward` changes; `()` if there is none
 Cache = Any  # what `forward` keeps for `backward`
 Key = Any  # a jax.random key, or None
 Shape = tuple[int, ...]
+DType = np.dtype  # what `array.dtype` is
+HasShape = Array | np.ndarray | jax.ShapeDtypeStruct  # what has a shape and a dtype
+# what a user hands over
+ArrayLike = numpy.typing.ArrayLike  # what becomes an array: of NumPy or JAX, a list, a frame, a tensor
+Numbers = jax.typing.ArrayLike  # what the functions of JAX take: arrays of NumPy and JAX, and numbers
+Scalar = float | Array  # a number, or a traced one
+KeyLike = int | Array  # a seed, or a jax.random key
+DTypeLike = jax.typing.DTypeLike  # a dtype, or its name
+T = TypeVar("T")
+Settings = Mapping[str, Array]  # numbers of a run that may differ from run to run, by name
+OfSettings: TypeAlias = T | Callable[[Settings], T]  # the thing itself, or how the settings make it
+Jaxpr = Any  # a program that JAX has traced
+Equation = Any  # one operation of it
+OptimizerState = Any  # the state of an optax optimizer
 
 
 class ShapeError(ValueError):
@@ -45,6 +61,37 @@ class Rows(NamedTuple):
     mask: Array
 
 
+class PathObject(Protocol):
+    """A path that is not text: what `os.PathLike` is, which the pure half does not import."""
+
+    def __fspath__(self) -> str: ...
+
+
+PathLike = str | PathObject  # where a file is
+Train = bool | Rows  # whether a layer trains
+
+
+class InitFn(Protocol):
+    """How a layer begins: `(key, in_shape) -> (params, state, out_shape)`, shapes of ONE example."""
+
+    def __call__(self, key: Key, in_shape: Shape, /) -> tuple[Params, State, Shape]:
+        """Begin."""
+
+
+class ForwardFn(Protocol):
+    """What a layer computes of a batch: `(params, state, x, key, train) -> (y, new_state, cache)`."""
+
+    def __call__(self, params: Params, state: State, x: Array, key: Key, train: Train, /) -> tuple[Array, State, Cache]:
+        """Compute."""
+
+
+class BackwardFn(Protocol):
+    """The derivative of the scalar loss, from that by the outputs: `(params, cache, dy) -> (dparams, dx)`."""
+
+    def __call__(self, params: Params, cache: Cache, dy: Array, /) -> tuple[Params, Array]:
+        """Go back."""
+
+
 class Layer(NamedTuple):
     """A layer, and so a whole network: three pure functions and how it was made.
 
@@ -71,9 +118,9 @@ class Layer(NamedTuple):
     """
 
     spec: Any
-    init: Callable[..., Any]
-    forward: Callable[..., Any]
-    backward: Callable[..., Any]
+    init: InitFn
+    forward: ForwardFn
+    backward: BackwardFn
 
     def __repr__(self) -> str:
         return str(self.spec)
@@ -141,11 +188,11 @@ class Loss(Record):
     name: str
     value: Callable[[Any, Any], Array]
     grad: Callable[[Any, Any], Array]
-    check: Callable[[Any, Any], None] | None = None
+    check: Callable[[HasShape, np.ndarray], None] | None = None
     targets: str | None = None
-    dense: Any = None
+    dense: "Loss | None" = None
 
-    def __call__(self, outputs: Any, targets: Any) -> Array:
+    def __call__(self, outputs: Numbers, targets: Numbers) -> Array:
         """`value(outputs, targets)`."""
         return self.value(outputs, targets)
 
@@ -171,6 +218,12 @@ class Penalty(Record):
 
     def __repr__(self) -> str:
         return str(self.spec)
+
+
+TargetCheck = Callable[[HasShape, np.ndarray], None]  # raises for targets whose values are wrong
+Metric = Callable[[Array, Array], Array]  # (outputs, targets) -> one number per row; a loss is one
+LayerLike = Layer | Callable[[Array], Array]  # a layer, or a function of its inputs, such as an activation
+LossLike = Loss | Metric  # a loss, or a function that is one
 
 
 class Gradients(NamedTuple):
@@ -258,7 +311,7 @@ class History(NamedTuple):
         names = history_columns(self.metrics, self.validation_loss is not None)[1:]
         return dict(zip(names, [self.loss, *self.metrics.values(), *held], strict=True))
 
-    def to_csv(self, path: Any) -> None:
+    def to_csv(self, path: PathLike) -> None:
         """Write a table: a row an epoch, counted from 0; columns epoch, loss, metrics, then these with `validation_`.
 
         Numbers with all their digits, so that reading them back gives the same ones. Raises a ValueError where two

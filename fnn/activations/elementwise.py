@@ -24,7 +24,7 @@ from fnn.activations.softmax import softmax as _softmax, softmax_backward, softm
 from fnn.arguments import as_floats, beside, finite, like, real_number
 from fnn.factories import factory, note_call, reduce
 from fnn.kernels import random
-from fnn.types import Array, Key, Layer, Record, Shape
+from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, State, Train
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -41,7 +41,7 @@ class Activation(Record):
     derivative: Callable[[Array], Array]
     backward: Callable[[Array, Array], Array]
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: ArrayLike) -> Array:
         """`value(x)`, of what may be a list or integers."""
         return self.value(as_floats(self, x))
 
@@ -49,10 +49,10 @@ class Activation(Record):
         return str(self.spec)
 
 
-copyreg.pickle(Activation, reduce)  # type: ignore[arg-type]
+copyreg.pickle(Activation, reduce)
 
 
-def elementwise(name: Any, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
+def elementwise(name: object, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
     """An activation that works on each element by itself: `y = f(x)`, `dx = dy f'(x)`.
 
     Args:
@@ -231,7 +231,7 @@ def elu(alpha: float = 1.0) -> Activation:
     return elementwise("elu", value, derivative)
 
 
-def _slope(name: str, slope: Any) -> Any:
+def _slope(name: str, slope: Scalar | np.ndarray) -> Scalar | np.ndarray:
     """A number, checked; an array of slopes, one per channel, as it is."""
     if isinstance(slope, (np.ndarray, jax.Array)) and slope.ndim:
         return slope
@@ -271,7 +271,7 @@ def _gelu(x: Array) -> Array:
 
 
 def _gelu_derivative(x: Array) -> Array:
-    density = lambda x: jnp.exp(-0.5 * jnp.square(x)) / math.sqrt(2.0 * math.pi)  # noqa: E731
+    density: Callable[[Array], Array] = lambda x: jnp.exp(-0.5 * jnp.square(x)) / math.sqrt(2.0 * math.pi)  # noqa: E731
     return step_when_far(lambda x: _normal_distribution(x) + x * density(x), x)
 
 
@@ -311,15 +311,15 @@ def prelu(initial: float = 0.25) -> Layer:
     """
     start = _slope("prelu", initial)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return {"a": jnp.full(in_shape[-1:], start, jnp.result_type(float))}, (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = keep_nan(as_floats("prelu", x))
         # `a` meets no large positive number, so that its derivative by autodiff meets no inf · 0
         return jnp.where(x > 0, x, beside(params["a"], x) * jnp.where(x > 0, 0.0, x)), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         right = x > 0
         rows = tuple(range(x.ndim - 1))
         dx = jnp.where(right, dy, beside(params["a"], dy) * dy) * nan_or_1(x)
@@ -347,10 +347,10 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     if known and not 0 <= low <= high < math.inf:
         raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Swap or raise them.")
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return (), (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = keep_nan(as_floats("rrelu", x))
         left, right = like(low, x), like(high, x)
         if not train:
@@ -363,7 +363,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
             slope = left + (right - left) * share
         return jnp.where(x > 0, x, slope * x), state, (x, slope)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         x, slope = cache
         return (), jnp.where(x > 0, dy, slope * dy) * nan_or_1(x)
 

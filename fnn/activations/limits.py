@@ -5,13 +5,12 @@ And a formula such as `x σ(x)` has a limit at -inf that its product, `-inf · 0
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnn.arguments import like
-from fnn.types import Array
+from fnn.types import Array, Numbers
 
 
 def nan_or_1(x: Array) -> Array:
@@ -49,7 +48,7 @@ def step_when_far(function: Callable[[Array], Array], x: Array) -> Array:
     return jnp.where(far, jnp.where(x > 0, 1.0, 0.0), function(jnp.where(far, 0.0, x)))
 
 
-def times(factor: Any, x: Array) -> Array:
+def times(factor: Numbers, x: Array) -> Array:
     """`factor · x` in the dtype of `x`; 0 where the factor is 0, also of infinity.
 
     >>> import jax.numpy as jnp

@@ -10,9 +10,9 @@ import gc
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 MOST = 128  # programs
 MOST_BYTES = 32 * 2**20  # of arrays that the programs' functions have captured
@@ -21,8 +21,13 @@ MOST_MAPPINGS = 0.5  # of those that the system allows a process
 _MAPPINGS, _ALLOWED = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
 
+V = TypeVar("V")  # what is remembered
+
+
 class Entry:
     """One thing remembered. Its lock is held while it is made, so that nobody else makes it too."""
+
+    value: Any  # what was made
 
     def __init__(self) -> None:
         self.lock, self.known, self.value, self.bytes = threading.Lock(), False, None, 0
@@ -36,7 +41,7 @@ class Cache:
         self.entries: OrderedDict[Any, Entry] = OrderedDict()
         self.lock = threading.RLock()
 
-    def get(self, key: Any, make: Callable[[], Any], size: Callable[[Any], int] = lambda value: 0) -> Any:
+    def get(self, key: Hashable, make: Callable[[], V], size: Callable[[V], int] = lambda value: 0) -> V:
         """The value of a key, made now if it is new; `size` says how many bytes of captured arrays it holds.
 
         >>> from fnn.compilation.cache import Cache
@@ -59,7 +64,8 @@ class Cache:
                         self.entries.pop(key, None)
                     raise
                 entry.known, entry.bytes = True, size(entry.value)
-        return entry.value
+        found: V = entry.value
+        return found
 
     def clear(self) -> None:
         """Forget everything."""
@@ -108,7 +114,7 @@ def memoise(function: Callable[..., Any]) -> Callable[..., Any]:
     """Remember the results of a function of hashable arguments among the compiled programs."""
 
     @functools.wraps(function)
-    def remember(*arguments: Any) -> Any:
+    def remember(*arguments: Hashable) -> Any:
         return programs.get(
             (function, arguments), lambda: function(*arguments), lambda value: getattr(value, "bytes", 0)
         )

@@ -14,7 +14,7 @@ from fnn.losses.reduction import row_values
 from fnn.training.batches import batch_sizes
 from fnn.training.config import TrainerConfig, bind, cost_gradient, resolve, resolve_loss
 from fnn.training.state import dtype_of
-from fnn.types import Layer, Part, Penalty, Rows
+from fnn.types import Array, Gradients, Key, Layer, Metric, OptimizerState, Params, Part, Penalty, Rows, Settings, Tree
 
 
 class Component(NamedTuple):
@@ -24,7 +24,9 @@ class Component(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-def components(config: TrainerConfig, settings: dict[str, Any], part: Part, params: Any = None) -> dict[str, Component]:
+def components(
+    config: TrainerConfig, settings: dict[str, Any], part: Part, params: Params = None
+) -> dict[str, Component]:
     """ "net", "loss", "gradient", "optimizer.init", "optimizer.update", "penalty" (if any), "metrics.NAME", by name.
 
     Args:
@@ -40,8 +42,9 @@ def components(config: TrainerConfig, settings: dict[str, Any], part: Part, para
         made, outputs = jax.eval_shape(_jit(config.net), params, x)
     else:
 
-        def of_settings(settings: Any, params: Any, x: Any) -> Any:
-            return _forward(resolve("net", config.net, Layer, settings))(params, x)
+        def of_settings(settings: Settings, params: Params, x: Array) -> tuple[Params, Array]:
+            made: tuple[Params, Array] = _forward(resolve("net", config.net, Layer, settings))(params, x)
+            return made
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)
@@ -61,7 +64,7 @@ def components(config: TrainerConfig, settings: dict[str, Any], part: Part, para
 def _forward(net: Layer) -> Callable[..., Any]:
     """The parameters, and what the network makes of examples."""
 
-    def forward(params: Any, x: Any) -> Any:
+    def forward(params: Params, x: Array) -> tuple[Params, Array]:
         made, state, _ = net.init(arguments.key(0), x.shape[1:])
         made = made if params is None else params
         return made, net.forward(made, state, x, None, False)[0]
@@ -75,10 +78,10 @@ def _jit(net: Layer) -> Callable[..., Any]:
     return jax.jit(_forward(net))
 
 
-def _net(config: TrainerConfig, start: Any) -> Callable[..., Any]:
+def _net(config: TrainerConfig, start: Params) -> Callable[..., Any]:
     """What a run uses of a network: `backward` only where its gradient does."""
 
-    def net(settings: Any, key: Any, x: Any, mask: Any) -> Any:
+    def net(settings: Settings, key: Key, x: Array, mask: Array) -> Tree:
         layer = resolve("net", config.net, Layer, settings)
         params, state, _ = layer.init(key, x.shape[1:])
         if start is not None:  # of another dtype, maybe
@@ -92,7 +95,7 @@ def _net(config: TrainerConfig, start: Any) -> Callable[..., Any]:
 
 
 def _loss(config: TrainerConfig) -> Callable[..., Any]:
-    def loss(settings: Any, y: Any, t: Any) -> Any:
+    def loss(settings: Settings, y: Array, t: Array) -> tuple[Array, Array]:
         made = resolve_loss(config.loss, settings)
         return made.value(y, t), made.grad(y, t)
 
@@ -100,7 +103,7 @@ def _loss(config: TrainerConfig) -> Callable[..., Any]:
 
 
 def _penalty(config: TrainerConfig) -> Callable[..., Any]:
-    def penalty(settings: Any, params: Any) -> Any:
+    def penalty(settings: Settings, params: Params) -> tuple[Array, Params]:
         made = resolve("penalty", config.penalty, Penalty, settings)
         return made.value(params), made.grad(params)
 
@@ -108,7 +111,9 @@ def _penalty(config: TrainerConfig) -> Callable[..., Any]:
 
 
 def _gradient(config: TrainerConfig) -> Callable[..., Any]:
-    def gradient(settings: Any, key: Any, params: Any, x: Any, t: Any, mask: Any) -> Any:
+    def gradient(
+        settings: Settings, key: Key, params: Params, x: Array, t: Array, mask: Array
+    ) -> tuple[Gradients, Gradients]:
         bound = bind(config, settings)
         state, weight = bound.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
         whole = cost_gradient(bound)(params, state, x, t, None, key, True)
@@ -117,17 +122,20 @@ def _gradient(config: TrainerConfig) -> Callable[..., Any]:
     return gradient
 
 
-def _metric(name: str, metric: Any) -> Callable[..., Any]:
+def _metric(name: str, metric: Metric) -> Callable[..., Any]:
     return lambda y, t: row_values(f"metric {name}", metric, y, t)
 
 
 def _optimizer(config: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    def init(settings: Any, params: Any) -> Any:
+    def init(settings: Settings, params: Params) -> OptimizerState:
         return resolve("optimizer", config.optimizer, optax.GradientTransformation, settings).init(params)
 
-    def update(settings: Any, grads: Any, state: Any, params: Any) -> Any:
+    def update(
+        settings: Settings, grads: Params, state: OptimizerState, params: Params
+    ) -> tuple[Params, OptimizerState]:
         made = resolve("optimizer", config.optimizer, optax.GradientTransformation, settings)
         with jax.numpy_dtype_promotion("standard"):
-            return made.update(grads, state, params)
+            found: tuple[Params, OptimizerState] = made.update(grads, state, params)
+            return found
 
     return init, update

@@ -1,14 +1,14 @@
 """Compiled programs kept on the disk, so that the next process need not compile them again."""
 
 import os
-from typing import Any
 
 import jax
 
 from fnn.data import checks
+from fnn.types import PathLike
 
 
-def enable_compile_cache(folder: Any) -> None:
+def enable_compile_cache(folder: PathLike) -> None:
     """Keep compiled programs in a folder: `fnn.enable_compile_cache("~/.cache/fnn")` at the start of a script.
 
     It is JAX's persistent compilation cache, told to keep programs that compile in under a second too, as those of

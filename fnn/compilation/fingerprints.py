@@ -7,13 +7,15 @@ one when these numbers are made arguments of it.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+
+from fnn.types import Equation, Jaxpr, Numbers, Tree
 
 RULES = ("custom_jvp_call", "custom_vjp_call")  # operations with a derivative of their own
 
@@ -40,10 +42,10 @@ class Fingerprint(NamedTuple):
 class Identity:
     """What a program is known by; can be hashed and compared."""
 
-    def __init__(self, text: str, holds: Any = None):
+    def __init__(self, text: str, holds: object = None):
         self.digest, self.holds = hashlib.sha256(text.encode()).hexdigest(), holds
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and self.digest == other.digest
 
     def __hash__(self) -> int:
@@ -53,7 +55,7 @@ class Identity:
         return self.digest[:16]
 
 
-def fingerprint(function: Callable[..., Any], *arguments: Any, lift: bool = False) -> Fingerprint:
+def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = False) -> Fingerprint:
     """Trace a function of arrays (or their shapes and dtypes); with `lift` its floating numbers become arguments.
 
     0 and 1 are not lifted, since XLA knows how to leave them out.
@@ -82,7 +84,7 @@ def fingerprint(function: Callable[..., Any], *arguments: Any, lift: bool = Fals
     )
     text, exact = _without_addresses(whole)
 
-    def call(numbers: Any, *arguments: Any) -> Any:
+    def call(numbers: Sequence[Numbers], *arguments: Tree) -> Tree:
         leaves = _evaluate(closed, places, numbers, jax.tree.leaves(arguments))
         return jax.tree.unflatten(structure, leaves)
 
@@ -97,7 +99,7 @@ def fingerprint(function: Callable[..., Any], *arguments: Any, lift: bool = Fals
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Jaxpr) -> bool:
     """Whether it is a floating number that is written into the program."""
     kind: Any = value.aval
     if not isinstance(value, core.Literal) or kind.shape or not jnp.issubdtype(kind.dtype, jnp.floating):
@@ -105,7 +107,9 @@ def _is_number(value: Any) -> bool:
     return float(value.val) not in (0.0, 1.0) and bool(np.isfinite(float(value.val)))
 
 
-def _evaluate(closed: Any, places: dict[tuple[int, int], int], numbers: Any, arguments: list[Any]) -> list[Any]:
+def _evaluate(
+    closed: Jaxpr, places: dict[tuple[int, int], int], numbers: Sequence[Numbers], arguments: list[Any]
+) -> list[Any]:
     """Run a program operation by operation, with other numbers in these places."""
     known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     known |= zip(closed.jaxpr.invars, arguments, strict=True)
@@ -125,10 +129,10 @@ def _evaluate(closed: Any, places: dict[tuple[int, int], int], numbers: Any, arg
 # ---- a program as text: every operation, every constant; two with the same text compute the same
 
 
-def _program_text(jaxpr: Any, places: dict[tuple[int, int], int] | None = None) -> str:
+def _program_text(jaxpr: Jaxpr, places: dict[tuple[int, int], int] | None = None) -> str:
     names: dict[Any, str] = {}
 
-    def name(value: Any) -> str:
+    def name(value: Jaxpr) -> str:
         if isinstance(value, core.Literal):
             return f"{value.aval.str_short()}={_text(value.val)}"
         return names.setdefault(value, f"v{len(names)}:{value.aval.str_short()}")
@@ -144,14 +148,15 @@ def _program_text(jaxpr: Any, places: dict[tuple[int, int], int] | None = None) 
     return "\n".join([*lines, f"{[name(v) for v in jaxpr.outvars]}"])
 
 
-def _parameters(equation: Any) -> dict[str, Any]:
+def _parameters(equation: Equation) -> dict[str, Any]:
     """The parameters of an operation, less its rules of differentiation.
 
     Rules are functions, of which nothing is known but their addresses. What they do stands in the program of a
     function that asks for the derivative.
     """
     if equation.primitive.name not in RULES:
-        return equation.params
+        made: dict[str, Any] = equation.params
+        return made
     return {name: value for name, value in equation.params.items() if not callable(value)}
 
 
@@ -172,7 +177,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _digest(array: Any) -> str:
+def _digest(array: np.ndarray) -> str:
     """SHA-256 of the numbers, without a copy of them."""
     flat: Any = np.ascontiguousarray(array).reshape(-1)
     return hashlib.sha256(flat.view(np.uint8) if flat.size else b"").hexdigest()

@@ -5,7 +5,7 @@ For comparing functions whose programs cannot be compared: those of another vers
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -15,14 +15,14 @@ import numpy as np
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.training.config import TrainerConfig, bind, cost_gradient, resolve
 from fnn.training.state import dtype_of
-from fnn.types import Part, Penalty
+from fnn.types import Array, DTypeLike, HasShape, Params, Part, Penalty, Tree
 
 ROWS = 3
 NUMBERS = 1000  # of an array that are looked at
 SETTING = 0.3  # each of the settings: they are compared by themselves
 
 
-def probe(config: TrainerConfig, names: Any, rows: Part, params: Any) -> dict[str, list[float]]:
+def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Params) -> dict[str, list[float]]:
     """Two numbers of each array that a part gives: its size, and its size in a fixed direction.
 
     Args:
@@ -48,17 +48,17 @@ def probe(config: TrainerConfig, names: Any, rows: Part, params: Any) -> dict[st
     x, t = _fix(tuple(jax.ShapeDtypeStruct((ROWS, *a.shape[1:]), a.dtype) for a in rows[:2]), 3)
     weights, grads, more = (_fix(params, seed) for seed in range(3))
 
-    def run(weights: Any, grads: Any, more: Any, x: Any, t: Any) -> dict[str, Any]:
+    def run(weights: Params, grads: Params, more: Params, x: Array, t: Array) -> dict[str, Any]:
         settings = {name: jnp.asarray(SETTING, jnp.result_type(float)) for name in names}
         bound = bind(config, settings)
         state = bound.net.init(jax.random.key(0), x.shape[1:])[1]
         outputs = bound.net.forward(weights, state, x, None, False)[0]
 
-        def updates() -> Any:
+        def updates() -> tuple[Params, Params]:
             first, kept = bound.optimizer.update(grads, bound.optimizer.init(weights), weights)
             return first, bound.optimizer.update(more, kept, weights)[0]
 
-        def derivative() -> Any:
+        def derivative() -> tuple[Array, Array, Params]:
             weight = jnp.ones(len(x), dtype_of(weights))
             return cost_gradient(bound)(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
@@ -92,10 +92,10 @@ def _those_that_run(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     return made
 
 
-def _fix(tree: Any, seed: int) -> Any:
+def _fix(tree: Tree, seed: int) -> Tree:
     """Numbers between -0.5 and 0.5 of these shapes and dtypes; of integers 0 and 1, which are classes too."""
 
-    def numbers(leaf: Any) -> Any:
+    def numbers(leaf: HasShape) -> np.ndarray:
         some = np.cos(np.arange(seed + 1, seed + 998))
         some = 0.5 * some if jnp.issubdtype(leaf.dtype, jnp.inexact) else some > 0
         return np.resize(some, int(np.prod(leaf.shape))).reshape(leaf.shape).astype(leaf.dtype)
@@ -103,7 +103,7 @@ def _fix(tree: Any, seed: int) -> Any:
     return jax.tree.map(numbers, tree)
 
 
-def _sizes(value: Any) -> list[float]:
+def _sizes(value: Tree) -> list[float]:
     sizes: list[float] = []
     for leaf in jax.tree.leaves(value):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
@@ -114,7 +114,7 @@ def _sizes(value: Any) -> list[float]:
     return sizes
 
 
-def alike(one: list[float], other: list[float], dtype: Any) -> bool:
+def alike(one: list[float], other: list[float], dtype: DTypeLike) -> bool:
     """Whether two of these are the same but for rounding."""
     a, b = np.array(one), np.array(other)
     if a.shape != b.shape:

@@ -5,7 +5,7 @@ are traced at each call, since what they read may have changed. A program keeps 
 none of the functions: so it computes later what it was known by.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from fnn.constants import is_constant
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
-from fnn.types import Data, History, Layer, Part, TrainState
+from fnn.types import Data, History, Layer, OfSettings, Params, Part, Settings, State, TrainState, Tree
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Program:
 
 
 @memoise
-def trainer_for(config: TrainerConfig, structure: Any, shapes: tuple[Any, ...]) -> Program:
+def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> Program:
     """The program of an identified config for `init`'s arguments of this structure and these shapes; traced now."""
     pure = build_trainer(config)
     arguments = jax.tree.unflatten(structure, shapes)
@@ -54,7 +54,7 @@ def trainer_for(config: TrainerConfig, structure: Any, shapes: tuple[Any, ...]) 
 def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
     """The shapes and dtypes of the outputs for each part of the rows; targets of a wrong shape raise."""
 
-    def outputs(settings: Any, params: Any, layers: Any, rows: Data) -> list[Any]:
+    def outputs(settings: Settings, params: Params, layers: State, rows: Data) -> list[Any]:
         net, loss = resolve("net", config.net, Layer, settings), resolve_loss(config.loss, settings)
         of_parts = []
         for part in (part for part in rows if part is not None):
@@ -62,7 +62,8 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
             loss.value(of_parts[-1], part.t)
         return of_parts
 
-    return jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
+    made: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
+    return made
 
 
 def freeze(function: Callable[..., Any], arguments: tuple[Any, ...], **options: Any) -> tuple[Any, Any, int]:
@@ -83,7 +84,7 @@ def freeze(function: Callable[..., Any], arguments: tuple[Any, ...], **options: 
         closed, made = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)(*arguments)
     evaluate, structure = jaxpr_as_fun(closed), jax.tree.structure(made)
 
-    def call(*given: Any) -> Any:
+    def call(*given: Tree) -> Tree:
         return jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(given)))
 
     call.__name__ = function.__name__  # by which profiles and messages of the compiler know it
@@ -95,7 +96,7 @@ def bytes_of(closed: ClosedJaxpr) -> int:
     return sum(getattr(constant, "nbytes", 0) for constant in closed.consts)
 
 
-def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Any]:
     """`function`, jitted for arguments of such shapes, or one that was, if it computes the same; and what it returns.
 
     Args:
@@ -133,7 +134,7 @@ def compile_in_parallel(starting: Callable[[], Any], running: Callable[[], Any])
         return begin.result(), whole
 
 
-def signature(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+def signature(tree: Tree) -> tuple[Any, tuple[Any, ...]]:
     """What a program is compiled for: a tree's structure, and the shapes and dtypes of its leaves. Hashable."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in leaves)
@@ -145,7 +146,7 @@ def _configuration() -> tuple[Any, ...]:
     return tuple(getattr(jax.config, name, None) for name in names)
 
 
-def precompile(made: Program, arguments: tuple[Any, ...], data: Any) -> None:
+def precompile(made: Program, arguments: tuple[Any, ...], data: Data) -> None:
     """Compile `init` and `run` at once, where they have not been: calls find them compiled."""
     if made.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
@@ -157,7 +158,7 @@ def precompile(made: Program, arguments: tuple[Any, ...], data: Any) -> None:
 
 
 def identify(
-    config: TrainerConfig, settings: dict[str, Any], part: Part, params: Any = None
+    config: TrainerConfig, settings: dict[str, Any], part: Part, params: Params = None
 ) -> tuple[TrainerConfig, dict[str, Any]]:
     """The config, known by what its parts compute now; and the settings for it.
 
@@ -189,7 +190,7 @@ def identify(
     return config._replace(optimizer=optimizer, identity=tuple(identity.items())), settings | numbers
 
 
-def _identity(name: str, thing: Any, functions: dict[str, Component]) -> Any:
+def _identity(name: str, thing: object, functions: dict[str, Component]) -> Hashable:
     """What a part is known by: itself where it cannot change, else its program; and its gradient's, if that has a
     rule of its own."""
     if is_constant(thing):
@@ -200,7 +201,9 @@ def _identity(name: str, thing: Any, functions: dict[str, Component]) -> Any:
     return found.identity, fingerprint(functions["gradient"].call, *functions["gradient"].arguments).identity
 
 
-def _lift(optimizer: Any, functions: dict[str, Component], settings: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _lift(
+    optimizer: OfSettings[optax.GradientTransformation], functions: dict[str, Component], settings: Settings
+) -> tuple[Any, Any, dict[str, Any]]:
     """The optimizer as a function of the settings, what it is known by but for numbers, and its numbers.
 
     An optimizer whose program has no description (it calls back to the host, say) stays what it is.
@@ -214,7 +217,7 @@ def _lift(optimizer: Any, functions: dict[str, Component], settings: Any) -> tup
         return optimizer, tuple(fingerprint(f.call, *f.arguments).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
-    def of_settings(settings: Any) -> optax.GradientTransformation:
+    def of_settings(settings: Settings) -> optax.GradientTransformation:
         own = {name: settings[name] for name in names}
         numbers = [
             settings[OPTIMIZER_NUMBERS][i] for i in range(split + len(step.numbers))

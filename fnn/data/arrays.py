@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.kernels.memory import aligned_copy
-from fnn.types import Columns, ShapeError
+from fnn.types import Array, ArrayLike, Columns, DType, DTypeLike, Params, ShapeError, Tree
 
 Names = tuple[str, ...]
 
@@ -20,13 +20,13 @@ Names = tuple[str, ...]
 # ---- memory
 
 
-def as_numpy(array: Any, dtype: Any) -> np.ndarray:
+def as_numpy(array: ArrayLike, dtype: DType) -> np.ndarray:
     """The array in this dtype, on the host: the caller's memory where nothing is to be cast."""
     array = np.asarray(array)
     return array if array.dtype == dtype else aligned_copy(array, dtype)
 
 
-def owned_array(array: Any, dtype: Any = None) -> jax.Array:
+def owned_array(array: Array | np.ndarray, dtype: DTypeLike | None = None) -> jax.Array:
     """An array on one device that nobody else can change; unlike `jnp.asarray` it compiles nothing for a NumPy array.
 
     Args:
@@ -48,10 +48,11 @@ def owned_array(array: Any, dtype: Any = None) -> jax.Array:
             return array
         if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype:  # else JAX has no program for it
             return array.astype(dtype)
-    return jax.device_put(aligned_copy(array, dtype))
+    made: jax.Array = jax.device_put(aligned_copy(array, dtype))
+    return made
 
 
-def owned_arrays(name: str, tree: Any, cut: list[str]) -> Any:
+def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
     """Parameters or layer state that nobody else can change; 64-bit numbers have 32 bits where JAX is set to these.
 
     Args:
@@ -74,30 +75,30 @@ def owned_arrays(name: str, tree: Any, cut: list[str]) -> Any:
     return jax.tree.map(leaf, tree)
 
 
-def _is_key(a: Any) -> bool:
+def _is_key(a: object) -> bool:
     return isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.extended)
 
 
 # ---- dtypes
 
 
-def dtype_of_run(params: Any) -> Any:
+def dtype_of_run(params: Params) -> DType:
     """The dtype of a run's data: that of its parameters, or the default where there are none."""
     dtypes = [jnp.result_type(a) for a in jax.tree.leaves(params)]
     return np.dtype(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), jnp.result_type(float)))
 
 
-def inputs_dtype(given: Any, dtype: Any) -> Any:
+def inputs_dtype(given: DType, dtype: DTypeLike) -> DType:
     """Of inputs in a run of this dtype: bytes stay bytes (images), other numbers become floats."""
     return np.dtype(np.uint8) if given == np.uint8 else np.dtype(dtype)
 
 
-def targets_dtype(given: Any, dtype: Any) -> Any:
+def targets_dtype(given: DType, dtype: DTypeLike) -> DType:
     """Of targets in a run of this dtype: floats of it, integers (class numbers) as JAX is set to have them."""
     return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(np.int64))
 
 
-def check_fits(name: str, array: Any, dtype: Any, hint: str) -> None:
+def check_fits(name: str, array: Array | np.ndarray, dtype: DTypeLike, hint: str) -> None:
     """Raise for numbers that a cast would turn into others: integers beyond the range, floats beyond the largest."""
     dtype = np.dtype(dtype)
     if array.dtype.kind in "iu":
@@ -111,7 +112,7 @@ def check_fits(name: str, array: Any, dtype: Any, hint: str) -> None:
             raise ValueError(f"{name}: expected numbers that fit {dtype}, got {float(largest):g}. {hint}.")
 
 
-def loses_digits(array: Any, dtype: Any) -> bool:
+def loses_digits(array: Array | np.ndarray, dtype: DTypeLike) -> bool:
     """Whether integers are others as floats of this dtype: beyond 2^24 in float32."""
     if array.dtype.kind not in "iu" or not array.size:
         return False
@@ -123,7 +124,7 @@ def loses_digits(array: Any, dtype: Any) -> bool:
     return bool((aligned_copy(host, dtype).astype(wide) != host.astype(wide)).any())
 
 
-def _ends(array: Any) -> tuple[int, int]:
+def _ends(array: Array | np.ndarray) -> tuple[int, int]:
     host = np.asarray(array)
     return int(host.min()), int(host.max())
 
@@ -131,7 +132,7 @@ def _ends(array: Any) -> tuple[int, int]:
 # ---- what a user has
 
 
-def read(name: str, value: Any) -> Any:
+def read(name: str, value: Any) -> Array | np.ndarray:
     """A JAX array as it is, anything else as a NumPy array: lists, frames, tensors. A view where that is possible."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
@@ -166,13 +167,13 @@ def _unpack(name: str, value: Any) -> Any:
     return _column_numbers(name, value) if hasattr(value, "to_numpy") else value
 
 
-def _tensor_numbers(value: Any) -> Any:
+def _tensor_numbers(value: Any) -> np.ndarray:
     """The numbers of a torch tensor, which may want a gradient, lie elsewhere, or be of a dtype that NumPy lacks."""
     value = value.detach().cpu()
     return np.asarray(value.float() if str(value.dtype) == "torch.bfloat16" else value)
 
 
-def columns_of(value: Any) -> Names | None:
+def columns_of(value: object) -> Names | None:
     """The names of the columns of a frame (pandas, polars, pyarrow); None for anything else.
 
     >>> from fnn.data.arrays import columns_of
@@ -185,7 +186,7 @@ def columns_of(value: Any) -> Names | None:
     return None if names is None or callable(names) else tuple(str(name) for name in names)
 
 
-def columns(data: Any) -> Columns | None:
+def columns(data: object) -> Columns | None:
     """The names of the columns of `(inputs, targets)`, where one of these is a frame."""
     pair = data if isinstance(data, (tuple, list)) and len(data) > 1 else (data, None)
     found = Columns(columns_of(pair[0]), columns_of(pair[1]))
@@ -219,7 +220,8 @@ def _frame_numbers(name: str, value: Any) -> np.ndarray:
     if hasattr(value, "iloc"):
         kinds = set(value.dtypes)
         if len(kinds) == 1 and isinstance(next(iter(kinds)), np.dtype):
-            return value.to_numpy()
+            made: np.ndarray = value.to_numpy()
+            return made
         columns = [value.iloc[:, i] for i in range(value.shape[1])]
     else:
         columns = value.get_columns() if hasattr(value, "get_columns") else value.columns
@@ -245,5 +247,8 @@ def _column_numbers(name: str, value: Any) -> np.ndarray:
     kind = getattr(getattr(value, "dtype", None), "numpy_dtype", None)  # nullable, and pyarrow in pandas
     if kind is not None and np.dtype(kind).kind in "fiub":
         missing = np.asarray(value.isna())
-        return value.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else value.to_numpy(dtype=kind)
+        made: np.ndarray = (
+            value.to_numpy(dtype=np.float64, na_value=np.nan) if missing.any() else value.to_numpy(dtype=kind)
+        )
+        return made
     return np.asarray(value.to_numpy())

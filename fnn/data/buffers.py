@@ -20,7 +20,7 @@ from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
 from fnn.data.streams import Seed, Stream, check_chunk, philox
 from fnn.kernels.memory import aligned_zeros
-from fnn.types import Buffer, Part, ShapeError
+from fnn.types import Buffer, DType, Part, Shape, ShapeError
 
 BUFFER_BYTES = 64_000_000
 MOST_ROWS = 2**30  # of an epoch, over which weights must sum up; how many there are is not known before its end
@@ -49,11 +49,11 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
         chunk = check_chunk(name, value, plan.dtype, cut)
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
+        kinds: tuple[Callable[[DType, DType], DType], ...]
+        kinds = arrays.inputs_dtype, arrays.targets_dtype, lambda given, dtype: dtype
         about = [
             None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
-            for a, kind in zip(
-                chunk, (arrays.inputs_dtype, arrays.targets_dtype, lambda given, dtype: dtype), strict=True
-            )
+            for a, kind in zip(chunk, kinds, strict=True)
         ]
         columns = arrays.columns(value)
         arrays.same_columns((f"{name}, x", f"{name}, t"), like.setdefault("columns", columns), columns)
@@ -72,7 +72,7 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
         yield chunk
 
 
-def _describe(about: Any) -> str:
+def _describe(about: tuple[Shape, DType] | None) -> str:
     return "none" if about is None else f"rows of shape {about[0]} and {np.dtype(about[1]).name}"
 
 
@@ -150,16 +150,19 @@ def _gather(plan: BufferPlan, epochs: Iterable[int]) -> Generator[Filling, None,
         yield Filling(stage, rows, BufferRecord(epoch, index, index * room + filled, check, True), filled)
 
 
-def _room(plan: BufferPlan, chunk: Any) -> int:
+def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> int:
     """Rows of a buffer: whole batches, about BUFFER_BYTES, and no more than there are, where that is known."""
     x, t, _ = _staging_arrays(1, chunk, plan.dtype)
     batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
     if plan.stream.rows is not None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
-    return batches * plan.batch_size
+    made: int = batches * plan.batch_size
+    return made
 
 
-def _staging_arrays(rows: int, chunk: Any, dtype: Any) -> tuple[Any, Any, Any]:
+def _staging_arrays(
+    rows: int, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None], dtype: DType
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the rows of a buffer are gathered, in the order in which they come. Used again for every buffer."""
     x, t, _ = chunk
     return (

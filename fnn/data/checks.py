@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 
 from fnn.data import arrays
 from fnn.kernels import memory
+from fnn.types import Array, DType, DTypeLike, Shape
 
 
 @dataclasses.dataclass
@@ -22,7 +23,7 @@ class LostDigits:
     integers: list[str] = dataclasses.field(default_factory=list)
     said: set[str] = dataclasses.field(default_factory=set)
 
-    def warn(self, dtype: Any, stacklevel: int) -> None:
+    def warn(self, dtype: DTypeLike, stacklevel: int) -> None:
         """One clear warning for each kind, the first time that there is something to name."""
         kind = jnp.dtype(dtype).name
         if self.floats and "floats" not in self.said:
@@ -43,7 +44,7 @@ class LostDigits:
         self.floats, self.integers = [], []
 
 
-def rows(name: str, value: Any) -> Any:
+def rows(name: str, value: object) -> Array | np.ndarray:
     """A table of rows from what a user has: lists, NumPy, frames, tensors, JAX. Finite numbers, at least one row."""
     array = arrays.read(name, value)
     if jnp.issubdtype(array.dtype, jax.dtypes.extended) or (
@@ -58,7 +59,7 @@ def rows(name: str, value: Any) -> Any:
     return array
 
 
-def _finite(name: str, array: Any) -> None:
+def _finite(name: str, array: Array | np.ndarray) -> None:
     if jnp.issubdtype(array.dtype, jnp.floating):
         bad = ~np.isfinite(np.asarray(array)).reshape(array.shape[0], -1).all(1)
         if bad.any():
@@ -70,7 +71,12 @@ def _finite(name: str, array: Any) -> None:
 
 
 def inputs(
-    name: str, value: Any, dtype: Any, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy, in_shape: Any = None
+    name: str,
+    value: object,
+    dtype: DType,
+    cut: LostDigits,
+    put: Callable[..., Any] = arrays.as_numpy,
+    in_shape: Shape | None = None,
 ) -> Any:
     """Inputs, checked, and cast to a run's dtype; bytes stay bytes (images), other integers become floats.
 
@@ -95,7 +101,7 @@ def inputs(
     return put(array, arrays.inputs_dtype(array.dtype, dtype))
 
 
-def targets(name: str, value: Any, dtype: Any, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy) -> Any:
+def targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy) -> Any:
     """Targets, checked, and cast: floats to a run's dtype, integers (class numbers) to those of JAX.
 
     Arguments as for `inputs`. Integers that a loss could not take as floats are named in `cut`.
@@ -110,7 +116,7 @@ def targets(name: str, value: Any, dtype: Any, cut: LostDigits, put: Callable[..
     return put(array, to)
 
 
-def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: LostDigits) -> None:
+def _check_floats(name: str, array: Array | np.ndarray, dtype: DType, given: object, cut: LostDigits) -> None:
     """They fit this dtype; digits that the caller had chosen to have are not cut off in silence."""
     if jnp.issubdtype(array.dtype, jnp.floating):
         arrays.check_fits(name, array, dtype, "Scale them")
@@ -119,7 +125,7 @@ def _check_floats(name: str, array: Any, dtype: Any, given: Any, cut: LostDigits
             cut.floats.append(name)
 
 
-def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True) -> Any:
+def weights(name: str, value: object, count: int, dtype: DType, scalable: bool = True) -> np.ndarray:
     """Row weights in a run's dtype: `(rows,)`, finite, at least 0, not all 0.
 
     Sums over rows must neither overflow nor vanish in that dtype. With `scalable` only their ratios count, as in a
@@ -140,7 +146,7 @@ def weights(name: str, value: Any, count: int, dtype: Any, scalable: bool = True
     return memory.aligned_copy(array, dtype)
 
 
-def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:
+def check_weights(name: str, array: np.ndarray, count: int, dtype: DType) -> None:
     """Raise for weights that overflow or vanish in a run's dtype, alone or summed over so many rows."""
     one, whole = jnp.finfo(dtype), jnp.finfo(dtype if jnp.dtype(dtype).itemsize > 2 else jnp.float32)
     low, high = np.min(array, where=array > 0, initial=np.inf), np.max(array)
@@ -151,7 +157,7 @@ def check_weights(name: str, array: np.ndarray, count: int, dtype: Any) -> None:
         )
 
 
-def row_weights(name: str, value: Any, count: int) -> Any:
+def row_weights(name: str, value: object, count: int) -> np.ndarray:
     """Row weights as they are: `(rows,)`, finite, at least 0."""
     array = np.asarray(rows(name, value))
     if array.shape != (count,):
@@ -164,7 +170,7 @@ def row_weights(name: str, value: Any, count: int) -> Any:
     return array
 
 
-def same_rows(name: str, x: Any, t: Any) -> None:
+def same_rows(name: str, x: Sized, t: Sized) -> None:
     """As many targets as inputs."""
     if len(x) != len(t):
         raise ValueError(
@@ -172,14 +178,14 @@ def same_rows(name: str, x: Any, t: Any) -> None:
         )
 
 
-def pair_or_triple(name: str, value: Any) -> tuple[Any, Any, Any]:
+def pair_or_triple(name: str, value: object) -> tuple[Any, Any, Any]:
     """(inputs, targets, row weights or None)."""
     if isinstance(value, (tuple, list)) and len(value) == 3:
         return value[0], value[1], value[2]
     return *pair(name, value), None
 
 
-def pair(name: str, value: Any) -> tuple[Any, Any]:
+def pair(name: str, value: object) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
@@ -187,7 +193,7 @@ def pair(name: str, value: Any) -> tuple[Any, Any]:
     return value[0], value[1]
 
 
-def folder(name: str, value: Any) -> str:
+def folder(name: str, value: object) -> str:
     """The path of a folder."""
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Write {name}='folder'.")

@@ -9,10 +9,10 @@ from fnn import arguments
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
 from fnn.data.streams import Stream, check_chunk
-from fnn.types import Columns, Data, Part
+from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State
 
 
-def load_start(params: Any, state: Any) -> tuple[Any, Any]:
+def load_start(params: Params, state: State) -> tuple[Params, State]:
     """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
     cut: list[str] = []
     mine = arrays.owned_arrays("params", params, cut), arrays.owned_arrays("state", state, cut)
@@ -24,7 +24,12 @@ VALIDATION = "validation[0]", "validation[1]"
 
 
 def load_arrays(
-    data: Any, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
+    data: object,
+    validation: object,
+    weights: ArrayLike | None,
+    key: Array,
+    params: Params,
+    reduction: str | None = "mean",
 ) -> tuple[Data, np.ndarray | None, Columns | None]:
     """The rows to train and to validate on, on the device; which rows of the data the latter are, if they are; and the
     names of the columns, if the data are frames.
@@ -52,7 +57,12 @@ def load_arrays(
 
 
 def load_stream_head(
-    stream: Stream, validation: Any, weights: Any, key: Any, params: Any, reduction: Any = "mean"
+    stream: Stream,
+    validation: object,
+    weights: ArrayLike | None,
+    key: Array,
+    params: Params,
+    reduction: str | None = "mean",
 ) -> tuple[Data, None, Columns | None]:
     """The first row of a stream, which stands for all where shapes are asked for, and the rows to validate on; and the
     names of the columns, if chunks are frames."""
@@ -83,7 +93,15 @@ def load_stream_head(
     return Data(train, held), None, columns
 
 
-def _part(name: str, x: Any, t: Any, weights: Any, dtype: Any, cut: checks.LostDigits, scalable: bool) -> Part:
+def _part(
+    name: str,
+    x: Any,
+    t: Any,
+    weights: object,
+    dtype: DType,
+    cut: checks.LostDigits,
+    scalable: bool,
+) -> Part:
     x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned_array)
     t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array)
     checks.same_rows(name, x, t)

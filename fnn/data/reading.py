@@ -5,7 +5,7 @@ It is kept in the run's checkpoints. Whoever goes on reads some of it again, and
 
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ class StreamRecord:
         numbered: whether the stream knows the epoch's number, so that it can give the rows of any epoch again.
     """
 
-    def __init__(self, kept: Any = None, numbered: bool = True) -> None:
+    def __init__(self, kept: Mapping[str, np.ndarray] | None = None, numbered: bool = True) -> None:
         self.room: int | None = None
         self.first: BufferRecord | None = None
         self.under_way: BufferRecord | None = None
@@ -117,7 +117,7 @@ class StreamRecord:
             _check_same(BufferRecord(seen.epoch - 1, seen.buffer, *whole[-1], True), seen)
 
 
-def _unpack(kept: Any) -> BufferRecord | None:
+def _unpack(kept: np.ndarray) -> BufferRecord | None:
     if not len(kept):
         return None
     epoch, buffer, rows, check_sum, last = map(int, kept)

@@ -1,11 +1,11 @@
 """Data on the host, before training: standardised inputs, rows held out."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
 from fnn.data import arrays, checks
-from fnn.types import Columns, ShapeError
+from fnn.types import ArrayLike, Columns, ShapeError
 
 
 class Standardiser(NamedTuple):
@@ -15,7 +15,7 @@ class Standardiser(NamedTuple):
     deviation: np.ndarray
     columns: Columns | None = None  # of the frame that it was fitted to
 
-    def __call__(self, x: Any) -> np.ndarray:
+    def __call__(self, x: ArrayLike) -> np.ndarray:
         """`(x - mean)/deviation`, column by column; computed in float64, in the dtype of `x` if that is floating."""
         arrays.same_columns("x", self.columns, arrays.columns((x, None)))
         x = np.asarray(checks.rows("x", x))
@@ -24,10 +24,13 @@ class Standardiser(NamedTuple):
                 f"x: expected rows of shape {self.mean.shape}, as the standardiser was fitted to, got {x.shape[1:]}. "
                 "Pass the same columns."
             )
-        return ((x - self.mean) / self.deviation).astype(x.dtype if x.dtype.kind == "f" else self.mean.dtype)
+        made: np.ndarray = ((x - self.mean) / self.deviation).astype(
+            x.dtype if x.dtype.kind == "f" else self.mean.dtype
+        )
+        return made
 
 
-def standardiser(x: Any) -> Standardiser:
+def standardiser(x: ArrayLike) -> Standardiser:
     """Fit `(x - mean)/deviation` to the training rows, column by column; source document 3's advice.
 
     The deviation is `sqrt(Σ (x - mean)²/n)`. A column that never changes becomes 0. Fit on the training rows only and
@@ -50,7 +53,11 @@ def standardiser(x: Any) -> Standardiser:
     return Standardiser(np.where(constant, x[0], mean), np.where(constant | (deviation == 0), 1.0, deviation), names)
 
 
-def standardise(train: Any, *others: Any) -> Any:
+@overload
+def standardise(train: ArrayLike) -> np.ndarray: ...
+@overload
+def standardise(train: ArrayLike, other: ArrayLike, /, *others: ArrayLike) -> tuple[np.ndarray, ...]: ...
+def standardise(train: ArrayLike, *others: ArrayLike) -> np.ndarray | tuple[np.ndarray, ...]:
     """The training rows, and any others, standardised by the training rows: `x, x_test = standardise(x, x_test)`.
 
     Mean 0 and standard deviation 1 in every column of `train`; a column that never changes becomes 0.

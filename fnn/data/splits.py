@@ -3,20 +3,28 @@
 Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Kohavi 1995 for stratification.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fnn import arguments
 from fnn.data import checks
-from fnn.types import ShapeError
+from fnn.types import ArrayLike, ShapeError
 
 Pair = tuple[np.ndarray, np.ndarray]
+Table = tuple[Any, Any]  # inputs and targets: arrays of NumPy or of JAX, as they were given
 Generator = np.random.RandomState | None
 
 
 def folds(
-    rows: Any, k: int = 5, *, key: int | None = None, stratify: Any = None, groups: Any = None, repeats: int = 1
+    rows: int | ArrayLike,
+    k: int = 5,
+    *,
+    key: int | None = None,
+    stratify: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    repeats: int = 1,
 ) -> list[Pair]:
     """Split rows into k folds, each of which is the test fold once: `for train, test in folds(len(x))`.
 
@@ -101,12 +109,14 @@ def _group_numbers(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     """Shuffled, the groups are split as rows would be; else the largest group left goes to the smallest fold."""
     sizes = np.bincount(group)
     if rng is not None:
-        return _plain(sizes, k, rng)[group]
+        made: np.ndarray = _plain(sizes, k, rng)[group]
+        return made
     fold_of, filled = np.empty(len(sizes), int), np.zeros(k, int)
     for g in np.argsort(sizes, kind="stable")[::-1]:  # of equal ones the last first, as scikit-learn has it
         fold_of[g] = filled.argmin()
         filled[fold_of[g]] += sizes[g]
-    return fold_of[group]
+    found: np.ndarray = fold_of[group]
+    return found
 
 
 # ---- what the user hands over
@@ -129,7 +139,7 @@ def _check_at_most(k: int, count: int, what: str) -> None:
         raise ValueError(f"k: expected at most as many folds as {what}, {count}, got {k}. Write k={count}.")
 
 
-def _generator(key: Any, repeats: int) -> Generator:
+def _generator(key: object, repeats: int) -> Generator:
     """scikit-learn's generator; NumPy has promised that its numbers never change (NEP 19)."""
     if key is None:
         if repeats > 1:
@@ -141,7 +151,7 @@ def _generator(key: Any, repeats: int) -> Generator:
     return np.random.RandomState(int(key))
 
 
-def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
+def _classes(stratify: ArrayLike, count: int, k: int) -> np.ndarray:
     """The classes, numbered as they first appear."""
     names, first, inverse = np.unique(strata("stratify", stratify, count), return_index=True, return_inverse=True)
     sizes = np.bincount(inverse)
@@ -153,7 +163,7 @@ def _classes(stratify: Any, count: int, k: int) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse]
 
 
-def _groups(groups: Any, count: int, k: int) -> np.ndarray:
+def _groups(groups: ArrayLike, count: int, k: int) -> np.ndarray:
     """The groups, numbered in ascending order of their names."""
     labels = labels_of("groups", groups, count)
     if labels.ndim > 1:
@@ -165,7 +175,9 @@ def _groups(groups: Any, count: int, k: int) -> np.ndarray:
     return group
 
 
-def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: Any = None) -> Any:
+def hold_out(
+    x: ArrayLike, t: ArrayLike, fraction: float = 0.25, *, key: int = 0, stratify: ArrayLike | None = None
+) -> tuple[Table, Table]:
     """Split rows at random: `(x_train, t_train), (x_held, t_held) = hold_out(x, t)`.
 
     Args:
@@ -195,7 +207,7 @@ def hold_out(x: Any, t: Any, fraction: float = 0.25, *, key: int = 0, stratify: 
     return (x[train], t[train]), (x[held], t[held])
 
 
-def held_rows(t: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
+def held_rows(t: np.ndarray, fraction: float, seed: int | Sequence[int]) -> np.ndarray:
     """Which rows to hold out for validation, in order: `fraction` of them, rounded up, at random.
 
     Where the targets are classes, each is held out in the same proportion, to within one row: class numbers (integers
@@ -257,7 +269,7 @@ def _sample(classes: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
     return np.concatenate([rng.permutation(m)[:c] for m, c in zip(members, counts, strict=True)])
 
 
-def strata(name: str, value: Any, count: int) -> np.ndarray:
+def strata(name: str, value: ArrayLike, count: int) -> np.ndarray:
     """The class of each row, `(rows,)`: from whole numbers or names, one-hot rows, or a column of 0 and 1.
 
     Raises:
@@ -274,7 +286,7 @@ def strata(name: str, value: Any, count: int) -> np.ndarray:
     return given if given.ndim == 1 else classes_of(given)
 
 
-def labels_of(name: str, value: Any, count: int) -> np.ndarray:
+def labels_of(name: str, value: ArrayLike, count: int) -> np.ndarray:
     """Whole numbers or names, as many as there are rows."""
     array = _names(name, value)
     if array is None:
@@ -289,7 +301,7 @@ def labels_of(name: str, value: Any, count: int) -> np.ndarray:
     return array
 
 
-def _names(name: str, value: Any) -> np.ndarray | None:
+def _names(name: str, value: ArrayLike) -> np.ndarray | None:
     """An array of strings if `value` is one, else None. NumPy would make a name of None or nan in silence."""
     array = np.array(value, object) if isinstance(value, (list, tuple)) else np.asarray(value)
     if array.dtype.kind not in "OUT" or array.ndim == 0 or isinstance(value, np.ma.MaskedArray):

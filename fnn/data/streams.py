@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +10,13 @@ import numpy as np
 from fnn import arguments
 from fnn.data import checks
 from fnn.factories import Spec
-from fnn.types import ShapeError
+from fnn.types import ArrayLike, DType, PathLike, ShapeError
 
 CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
 
 Seed = tuple[int, ...]
+Chunk = Sequence[ArrayLike]  # (inputs, targets), or (inputs, targets, weights)
+Mapped = PathLike | np.ndarray  # a file, or an array that is mapped
 
 
 class Stream(NamedTuple):
@@ -36,7 +38,11 @@ class Stream(NamedTuple):
         return str(self.spec)
 
 
-def is_stream(data: Any) -> bool:
+# arrays, or a stream: chunks, or what makes them anew for each epoch
+DataLike = Chunk | Iterable[Chunk] | Callable[..., Iterable[Chunk]] | Stream
+
+
+def is_stream(data: object) -> bool:
     """Whether this is a source of chunks: a generator function, an object to iterate over, a `Stream`."""
     if isinstance(data, Stream):
         return True
@@ -130,7 +136,7 @@ def _takes_an_argument(function: Callable[..., Any]) -> bool:
 # ---- memory-mapped files
 
 
-def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None = None) -> Stream:
+def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_rows: int | None = None) -> Stream:
     """A stream from `.npy` files that are never loaded whole: `fnn.fit(…, fnn.memory_mapped("x.npy", "t.npy"), …)`.
 
     With shuffling, the blocks of `chunk_rows` rows are read in a new order each epoch, and rows are shuffled within
@@ -175,7 +181,7 @@ def memory_mapped(x: Any, t: Any, weight: Any = None, *, chunk_rows: int | None 
     )
 
 
-def _memory_map(name: str, value: Any) -> Any:
+def _memory_map(name: str, value: Any) -> np.ndarray:
     if isinstance(value, (str, os.PathLike)):
         try:
             value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
@@ -185,7 +191,8 @@ def _memory_map(name: str, value: Any) -> Any:
         raise TypeError(f"{name}: expected a path or an array, got {type(value).__name__}. Pass the file's name.")
     if value.ndim == 0 or value.size == 0:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Pass data.")
-    return value
+    made: np.ndarray = value
+    return made
 
 
 def philox(*words: int) -> np.random.Generator:
@@ -196,7 +203,9 @@ def philox(*words: int) -> np.random.Generator:
 # ---- chunks, checked on arrival
 
 
-def check_chunk(name: str, value: Any, dtype: Any, cut: checks.LostDigits) -> tuple[Any, Any, Any]:
+def check_chunk(
+    name: str, value: object, dtype: DType, cut: checks.LostDigits
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A chunk `(x, t)` or `(x, t, weight)` as NumPy arrays in the dtypes of a run; the weight may be None.
 
     They may still be the memory of the source. `cut` gets the names of what loses digits.

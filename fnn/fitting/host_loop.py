@@ -2,18 +2,19 @@
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from fnn import arguments
 from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
-from fnn.data.streams import Stream, as_stream, is_stream, open_stream
+from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import warn_if_output_mismatch
@@ -21,7 +22,7 @@ from fnn.fitting.progress import progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
-from fnn.gradients.cost import autodiff
+from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.training.config import (
     RESERVED_SETTINGS,
     TrainerConfig,
@@ -32,34 +33,50 @@ from fnn.training.config import (
     trainer_config,
 )
 from fnn.training.state import Start
-from fnn.types import History, Layer, Run, TrainingDiverged, TrainingInterrupted, TrainState
+from fnn.types import (
+    ArrayLike,
+    History,
+    KeyLike,
+    Layer,
+    LossLike,
+    Metric,
+    OfSettings,
+    Params,
+    PathLike,
+    Penalty,
+    Run,
+    State,
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainState,
+)
 
 
 def fit(
-    net: Layer,
-    loss: Any,
-    optimizer: Any,
-    data: Any,
+    net: OfSettings[Layer],
+    loss: OfSettings[LossLike],
+    optimizer: OfSettings[optax.GradientTransformation],
+    data: DataLike,
     *,
     epochs: int,
-    key: Any = 0,
+    key: KeyLike = 0,
     batch_size: int | None = None,
     settings: dict[str, float] | None = None,
-    validation: Any = None,
+    validation: float | Sequence[ArrayLike] | None = None,
     monitor: str = "loss",
     mode: str | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
-    weights: Any = None,
-    metrics: dict[str, Any] | None = None,
-    penalty: Any = None,
-    gradient: Callable[..., Any] = autodiff,
+    weights: ArrayLike | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    penalty: OfSettings[Penalty] | None = None,
+    gradient: Callable[..., GradientFunction] = autodiff,
     reduction: str = "mean",
     shuffle: bool = True,
-    params: Any = None,
-    state: Any = None,
+    params: Params = None,
+    state: State = None,
     on_nan: str = "warn",
-    checkpoint: Any = None,
+    checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
 ) -> Run:
@@ -152,7 +169,7 @@ def fit(
     key, progress = arguments.key(key), arguments.flag("progress", progress)
     params, state = load_start(params, state)
     stream = _stream(data) if is_stream(data) else None
-    load = load_arrays if stream is None else load_stream_head
+    load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
     arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
     start = Start(key, arrays, numbers, params, state)
     about = {} if folder is None else resume.describe_run(config, start, stream)

@@ -117,9 +117,11 @@ def position(state: TrainState) -> tuple[int, int, int, bool]:
 
 def _copy_history(history: History, epochs: int) -> History:
     # a copy: a view would keep the room of LONGEST_HISTORY epochs alive
-    return jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
+    made: History = jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
+    return made
 
 
 def concatenate(pieces: list[History]) -> History:
     """The histories one after another."""
-    return jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)
+    made: History = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)
+    return made

@@ -26,10 +26,12 @@ from fnn.types import Buffer, History, Layer, Part, TrainState
 def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
     """A buffer trainer's `run` for buffers of such shapes. The state is donated, the buffer is not."""
     if config.identity is None:  # nothing is known of it: nothing is remembered
-        return freeze(build_buffer_trainer(config), arguments, donate_argnums=0)[0]
+        found: Callable[..., Any] = freeze(build_buffer_trainer(config), arguments, donate_argnums=0)[0]
+        return found
     key = "stream", config, signature(arguments)
     make = functools.partial(freeze, build_buffer_trainer(config), arguments, donate_argnums=0)
-    return programs.get(key, make, lambda made: made[2])[0]
+    whole: Callable[..., Any] = programs.get(key, make, lambda made: made[2])[0]
+    return whole
 
 
 def stream_segments(
@@ -118,7 +120,8 @@ def _piece(row: History, ended: bool, none: History, reading: StreamRecord) -> H
     if not ended:
         return none
     reading.end_epoch()
-    return jax.tree.map(lambda a: np.asarray(a)[None], row)
+    made: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
+    return made
 
 
 def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:

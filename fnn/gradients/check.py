@@ -1,6 +1,6 @@
 """Is a derivative right? By hand, by autodiff, by a complex step and by differences, side by side, leaf by leaf."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,17 +20,34 @@ from fnn.gradients.slopes import DirectionPlan, directional_derivatives, directi
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
-from fnn.types import Array, Key, Layer, Loss, Params, Penalty, ShapeError, State
+from fnn.types import (
+    Array,
+    ArrayLike,
+    Cache,
+    DType,
+    Key,
+    Layer,
+    Loss,
+    LossLike,
+    Params,
+    Penalty,
+    ShapeError,
+    State,
+    Train,
+    Tree,
+)
 
 POINTS = 4  # the given one and so many less one near it
 ROUNDINGS = 3  # how often the derivative is computed with rounding added
 TRIES_NEARBY = 3  # directions per leaf that are tried at the first of the points near the given one
 
 
-def _check_shapes(net: Layer, loss: Any, params: Any, state: Any, x: Any, t: Any, key: Any, train: Any) -> None:
+def _check_shapes(
+    net: Layer, loss: Loss, params: Params, state: State, x: Array, t: Array, key: Key, train: Train
+) -> None:
     """Derivatives of other shapes than what they are of: a sum over the rows forgotten, say."""
 
-    def by_hand(params: Any, x: Any) -> Any:
+    def by_hand(params: Params, x: Array) -> tuple[Array, Array, Params, Array]:
         y, _, cache = net.forward(params, state, x, key, train)
         dy = loss.grad(y, t)
         return y, dy, *(net.backward(params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
@@ -47,16 +64,16 @@ def _check_shapes(net: Layer, loss: Any, params: Any, state: Any, x: Any, t: Any
 
 def check_gradients(
     net: Layer,
-    loss: Any,
+    loss: LossLike,
     params: Params,
     state: State,
-    x: Any,
-    t: Any,
+    x: ArrayLike,
+    t: ArrayLike,
     key: Key = None,
-    train: Any = True,
+    train: Train = True,
     penalty: Penalty | None = None,
     *,
-    weight: Any = None,
+    weight: ArrayLike | None = None,
     reduction: str = "mean",
     show: bool = True,
 ) -> GradientCheck:
@@ -128,7 +145,7 @@ def check_gradients(
         (leaf.dtype for leaf in [*jax.tree.leaves(point), jnp.zeros((), jnp.float32)]), key=lambda d: d.itemsize
     )
 
-    def both(p: Any, state: State) -> tuple[Array, Array]:
+    def both(p: Params, state: State) -> tuple[Array, Array]:
         by_hand, by_autodiff = (_long(m(p, state, x, t, weight, key, train).grads, dtype) for m in makers)
         return by_hand, by_autodiff
 
@@ -151,8 +168,8 @@ def _cost_terms(
     x: Array,
     t: Array,
     key: Key,
-    train: Any,
-    weight: Any,
+    train: Train,
+    weight: ArrayLike | None,
     reduction: str,
 ) -> Callable[[Params, State], Array]:
     """Return a function of parameters and state: the terms of the cost, one per row, and the penalty."""
@@ -192,7 +209,7 @@ def _figures(
 # ---- the points, and the derivative at each
 
 
-def nearby(tree: Any, seed: int, move: Callable[[Array, Array], Array]) -> Any:
+def nearby(tree: Tree, seed: int, move: Callable[[Array, Array], Array]) -> Tree:
     """`tree` with its floats moved at random: `move(numbers, random numbers in [-1, 1))`."""
     leaves, structure = jax.tree.flatten(tree)
     moved = [
@@ -226,7 +243,7 @@ def _usual(leaf: Array) -> Array:
     return jnp.where((size > 0) & jnp.isfinite(size), size, 1.0).astype(leaf.dtype)
 
 
-def _points(point: Any, state: State, inputs: bool) -> tuple[Any, State]:
+def _points(point: Params, state: State, inputs: bool) -> tuple[Any, State]:
     """The given point and those near it, on the first axis."""
     points, states = [point], [state]
     for seed in range(1, POINTS):
@@ -237,26 +254,31 @@ def _points(point: Any, state: State, inputs: bool) -> tuple[Any, State]:
     return jax.tree.map(together, *points), jax.tree.map(together, *states)
 
 
-def _sample(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Any, states: Any) -> Samples:
+def _sample(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Params, states: State) -> Samples:
     """The derivative both ways at each point, and what rounding does to it there.
 
     Where constants are `narrow`, what it does to the difference of the two: that of constants which both have in
     common is no excuse.
     """
 
-    def at(one: Any) -> Samples:
+    def at(one: tuple[Params, State]) -> Samples:
         amounts = jnp.asarray([0.0, *[1.0] * ROUNDINGS], jnp.float32)
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
-        rounded = lambda a, s: add_rounding(partial(both, amount=a, seed=s), a, s)(*one)  # noqa: E731
+
+        def rounded(a: Array, s: Array) -> tuple[Array, Array]:
+            made: tuple[Array, Array] = add_rounding(partial(both, amount=a, seed=s), a, s)(*one)
+            return made
+
         hand, auto = lax.map(lambda a: rounded(*a), (amounts, seeds))
         moved = (hand - auto,) if narrow else (hand, auto)
         noise = jnp.stack([jnp.abs(v[1:] - v[0]).max(0) for v in moved]).max(0)
         return Samples(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
 
-    return lax.map(at, (points, states))
+    made: Samples = lax.map(at, (points, states))
+    return made
 
 
-def _long(tree: Any, dtype: Any) -> Array:
+def _long(tree: Tree, dtype: DType) -> Array:
     return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in jax.tree.leaves(tree)])
 
 
@@ -272,10 +294,10 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 def _add_inputs(net: Layer) -> Layer:
     """The network with its inputs among the parameters, so that the derivative by them is checked as well."""
 
-    def forward(params: Any, state: State, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         return net.forward(params["params"], state, params["x"], key, train)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         dparams, dx = net.backward(params["params"], cache, dy)
         return {"params": dparams, "x": dx}, dx
 
@@ -283,12 +305,12 @@ def _add_inputs(net: Layer) -> Layer:
 
 
 def _penalty_of_params(penalty: Penalty) -> Penalty:
-    def grad(point: Any) -> Any:
+    def grad(point: Params) -> Params:
         return {"params": penalty.grad(point["params"]), "x": jnp.zeros_like(point["x"])}
 
     return Penalty(penalty.spec, lambda point: penalty.value(point["params"]), grad)
 
 
-def _name(path: Any) -> str:
+def _name(path: Sequence[object]) -> str:
     parts = [str(getattr(p, "key", getattr(p, "idx", p))) for p in path]
     return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "params" else parts)

@@ -4,19 +4,19 @@ The cost of a batch is `(1/Σw) Σ_i w_i loss_i + penalty(params)`; with `reduct
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values, row_weights, stop_uncounted, weighted_sum
-from fnn.types import Array, Gradients, Key, Layer, Loss, Params, Penalty, State
+from fnn.types import Array, Gradients, Key, Layer, Loss, LossLike, Params, Penalty, State, Train
 
 GradientFunction = Callable[..., Gradients]
 
 
-def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: str = "mean") -> GradientFunction:
+def autodiff(net: Layer, loss: LossLike, penalty: Penalty | None = None, reduction: str = "mean") -> GradientFunction:
     """The derivative of a batch's cost by `jax.grad`.
 
     Args:
@@ -44,9 +44,15 @@ def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     scale, loss = _scale(reduction), as_loss(loss)
 
     def gradient(
-        params: Params, state: State, x: Array, t: Array, weight: Any = None, key: Key = None, train: Any = True
+        params: Params,
+        state: State,
+        x: Array,
+        t: Array,
+        weight: Array | np.ndarray | None = None,
+        key: Key = None,
+        train: Train = True,
     ) -> Gradients:
-        def cost(params: Params) -> Any:
+        def cost(params: Params) -> tuple[Array, tuple[Array, Array, State, Array]]:
             y, new_state, _ = net.forward(params, state, x, key, train)
             total, count = weighted_sum(row_values("loss", loss, stop_uncounted(y, weight), t), weight)
             return total * scale(count), (total, count, new_state, y)
@@ -59,7 +65,7 @@ def autodiff(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     return gradient
 
 
-def backprop(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: str = "mean") -> GradientFunction:
+def backprop(net: Layer, loss: LossLike, penalty: Penalty | None = None, reduction: str = "mean") -> GradientFunction:
     """The derivative of a batch's cost by the hand-derived rules alone: `loss.grad`, then `net.backward`.
 
     The same signature, and the same function, as `autodiff`. One forward pass serves both.
@@ -75,7 +81,13 @@ def backprop(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     scale, loss = _scale(reduction), as_loss(loss)
 
     def gradient(
-        params: Params, state: State, x: Array, t: Array, weight: Any = None, key: Key = None, train: Any = True
+        params: Params,
+        state: State,
+        x: Array,
+        t: Array,
+        weight: Array | np.ndarray | None = None,
+        key: Key = None,
+        train: Train = True,
     ) -> Gradients:
         y, new_state, cache = net.forward(params, state, x, key, train)
         total, count = weighted_sum(row_values("loss", loss, y, t), weight)
@@ -88,7 +100,7 @@ def backprop(net: Layer, loss: Any, penalty: Penalty | None = None, reduction: s
     return gradient
 
 
-def _output_gradient(loss: Loss, y: Array, t: Array, weight: Any, scale: Array) -> Array:
+def _output_gradient(loss: Loss, y: Array, t: Array, weight: Array | np.ndarray | None, scale: Array) -> Array:
     """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
     dy = loss.grad(y, t)
     if weight is None:

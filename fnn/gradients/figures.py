@@ -1,5 +1,6 @@
 """The figures of a check of derivatives, as arrays with one number per leaf; and what they are worth."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -188,9 +189,10 @@ class _LeafSegments:
         self.rows = np.minimum(ends[:-1, None] + np.arange(longest), len(self.of) - 1)
         self.real = np.arange(longest) < np.diff(ends)[:, None]
 
-    def per_leaf(self, values: Array, reduce: Any, none: Any) -> Array:
+    def per_leaf(self, values: Array, reduce: Callable[..., Array], none: float) -> Array:
         if self.rows.size <= MATRIX:
-            return reduce(jnp.where(self.real, values[..., self.rows], none), axis=-1)
+            made: Array = reduce(jnp.where(self.real, values[..., self.rows], none), axis=-1)
+            return made
         return jnp.stack([reduce(values[..., span], axis=-1, initial=none) for span in self.spans], -1)
 
     def largest(self, values: Array) -> Array:

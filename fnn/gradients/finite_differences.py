@@ -66,8 +66,8 @@ class Difference(NamedTuple):
 
 def difference(
     function: Callable[[Any], Array],
-    point: Any,
-    direction: Any,
+    point: Params,
+    direction: Params,
     sizes: tuple[Array, Array],
     order: int = 6,
     step: float | None = None,
@@ -89,7 +89,7 @@ def difference(
     )
     signed = jnp.asarray([s * o for o in offsets for s in (1, -1)], dtype)
 
-    def move(by: Array) -> Any:
+    def move(by: Array) -> Params:
         return jax.tree.map(lambda p, d: p + by.astype(d.dtype) * d, point, direction)
 
     def value(by: Array) -> tuple[Array, Array]:
@@ -141,13 +141,13 @@ def _steps(usual: Array, own: Array, order: int) -> Array:
     return lax.reduce_precision(largest / ratio ** jnp.arange(TRIED, dtype=dtype), jnp.finfo(dtype).nexp, 0)
 
 
-def _is_lost(point: Any, moved: Any, direction: Any) -> Array:
+def _is_lost(point: Params, moved: Params, direction: Params) -> Array:
     """Whether a number that was to move did not."""
     stays = jax.tree.map(lambda p, m, d: ((d != 0) & (p == m)).any(), point, moved, direction)
     return jnp.stack(jax.tree.leaves(stays)).any()
 
 
-def one_sided_difference(function: Callable[[Any], Array], point: Any, direction: Any, step: float) -> Array:
+def one_sided_difference(function: Callable[[Any], Array], point: Params, direction: Params, step: float) -> Array:
     """The derivative of each value of `function` when the point moves along `direction`, and never against it.
 
     Of sixth order, from the values at 0, h, … 6h, `h` the step. At a kink it is the derivative of the piece that the

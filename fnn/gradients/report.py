@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.types import Array
+
 
 class LeafCheck(NamedTuple):
     """How far four derivatives of one leaf disagree: largest difference over largest value, the worst of all points.
@@ -72,7 +74,7 @@ class GradientCheck:
     points: int = 1  # how many the derivatives were compared at
 
     @property
-    def ok(self) -> Any:
+    def ok(self) -> bool | Array:
         """Whether no leaf is WRONG. A leaf that nothing can judge is not; the last line of the table names it."""
         verdict = self.figures["ok"].all(-1)
         return verdict if isinstance(verdict, jax.core.Tracer) or verdict.ndim else bool(verdict)

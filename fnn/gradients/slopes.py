@@ -10,7 +10,7 @@ from jax import lax
 
 from fnn.gradients.finite_differences import difference, usual_size
 from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
-from fnn.types import Array
+from fnn.types import Array, DTypeLike, Numbers, Params, Tree
 
 EXHAUSTIVE_UP_TO, RANDOM_DIRECTIONS = (
     256,
@@ -56,7 +56,7 @@ def directions(leaf: Array, most: int = EXHAUSTIVE_UP_TO, tries: int = RANDOM_DI
 
 
 def directional_derivatives(
-    costs: Callable[..., Any], points: Any, by_hand: Array, noise: Array, wanted: DirectionPlan, *more: Any
+    costs: Callable[..., Any], points: Params, by_hand: Array, noise: Array, wanted: DirectionPlan, *more: Tree
 ) -> DirectionalDerivatives:
     """The derivative of the sum of `costs(point, *more)` along each direction that is wanted, one after another.
 
@@ -84,7 +84,8 @@ def directional_derivatives(
         scale = jnp.where(scale > 0, scale, 1.0)
         return DirectionalDerivatives(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), scale)
 
-    return lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
+    made: DirectionalDerivatives = lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
+    return made
 
 
 def _direction(leaf: Array, number: Array, random: Array) -> Array:
@@ -94,15 +95,16 @@ def _direction(leaf: Array, number: Array, random: Array) -> Array:
     return jnp.where(random, pseudo_random(leaf.size, number, leaf.dtype), unit).reshape(leaf.shape)
 
 
-def pseudo_random(size: int, seed: Any, dtype: Any) -> Array:
+def pseudo_random(size: int, seed: Numbers, dtype: DTypeLike) -> Array:
     """So many numbers in [-1, 1): scrambled by an odd multiplier and shifts, as good as random and quick to compile."""
     place = lax.iota(jnp.uint32, size) + jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(max(size, 1))
     bits = place * jnp.uint32(2654435761)
     bits = (bits ^ (bits >> 15)) * jnp.uint32(2246822519)
-    return (bits ^ (bits >> 13)).astype(dtype) / 2.0**31 - 1.0
+    made: Array = (bits ^ (bits >> 13)).astype(dtype) / 2.0**31 - 1.0
+    return made
 
 
-def _complex_step(cost: Callable[[Any], Any], point: Any, direction: Any) -> tuple[Array, Array]:
+def _complex_step(cost: Callable[[Any], Any], point: Params, direction: Params) -> tuple[Array, Array]:
     dtype = jnp.result_type(*jax.tree.leaves(point))
     try:
         found = complex_step(cost, point, direction)

@@ -1,6 +1,6 @@
 """How good a trained network is: means over rows of metrics, which are one number per row, as losses are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -9,15 +9,17 @@ import numpy as np
 from fnn import arguments
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
-from fnn.data.streams import as_stream, check_chunk, is_stream, rechunk
-from fnn.inference.prediction import checked_run, output_shapes, predict as predict
+from fnn.data.streams import DataLike, as_stream, check_chunk, is_stream, rechunk
+from fnn.inference.prediction import Trained, checked_run, output_shapes, predict as predict
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.training import config
-from fnn.types import Array, Layer, Run
+from fnn.types import Array, HasShape, Layer, LossLike, Params, Run, State
 
 
-def evaluate(net: Layer, run: Any, data: Any, metrics: dict[str, Any], batch_size: int = 1024) -> dict[str, float]:
+def evaluate(
+    net: Layer, run: Trained, data: DataLike, metrics: Mapping[str, LossLike], batch_size: int = 1024
+) -> dict[str, float]:
     """Means over the rows of losses and metrics: `evaluate(net, run, (x, t), {"accuracy": fnn.accuracy})`.
 
     `Σ_i w_i metric_i / Σ_i w_i`, added up in float64: the same for every `batch_size`, rounding of the outputs apart.
@@ -77,17 +79,17 @@ def _shift(w: np.ndarray) -> int:
     return 0 if abs(exponent) < 400 else -500 if exponent > 0 else 500
 
 
-def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Any:
+def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Callable[..., dict[str, Array]]:
     """(params, state, x, t) -> name -> one number per row."""
 
-    def of_chunk(params: Any, state: Any, x: Array, t: Array) -> Any:
+    def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
         y = net.forward(params, state, x, None, False)[0]
         return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
 
     return of_chunk
 
 
-def _check_targets(metrics: dict[str, Any], outputs: Any, t: Any) -> None:
+def _check_targets(metrics: dict[str, Any], outputs: HasShape, t: np.ndarray) -> None:
     """The values of the targets, where a loss has an opinion on them: labels out of range."""
     for metric in metrics.values():
         check = as_loss(metric).check
@@ -95,7 +97,7 @@ def _check_targets(metrics: dict[str, Any], outputs: Any, t: Any) -> None:
             check(jax.ShapeDtypeStruct((len(t), *outputs.shape[1:]), outputs.dtype), t)
 
 
-def _chunks(data: Any, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
+def _chunks(data: DataLike, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
     """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
     if is_stream(data):
         stream = as_stream("data", data, once=True)

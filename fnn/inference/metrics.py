@@ -1,16 +1,15 @@
 """Metrics: one number per row, as a loss, but to be read by people."""
 
 import functools
-from typing import Any
 
 import jax.numpy as jnp
 
 from fnn.arguments import as_floats
 from fnn.losses.base import as_labels, mean_of_positions, wide_dtype
-from fnn.types import Array, ShapeError
+from fnn.types import Array, ArrayLike, Metric, Numbers, ShapeError
 
 
-def accuracy(outputs: Any, targets: Any) -> Array:
+def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
     """1 for every row whose largest output is the target's class, else 0; shape `(batch,)`.
 
     nan names no class: a row with nan in its outputs counts 0. Outputs `(batch, …, classes)` name a class per position,
@@ -43,7 +42,7 @@ def accuracy(outputs: Any, targets: Any) -> Array:
 
 
 @functools.lru_cache(maxsize=128)
-def binary_accuracy(threshold: float = 0.5) -> Any:
+def binary_accuracy(threshold: float = 0.5) -> Metric:
     """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0; 0 for nan.
 
     Args:
@@ -54,7 +53,7 @@ def binary_accuracy(threshold: float = 0.5) -> Any:
     [1. 0.]
     """
 
-    def right(outputs: Any, targets: Any) -> Array:
+    def right(outputs: Numbers, targets: Numbers) -> Array:
         y, t = as_floats("binary_accuracy", outputs), jnp.asarray(targets)
         if y.shape != t.shape:
             raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Reshape them.")

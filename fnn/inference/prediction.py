@@ -5,8 +5,8 @@ and on what is kept of the outputs, not on the number of rows.
 """
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +15,33 @@ import numpy as np
 from fnn import arguments, trees
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
-from fnn.data.streams import as_stream, is_stream, rechunk
+from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices import free_bytes
-from fnn.types import Array, Columns, Layer, Run, ShapeError
+from fnn.types import Array, Columns, DType, Layer, Params, Run, ShapeError, State, Tree
+
+
+class Trained(Protocol):
+    """A run, or what has its parameters and its layer state."""
+
+    @property
+    def params(self) -> Params:
+        """The parameters."""
+
+    @property
+    def state(self) -> State:
+        """The state of its layers."""
 
 
 def predict(
     net: Layer,
-    run: Any,
-    x: Any,
+    run: Trained,
+    x: DataLike,
     batch_size: int = 1024,
     *,
     device: bool = False,
-    reduce: Any = None,
-    combine: Any = None,
-) -> Any:
+    reduce: Callable[[Array], Tree] | None = None,
+    combine: Callable[[Tree, Tree], Tree] | None = None,
+) -> Tree:
     """The outputs for all rows of `x`, in row order; computed in chunks by one compiled program.
 
     Args:
@@ -85,7 +97,7 @@ def predict(
     return kept.result(device)
 
 
-def checked_run(net: Any, run: Any) -> Run:
+def checked_run(net: object, run: Any) -> Run:
     """What was trained with this network; its arrays are nobody else's."""
     if not isinstance(net, Layer):
         hint = "Pass net(found.settings)." if callable(net) else "Pass the network first."
@@ -104,10 +116,12 @@ def checked_run(net: Any, run: Any) -> Run:
     return Run(params, state, nothing, nothing, in_shape, None, columns)
 
 
-def _chunk_program(net: Layer, reduce: Any, combine: Any) -> Any:
+def _chunk_program(
+    net: Layer, reduce: Callable[[Array], Tree] | None, combine: Callable[[Tree, Tree], Tree] | None
+) -> Callable[..., Tree]:
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
-    def of_chunk(params: Any, state: Any, x: Array, count: Array) -> Any:
+    def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
         y = net.forward(params, state, x, None, False)[0]
         y = y if reduce is None else reduce(y)
         return y if combine is None else _combine(combine, y, count)
@@ -115,17 +129,23 @@ def _chunk_program(net: Layer, reduce: Any, combine: Any) -> Any:
     return of_chunk
 
 
-def output_shapes(net: Layer, run: Any, x: Any) -> Any:
+def output_shapes(net: Layer, run: Run, x: Array | np.ndarray) -> Tree:
     """The shapes and dtypes of the outputs for these rows."""
     return _specialise(net, run, x, None, None)[1]
 
 
-def _specialise(net: Layer, run: Any, x: Any, reduce: Any, combine: Any) -> tuple[Any, Any]:
+def _specialise(
+    net: Layer,
+    run: Run,
+    x: Array | np.ndarray,
+    reduce: Callable[[Array], Tree] | None,
+    combine: Callable[[Tree, Tree], Tree] | None,
+) -> tuple[Callable[..., Tree], Tree]:
     parts = net, reduce, combine
     return canonical("predict", parts, _chunk_program(*parts), run.params, run.state, x, np.int32(0))
 
 
-def _check_rows(made: Any, rows: int, reduce: Any) -> None:
+def _check_rows(made: Tree, rows: int, reduce: object) -> None:
     """What is kept of a chunk's outputs is one thing a row."""
     for leaf in jax.tree.leaves(made):
         if leaf.shape[:1] != (rows,):
@@ -135,7 +155,7 @@ def _check_rows(made: Any, rows: int, reduce: Any) -> None:
             )
 
 
-def _combine(combine: Any, values: Any, count: Array) -> Any:
+def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) -> Tree:
     """The first `count` rows made one, by halves; where only one of a pair is real it is taken as it is."""
     rows = jax.tree.leaves(values)[0].shape[0]
     real = jnp.arange(rows, dtype=jnp.int32) < count
@@ -157,7 +177,7 @@ def _combine(combine: Any, values: Any, count: Array) -> Any:
 # ---- where the rows come from
 
 
-def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
+def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
     """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
     dtype = arrays.dtype_of_run(run.params)
     if is_stream(x):
@@ -174,7 +194,7 @@ def _inputs(x: Any, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]
     return len(whole), min(size, len(whole)), ((whole[i : i + size],) for i in range(0, len(whole), size))
 
 
-def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
+def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
     cut = checks.LostDigits()
     for start in range(0, len(x), size):
         part = x[start : start + size]
@@ -182,7 +202,7 @@ def _slices(x: np.memmap, dtype: Any, size: int) -> Iterator[Any]:
         cut.warn(dtype, 5)
 
 
-def _stream_chunks(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
+def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
     cut = checks.LostDigits()
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
@@ -198,7 +218,7 @@ def _stream_chunks(stream: Any, run: Run, dtype: Any) -> Iterator[Any]:
 class _RowCollector:
     """One thing a row, in row order. Written in place where the number of rows is known."""
 
-    def __init__(self, made: Any, rows: int | None, size: int, device: bool):
+    def __init__(self, made: Tree, rows: int | None, size: int, device: bool):
         self.rows, self.done, self.on_device = rows, 0, device and rows is not None
         self.row_bytes = sum(a.size // size * a.dtype.itemsize for a in jax.tree.leaves(made))
         self.parts: Any = []
@@ -210,7 +230,7 @@ class _RowCollector:
         with jax.transfer_guard("allow"):  # of the zero that it is filled with
             self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
 
-    def add(self, values: Any, count: int) -> None:
+    def add(self, values: Tree, count: int) -> None:
         if self.rows is None:
             _check_room(self.row_bytes * self.done, self.done, False)  # once more as much, to put them together
             self.parts.append(jax.tree.map(lambda a: np.asarray(a)[:count], values))
@@ -223,7 +243,7 @@ class _RowCollector:
                 kept[self.done : self.done + count] = np.asarray(new)[:count]
         self.done += count
 
-    def result(self, device: bool) -> Any:
+    def result(self, device: bool) -> Tree:
         if self.rows is None:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self.parts)
             return jax.device_put(whole) if device else whole
@@ -232,20 +252,20 @@ class _RowCollector:
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _write_rows(whole: Any, part: Any, at: Array) -> Any:
+def _write_rows(whole: Tree, part: Tree, at: Array) -> Tree:
     return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, at, 0), whole, part)
 
 
 class _Reducer:
     """One thing of all rows."""
 
-    def __init__(self, combine: Any):
+    def __init__(self, combine: Callable[[Tree, Tree], Tree]):
         self.combine, self.value = combine, None
 
-    def add(self, value: Any, count: int) -> None:
+    def add(self, value: Tree, count: int) -> None:
         self.value = value if self.value is None else self.combine(self.value, value)
 
-    def result(self, device: bool) -> Any:
+    def result(self, device: bool) -> Tree:
         return self.value if device else jax.tree.map(np.asarray, self.value)
 
 

@@ -26,7 +26,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from fnn.kernels.windows import Windows, add_taps, taps
-from fnn.types import Array
+from fnn.types import Array, HasShape, Tree
 
 WIDE = 80  # a tile has about so many outputs: the fastest, or nearly, for 20 and for 50 features (5 × 5, AVX-512)
 IN_CACHE = 2**23  # bytes; if the patches of all members of a `vmap` are more, one member comes after the other
@@ -42,17 +42,20 @@ class Convolution(NamedTuple):
 
 def forward(x: Array, w: Array, c: Convolution) -> Array:
     """`x ∗ w`: (batch, height, width, in) and (kh, kw, in/groups, out) to (batch, rows, columns, out)."""
-    return _outputs.bind(*_varying_alike(x, w), c=c)
+    made: Array = _outputs.bind(*_varying_alike(x, w), c=c)
+    return made
 
 
 def weight_gradient(x: Array, dy: Array, c: Convolution) -> Array:
     """The derivative by the weights."""
-    return _by_weights.bind(*_varying_alike(x, dy), c=c)
+    made: Array = _by_weights.bind(*_varying_alike(x, dy), c=c)
+    return made
 
 
 def input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
     """The derivative by the inputs."""
-    return _by_inputs.bind(*_varying_alike(dy, w), c=c)
+    made: Array = _by_inputs.bind(*_varying_alike(dy, w), c=c)
+    return made
 
 
 def _tiled_forward(x: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
@@ -251,7 +254,9 @@ def _library_input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
 # ---- what JAX is told of them
 
 
-def _primitive(name: str, tiled: Any, library: Any, spoils: Callable[[_Tile], bool]) -> Primitive:
+def _primitive(
+    name: str, tiled: Callable[..., Array], library: Callable[..., Array], spoils: Callable[[_Tile], bool]
+) -> Primitive:
     """Of the ways to compute it, and whether in a tile the images are multiplied by zeros that are no padding."""
 
     def compute(images: Array, other: Array, c: Convolution) -> Array:
@@ -260,7 +265,8 @@ def _primitive(name: str, tiled: Any, library: Any, spoils: Callable[[_Tile], bo
         if not spoils(_tile(c, other.shape[-1])):
             return tiled(images, other, c)
         finite = jnp.isfinite((0 * images).sum())  # faster than `all`, as in `fnn.state`
-        return lax.cond(every_member(finite), partial(tiled, c=c), partial(tiled, c=c, least=1), images, other)
+        made: Array = lax.cond(every_member(finite), partial(tiled, c=c), partial(tiled, c=c, least=1), images, other)
+        return made
 
     primitive = Primitive(f"fnn_convolution_{name}")
     primitive.def_impl(jax.jit(compute, static_argnames="c"))
@@ -277,11 +283,11 @@ def every_member(condition: Array) -> Array:
 
 
 @every_member.def_vmap
-def _every_of_members(size: int, batched: Any, condition: Array) -> Any:
+def _every_of_members(size: int, batched: Tree, condition: Array) -> tuple[Array, bool]:
     return every_member(condition.all(0)), False
 
 
-def _shape(library: Any, a: Any, b: Any, *, c: Convolution) -> Any:
+def _shape(library: Callable[..., Array], a: HasShape, b: HasShape, *, c: Convolution) -> Any:
     """Also over which axes of a mesh the result varies: under `shard_map` the derivatives are summed by that."""
     return jax.make_jaxpr(partial(library, c=c))(a, b).out_avals[0]
 
@@ -294,8 +300,13 @@ def _varying_alike(*factors: Array) -> list[Array]:
 
 
 def _members(
-    primitive: Primitive, compute: Any, factors: Sequence[Array], axes: Sequence[Any], *, c: Convolution
-) -> Any:
+    primitive: Primitive,
+    compute: Callable[..., Array],
+    factors: Sequence[Array],
+    axes: Sequence[Any],
+    *,
+    c: Convolution,
+) -> tuple[Array, int]:
     """Under `vmap`: all members at once if they are small, else one by one, so that patches stay in the cache."""
     moved = [f if axis is None else jnp.moveaxis(f, axis, 0) for f, axis in zip(factors, axes, strict=True)]
     if not _uses_patches() or _patch_bytes(moved, c) < IN_CACHE:
@@ -304,7 +315,10 @@ def _members(
 
     def one(member: tuple[Array, ...]) -> Array:
         own = iter(member)
-        return primitive.bind(*(f if axis is None else next(own) for f, axis in zip(moved, axes, strict=True)), c=c)
+        made: Array = primitive.bind(
+            *(f if axis is None else next(own) for f, axis in zip(moved, axes, strict=True)), c=c
+        )
+        return made
 
     return lax.map(one, of_each), 0
 

@@ -10,7 +10,7 @@ Under `vmap` the members of a small network share every call of a function. Of a
 itself, and all members' at once overflow it: they run one after another, each as fast as alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -20,6 +20,8 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
+
+from fnn.types import Array, Jaxpr, Tree
 
 XLA_FUSES_SINCE = (0, 11)  # from this version of JAX on XLA makes one function unasked
 ONE_FUNCTION_BELOW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual functions are as fast
@@ -44,7 +46,7 @@ _FREE = """
 ALLOWED, FREE = frozenset(_ALLOWED.split()), frozenset(_FREE.split())
 
 
-def compile_for_size(call: Callable[..., Any], *arguments: Any) -> Any:
+def compile_for_size(call: Callable[..., Any], *arguments: Tree) -> Tree:
     """`call(*arguments)`, a loop, compiled in the way that is fast for its size: nothing else changes.
 
     >>> import jax.numpy as jnp
@@ -67,7 +69,7 @@ def compile_for_size(call: Callable[..., Any], *arguments: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
 
-def _fits_one_function(jaxpr: Any) -> bool:
+def _fits_one_function(jaxpr: Jaxpr) -> bool:
     """Whether XLA can make one function of it, must be told so, and whether that is worth it."""
     equations = _counted_equations(jaxpr)
     return (
@@ -78,16 +80,16 @@ def _fits_one_function(jaxpr: Any) -> bool:
     )
 
 
-def _numbers_per_round(jaxpr: Any) -> int:
+def _numbers_per_round(jaxpr: Jaxpr) -> int:
     """How many numbers are made where every loop in it has one round."""
     return sum(prod(v.aval.shape) for equation in _counted_equations(jaxpr) for v in equation.outvars)
 
 
-def _counted_equations(jaxpr: Any) -> list[Any]:
+def _counted_equations(jaxpr: Jaxpr) -> list[Any]:
     return [equation for equation in _equations(jaxpr) if equation.primitive.name not in FREE]
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
     for equation in jaxpr.eqns:
         yield equation
         for inner in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns")):
@@ -114,14 +116,15 @@ def _one_function(call: Callable[..., Any]) -> Callable[..., Any]:
     copy of each, once for the whole loop, is what that costs); and what has size 0 is made inside.
     """
 
-    def one(*operands: Any) -> Any:
-        def whole(*filled: Any) -> Any:
+    def one(*operands: Array) -> list[Array]:
+        def whole(*filled: Array) -> tuple[list[Array], tuple[Array, ...]]:
             given = iter(filled)
             return call(*(next(given) if a.size else jnp.zeros_like(a) for a in shapes)), filled
 
         shapes = [jax.typeof(a) for a in operands]
         with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-            return jax.jit(whole)(*(a for a in operands if a.size))[0]
+            made: list[Array] = jax.jit(whole)(*(a for a in operands if a.size))[0]
+            return made
 
     return one
 
@@ -135,22 +138,25 @@ def _outermost() -> bool:
         return False
 
 
-def _batching_rule(operands: Any, axes: Any, *, made: ClosedJaxpr) -> Any:
+def _batching_rule(
+    operands: Sequence[Array], axes: Sequence[int | None], *, made: ClosedJaxpr
+) -> tuple[list[Array], list[int]]:
     call = jaxpr_as_fun(made)
     if _numbers_per_round(made.jaxpr) < SEQUENTIAL_FROM:
         outputs = compile_for_size(jax.vmap(call, in_axes=tuple(axes)), *operands)
         return outputs, [0] * len(outputs)
     of_each = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
 
-    def one(member: list[Any]) -> Any:
+    def one(member: list[Any]) -> list[Array]:
         own = iter(member)
-        return call(*(a if axis is None else next(own) for a, axis in zip(operands, axes, strict=True)))
+        made: list[Array] = call(*(a if axis is None else next(own) for a, axis in zip(operands, axes, strict=True)))
+        return made
 
     outputs = lax.map(one, of_each)
     return outputs, [0] * len(outputs)
 
 
-def _jvp_rule(primals: Any, tangents: Any, *, made: ClosedJaxpr) -> Any:
+def _jvp_rule(primals: Sequence[Array], tangents: Any, *, made: ClosedJaxpr) -> tuple[list[Array], list[Array]]:
     return jax.jvp(jaxpr_as_fun(made), tuple(primals), tuple(ad.instantiate_zeros(t) for t in tangents))
 
 

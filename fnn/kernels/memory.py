@@ -1,12 +1,13 @@
 """Memory that XLA takes as it is on a CPU, without a second copy: it begins at a multiple of 64."""
 
 import math
-from typing import Any
 
 import numpy as np
 
+from fnn.types import ArrayLike, DType, DTypeLike
 
-def aligned_copy(array: Any, dtype: Any = None) -> np.ndarray:
+
+def aligned_copy(array: ArrayLike, dtype: DTypeLike | None = None) -> np.ndarray:
     """A copy in memory that nobody else writes to, where a CPU takes it without a second copy.
 
     Args:
@@ -24,7 +25,7 @@ def aligned_copy(array: Any, dtype: Any = None) -> np.ndarray:
     return own
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+def aligned_zeros(shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     """Memory that JAX takes as it is on a CPU, without a copy; nobody writes to it once it is handed over."""
     size = math.prod(shape) * dtype.itemsize
     raw = np.zeros(size + 64, np.uint8)

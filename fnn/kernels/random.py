@@ -5,13 +5,12 @@ vectorise; `jax.random` takes ten times as long on a CPU.
 """
 
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.types import Array, Key, Shape
+from fnn.types import Array, Key, Numbers, Shape
 
 GOLDEN = 0x9E3779B1  # 2³² over the golden ratio: neighbours come to lie far apart
 
@@ -26,7 +25,8 @@ def mix(h: Array) -> Array:
 def mix_once(h: Array) -> Array:
     """As much of it as one coin, the top bit, needs."""
     h = h * jnp.uint32(0x85EBCA6B)
-    return (h ^ (h >> 15)) * jnp.uint32(0xC2B2AE35)
+    made: Array = (h ^ (h >> 15)) * jnp.uint32(0xC2B2AE35)
+    return made
 
 
 def uniform(key: Key, shape: Shape) -> Array:
@@ -51,7 +51,7 @@ def uniform(key: Key, shape: Shape) -> Array:
 ROUNDS = 48
 
 
-def permutation(key_data: Array, epoch: Array, rows: int, count: Any = None) -> Array:
+def permutation(key_data: Array, epoch: Array, rows: int, count: Numbers | None = None) -> Array:
     """The permutation of `count` rows in this epoch, int32, in a table of `rows` (the places past `count` hold 0).
 
     Args:

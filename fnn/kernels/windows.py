@@ -6,13 +6,16 @@ autodiff, joins phases and adds plain shifts, where a strided slice would go bac
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from fnn.types import Array, Shape, ShapeError
+
+# "SAME", "VALID" or ((top, bottom), (left, right))
+Padding = str | tuple[tuple[int, int], tuple[int, int]]
 
 
 class Windows(NamedTuple):
@@ -98,7 +101,7 @@ class WindowSpec(NamedTuple):
 
     window: tuple[int, int]
     stride: tuple[int, int]
-    padding: Any  # "SAME", "VALID" or ((top, bottom), (left, right))
+    padding: Padding
     dilation: tuple[int, int] = (1, 1)
 
     def over(self, name: str, in_shape: Shape) -> tuple[Windows, Windows]:
@@ -107,7 +110,7 @@ class WindowSpec(NamedTuple):
             raise ShapeError(
                 f"{name}: expected images of shape (height, width, channels), got {in_shape}. {_to_images(in_shape)}"
             )
-        padding = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
+        padding: tuple[Any, Any] = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
         both = zip(in_shape[:2], self.window, self.stride, self.dilation, padding, strict=True)
         rows, columns = (_windows(*axis) for axis in both)
         if rows.outputs < 1 or columns.outputs < 1:
@@ -125,7 +128,7 @@ def _to_images(in_shape: Shape) -> str:
     return "Put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."
 
 
-def _windows(numbers: int, size: int, stride: int, dilation: int, padding: Any) -> Windows:
+def _windows(numbers: int, size: int, stride: int, dilation: int, padding: str | tuple[int, int]) -> Windows:
     low, high = (0, 0) if isinstance(padding, str) else padding
     if padding == "SAME":
         missing = max(0, (-(-numbers // stride) - 1) * stride + dilation * (size - 1) + 1 - numbers)
@@ -133,7 +136,13 @@ def _windows(numbers: int, size: int, stride: int, dilation: int, padding: Any) 
     return Windows(numbers, size, stride, dilation, low, high)
 
 
-def window_spec(name: str, window: Any, stride: Any, padding: Any, dilation: Any = 1) -> WindowSpec:
+def window_spec(
+    name: str,
+    window: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: Padding,
+    dilation: int | tuple[int, int] = 1,
+) -> WindowSpec:
     """A window as it was asked for, checked: one whole number stands for two equal ones."""
     return WindowSpec(
         _pair(name, "window", window),
@@ -143,7 +152,7 @@ def window_spec(name: str, window: Any, stride: Any, padding: Any, dilation: Any
     )
 
 
-def _pair(name: str, what: str, value: Any) -> tuple[int, int]:
+def _pair(name: str, what: str, value: object) -> tuple[int, int]:
     both = (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
     if not _whole(both, 1):
         raise ValueError(
@@ -152,7 +161,7 @@ def _pair(name: str, what: str, value: Any) -> tuple[int, int]:
     return int(both[0]), int(both[1])
 
 
-def _whole(both: Any, at_least: int) -> bool:
+def _whole(both: object, at_least: int) -> TypeGuard[tuple[int, int]]:
     return (
         isinstance(both, tuple)
         and len(both) == 2
@@ -160,7 +169,7 @@ def _whole(both: Any, at_least: int) -> bool:
     )
 
 
-def _padding(name: str, padding: Any) -> Any:
+def _padding(name: str, padding: object) -> Padding:
     if padding in ("SAME", "VALID"):
         return padding
     if not (isinstance(padding, tuple) and len(padding) == 2 and all(_whole(side, 0) for side in padding)):

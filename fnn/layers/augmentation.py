@@ -4,8 +4,6 @@ Each is a layer that draws from its key when it trains, for every example anew, 
 Moving numbers does not need floats: bytes stay bytes, a quarter of the memory, until `rescale` makes floats of them.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,7 @@ import numpy as np
 from fnn.arguments import as_floats, finite, like, scalar
 from fnn.factories import factory
 from fnn.layers.noise import random_layer, require_key
-from fnn.types import Array, Key, Layer, Shape, ShapeError
+from fnn.types import Array, Cache, Key, Layer, Params, Scalar, Shape, ShapeError, State, Train
 
 
 @factory
@@ -43,7 +41,7 @@ def random_shift(most: int) -> Layer:
     name = f"random_shift({most})"
     most = _whole("random_shift", "most", most, 0)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images(name, in_shape)
         return (), (), in_shape
 
@@ -57,7 +55,7 @@ def random_shift(most: int) -> Layer:
 
 
 @factory
-def random_flip(rate: Any = 0.5, *, vertical: bool = False) -> Layer:
+def random_flip(rate: Scalar = 0.5, *, vertical: bool = False) -> Layer:
     """In training each image is mirrored with probability `rate`: left and right, or top and bottom.
 
     `y[n, i, j] = x[n, i, width - 1 - j]` if drawn, else `x[n, i, j]`. In prediction `y = x`. Backward: the same
@@ -84,7 +82,7 @@ def random_flip(rate: Any = 0.5, *, vertical: bool = False) -> Layer:
     if isinstance(rate, (int, float)) and rate > 1:
         raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. {hint}.")
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images("random_flip", in_shape)
         return (), (), in_shape
 
@@ -131,11 +129,11 @@ def random_crop(height: int, width: int) -> Layer:
             )
         return shape[0] - size[0], shape[1] - size[1]
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         spare(in_shape)
         return (), (), (*size, in_shape[2])
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         down, right = spare(x.shape[1:])
         if train:
             by = _random_integers(require_key(name, key), x.shape[0], (down + 1, right + 1))
@@ -143,7 +141,7 @@ def random_crop(height: int, width: int) -> Layer:
             by = jnp.broadcast_to(jnp.asarray([down // 2, right // 2], jnp.int32), (x.shape[0], 2))
         return _shifted_crop(x, by, size, (0, 0)), state, (x, by)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         x, by = cache
         return (), _shifted_crop(dy, -by, (x.shape[1], x.shape[2]), spare(x.shape[1:]))
 
@@ -151,7 +149,7 @@ def random_crop(height: int, width: int) -> Layer:
 
 
 @factory
-def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
+def rescale(factor: Scalar = 1 / 255, offset: Scalar = 0.0) -> Layer:
     """`y = factor x + offset`, in training and in prediction; bytes become floats. Backward: `dx = factor dy`.
 
     Args:
@@ -171,14 +169,14 @@ def rescale(factor: float = 1 / 255, offset: float = 0.0) -> Layer:
     factor = finite("rescale", "a finite factor", factor, "Pass a number such as 1/255.")
     offset = finite("rescale", "a finite offset", offset, "Pass a number such as 0.")
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return (), (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("rescale", x)
         return x * like(factor, x) + like(offset, x), state, ()
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         return (), dy * like(factor, dy)
 
     return Layer(None, init, forward, backward)
@@ -214,7 +212,7 @@ def _images(name: str, in_shape: Shape) -> None:
         )
 
 
-def _whole(name: str, what: str, value: Any, at_least: int) -> int:
+def _whole(name: str, what: str, value: object, at_least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
         raise ValueError(
             f"{name}: expected {what} to be a whole number, at least {at_least}, got {value!r}. Write {what}=2."

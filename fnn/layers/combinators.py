@@ -13,10 +13,10 @@ from fnn.activations.elementwise import Activation
 from fnn.arguments import as_floats
 from fnn.constants import memoise_constants
 from fnn.factories import Spec, factory
-from fnn.types import Array, Key, Layer, Loss, Penalty, Shape, ShapeError
+from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train
 
 
-def as_layer(thing: Any) -> Layer:
+def as_layer(thing: LayerLike) -> Layer:
     """What may stand where a layer is wanted: a layer, an activation, or any function of an array (`jnp.sin`).
 
     >>> import fnn, jax.numpy as jnp
@@ -26,7 +26,8 @@ def as_layer(thing: Any) -> Layer:
     if isinstance(thing, Layer):
         return thing
     if isinstance(thing, Activation):
-        return _activation_layer(thing)
+        made: Layer = _activation_layer(thing)
+        return made
     if getattr(thing, "is_factory", False):
         raise TypeError(
             f"{thing.__name__}: expected a layer, got the factory that makes it. Call it: {thing.__name__}(...)."
@@ -45,14 +46,14 @@ def as_layer(thing: Any) -> Layer:
 def _activation_layer(activation: Activation) -> Layer:
     """An activation as a layer without parameters; `forward` keeps `x` for `backward`."""
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return (), (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats(activation, x)
         return activation.value(x), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), activation.backward(x, dy)
 
     forward.made_by = Spec(as_layer, (("thing", activation),))  # type: ignore[attr-defined]  # its spec is the name
@@ -71,22 +72,22 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
     serial(dense(8), sin, dense(1))
     """
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         one = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
         return (), (), jax.eval_shape(lambda x: function(x), one).shape[1:]  # JAX cannot take every callable itself
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("from_function", x)
         return function(x), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), jax.vjp(function, x)[1](dy)[0]
 
     return Layer(None, init, forward, backward)
 
 
 @factory(children=lambda *layers: layers)
-def serial(*layers: Any) -> Layer:
+def serial(*layers: LayerLike) -> Layer:
     """Layers one after another: `y = fₙ(… f₂(f₁(x)))`; backward the chain rule, from the last layer to the first.
 
     Args:
@@ -107,7 +108,7 @@ def serial(*layers: Any) -> Layer:
     """
     children = [as_layer(layer) for layer in layers]
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         params: list[Any] = []
         states, shapes = [], [in_shape]
         for i, child in enumerate(children):
@@ -123,7 +124,7 @@ def serial(*layers: Any) -> Layer:
             shapes.append(out_shape)
         return tuple(params), tuple(states), shapes[-1]
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         states, caches = [], []
         for i, child in enumerate(children):
             child_key = None if key is None else jax.random.fold_in(key, i)
@@ -132,7 +133,7 @@ def serial(*layers: Any) -> Layer:
             caches.append(cache)
         return x, tuple(states), tuple(caches)
 
-    def backward(params: Any, caches: Any, dy: Array) -> Any:
+    def backward(params: Params, caches: Cache, dy: Array) -> tuple[Params, Array]:
         dparams = []
         for child, p, cache in zip(reversed(children), reversed(params), reversed(caches), strict=True):
             dp, dy = child.backward(p, cache, dy)
@@ -143,7 +144,7 @@ def serial(*layers: Any) -> Layer:
 
 
 @factory(children=lambda layer, times: (layer,) * times)
-def repeat(layer: Any, times: int) -> Layer:
+def repeat(layer: LayerLike, times: int) -> Layer:
     """The same structure `times` times, each with parameters of its own: `y = f(…f(f(x)))`.
 
     Compiled as a loop, so that compile time does not grow with depth. Params and state have a leading axis `times`.
@@ -165,7 +166,7 @@ def repeat(layer: Any, times: int) -> Layer:
             "Write times=2."
         )
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         out_shape = child.init(key, in_shape)[2]
         if out_shape != in_shape:
             raise ShapeError(
@@ -176,8 +177,8 @@ def repeat(layer: Any, times: int) -> Layer:
         params, state = jax.vmap(lambda k: child.init(k, in_shape)[:2])(keys)
         return params, state, in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
-        def once(x: Array, part: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
+        def once(x: Array, part: tuple[Array, Params, State]) -> tuple[Array, tuple[State, Cache]]:
             i, p, s = part
             y, s, cache = child.forward(p, s, x, None if key is None else jax.random.fold_in(key, i), train)
             return y, (s, cache)
@@ -185,8 +186,8 @@ def repeat(layer: Any, times: int) -> Layer:
         y, (state, caches) = lax.scan(once, as_floats("repeat", x), (jnp.arange(times), params, state))
         return y, state, caches
 
-    def backward(params: Any, caches: Any, dy: Array) -> Any:
-        def once(dy: Array, part: Any) -> Any:
+    def backward(params: Params, caches: Cache, dy: Array) -> tuple[Params, Array]:
+        def once(dy: Array, part: tuple[Params, Cache]) -> tuple[Array, Params]:
             dp, dx = child.backward(*part, dy)
             return dx, dp
 
@@ -197,7 +198,7 @@ def repeat(layer: Any, times: int) -> Layer:
 
 
 @factory(children=lambda *layers: layers)
-def residual(*layers: Any) -> Layer:
+def residual(*layers: LayerLike) -> Layer:
     """Layers with a shortcut around them: `y = x + f(x)`; backward `dx = dy +` what `f` passes back.
 
     He et al. 2015, arXiv:1512.03385.
@@ -212,7 +213,7 @@ def residual(*layers: Any) -> Layer:
     """
     inner = serial(*layers)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         params, state, out_shape = inner.init(key, in_shape)
         if out_shape != in_shape:
             raise ShapeError(
@@ -221,11 +222,11 @@ def residual(*layers: Any) -> Layer:
             )
         return params, state, out_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         y, state, cache = inner.forward(params, state, x, key, train)
         return as_floats("residual", x) + y, state, cache
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         dparams, dx = inner.backward(params, cache, dy)
         return dparams, dy + dx
 

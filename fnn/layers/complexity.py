@@ -1,7 +1,8 @@
 """How large a network is: layers, parameters, multiply-adds and output maps, counted as source document 3 does."""
 
+from collections.abc import Iterable
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from fnn.kernels import matmul
 from fnn.layers.combinators import as_layer, repeat
 from fnn.layers.convolution import conv2d
 from fnn.layers.linear import dense
-from fnn.types import Layer, Shape, ShapeError
+from fnn.types import Equation, Jaxpr, Key, Layer, LayerLike, Params, Shape, ShapeError, State
 
 
 class LayerCost(NamedTuple):
@@ -70,7 +71,7 @@ class Complexity(NamedTuple):
         return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def summary(net: Any, in_shape: Shape) -> Complexity:
+def summary(net: LayerLike, in_shape: Shape) -> Complexity:
     """Layers, shapes, parameters and multiply-adds of a network, for examples of shape `in_shape` (no batch axis).
 
     A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters. A convolution
@@ -131,11 +132,11 @@ def _rows_of_arguments(spec: Spec, whole: LayerCost, in_shape: Shape) -> list[La
     return rows if rows and (rows[-1].out_shape, *sums) == whole[1:] else []
 
 
-def _is_layer(thing: Any) -> bool:
+def _is_layer(thing: object) -> bool:
     return isinstance(thing, (Layer, Activation))
 
 
-def _rows_of_each(children: Any, in_shape: Shape) -> list[LayerCost]:
+def _rows_of_each(children: Iterable[LayerLike], in_shape: Shape) -> list[LayerCost]:
     rows: list[LayerCost] = []
     for child in map(as_layer, children):
         rows += _rows(child, in_shape)
@@ -143,11 +144,11 @@ def _rows_of_each(children: Any, in_shape: Shape) -> list[LayerCost]:
     return rows
 
 
-def _tables(layer: Layer, in_shape: Shape) -> Any:
+def _tables(layer: Layer, in_shape: Shape) -> tuple[Params, State, Shape]:
     """Shapes of params and state, without drawing a number; and the output shape."""
     out_shape: list[Shape] = []
 
-    def init(key: Any) -> Any:
+    def init(key: Key) -> tuple[Params, State]:
         params, state, shape = layer.init(key, in_shape)
         out_shape.append(shape)
         return params, state
@@ -168,22 +169,22 @@ def _multiply_adds(layer: Layer, in_shape: Shape) -> int:
     return _products_in(traced.jaxpr)
 
 
-def _products_in(jaxpr: Any) -> int:
+def _products_in(jaxpr: Jaxpr) -> int:
     return sum(map(_products_of, jaxpr.eqns))
 
 
-def _products_of(equation: Any) -> int:
+def _products_of(equation: Equation) -> int:
     name, parameters = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = parameters["dimension_numbers"]
         left = equation.invars[0].aval.shape
-        return equation.outvars[0].aval.size * prod(left[i] for i in contracted)
+        return int(equation.outvars[0].aval.size * prod(left[i] for i in contracted))
     if name in ("conv_general_dilated", "fnn_convolution_outputs"):
         kernel, layout = equation.invars[1].aval, parameters.get("dimension_numbers")
         features = -1 if layout is None else layout.rhs_spec[0]
-        return equation.outvars[0].aval.size * (kernel.size // kernel.shape[features])
+        return int(equation.outvars[0].aval.size * (kernel.size // kernel.shape[features]))
     if name == "mul" and matmul.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
-        return equation.outvars[0].aval.size
+        return int(equation.outvars[0].aval.size)
     if name == "cond":
         return max(_products_in(branch.jaxpr) for branch in parameters["branches"])
     inner = [getattr(p, "jaxpr", p) for p in parameters.values() if hasattr(p, "eqns") or hasattr(p, "jaxpr")]

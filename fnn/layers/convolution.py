@@ -1,7 +1,6 @@
 """The convolution of images, and the layer that makes vectors of them."""
 
 from math import prod
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,22 +10,22 @@ from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
-from fnn.kernels.windows import window_spec
-from fnn.layers.linear import initial_deviation, initial_values
-from fnn.types import Array, Key, Layer, Shape, ShapeError
+from fnn.kernels.windows import Padding, window_spec
+from fnn.layers.linear import Initial, initial_deviation, initial_values
+from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
 
 @factory
 def conv2d(
     features: int,
-    window: Any,
-    stride: Any = (1, 1),
-    padding: Any = "SAME",
-    dilation: Any = (1, 1),
+    window: int | tuple[int, int],
+    stride: int | tuple[int, int] = (1, 1),
+    padding: Padding = "SAME",
+    dilation: int | tuple[int, int] = (1, 1),
     groups: int = 1,
     bias: bool = True,
-    weight_init: Any = None,
-    bias_init: Any = 0.0,
+    weight_init: Initial | None = None,
+    bias_init: Initial = 0.0,
 ) -> Layer:
     """A convolution of images: at each place of a sliding window a fully connected layer, with the same weights.
 
@@ -78,7 +77,7 @@ def conv2d(
     weight_init = initial_deviation(name, "weight_init", weight_init)
     bias_init = initial_deviation(name, "bias_init", bias_init)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         rows, columns = slide.over(name, in_shape)
         if in_shape[-1] % groups:
             raise ShapeError(
@@ -100,12 +99,12 @@ def conv2d(
             )
         return Convolution(*slide.over(name, x_shape[1:]), groups)
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x, w = as_floats(name, x), params["w"]
         y = convolution.forward(x, w, over(x.shape, w))
         return (y + arguments.beside(params["b"], y) if bias else y), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         w = params["w"]
         c = over(x.shape, w)
         dparams = {"w": convolution.weight_gradient(x, dy, c)}
@@ -116,7 +115,7 @@ def conv2d(
     return Layer(None, init, forward, backward)
 
 
-def _whole(what: str, value: Any, hint: str) -> None:
+def _whole(what: str, value: object, hint: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(
             f"conv2d: expected a whole number of {what}, at least 1, got {arguments.describe_value(value)}. "
@@ -135,13 +134,13 @@ def flatten() -> Layer:
     (800,)
     """
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return (), (), (prod(in_shape),)
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         return x.reshape(x.shape[0], prod(x.shape[1:])), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), dy.reshape(x.shape)
 
     return Layer(None, init, forward, backward)

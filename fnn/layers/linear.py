@@ -1,6 +1,7 @@
 """The linear layer."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import overload
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,14 @@ import numpy as np
 from fnn import arguments
 from fnn.factories import factory
 from fnn.kernels import matmul
-from fnn.types import Array, Key, Layer, Shape, ShapeError
+from fnn.types import Array, ArrayLike, Cache, DType, Key, Layer, Params, Scalar, Shape, ShapeError, State, Train
+
+# how a parameter begins: a standard deviation, or (key, shape, dtype) -> values
+Initial = Scalar | Callable[[Array, Shape, DType], ArrayLike]
 
 
 @factory
-def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_init: Any = 0.0) -> Layer:
+def dense(features: int, *, bias: bool = True, weight_init: Initial | None = None, bias_init: Initial = 0.0) -> Layer:
     """A fully connected layer, `y = x w + b`.
 
     Backward: `dw = xᵀ dy`, `db = Σ_rows dy`, `dx = dy wᵀ`. Source document 2's table.
@@ -46,7 +50,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     weight_init = initial_deviation("dense", "weight_init", weight_init)
     bias_init = initial_deviation("dense", "bias_init", bias_init)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         if len(in_shape) != 1 or in_shape[0] < 1:
             raise ShapeError(
                 f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. Put fnn.flatten() before it."
@@ -58,7 +62,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
             params["b"] = initial_values(bias_init, jax.random.fold_in(key, 1), (features,))
         return params, (), (features,)
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         w = params["w"]
         if x.ndim != 2 or x.shape[1] != w.shape[0]:
             raise ShapeError(
@@ -70,7 +74,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
         y = matmul.forward(x, w)
         return (y + arguments.beside(params["b"], y) if bias else y), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         dparams = {"w": matmul.weight_gradient(x, dy)}
         if bias:
             dparams["b"] = dy.sum(0)
@@ -79,14 +83,18 @@ def dense(features: int, *, bias: bool = True, weight_init: Any = None, bias_ini
     return Layer(None, init, forward, backward)
 
 
-def initial_deviation(name: str, what: str, initial: Any) -> Any:
+@overload
+def initial_deviation(name: str, what: str, initial: Initial) -> Initial: ...
+@overload
+def initial_deviation(name: str, what: str, initial: Initial | None) -> Initial | None: ...
+def initial_deviation(name: str, what: str, initial: Initial | None) -> Initial | None:
     """Checked where it is a number: None and functions come back as they are."""
     if initial is None or callable(initial):
         return initial
     return arguments.scalar(name, f"a standard deviation {what}", initial, "Pass a small number, such as 0.1")
 
 
-def initial_values(initial: Any, key: Key, shape: Shape) -> Array:
+def initial_values(initial: Initial, key: Key, shape: Shape) -> Array:
     """Initial values: a number is the standard deviation of a normal distribution, a callable is an initializer."""
     dtype = jnp.result_type(float)
     if callable(initial):

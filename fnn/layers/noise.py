@@ -1,7 +1,6 @@
 """Noise that a network trains with."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,11 @@ import jax.numpy as jnp
 from fnn.arguments import as_floats, like, scalar
 from fnn.factories import factory
 from fnn.kernels import random
-from fnn.types import Array, Key, Layer, Shape
+from fnn.types import Array, Cache, InitFn, Key, Layer, Params, Scalar, Shape, State, Train
 
 
 @factory
-def dropout(rate: Any) -> Layer:
+def dropout(rate: Scalar) -> Layer:
     """Dropout: in training each number is dropped (becomes 0) with probability `rate`, in prediction none is.
 
     Training: `y = keep x/(1 - rate)`, where `keep` is 1 with probability `1 - rate`, else 0, drawn for every number;
@@ -44,10 +43,10 @@ def dropout(rate: Any) -> Layer:
     if isinstance(rate, (int, float)) and rate >= 1:
         raise ValueError(f"dropout: expected a rate below 1, got {rate}. {hint}.")
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return (), (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("dropout", x)
         if not train or (isinstance(rate, (int, float)) and rate == 0):
             return x, state, ()
@@ -57,7 +56,7 @@ def dropout(rate: Any) -> Layer:
         keep = random.uniform(key, x.shape) >= jnp.asarray(rate, jnp.float32)
         return apply_mask(keep, x), state, keep
 
-    def backward(params: Any, keep: Any, dy: Array) -> Any:
+    def backward(params: Params, keep: Array | tuple[()], dy: Array) -> tuple[Params, Array]:
         return (), dy if isinstance(keep, tuple) else apply_mask(keep, dy)  # (): nothing was dropped
 
     def apply_mask(keep: Array, x: Array) -> Array:
@@ -70,7 +69,7 @@ Draw = Callable[[Key, int], Array]  # (key, batch) -> what is drawn, one entry p
 
 
 @factory
-def gaussian_noise(deviation: Any) -> Layer:
+def gaussian_noise(deviation: Scalar) -> Layer:
     """In training `y = x + deviation ε`, with `ε` drawn from N(0, 1) for every number; in prediction `y = x`.
 
     Backward: `dx = dy`. Bishop 1995, doi:10.1162/neco.1995.7.1.108: to first order the same as a penalty on the
@@ -93,33 +92,39 @@ def gaussian_noise(deviation: Any) -> Layer:
     """
     deviation = scalar("gaussian_noise", "a deviation", deviation, "Pass the noise's size in the unit of x")
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return (), (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("gaussian_noise", x)
         if not train:
             return x, state, ()
         noise = jax.random.normal(require_key("gaussian_noise", key), x.shape, jnp.float32)  # the same for every dtype
         return x + like(deviation, x) * noise.astype(x.dtype), state, ()
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         return (), dy
 
     return Layer(None, init, forward, backward)
 
 
-def random_layer(name: str, init: Any, draw: Draw, change: Any, back: Any) -> Layer:
+def random_layer(
+    name: str,
+    init: InitFn,
+    draw: Draw,
+    change: Callable[[Array, Array], Array],
+    back: Callable[[Array, Array, Shape], Array],
+) -> Layer:
     """A layer that changes each example by what is drawn for it in training, and nothing in prediction."""
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         init(None, x.shape[1:])  # checks the shape
         if not train:
             return x, state, ()
         drawn = draw(require_key(name, key), x.shape[0])
         return change(x, drawn), state, (x, drawn)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         return (), back(dy, cache[1], cache[0].shape) if cache else dy
 
     return Layer(None, init, forward, backward)

@@ -1,7 +1,6 @@
 """Normalisation: each channel over the rows of a batch, or each row over its features."""
 
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +9,11 @@ from jax import lax
 from fnn.arguments import as_floats, beside, like, scalar
 from fnn.factories import factory
 from fnn.layers.precision import float32_or_wider
-from fnn.types import Array, Key, Layer, Params, Rows, Shape, ShapeError, State
+from fnn.types import Array, Cache, Key, Layer, Params, Rows, Scalar, Shape, ShapeError, State, Train
 
 
 @factory
-def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> Layer:
+def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-5, *, scale: bool = True, offset: bool = True) -> Layer:
     """Batch normalisation: each channel (the last axis) to mean 0 and variance 1, then `scale` and `offset`.
 
     `x̂ = (x - mean) r`, `r = 1/√(var + eps)`, `y = scale x̂ + offset`. Mean and variance are those of a channel over
@@ -66,12 +65,12 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         raise ValueError(f"batch_norm: expected a momentum of at most 1, got {momentum}. Keep a share in [0, 1].")
     eps = scalar("batch_norm", "an eps", eps, "Write eps=1e-5", positive=True)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         params, channels = _initial_affine("batch_norm", in_shape, scale, offset), in_shape[-1:]
         dtype = jnp.result_type(float)
         return params, {"mean": jnp.zeros(channels, dtype), "var": jnp.ones(channels, dtype)}, in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("batch_norm", x)
         _check_channels("batch_norm", x, state)
         wide, share = float32_or_wider(x), None
@@ -86,7 +85,7 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
         x_hat = centred * beside(r, centred)
         return _apply_affine(params, x_hat).astype(x.dtype), state, (x_hat, r, share)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         x_hat, r, share = cache
         wide = dy.astype(x_hat.dtype)
         if share is None:  # prediction: mean and variance are constants
@@ -101,7 +100,7 @@ def batch_norm(momentum: Any = 0.9, eps: Any = 1e-5, *, scale: bool = True, offs
 
 
 @factory
-def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> Layer:
+def layer_norm(eps: Scalar = 1e-5, *, scale: bool = True, offset: bool = True) -> Layer:
     """Layer normalisation: each row over its last axis to mean 0 and variance 1, then `scale` and `offset`.
 
     `x̂ = (x - mean) r`, `r = 1/√(var + eps)`, `y = scale x̂ + offset`, with `mean = Σ x/n` and
@@ -137,10 +136,10 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
     """
     eps = scalar("layer_norm", "an eps", eps, "Write eps=1e-5", positive=True)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return _initial_affine("layer_norm", in_shape, scale, offset), (), in_shape
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("layer_norm", x)
         _check_channels("layer_norm", x, params)
         wide = float32_or_wider(x)
@@ -150,7 +149,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
         x_hat = centred * r
         return _apply_affine(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         x_hat, r = cache
         wide = dy.astype(x_hat.dtype)
         g = _grad_x_hat(params, wide)
@@ -163,7 +162,7 @@ def layer_norm(eps: Any = 1e-5, *, scale: bool = True, offset: bool = True) -> L
 # ---- statistics of the batch
 
 
-def _row_shares(x: Array, train: Any) -> tuple[Array, Array]:
+def _row_shares(x: Array, train: Train) -> tuple[Array, Array]:
     """`x`, of ordinary size in padding; and by how much each row counts in a mean: 1/n, and 0 for padding."""
     if x.size == 0:
         raise ShapeError(f"batch_norm: expected at least one row when it trains, got {x.shape}. Pass rows.")
@@ -205,7 +204,7 @@ def _mean(a: Array, share: Array) -> Array:
     return jnp.where(share > 0, share * of_rows, 0.0).sum(0)
 
 
-def _update_running(state: State, momentum: Any, mean: Array, var: Array, share: Array) -> State:
+def _update_running(state: State, momentum: Scalar, mean: Array, var: Array, share: Array) -> State:
     """The running statistics after a step; as they were if no row counted."""
 
     def update_running(running: Array, batch: Array) -> Array:
@@ -233,7 +232,9 @@ def _inverse_deviation(centred: Array, share: Array | None, eps: Array) -> Array
 
 
 @_inverse_deviation.defjvp
-def _inverse_deviation_jvp(at: Any, tangents: Any) -> tuple[Array, Array]:
+def _inverse_deviation_jvp(
+    at: tuple[Array, Array | None, Array], tangents: tuple[Array, Array | None, Array]
+) -> tuple[Array, Array]:
     (centred, share, _), (d_centred, _, d_eps) = at, tangents
     r = _inverse_deviation(*at)
     wide = beside(r, centred)

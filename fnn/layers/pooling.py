@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import as_floats, beside
 from fnn.factories import factory
-from fnn.kernels.windows import Windows, WindowSpec, add_taps, taps, window_spec
+from fnn.kernels.windows import Padding, Windows, WindowSpec, add_taps, taps, window_spec
 from fnn.layers.precision import float32_or_wider
-from fnn.types import Array, Key, Layer, Shape
+from fnn.types import Array, Cache, DType, InitFn, Key, Layer, Params, Shape, State, Train
 
 BELOW_ALL = float("-inf")
 
 
 @factory
-def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
+def max_pool(
+    window: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: Padding = "VALID"
+) -> Layer:
     """The largest number of each window, channel by channel: `y[n, i, j, c] = max_{k, l} x[n, i s + k, j s' + l, c]`.
 
     Backward: `dx` is, for each number, the sum of the `dy` of the windows whose largest it is. Where several are the
@@ -48,14 +49,14 @@ def max_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     name = f"max_pool({window})"
     slide = _spec_of_windows(name, window, stride, padding)
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats(name, x)
         rows, columns = _over(slide, name, x)
         y, column = _first_largest(taps(x, 2, columns, BELOW_ALL))  # the leftmost in each row of the window,
         y, row = _first_largest(taps(y, 1, rows, BELOW_ALL))  # then the topmost of the rows
         return y, state, (x, row, column)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
         x, row, column = cache
         rows, columns = _over(slide, name, x)
         dy = add_taps(_route_to_first(dy, row, rows), 1, rows)
@@ -78,7 +79,9 @@ def _route_to_first(dy: Array, place: Array, over: Windows) -> list[Array]:
 
 
 @factory
-def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
+def avg_pool(
+    window: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: Padding = "VALID"
+) -> Layer:
     """The mean of each window, channel by channel: `y[n, i, j, c] = (1/m) Σ_{k, l} x[n, i s + k, j s' + l, c]`.
 
     `m` is how many numbers of the image the window has at this place: padding does not count. So a constant image stays
@@ -108,14 +111,14 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     name = f"avg_pool({window})"
     slide = _spec_of_windows(name, window, stride, padding)
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats(name, x)
         rows, columns = _over(slide, name, x)
         wide = float32_or_wider(x)
         sums = reduce(jnp.add, taps(reduce(jnp.add, taps(wide, 2, columns)), 1, rows))
         return (sums / beside(_counts(rows, columns, sums.dtype), sums)).astype(x.dtype), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         rows, columns = _over(slide, name, x)
         wide = float32_or_wider(dy)
         share = wide / beside(_counts(rows, columns, wide.dtype), wide)
@@ -125,7 +128,7 @@ def avg_pool(window: Any, stride: Any = None, padding: Any = "VALID") -> Layer:
     return Layer(None, _init(slide, name), forward, backward)
 
 
-def _counts(rows: Windows, columns: Windows, dtype: Any) -> Array:
+def _counts(rows: Windows, columns: Windows, dtype: DType) -> Array:
     """How many numbers of the image each window has."""
     return jnp.asarray(np.outer(_inside_counts(rows), _inside_counts(columns))[:, :, None], dtype)
 
@@ -148,16 +151,16 @@ def global_avg_pool() -> Layer:
     """
     name = "global_avg_pool"
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _check(name, in_shape)
         return (), (), in_shape[-1:]
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats(name, x)
         _check(name, x.shape[1:])
         return x.mean((1, 2)), state, x
 
-    def backward(params: Any, x: Array, dy: Array) -> Any:
+    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), jnp.broadcast_to(dy[:, None, None, :] / (x.shape[1] * x.shape[2]), x.shape)
 
     return Layer(None, init, forward, backward)
@@ -166,7 +169,9 @@ def global_avg_pool() -> Layer:
 # ---- what they share
 
 
-def _spec_of_windows(name: str, window: Any, stride: Any, padding: Any) -> WindowSpec:
+def _spec_of_windows(
+    name: str, window: int | tuple[int, int], stride: int | tuple[int, int] | None, padding: Padding
+) -> WindowSpec:
     slide = window_spec(name, window, window if stride is None else stride, padding)
     if isinstance(padding, tuple):
         for side, size in zip(padding, slide.window, strict=True):
@@ -178,8 +183,8 @@ def _spec_of_windows(name: str, window: Any, stride: Any, padding: Any) -> Windo
     return slide
 
 
-def _init(slide: WindowSpec, name: str) -> Any:
-    def init(key: Key, in_shape: Shape) -> Any:
+def _init(slide: WindowSpec, name: str) -> InitFn:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         rows, columns = slide.over(name, in_shape)
         return (), (), (rows.outputs, columns.outputs, in_shape[-1])
 

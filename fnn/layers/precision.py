@@ -1,18 +1,16 @@
 """Mixed precision: a network computes in bfloat16, its parameters and everything outside it stay as they are."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.layers.combinators import as_layer
-from fnn.types import Array, Key, Layer, Shape
+from fnn.types import Array, Cache, DType, DTypeLike, Key, Layer, LayerLike, Params, Shape, State, Train, Tree
 
 
 @factory(children=lambda net, dtype: (net,))
-def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
+def mixed_precision(net: LayerLike, dtype: DTypeLike = "bfloat16") -> Layer:
     """A network that computes in a narrower dtype: `y = wide(f(narrow(params), narrow(x)))`.
 
     Backward: `dy` is narrowed, `f` passes it back in `dtype`, and `dparams` and `dx` are widened to the dtypes of
@@ -48,16 +46,16 @@ def mixed_precision(net: Any, dtype: Any = "bfloat16") -> Layer:
         raise TypeError(f"mixed_precision: expected a floating dtype, got {dtype!r}. Write 'bfloat16'.")
     child = as_layer(net)
 
-    def init(key: Key, in_shape: Shape) -> Any:
+    def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return child.init(key, in_shape)
 
-    def forward(params: Any, state: Any, x: Array, key: Key, train: Any) -> Any:
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("mixed_precision", x)
         p = _cast_floats(narrow, params)
         y, new_state, cache = child.forward(p, state, x.astype(narrow), key, train)
         return y.astype(x.dtype), _cast_like(state, new_state), (p, cache)
 
-    def backward(params: Any, cache: Any, dy: Array) -> Any:
+    def backward(params: Params, cache: tuple[Params, Cache], dy: Array) -> tuple[Params, Array]:
         dparams, dx = child.backward(*cache, dy.astype(narrow))
         return _cast_like(params, dparams), dx.astype(dy.dtype)  # y, and so dy, has the dtype of x
 
@@ -74,10 +72,10 @@ def float32_or_wider(x: Array) -> Array:
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
-def _cast_floats(dtype: Any, tree: Any) -> Any:
+def _cast_floats(dtype: DType, tree: Tree) -> Tree:
     return jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
-def _cast_like(before: Any, after: Any) -> Any:
+def _cast_like(before: Tree, after: Tree) -> Tree:
     """The dtypes that they had."""
     return jax.tree.map(lambda a, b: b.astype(a.dtype), before, after)

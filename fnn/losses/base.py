@@ -5,35 +5,36 @@ outputs. To losses over classes, outputs `(batch, …, classes)` are one distrib
 is the mean over its positions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import scalar
-from fnn.types import Array, Loss, ShapeError
+from fnn.types import Array, DType, HasShape, Loss, Numbers, Scalar, ShapeError, TargetCheck
+
+ClassWeights = Sequence[Scalar] | Array | np.ndarray  # one number per class
 
 # ---- what goes in: shapes and dtypes, checked while tracing
 
 
-def dense_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def dense_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     """Outputs and targets of one shape, as `(batch, k)`, in float32 at least."""
     y, t = _alike(name, outputs, targets)
     shape = (1, y.shape[0]) if y.ndim == 1 else (y.shape[0], prod(y.shape[1:]))  # no -1: there may be no rows
     return y.reshape(shape), t.reshape(shape)
 
 
-def class_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def class_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     """Outputs and targets of one shape, as `(batch · positions, classes)`: the classes are the last axis."""
     y, t = _alike(name, outputs, targets)
     shape = (prod(y.shape[:-1]), y.shape[-1])
     return y.reshape(shape), t.reshape(shape)
 
 
-def _alike(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def _alike(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     y, t = _outputs(name, outputs), jnp.asarray(targets)
     if y.shape != t.shape:
         raise ShapeError(
@@ -44,7 +45,7 @@ def _alike(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     return y.astype(wide_dtype(y.dtype)), t.astype(wide_dtype(y.dtype))
 
 
-def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def sparse_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     """Outputs as `(batch · positions, classes)`, in float32 at least, targets as as many class numbers."""
     y, t = _outputs(name, outputs), jnp.asarray(targets)
     if y.shape[:-1] != t.shape:
@@ -63,7 +64,7 @@ def sparse_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
     return y.astype(wide_dtype(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
 
 
-def wide_dtype(dtype: Any) -> Any:
+def wide_dtype(dtype: DType) -> DType:
     """Float32 for half precision, in which squares, areas and sums overflow; any other dtype as it is."""
     return jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
 
@@ -73,7 +74,7 @@ def as_labels(labels: Array) -> Array:
     return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
 
 
-def _outputs(name: str, outputs: Any) -> Array:
+def _outputs(name: str, outputs: Numbers) -> Array:
     y = jnp.asarray(outputs)
     if y.ndim == 0:
         raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
@@ -112,10 +113,10 @@ def one_hot(y: Array, labels: Array) -> Array:
 # ---- what goes in: values, checked on the host before anything compiles
 
 
-def check_labels(name: str) -> Callable[[Any, Any], None]:
+def check_labels(name: str) -> TargetCheck:
     """A check that class numbers lie in 0 … K-1, for K outputs."""
 
-    def check(outputs: Any, targets: Any) -> None:
+    def check(outputs: HasShape, targets: np.ndarray) -> None:
         classes = outputs.shape[-1]
         wrong = np.argwhere((targets < 0) | (targets >= classes))
         if len(wrong):
@@ -128,10 +129,10 @@ def check_labels(name: str) -> Callable[[Any, Any], None]:
     return check
 
 
-def check_probabilities(name: str) -> Callable[[Any, Any], None]:
+def check_probabilities(name: str) -> TargetCheck:
     """A check that targets lie in [0, 1]."""
 
-    def check(outputs: Any, targets: Any) -> None:
+    def check(outputs: HasShape, targets: np.ndarray) -> None:
         wrong = np.argwhere((targets < 0) | (targets > 1))
         if wrong.size:
             raise ValueError(
@@ -145,7 +146,7 @@ def check_probabilities(name: str) -> Callable[[Any, Any], None]:
 # ---- what a factory of losses is given: numbers, checked where they are known
 
 
-def check_share(name: str, what: str, value: Any, hint: str) -> Any:
+def check_share(name: str, what: str, value: object, hint: str) -> Scalar:
     """A number in [0, 1]; as it came where it is traced."""
     number = scalar(name, what, value, hint)
     if isinstance(number, (int, float)) and number > 1:
@@ -153,7 +154,7 @@ def check_share(name: str, what: str, value: Any, hint: str) -> Any:
     return number
 
 
-def class_weights(name: str, weights: Any) -> Any:
+def class_weights(name: str, weights: ClassWeights) -> tuple[Scalar, ...] | Array:
     """One number of at least 0 a class, not all of them 0: a tuple; an array as it came where it is traced."""
     hint = "Give one number of at least 0 for every class, such as (1.0, 5.0)."
     if isinstance(weights, jax.core.Tracer) and weights.ndim == 1:
@@ -171,16 +172,16 @@ def class_weights(name: str, weights: Any) -> Any:
 
 # ---- how a loss is put together
 
-_Rows = Callable[[str, Any, Any], tuple[Array, Array]]
+RowsOf = Callable[[str, Numbers, Numbers], tuple[Array, Array]]
 _Formula = Callable[[Array, Array], Array]
 
 
 def make_loss(
     name: str,
-    rows: _Rows,
+    rows: RowsOf,
     value: _Formula,
     grad: _Formula,
-    check: Any = None,
+    check: Callable[[str], TargetCheck] | None = None,
     targets: str | None = None,
     dense: Loss | None = None,
 ) -> Loss:
@@ -189,11 +190,11 @@ def make_loss(
     Where the rows are the positions of a row of outputs, its value is their mean.
     """
 
-    def checked_value(outputs: Any, targets: Any) -> Array:
+    def checked_value(outputs: Numbers, targets: Numbers) -> Array:
         values = mean_of_positions(value(*rows(name, outputs, targets)), outputs)
         return values.astype(jnp.asarray(outputs).dtype)
 
-    def checked_grad(outputs: Any, targets: Any) -> Array:
+    def checked_grad(outputs: Numbers, targets: Numbers) -> Array:
         by_row = grad(*rows(name, outputs, targets))
         each = position_count(len(by_row), outputs)
         mean = by_row if each == 1 else by_row / each
@@ -203,13 +204,13 @@ def make_loss(
     return Loss(name, checked_value, checked_grad, checked, targets, dense)._with_doc(value.__doc__)
 
 
-def position_count(rows: int, outputs: Any) -> int:
+def position_count(rows: int, outputs: Numbers) -> int:
     """How many of the rows that a formula sees belong to one row of the outputs."""
     shape = jnp.shape(outputs)
     return rows // shape[0] if len(shape) > 2 and shape[0] else 1
 
 
-def mean_of_positions(values: Array, outputs: Any) -> Array:
+def mean_of_positions(values: Array, outputs: Numbers) -> Array:
     """One number per row of the outputs, from one per position."""
     each = position_count(len(values), outputs)
     return values if each == 1 else values.reshape(-1, each).mean(-1)

@@ -19,7 +19,7 @@ Source document 3.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +28,12 @@ import numpy as np
 from fnn.activations.limits import nan_or_1
 from fnn.factories import factory
 from fnn.losses.base import dense_rows, make_loss
-from fnn.types import Array, Loss, ShapeError
+from fnn.types import Array, ArrayLike, HasShape, Loss, Numbers, ShapeError, TargetCheck
 
 # ---- what goes in
 
 
-def _box_rows(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def _box_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     y = jnp.asarray(outputs)
     if y.ndim not in (1, 2) or y.shape[-1] != 4:
         raise ShapeError(
@@ -53,13 +53,13 @@ def _nan_rows(y: Array, t: Array) -> Array:
     return nan_or_1(jax.lax.stop_gradient(jnp.concatenate([y, t], -1)).max(-1))
 
 
-def _whole(formula: Any, y: Array, t: Array) -> Array:
+def _whole(formula: Callable[[Array, Array], Array], y: Array, t: Array) -> Array:
     """A formula of finite corners, of any corners."""
     known = _nan_rows(y, t)
     return known * formula(_finite(known[:, None] * y), _finite(t))
 
 
-def _box_loss(name: str, value: Any, grad: Any) -> Loss:
+def _box_loss(name: str, value: Callable[[Array, Array], Array], grad: Callable[[Array, Array], Array]) -> Loss:
     def whole_value(y: Array, t: Array) -> Array:
         return _whole(value, y, t)
 
@@ -71,8 +71,8 @@ def _box_loss(name: str, value: Any, grad: Any) -> Loss:
     return make_loss(name, _box_rows, whole_value, whole_grad, _check_boxes)
 
 
-def _check_boxes(name: str) -> Callable[[Any, Any], None]:
-    def check(outputs: Any, targets: Any) -> None:
+def _check_boxes(name: str) -> TargetCheck:
+    def check(outputs: HasShape, targets: np.ndarray) -> None:
         boxes = np.asarray(targets).reshape(-1, 4)
         wrong = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(1))
         if wrong.size:
@@ -156,7 +156,7 @@ def _ratio(a: Array, b: Array) -> Array:
 
 
 @_ratio.defjvp
-def _ratio_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (a, b), (da, db) = primals, tangents
     r = _ratio(a, b)
     return r, _ratio(da - _countable(r) * db, b)
@@ -177,7 +177,7 @@ def _same(y: Array, t: Array) -> Array:
 # ---- intersection over union
 
 
-def iou(a: Any, b: Any) -> Array:
+def iou(a: ArrayLike, b: ArrayLike) -> Array:
     """Intersection over union of each box in `a` with the box in the same row of `b`: `I/U`, in [0, 1].
 
     Args:

@@ -10,8 +10,6 @@ over its positions. Losses with two classes per output (`binary_cross_entropy`, 
 all outputs of a row. nan outputs give nan. A term whose factor is 0 counts as 0, also where its other factor is inf.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +18,7 @@ from fnn.activations.limits import keep_nan, nan_or_1
 from fnn.activations.softmax import log_softmax, softmax_and_rest
 from fnn.arguments import beside
 from fnn.losses.base import (
+    RowsOf,
     check_labels,
     check_probabilities,
     class_rows,
@@ -29,7 +28,7 @@ from fnn.losses.base import (
     select_class,
     sparse_rows,
 )
-from fnn.types import Array
+from fnn.types import Array, Numbers
 
 EPS = 1e-7
 
@@ -37,8 +36,8 @@ EPS = 1e-7
 # ---- classes, on probabilities: clipped to [eps, 1 - eps]; where the clip acts the derivative is 0
 
 
-def _probabilities(rows: Any) -> Any:
-    def those_with_a_derivative(name: str, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def _probabilities(rows: RowsOf) -> RowsOf:
+    def those_with_a_derivative(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
         y, t = rows(name, outputs, targets)
         least = float(jnp.finfo(jnp.asarray(outputs).dtype).tiny)
         return (jnp.where(y < least, 0.0, y) if least > EPS else y), t  # 1/y would overflow in float16

@@ -6,7 +6,7 @@ Everything is computed from `log p` and `log(1-p)`, so it is right where `p` or 
 Lin et al. 2017, arXiv:1708.02002. Below, `z` are the logits of one row, `t` its targets.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
@@ -16,6 +16,7 @@ from fnn.activations.softmax import log_softmax_and_rest
 from fnn.arguments import like, scalar
 from fnn.factories import factory
 from fnn.losses.base import (
+    ClassWeights,
     check_labels,
     check_probabilities,
     check_share,
@@ -26,13 +27,13 @@ from fnn.losses.base import (
     one_hot,
     sparse_rows,
 )
-from fnn.types import Array, Loss, ShapeError
+from fnn.types import Array, Loss, Scalar, ShapeError
 
 # ---- two classes an output
 
 
 @factory
-def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
+def sigmoid_focal(gamma: Scalar = 2.0, alpha: Scalar | None = None) -> Loss:
     """`Σ_k (α t_k f(z_k) + (1-α) (1-t_k) f(-z_k))` per row, with `f(z) = σ(-z)^γ (-log σ(z))`.
 
     Derivative `α t f'(z) - (1-α) (1-t) f'(-z)`, with `f'(z) = σ(-z)^γ (γ σ(z) log σ(z) - σ(-z))`.
@@ -67,14 +68,14 @@ def sigmoid_focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
     return make_loss("sigmoid_focal", dense_rows, value, grad, check_probabilities, "binary")
 
 
-def _focal(z: Array, gamma: Any) -> Array:
+def _focal(z: Array, gamma: Scalar) -> Array:
     """`f(z)`, which is `-z` at -inf and 0 at inf."""
     g = like(gamma, z)
     # -log σ(z) = softplus(-z)
     return relu_when_far(lambda m: jnp.exp(-g * softplus.value(-m)) * softplus.value(m), -z)
 
 
-def _focal_derivative(z: Array, gamma: Any) -> Array:
+def _focal_derivative(z: Array, gamma: Scalar) -> Array:
     g = like(gamma, z)
 
     def by_minus_z(m: Array) -> Array:
@@ -87,7 +88,7 @@ def _focal_derivative(z: Array, gamma: Any) -> Array:
 
 
 @factory
-def softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
+def softmax_focal(gamma: Scalar = 2.0, alpha: ClassWeights | None = None) -> Loss:
     """`-Σ_k α_k t_k (1-p_k)^γ log p_k` per row, `p = softmax(z)`.
 
     Derivative, with `h_k = α_k t_k (1-p_k)^γ (γ p_k log p_k / (1-p_k) - 1)`: `h_j (1-p_j) - p_j Σ_{k≠j} h_k`.
@@ -106,7 +107,7 @@ def softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
 
 
 @factory
-def sparse_softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
+def sparse_softmax_focal(gamma: Scalar = 2.0, alpha: ClassWeights | None = None) -> Loss:
     """`softmax_focal` for class numbers: `-α_t (1-p_t)^γ log p_t` per row, `p = softmax(z)`, `t` the class number.
 
     Args:
@@ -128,7 +129,9 @@ def sparse_softmax_focal(gamma: float = 2.0, alpha: Any = None) -> Loss:
     )
 
 
-def _softmax_formulas(name: str, gamma: Any, alpha: Any) -> tuple[Any, Any]:
+def _softmax_formulas(
+    name: str, gamma: Scalar, alpha: ClassWeights | None
+) -> tuple[Callable[[Array, Array], Array], Callable[[Array, Array], Array]]:
     gamma = scalar(name, "a gamma", gamma, "Pass 0 for the cross-entropy")
     alpha = None if alpha is None else class_weights(name, alpha)
 

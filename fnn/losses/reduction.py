@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from fnn.types import Array, ShapeError
+from fnn.types import Array, ArrayLike, DType, Metric, ShapeError
 
 
-def weighted_sum(values: Array, weight: Any) -> tuple[Array, Array]:
+def weighted_sum(values: Array, weight: Array | np.ndarray | None) -> tuple[Array, Array]:
     """(Σ weight × value, Σ weight), in float32 at least. Rows of weight 0 do not count, whatever their value, NaN too.
 
     Where values are differentiated, they are those of `stop_uncounted(outputs, weight)`.
@@ -22,14 +23,14 @@ def weighted_sum(values: Array, weight: Any) -> tuple[Array, Array]:
     return jnp.where(weight > 0, values * weight, 0.0).sum(), weight.sum()
 
 
-def dtype_of_sums(dtype: Any) -> Any:
+def dtype_of_sums(dtype: DType) -> DType:
     """What such numbers are added up in: float32 at least, since 16 bits, integers and bools have no room for sums."""
     if not jnp.issubdtype(dtype, jnp.floating):
         return jnp.result_type(float)
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
-def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
+def row_weights(weight: ArrayLike, rows: int, name: str = "weight") -> Array:
     """The weights as an array `(rows,)`: a column beside rows would broadcast to rows × rows."""
     weight = jnp.asarray(weight)
     if weight.shape != (rows,):
@@ -39,7 +40,7 @@ def row_weights(weight: Any, rows: int, name: str = "weight") -> Array:
     return weight.astype(dtype_of_sums(weight.dtype))
 
 
-def stop_uncounted(outputs: Array, weight: Any) -> Array:
+def stop_uncounted(outputs: Array, weight: Array | np.ndarray | None) -> Array:
     """The outputs, those of weight 0 as constants: a derivative stops there, and never meets 0 · inf = NaN behind it.
 
     Their own derivative is 0 anyway. Forward this is `outputs`, and compiles to nothing.
@@ -50,7 +51,7 @@ def stop_uncounted(outputs: Array, weight: Any) -> Array:
     return jnp.where(counts.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, lax.stop_gradient(outputs))
 
 
-def row_values(name: str, function: Any, outputs: Array, t: Array) -> Array:
+def row_values(name: str, function: Metric, outputs: Array, t: Array) -> Array:
     """One number per row from a loss or a metric; anything else is the user's mistake and raises."""
     values = function(outputs, t)
     if jnp.shape(values) != (t.shape[0],):

@@ -4,15 +4,13 @@ and 3.
 nan outputs and targets give nan, infinite ones the limit of value and derivative; inf where inf is wanted is nan.
 """
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from fnn.activations.limits import keep_nan, nan_or_1, times
 from fnn.arguments import like, scalar
 from fnn.factories import factory
 from fnn.losses.base import dense_rows, make_loss
-from fnn.types import Array, Loss
+from fnn.types import Array, Loss, Scalar
 
 
 def _squared_error(y: Array, t: Array) -> Array:
@@ -88,7 +86,7 @@ absolute_error = make_loss("absolute_error", dense_rows, _absolute_error, _absol
 
 
 @factory
-def huber(delta: float = 1.0) -> Loss:
+def huber(delta: Scalar = 1.0) -> Loss:
     """`Σ_k h(y_k - t_k)` per row, `h(e) = ½ e²` for |e| <= δ, else `δ (|e| - ½ δ)`; derivative `clip(e, -δ, δ)`.
 
     Squares near the target, absolute values far off; smooth everywhere. Huber 1964, doi:10.1214/aoms/1177703732.
@@ -116,7 +114,7 @@ def huber(delta: float = 1.0) -> Loss:
 
 
 @factory
-def smooth_l1(beta: float = 1.0) -> Loss:
+def smooth_l1(beta: Scalar = 1.0) -> Loss:
     """`Σ_k s(y_k - t_k)` per row, `s(e) = ½ e²/β` for |e| <= β, else `|e| - ½ β`; derivative `clip(e/β, -1, 1)`.
 
     It is `huber(β)/β`: far off its slope is 1 whatever β is, while huber's is δ. Source document 3; Girshick 2015
@@ -147,7 +145,7 @@ def smooth_l1(beta: float = 1.0) -> Loss:
 
 
 @factory
-def asymmetric(over: float, under: float) -> Loss:
+def asymmetric(over: Scalar, under: Scalar) -> Loss:
     """`Σ_k (y_k > t_k ? over (y_k - t_k) : under (t_k - y_k))` per row; derivative `y > t ? over : -under`.
 
     At y = t the formula takes its second branch, and so does the derivative: `-under`. Source document 3's yoghurt:
@@ -168,7 +166,7 @@ def asymmetric(over: float, under: float) -> Loss:
 
 
 @factory
-def quantile(q: float) -> Loss:
+def quantile(q: Scalar) -> Loss:
     """`Σ_k (y_k > t_k ? (1-q) (y_k - t_k) : q (t_k - y_k))` per row, the pinball loss; derivative `y > t ? 1-q : -q`.
 
     At y = t the derivative is `-q`. The best constant guess is the q-quantile of the targets: q = 0.9 is
@@ -187,7 +185,7 @@ def quantile(q: float) -> Loss:
     return _two_slopes("quantile", 1.0 - q, q)
 
 
-def _two_slopes(name: str, over: Any, under: Any) -> Loss:
+def _two_slopes(name: str, over: Scalar, under: Scalar) -> Loss:
     def value(y: Array, t: Array) -> Array:
         e = keep_nan(y - t)
         return jnp.where(y > t, times(over, e), times(under, -e)).sum(-1)

@@ -9,10 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.arguments import beside, like, scalar
 from fnn.factories import factory, note_call
 from fnn.losses.base import (
+    ClassWeights,
     check_share,
     class_rows,
     class_weights,
@@ -23,7 +25,7 @@ from fnn.losses.base import (
     sparse_rows,
     wide_dtype,
 )
-from fnn.types import Array, Loss, ShapeError
+from fnn.types import Array, HasShape, Loss, LossLike, Numbers, Scalar, ShapeError
 
 
 def from_function(
@@ -48,8 +50,9 @@ def from_function(
     [1.] [[4.]]
     """
 
-    def autodiff_grad(outputs: Any, targets: Any) -> Array:
-        return jax.grad(lambda y: value(y, targets).sum())(outputs)
+    def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
+        made: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
+        return made
 
     if targets not in (None, "one-hot", "binary", "labels"):
         raise ValueError(
@@ -59,7 +62,7 @@ def from_function(
     return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
 
 
-def as_loss(thing: Any) -> Loss:
+def as_loss(thing: LossLike) -> Loss:
     """What may stand where a loss is wanted: a loss, or any callable `(outputs, targets) -> (batch,)`."""
     if isinstance(thing, Loss):
         return thing
@@ -75,7 +78,7 @@ def as_loss(thing: Any) -> Loss:
 
 
 @factory
-def smoothed(loss: Any, smoothing: float) -> Loss:
+def smoothed(loss: LossLike, smoothing: float) -> Loss:
     """Label smoothing: the loss for targets drawn towards all classes alike, so that no output need be extreme.
 
     One-hot rows of K classes become `t (1-s) + s/K`, binary targets `t (1-s) + s/2`; class numbers become one-hot rows
@@ -100,7 +103,7 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
             "Use a cross-entropy, focal or hinge loss, or from_function(…, targets='one-hot')."
         )
 
-    def soft(outputs: Any, targets: Any) -> Array:
+    def soft(outputs: Numbers, targets: Numbers) -> Array:
         y, t = _class_rows(loss, outputs, targets)
         kept = like(s, y)
         classes = 2 if loss.targets == "binary" else y.shape[-1]
@@ -116,7 +119,7 @@ def smoothed(loss: Any, smoothing: float) -> Loss:
     )
 
 
-def class_weighted(loss: Any, weights: Any) -> Loss:
+def class_weighted(loss: LossLike, weights: ClassWeights) -> Loss:
     """Each row's loss times the weight of its class, `w_t loss`; likewise the derivative. A row of weight 0 counts 0,
     whatever its loss. Where a row has positions, each is weighed by its own class.
 
@@ -136,7 +139,7 @@ def class_weighted(loss: Any, weights: Any) -> Loss:
     return _class_weighted(loss, class_weights("class_weighted", weights))  # a tuple can be remembered, an array not
 
 
-def _weigh_classes(loss: Any, weights: Any) -> Loss:
+def _weigh_classes(loss: LossLike, weights: tuple[Scalar, ...] | Array) -> Loss:
     loss = as_loss(loss)
     if loss.targets is None:
         raise TypeError(
@@ -159,7 +162,7 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
             )
         return (t * beside(jnp.asarray(weights, t.dtype), t)).sum(-1)
 
-    def rows(outputs: Any, targets: Any) -> tuple[Array, Array, Array]:
+    def rows(outputs: Numbers, targets: Numbers) -> tuple[Array, Array, Array]:
         """Weights of rows (of positions, where there are some), and their outputs and targets."""
         like_rows, t = _class_rows(loss, outputs, targets)
         each = weight(like_rows, t)
@@ -168,11 +171,11 @@ def _weigh_classes(loss: Any, weights: Any) -> Loss:
             y = jnp.where(each[:, None] == 0, 0.5, y)
         return each, y, jnp.asarray(targets).reshape(len(y) if loss.targets == "labels" else t.shape)
 
-    def value(outputs: Any, targets: Any) -> Array:
+    def value(outputs: Numbers, targets: Numbers) -> Array:
         each, y, t = rows(outputs, targets)
         return mean_of_positions(_scale(each, loss.value(y, t)), outputs)
 
-    def grad(outputs: Any, targets: Any) -> Array:
+    def grad(outputs: Numbers, targets: Numbers) -> Array:
         each, y, t = rows(outputs, targets)
         by_row = _scale(each[:, None], loss.grad(y, t))
         return (by_row / position_count(len(y), outputs)).reshape(jnp.shape(outputs))
@@ -193,7 +196,7 @@ _class_weighted = factory(_weigh_classes)
 
 
 @factory
-def weighted_sum(*terms: Any) -> Loss:
+def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
     """`Σ_i c_i loss_i`, all on the same outputs and targets; likewise the derivative. With the coefficient 0 a loss
     counts 0, also where it is infinite.
 
@@ -212,24 +215,24 @@ def weighted_sum(*terms: Any) -> Loss:
     pairs = [(scalar("weighted_sum", "a coefficient", c, "Leave the loss out"), as_loss(loss)) for c, loss in terms]
     kinds = {loss.targets for _, loss in pairs}
 
-    def check(outputs: Any, targets: Any) -> None:
+    def check(outputs: HasShape, targets: np.ndarray) -> None:
         for _, loss in pairs:
             if loss.check is not None:
                 loss.check(outputs, targets)
 
-    def value(outputs: Any, targets: Any) -> Array:
+    def value(outputs: Numbers, targets: Numbers) -> Array:
         return functools.reduce(jnp.add, [_scale(c, loss.value(outputs, targets)) for c, loss in pairs])
 
-    def grad(outputs: Any, targets: Any) -> Array:
+    def grad(outputs: Numbers, targets: Numbers) -> Array:
         return functools.reduce(jnp.add, [_scale(c, loss.grad(outputs, targets)) for c, loss in pairs])
 
     common = kinds.pop() if len(kinds) == 1 else None
-    dense = [(c, loss.dense) for c, loss in pairs] if common == "labels" else []
+    dense: list[tuple[Scalar, Any]] = [(c, loss.dense) for c, loss in pairs] if common == "labels" else []
     whole = weighted_sum(*dense) if dense and all(loss is not None for _, loss in dense) else None
     return Loss("weighted_sum", value, grad, check, common, whole)
 
 
-def _scale(factor: Any, values: Array) -> Array:
+def _scale(factor: Scalar, values: Array) -> Array:
     """`factor · values` in the dtype of the values; 0 where the factor is 0, also of what is not finite."""
     if isinstance(factor, (int, float)):
         return like(factor, values) * values if factor else jnp.zeros_like(values)
@@ -238,7 +241,7 @@ def _scale(factor: Any, values: Array) -> Array:
     return jnp.where((factor == 0) & ~jnp.isfinite(values), 0.0, product).astype(values.dtype)
 
 
-def _class_rows(loss: Loss, outputs: Any, targets: Any) -> tuple[Array, Array]:
+def _class_rows(loss: Loss, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     """Outputs and targets as rows `(rows, k)`, class numbers as one-hot rows."""
     if loss.targets == "labels":
         y, labels = sparse_rows(loss.name, outputs, targets)

@@ -1,19 +1,19 @@
 """Which parameters are weights, those that a penalty makes small: not biases, nor the scale and offset of a
 normalisation, nor the slopes of a prelu. Source document 0."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from fnn.types import Params
+from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None
 EXEMPT = ("b", "scale", "offset")
 SLOPE = "a"  # of a prelu, which has no other parameter: a layer of one's own may call a weight so
 
 
-def weight_mask(params: Params, mask: Mask = None) -> Any:
+def weight_mask(params: Params, mask: Mask = None) -> Tree:
     """A pytree of bools like `params`: True for what is a weight.
 
     Args:
@@ -51,27 +51,27 @@ def weight_mask(params: Params, mask: Mask = None) -> Any:
     return marks
 
 
-def _all_but_exempt(params: Params) -> Any:
-    def mark(path: Any, part: Any) -> Any:
+def _all_but_exempt(params: Params) -> Tree:
+    def mark(path: Sequence[object], part: Tree) -> Tree:
         return {SLOPE: False} if _is_slopes(part) else not path or _name(path[-1]) not in EXEMPT
 
     return jax.tree.map_with_path(mark, params, is_leaf=_is_slopes)
 
 
-def _is_slopes(part: Any) -> bool:
+def _is_slopes(part: object) -> bool:
     return isinstance(part, dict) and set(part) == {SLOPE} and jax.tree_util.all_leaves([part[SLOPE]])
 
 
-def map_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Any) -> Any:
+def map_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Tree) -> Tree:
     """`f` of each weight, `otherwise` of each other array; and of their like in more pytrees."""
     return jax.tree.map(
         lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays), weight_mask(params, mask), params, *more
     )
 
 
-def _structure(tree: Any) -> Any:
+def _structure(tree: Tree) -> jax.tree_util.PyTreeDef:
     return jax.tree.structure(tree)
 
 
-def _name(key: Any) -> Any:
+def _name(key: object) -> object:
     return getattr(key, "key", getattr(key, "name", None))

@@ -7,7 +7,6 @@ derivative of `|w|` at 0 is 0, by hand and by autodiff. A penalty makes weights 
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +14,11 @@ import jax.numpy as jnp
 from fnn.arguments import like, scalar
 from fnn.factories import factory
 from fnn.penalties.masks import Mask, map_weights, weight_mask
-from fnn.types import Array, Params, Penalty
+from fnn.types import Array, Params, Penalty, Scalar
 
 
 @factory
-def l2(coefficient: float, mask: Mask = None) -> Penalty:
+def l2(coefficient: Scalar, mask: Mask = None) -> Penalty:
     """`c Σ w²` over all weights; derivative `2 c w`. Ridge; weight decay by `λ` is `l2(λ/(2m))` for m rows.
 
     Args:
@@ -40,7 +39,7 @@ def l2(coefficient: float, mask: Mask = None) -> Penalty:
 
 
 @factory
-def l1(coefficient: float, mask: Mask = None) -> Penalty:
+def l1(coefficient: Scalar, mask: Mask = None) -> Penalty:
     """`c Σ |w|` over all weights; derivative `c sign(w)`, 0 at w = 0. Lasso.
 
     Descent along this derivative steps to and fro over 0 and reaches it only by luck: for exact zeros leave the
@@ -62,7 +61,7 @@ def l1(coefficient: float, mask: Mask = None) -> Penalty:
 
 
 @factory
-def elastic_net(l1: float, l2: float, mask: Mask = None) -> Penalty:
+def elastic_net(l1: Scalar, l2: Scalar, mask: Mask = None) -> Penalty:
     """`a Σ |w| + c Σ w²` over all weights; derivative `a sign(w) + 2 c w`, 0 at w = 0. Zou & Hastie (2005).
 
     Both coefficients are those of `fnn.penalties.l1` and `l2`. scikit-learn's `ElasticNet(alpha, l1_ratio)` has
@@ -92,7 +91,7 @@ def _absolute(w: Array) -> Array:
     return w * jnp.sign(w)
 
 
-def _coefficient(name: str, coefficient: Any) -> Any:
+def _coefficient(name: str, coefficient: object) -> Scalar:
     return scalar(name, "a coefficient", coefficient, "Pass 0 for no penalty")
 
 

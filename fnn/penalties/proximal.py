@@ -5,6 +5,7 @@ down the gradient of `J` and then moves every weight towards 0 by the threshold 
 stays at exactly 0. Source document 0; Beck & Teboulle, SIAM J. Imaging Sciences 2 (2009) 183-202.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import optax
 from fnn.arguments import scalar
 from fnn.penalties.masks import Mask, map_weights
 from fnn.schedules import Schedule, as_schedule
-from fnn.types import Array, Params
+from fnn.types import Array, Numbers, OptimizerState, Params, Scalar
 
 
 class ProximalL1State(NamedTuple):
@@ -37,7 +38,7 @@ class FistaState(NamedTuple):
     t: Array
 
 
-def soft_threshold(v: Array, threshold: Any) -> Array:
+def soft_threshold(v: Array, threshold: Numbers) -> Array:
     """`sign(v) max(|v| - threshold, 0)`: the w that minimises `½(w - v)² + threshold |w|`, with exact zeros.
 
     >>> import fnn, jax.numpy as jnp
@@ -48,7 +49,7 @@ def soft_threshold(v: Array, threshold: Any) -> Array:
 
 
 def proximal_l1(
-    alpha: float, learning_rate: float | Schedule, mask: Mask = None, approximate: bool = False
+    alpha: Scalar, learning_rate: Scalar | Schedule, mask: Mask = None, approximate: bool = False
 ) -> optax.GradientTransformation:
     """L1 with exact zeros, chained after plain SGD of the same learning rate: `w ← soft(w - lr g, lr α)`, ISTA.
 
@@ -80,10 +81,12 @@ def proximal_l1(
     schedule = as_schedule("proximal_l1", learning_rate)
     made = ApproximateProximalL1State if approximate else ProximalL1State
 
-    def init(params: Params) -> Any:
+    def init(params: Params) -> ProximalL1State | ApproximateProximalL1State:
         return made(jnp.int32(0))
 
-    def update(updates: Any, state: Any, params: Params = None) -> Any:
+    def update(
+        updates: Params, state: ProximalL1State | ApproximateProximalL1State, params: Params = None
+    ) -> tuple[Params, ProximalL1State | ApproximateProximalL1State]:
         _require_params("proximal_l1", params)
         threshold = _product(schedule(state.step), alpha)
 
@@ -97,7 +100,7 @@ def proximal_l1(
 
 
 def fista(
-    learning_rate: float | Schedule, alpha: float, mask: Mask = None, restart: bool = True
+    learning_rate: Scalar | Schedule, alpha: Scalar, mask: Mask = None, restart: bool = True
 ) -> optax.GradientTransformation:
     """L1 with exact zeros by accelerated proximal gradient descent: an optimizer of its own, for the full batch.
 
@@ -138,7 +141,7 @@ def fista(
         x = jax.tree.map(jnp.copy, params)  # a buffer of its own: the state and the parameters are both donated
         return FistaState(jnp.zeros((), jnp.int32), x, jnp.ones((), jnp.result_type(float)))
 
-    def update(grads: Any, state: FistaState, y: Params = None) -> tuple[Any, FistaState]:
+    def update(grads: Params, state: FistaState, y: Params = None) -> tuple[Any, FistaState]:
         _require_params("fista", y)
         lr = schedule(state.step)
         down = jax.tree.map(lambda y, g: y - jnp.asarray(lr, y.dtype) * g, y, grads)
@@ -154,7 +157,7 @@ def fista(
     return optax.GradientTransformation(init, update)
 
 
-def fista_solution(optimizer_state: Any) -> Params:
+def fista_solution(optimizer_state: OptimizerState) -> Params:
     """The sparse solution of a run with `fista`: parameters, with exact zeros.
 
     Args:
@@ -187,7 +190,7 @@ PLAIN_SGD_STATES |= {"InjectHyperparamsState", "InjectStatefulHyperparamsState",
 PLAIN_SGD_STATES |= {"MaskedState", "MaskedNode", "PartitionState", "ProximalL1State", "ApproximateProximalL1State"}
 
 
-def check_proximal(optimizer_state: Any) -> Any:
+def check_proximal(optimizer_state: OptimizerState) -> OptimizerState:
     """The state as it came; raises if `proximal_l1` is combined with anything but plain SGD on the same parameters.
 
     It goes by the types in the state that `optimizer.init` returns. `trainer` and `fit` call it; in a loop of your own
@@ -215,7 +218,9 @@ def check_proximal(optimizer_state: Any) -> Any:
     return optimizer_state
 
 
-def _states(node: Any, groups: tuple[tuple[int, Any], ...]) -> Any:
+def _states(
+    node: OptimizerState, groups: tuple[tuple[int, Any], ...]
+) -> Iterator[tuple[str, tuple[tuple[int, Any], ...]]]:
     """The name of each transformation's state, and in which groups of which `multi_transform` it stands."""
     if node is None:
         return
@@ -244,7 +249,7 @@ def _exact_update(new: Array, old: Array) -> Array:
     return jnp.where(new == 0, -old, new - old)
 
 
-def _product(a: Any, b: Any) -> Array:
+def _product(a: Numbers, b: Numbers) -> Array:
     dtype = jnp.result_type(float)
     return jnp.asarray(a, dtype) * jnp.asarray(b, dtype)
 

@@ -1,15 +1,18 @@
 """What all pictures share: matplotlib, imported on use; axes and their scales, colours, a quiet finish."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+Axes = Any  # of matplotlib, which is imported late and without types
+Figure = Any  # likewise
 LINE_COLOURS = ("#1f3a4d", "#c8553d", "#7a8b3c", "#8a6bab", "#c99a2e", "#5a7d9a")
 INK = "#333333"
 SPAN = 50  # numbers above 0 that span more than this factor are drawn on a logarithmic scale
 
 
-def axes(ax: Any, projection: str | None = None, size: tuple[float, float] = (5.6, 4.4)) -> tuple[Any, Any]:
+def axes(ax: Axes | None, projection: str | None = None, size: tuple[float, float] = (5.6, 4.4)) -> tuple[Any, Any]:
     """The figure and the axes to draw on: those given, else new ones of this size in inches."""
     try:
         from matplotlib.figure import Figure
@@ -21,7 +24,7 @@ def axes(ax: Any, projection: str | None = None, size: tuple[float, float] = (5.
     return figure, figure.add_subplot(projection=projection)
 
 
-def finish(figure: Any, ax: Any, columns: int = 3, over: bool | None = None) -> Any:
+def finish(figure: Figure, ax: Axes, columns: int = 3, over: bool | None = None) -> Figure:
     """What every picture has: a legend, over the axes where rows could be beneath it, and quiet axes."""
     over = bool(ax.collections) if over is None else over
     above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": columns} if over else {}
@@ -45,7 +48,7 @@ def needs_log_scale(values: np.ndarray) -> bool:
     return bool(len(above) and values.min() >= 0 and above.max() > SPAN * above.min())
 
 
-def scale(ax: Any, axis: str, values: np.ndarray) -> None:
+def scale(ax: Axes, axis: str, values: np.ndarray) -> None:
     """A logarithmic axis "x" or "y" for numbers far apart; where 0 is one of them, it and the next are joined linearly.
 
     Numbers that are not finite do not count.
@@ -57,7 +60,7 @@ def scale(ax: Any, axis: str, values: np.ndarray) -> None:
         getattr(ax, f"set_{axis}scale")("log" if whole else "symlog", **more)
 
 
-def ticks(axis: Any, values: np.ndarray) -> None:
+def ticks(axis: Axes, values: np.ndarray) -> None:
     """Ticks at these very numbers, ascending, where they are not too close together to be read."""
     places = axis.get_transform().transform(np.asarray(values, float))
     if len(places) == 1 or np.diff(places).min() > 0.08 * np.ptp(places):
@@ -65,7 +68,7 @@ def ticks(axis: Any, values: np.ndarray) -> None:
         axis.set_ticks([], minor=True)
 
 
-def format_short(values: Any) -> list[str]:
+def format_short(values: np.ndarray | Sequence[float]) -> list[str]:
     """Numbers in as few digits, from 3, as tell them apart.
 
     >>> from fnn.plots.axes import format_short

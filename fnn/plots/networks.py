@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.inference.prediction import predict
-from fnn.plots.axes import INK, axes, finish
-from fnn.types import Layer
+from fnn.inference.prediction import Trained, predict
+from fnn.plots.axes import INK, Axes, Figure, axes, finish
+from fnn.types import ArrayLike, Layer
 
 CLASS_COLOURS = (
     "#c0392b",
@@ -22,7 +22,7 @@ CLASS_COLOURS = (
 )  # label 0 is red
 
 
-def classes(x: Any, t: Any, *, names: Sequence[str] | None = None, ax: Any = None) -> Any:
+def classes(x: ArrayLike, t: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes | None = None) -> Figure:
     """The rows in the plane, coloured by class: red for label 0, blue for label 1.
 
     Args:
@@ -47,15 +47,15 @@ def classes(x: Any, t: Any, *, names: Sequence[str] | None = None, ax: Any = Non
 
 def decision_boundary(
     net: Layer,
-    run: Any,
-    x: Any,
-    t: Any,
+    run: Trained,
+    x: ArrayLike,
+    t: ArrayLike,
     *,
     span: tuple[float, float] = (-2.0, 2.0),
     grid: int = 200,
     names: Sequence[str] | None = None,
-    ax: Any = None,
-) -> Any:
+    ax: Axes | None = None,
+) -> Figure:
     """Which class a network gives to each point of the plane, with the rows on top.
 
     Args:
@@ -103,15 +103,15 @@ def decision_boundary(
 
 
 def hidden_space(
-    hidden: Any,
-    t: Any,
+    hidden: ArrayLike,
+    t: ArrayLike,
     *,
     plane: tuple[Any, float] | None = None,
     elevation: float = 10,
     azimuth: float = -40,
     names: Sequence[str] | None = None,
-    ax: Any = None,
-) -> Any:
+    ax: Axes | None = None,
+) -> Figure:
     """The rows as a layer of three hidden units sees them, one axis a unit.
 
     Args:
@@ -140,7 +140,7 @@ def hidden_space(
     return finish(figure, ax)
 
 
-def _plane(ax: Any, normal: np.ndarray, offset: float) -> None:
+def _plane(ax: Axes, normal: np.ndarray, offset: float) -> None:
     """The part of a plane within the unit cube: cut the cube's twelve edges, join the cuts in order."""
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
     side = corners @ normal + offset
@@ -164,7 +164,9 @@ def _plane(ax: Any, normal: np.ndarray, offset: float) -> None:
     ax.add_collection3d(sheet)
 
 
-def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = None, ax: Any = None) -> Any:
+def confusion(
+    targets: ArrayLike, predicted: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Figure:
     """How often each class (rows) is taken for each (columns). Only the mistakes are coloured: the right ones would
     drown them.
 
@@ -191,9 +193,9 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
             f"confusion: expected as many class numbers predicted as targets, got shapes {predicted.shape} and "
             f"{targets.shape}. Pass outputs.argmax(-1)."
         )
-    for name, labels in (("targets", targets), ("predicted", predicted)):
-        if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
-            raise ValueError(f"{name}: expected class numbers from 0, got {labels.dtype}. Pass integers.")
+    for name, numbers in (("targets", targets), ("predicted", predicted)):
+        if not np.issubdtype(numbers.dtype, np.integer) or numbers.min(initial=0) < 0:
+            raise ValueError(f"{name}: expected class numbers from 0, got {numbers.dtype}. Pass integers.")
     size = 1 + int(max(targets.max(initial=0), predicted.max(initial=0)))
     if names is not None and len(names) < size:
         raise ValueError(f"names: expected {size}, one per class, got {len(names)}. Name all.")
@@ -215,7 +217,7 @@ def confusion(targets: Any, predicted: Any, *, names: Sequence[str] | None = Non
     return figure
 
 
-def _scatter(ax: Any, points: np.ndarray, t: Any, names: Sequence[str] | None) -> None:
+def _scatter(ax: Axes, points: np.ndarray, t: ArrayLike, names: Sequence[str] | None) -> None:
     """The rows, one colour and one entry of the legend a class."""
     t = np.asarray(t)
     labels = t.argmax(1) if t.ndim == 2 else t.astype(int)
@@ -228,7 +230,7 @@ def _class_colour(k: int) -> str:
     return CLASS_COLOURS[k % len(CLASS_COLOURS)]
 
 
-def _points(name: str, x: Any, dimensions: int) -> np.ndarray:
+def _points(name: str, x: ArrayLike, dimensions: int) -> np.ndarray:
     points = np.asarray(x)
     if points.ndim != 2 or points.shape[1] != dimensions:
         raise ValueError(

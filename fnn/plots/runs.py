@@ -8,13 +8,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from fnn.plots.axes import LINE_COLOURS, axes, finish
-from fnn.types import History, Run
+from fnn.activations import Activation
+from fnn.plots.axes import LINE_COLOURS, Axes, Figure, axes, finish
+from fnn.types import ArrayLike, History, Run
 
 
-def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: bool = False, ax: Any = None) -> Any:
+def curves(
+    histories: Run | History | ArrayLike | Mapping[str, Run | History | ArrayLike],
+    *,
+    xlabel: str = "epoch",
+    ylabel: str = "cost",
+    log: bool = False,
+    ax: Axes | None = None,
+) -> Figure:
     """Cost against epoch: training solid, validation dashed, the best epoch marked if there is validation.
 
     Args:
@@ -43,7 +52,7 @@ def curves(histories: Any, *, xlabel: str = "epoch", ylabel: str = "cost", log: 
     return finish(figure, ax)
 
 
-def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
+def _curve(ax: Axes, history: Run | History | ArrayLike, name: str, colour: str) -> None:
     """One history's lines."""
     best = history.best_epoch if isinstance(history, Run) else None
     history = history.history if isinstance(history, Run) else history
@@ -64,7 +73,7 @@ def _curve(ax: Any, history: Any, name: str, colour: str) -> None:
 # ---- small things
 
 
-def schedules(named: Mapping[str, Any], steps: int, *, ax: Any = None) -> Any:
+def schedules(named: Mapping[str, Any], steps: int, *, ax: Axes | None = None) -> Figure:
     """Learning rates against the step, one value per step.
 
     Args:
@@ -87,7 +96,7 @@ def schedules(named: Mapping[str, Any], steps: int, *, ax: Any = None) -> Any:
     return finish(figure, ax)
 
 
-def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any = None) -> Any:
+def activation(function: Activation, low: float = -5.0, high: float = 5.0, *, ax: Axes | None = None) -> Figure:
     """An elementwise activation and its derivative.
 
     Args:
@@ -103,6 +112,8 @@ def activation(function: Any, low: float = -5.0, high: float = 5.0, *, ax: Any =
     figure, ax = axes(ax)
     x = np.linspace(low, high, 401, dtype=np.float32)
     ax.plot(x, np.asarray(function(x)), color=LINE_COLOURS[0], label=str(function))
-    ax.plot(x, np.asarray(function.derivative(x)), color=LINE_COLOURS[1], linestyle="--", label="derivative")
+    ax.plot(
+        x, np.asarray(function.derivative(jnp.asarray(x))), color=LINE_COLOURS[1], linestyle="--", label="derivative"
+    )
     ax.set(xlabel="input", ylabel="output")
     return finish(figure, ax)

@@ -10,6 +10,8 @@ from fnn.plots.axes import (
     INK,
     LINE_COLOURS,
     SPAN,
+    Axes,
+    Figure,
     axes,
     finish,
     format_short,
@@ -35,10 +37,13 @@ from fnn.plots.study_cells import (
 
 CURVE, MARK = LINE_COLOURS[:2]
 NOTHING = (0.93, 0.93, 0.93, 1.0)  # the colour of a cell without a number
+Shades = Any  # a ScalarMappable of matplotlib
 Cells = dict[tuple[int, int], StudyCell]  # which value of x, which of y -> what is shown there
 
 
-def sweep(found: Any, x: str | None = None, y: str | None = None, *, figure: str | None = None, ax: Any = None) -> Any:
+def sweep(
+    found: Any, x: str | None = None, y: str | None = None, *, figure: str | None = None, ax: Axes | None = None
+) -> Figure:
     """Which settings do how well: a curve over one setting, a heat map over two.
 
     The curve is the mean over all members that share the value of the setting. Its band is one standard deviation over
@@ -85,7 +90,7 @@ def sweep(found: Any, x: str | None = None, y: str | None = None, *, figure: str
 # ---- a curve
 
 
-def _curve(members: StudyColumns, x: str, ax: Any) -> Any:
+def _curve(members: StudyColumns, x: str, ax: Axes | None) -> Figure:
     """Mean, band, best, and what has no value."""
     figure, ax = axes(ax)
     places, kind = np.unique(members.settings[x], return_inverse=True)
@@ -121,7 +126,7 @@ def _curve(members: StudyColumns, x: str, ax: Any) -> Any:
     return finish(figure, ax, columns=2)
 
 
-def _without_value(members: StudyColumns, ax: Any, cells: list[tuple[Any, StudyCell]]) -> None:
+def _without_value(members: StudyColumns, ax: Axes, cells: list[tuple[Any, StudyCell]]) -> None:
     """Crosses for what diverged, dashes for what has not run, at the bad end of the axis."""
     edge, away = (0.04, 0.05) if members.largest and members.shows_judge else (0.96, -0.05)
     height = ax.get_xaxis_transform()
@@ -140,7 +145,7 @@ def _without_value(members: StudyColumns, ax: Any, cells: list[tuple[Any, StudyC
 # ---- a heat map
 
 
-def _heat_map(members: StudyColumns, names: Sequence[str], ax: Any) -> Any:
+def _heat_map(members: StudyColumns, names: Sequence[str], ax: Axes | None) -> Figure:
     """A cell for each pair of values; or points, where most pairs have no member."""
     (across, i), (up, j) = (np.unique(members.settings[name], return_inverse=True) for name in names)
     pairs = sorted(set(zip(i.tolist(), j.tolist(), strict=True)))
@@ -178,7 +183,7 @@ def _values(cells: Cells) -> np.ndarray:
     return np.array([cell.value for cell in cells.values() if np.isfinite(cell.value)])
 
 
-def _shades(members: StudyColumns, cells: Cells) -> Any:
+def _shades(members: StudyColumns, cells: Cells) -> Shades:
     """From numbers to colours, the darker the better."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
@@ -193,7 +198,7 @@ def _shades(members: StudyColumns, cells: Cells) -> Any:
     return ScalarMappable((LogNorm if wide else Normalize)(low - pad, high + pad), "Blues_r" if smaller else "Blues")
 
 
-def _squares(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: Any) -> None:
+def _squares(ax: Axes, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: Shades) -> None:
     """All of one size, with what is written in them."""
     columns, rows = map(len, values)
     image = np.ones((rows, columns, 4))
@@ -213,7 +218,7 @@ def _squares(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shade
     ax.set_yticks(range(rows), format_short(values[1]))
 
 
-def _dots(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: Any) -> None:
+def _dots(ax: Axes, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: Shades) -> None:
     """Each where its values are."""
     for kind, name in zip(values, "xy", strict=True):
         scale(ax, name, kind)
@@ -223,7 +228,7 @@ def _dots(ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], shades: 
             ax.plot(values[0][a], values[1][b], "o", markerfacecolor=shades.to_rgba(cell.value), **style)
 
 
-def _best(members: StudyColumns, ax: Any, cells: Cells, values: tuple[np.ndarray, np.ndarray], filled: bool) -> None:
+def _best(members: StudyColumns, ax: Axes, cells: Cells, values: tuple[np.ndarray, np.ndarray], filled: bool) -> None:
     """The best one's frame; what crosses and dashes mean, which stand as text in squares, as marks between dots."""
     from matplotlib.patches import Rectangle
 

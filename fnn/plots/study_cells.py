@@ -4,6 +4,7 @@ Seeds and folds are averaged over; of the settings that are not asked for the be
 `points`, `table`, `judge` and `largest`, which what `fnn.sweep` and `fnn.cross_validate` return have.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ def columns_of(found: Any, figure: str | None) -> StudyColumns:
     )
 
 
-def _is_deviation(name: str, table: Any) -> bool:
+def _is_deviation(name: str, table: Mapping[str, np.ndarray]) -> bool:
     return name.endswith("_std") and name.removesuffix("_std") in table
 
 
@@ -130,7 +131,7 @@ def judge_text(members: StudyColumns) -> str:
     return "" if members.shows_judge else f" by {readable(members.judge)}"
 
 
-def varying_settings(members: StudyColumns, but: Any) -> list[str]:
+def varying_settings(members: StudyColumns, but: Sequence[str]) -> list[str]:
     """The other settings that have more than one value."""
     return [name for name, values in members.settings.items() if name not in but and len(np.unique(values)) > 1]
 

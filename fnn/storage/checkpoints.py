@@ -10,6 +10,7 @@ import numpy as np
 from fnn import trees
 from fnn.storage import files
 from fnn.storage.files import FORMAT, read_kind
+from fnn.types import PathLike, Tree
 
 
 class Checkpoint(NamedTuple):
@@ -21,7 +22,7 @@ class Checkpoint(NamedTuple):
     damaged: tuple[str, ...]
 
 
-def write_checkpoint(folder: Any, number: int, tree: Any, description: Any = None) -> str:
+def write_checkpoint(folder: PathLike, number: int, tree: Tree, description: object = None) -> str:
     """Write `checkpoint-<number>.safetensors`, and keep it and the one before it; the path.
 
     Stale temporaries of killed processes are removed first. One process at a time may write to a folder.
@@ -66,7 +67,7 @@ def _keep_newest(count: int, folder: str, number: int) -> None:
         os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
 
 
-def read_checkpoint(folder: Any) -> Checkpoint | None:
+def read_checkpoint(folder: PathLike) -> Checkpoint | None:
     """The newest checkpoint of a folder that is whole; None where there is none at all. Nothing is deleted.
 
     Raises:

@@ -13,12 +13,14 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.storage import files
+from fnn.types import PathLike
 
 MAGIC = b'{"__metadata__":{"fnn":"{\\"check_sum\\":\\"'  # how the header of every file of ours begins, after its length
 DIGITS = 64
@@ -29,7 +31,7 @@ class DamagedFile(ValueError):
     """A file that is truncated, changed, or was never written by fnn."""
 
 
-def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None:
+def write(path: PathLike, arrays: Mapping[str, Any], description: object = None) -> None:
     """Write named arrays and a description to one file: all of it, or nothing, and then the file that was there stays.
 
     Written to a temporary name in the same folder, flushed to the disk, then renamed.
@@ -83,7 +85,7 @@ def write(path: Any, arrays: Mapping[str, Any], description: Any = None) -> None
     )
 
 
-def read(path: Any) -> tuple[dict[str, np.ndarray], Any]:
+def read(path: PathLike) -> tuple[dict[str, np.ndarray], Any]:
     """The arrays and the description that `write` wrote, to the same bits.
 
     Raises:
@@ -185,7 +187,7 @@ def _sync_folder(folder: str) -> None:
         os.close(handle)
 
 
-def import_safetensors() -> Any:
+def import_safetensors() -> ModuleType:
     """The library that writes and reads; an ImportError with the command that installs it."""
     try:
         import safetensors.numpy
@@ -203,7 +205,7 @@ def _dtypes() -> dict[str, np.dtype]:
 FORMAT = 1  # of the description; a file with a higher number is of a later fnn
 
 
-def read_kind(path: Any, kind: str) -> tuple[dict[str, np.ndarray], Any]:
+def read_kind(path: PathLike, kind: str) -> tuple[dict[str, np.ndarray], Any]:
     """The arrays and the description of a file of this kind."""
     leaves, about = files.read(path)
     got = about.get("kind") if isinstance(about, dict) else None

@@ -3,6 +3,7 @@ and arrays. Reading looks names up in that table and nowhere else, so a file can
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +13,9 @@ import numpy as np
 from fnn.activations.elementwise import Activation
 from fnn.factories import Spec, call_factory, origin
 from fnn.trees import to_jax
-from fnn.types import Layer
+from fnn.types import Layer, PathLike
+
+Json = Any  # what JSON holds: None, numbers, text, lists and dicts of these
 
 
 def _vocabulary() -> dict[str, Any]:
@@ -26,7 +29,7 @@ def _vocabulary() -> dict[str, Any]:
     }
 
 
-def to_json(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
+def to_json(thing: object, constants: list[np.ndarray], unknown: list[str]) -> Json:
     """A layer or an argument as JSON; arrays go to `constants`; what has no words goes, printed, to `unknown`."""
     if thing is None or type(thing) in (bool, int, float, str):
         return thing
@@ -51,7 +54,7 @@ def to_json(thing: Any, constants: list[np.ndarray], unknown: list[str]) -> Any:
     return None
 
 
-def from_json(path: Any, about: Any, leaves: dict[str, np.ndarray]) -> Layer:
+def from_json(path: PathLike, about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Layer:
     """The network that a file describes."""
     path = os.fspath(path)
     hint = "Hand the network over: fnn.load(path, net=net)."

@@ -10,10 +10,11 @@ import numpy as np
 from fnn import trees
 from fnn.storage import files, networks
 from fnn.storage.files import FORMAT, read_kind
-from fnn.types import Columns, History, Layer, Run
+from fnn.storage.networks import Json
+from fnn.types import Columns, History, Layer, PathLike, Run, Tree
 
 
-def save(path: Any, net: Layer, run: Run) -> None:
+def save(path: PathLike, net: Layer, run: Run) -> None:
     """Write the best parameters and layer state of a run, its history and its network to one file.
 
     The optimizer's state is not in it: a loaded run predicts, or starts a new training (`fit(..., params=run.params,
@@ -65,7 +66,7 @@ def save(path: Any, net: Layer, run: Run) -> None:
     files.write(path, trees.flatten_named(tree), description)
 
 
-def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
+def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
     """Read what `save` wrote: `net, run = load(path)`. `predict` of the two gives the bits that it gave before.
 
     Args:
@@ -110,7 +111,7 @@ def load(path: Any, net: Layer | None = None) -> tuple[Layer, Run]:
     return net, Run(params, state, history, nothing, in_shape, None, columns)
 
 
-def _expect(name: str, thing: Any, kind: type, hint: str) -> None:
+def _expect(name: str, thing: object, kind: type, hint: str) -> None:
     if not isinstance(thing, kind):
         raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. {hint}")
 
@@ -118,7 +119,7 @@ def _expect(name: str, thing: Any, kind: type, hint: str) -> None:
 # ---- params, state and history: their structure, and whether they are those of the network
 
 
-def _tree_to_json(tree: Any, name: str) -> Any:
+def _tree_to_json(tree: Tree, name: str) -> Json:
     """A tree of dicts, tuples and arrays as JSON: an array is 0, a tuple a list, None is null."""
     if tree is None or hasattr(tree, "dtype"):
         return None if tree is None else 0
@@ -132,7 +133,7 @@ def _tree_to_json(tree: Any, name: str) -> Any:
     )
 
 
-def _tree_from_json(structure: Any, name: str, leaves: dict[str, np.ndarray]) -> Any:
+def _tree_from_json(structure: Json, name: str, leaves: dict[str, np.ndarray]) -> Tree:
     """`_tree_to_json` backwards, with the arrays of those names."""
     if structure is None or structure == 0:
         return None if structure is None else leaves[name]
@@ -141,7 +142,7 @@ def _tree_from_json(structure: Any, name: str, leaves: dict[str, np.ndarray]) ->
     return {key: _tree_from_json(part, f"{name}/{trees.escape(key)}", leaves) for key, part in structure.items()}
 
 
-def _load_arrays(tree: Any, name: str) -> Any:
+def _load_arrays(tree: Tree, name: str) -> Tree:
     arrays = [trees.to_jax(leaf, array) for leaf, array in trees.flatten_named(tree, name).items()]
     return jax.tree.unflatten(jax.tree.structure(tree), arrays)
 

@@ -32,7 +32,8 @@ class Members(NamedTuple):
 
     def taken(self, at: Any) -> "Members":
         """Those in these places."""
-        return jax.tree.map(lambda a: a[at], self)
+        made: Members = jax.tree.map(lambda a: a[at], self)
+        return made
 
 
 class Shared(NamedTuple):

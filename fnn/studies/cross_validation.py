@@ -2,9 +2,11 @@
 with several settings, which of them does best."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
+import jax
 import numpy as np
+import optax
 
 from fnn import arguments
 from fnn.data.loading import load_arrays
@@ -16,6 +18,7 @@ from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, 
 from fnn.studies.groups import (
     Group,
     MemberSpec,
+    TrainingArguments,
     bind_static,
     check_points,
     execution_options,
@@ -25,7 +28,7 @@ from fnn.studies.groups import (
 from fnn.studies.results import ResultTable, member_run, warn_if_interrupted
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.training.config import resolve
-from fnn.types import Columns, Data, Layer, Part, Run
+from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Run
 
 
 class CrossValidation(NamedTuple):
@@ -75,7 +78,7 @@ class CrossValidation(NamedTuple):
         order = self._order() if by is None else tables.argsort(self.table, by, bool(largest))
         return tables.rows(self.table, order)
 
-    def to_csv(self, path: Any) -> None:
+    def to_csv(self, path: PathLike) -> None:
         """Write the table, a row a point."""
         tables.to_csv(self.table, path)
 
@@ -87,28 +90,28 @@ class CrossValidation(NamedTuple):
 
 
 def cross_validate(
-    net: Any,
-    loss: Any,
-    optimizer: Any,
-    data: Any,
+    net: OfSettings[Layer],
+    loss: OfSettings[LossLike],
+    optimizer: OfSettings[optax.GradientTransformation],
+    data: Sequence[ArrayLike],
     *,
     epochs: int,
     folds: Any = 5,
     repeats: int = 1,
     stratify: bool | None = None,
-    groups: Any = None,
+    groups: ArrayLike | None = None,
     standardise: bool = False,
     over: Any = None,
-    key: Any = 0,
-    weights: Any = None,
+    key: KeyLike = 0,
+    weights: ArrayLike | None = None,
     refit: bool = True,
     width: int | None = None,
-    devices: Any = None,
+    devices: Sequence[jax.Device] | None = None,
     memory: float | None = None,
-    checkpoint: Any = None,
+    checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
-    **training: Any,
+    **training: Unpack[TrainingArguments],
 ) -> CrossValidation:
     """Judge a network by rows that it has not seen: each fold's rows are judged by a network trained on the others.
 
@@ -159,8 +162,8 @@ def cross_validate(
     views, scalers = fold_selections(made, np.asarray(part.x), standardise)
     keys, each = member_keys(seed, repeats), len(made) // repeats
     tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-    data, resumable = Data(part, part), how.checkpoint is not None
-    groups_ = group_members("cross_validate", (net, loss, optimizer), data, tasks, training, views, resumable)
+    both, resumable = Data(part, part), how.checkpoint is not None
+    groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
     figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
     best = _Best(figures, len(points), len(made))
 

@@ -1,23 +1,41 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from fnn import arguments
 from fnn.constants import memoise_constants
 from fnn.data import arrays
 from fnn.data.loading import load_arrays
+from fnn.data.streams import DataLike
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.studies import tables
-from fnn.studies.groups import Group, MemberSpec, execution_options, group_members, member_keys
+from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
 from fnn.studies.results import ResultTable, warn_if_interrupted
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.training.config import resolve_loss
-from fnn.types import Array, Columns, Layer, Run
+from fnn.types import (
+    Array,
+    ArrayLike,
+    Cache,
+    Columns,
+    Key,
+    KeyLike,
+    Layer,
+    LossLike,
+    OfSettings,
+    Params,
+    PathLike,
+    Run,
+    State,
+    Train,
+)
 
 
 class Prediction(NamedTuple):
@@ -48,7 +66,7 @@ class Ensemble(NamedTuple):
     plans: list[ExecutionPlan]
     columns: Columns | None = None  # as in a `Run`
 
-    def predict(self, x: Any, batch_size: int = 1024) -> Prediction:
+    def predict(self, x: DataLike, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
         arrays.same_columns("x", self.columns, Columns(arrays.columns_of(x)))
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
@@ -74,22 +92,22 @@ class Ensemble(NamedTuple):
 
 def ensemble(
     net: Layer,
-    loss: Any,
-    optimizer: Any,
-    data: Any,
+    loss: OfSettings[LossLike],
+    optimizer: OfSettings[optax.GradientTransformation],
+    data: Sequence[ArrayLike],
     *,
     epochs: int,
     members: int = 10,
-    key: Any = 0,
-    validation: Any = None,
-    weights: Any = None,
+    key: KeyLike = 0,
+    validation: float | Sequence[ArrayLike] | None = None,
+    weights: ArrayLike | None = None,
     width: int | None = None,
-    devices: Any = None,
+    devices: Sequence[jax.Device] | None = None,
     memory: float | None = None,
-    checkpoint: Any = None,
+    checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
-    **training: Any,
+    **training: Unpack[TrainingArguments],
 ) -> Ensemble:
     """Train a network from many seeds; what they say together is more often right, and their spread tells how sure.
 
@@ -160,9 +178,10 @@ def ensemble(
 def _together(net: Layer, turn: Any, count: int) -> Layer:
     """So many members as one network: outputs `(rows, 2, ...)`, mean and spread."""
 
-    def forward(params: Any, state: Any, x: Array, key: Any, train: Any) -> Any:
-        def of_one(params: Any, state: Any) -> Array:
-            return turn(net.forward(params, state, x, None, False)[0])
+    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
+        def of_one(params: Params, state: State) -> Array:
+            made: Array = turn(net.forward(params, state, x, None, False)[0])
+            return made
 
         outputs = jax.vmap(of_one, axis_size=count)(params, state)
         return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None

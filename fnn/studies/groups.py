@@ -5,8 +5,8 @@ members of one group, and one compiled program trains them all; whole numbers ma
 size), so each combination of these is a group of its own.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from fnn.data import checks
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.setup import trace_outputs, trace_run
+from fnn.gradients.cost import GradientFunction
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.search_space import as_points, split_traced
 from fnn.training.config import (
@@ -34,14 +35,26 @@ from fnn.training.config import (
 )
 from fnn.training.ranges import check_ranges
 from fnn.training.state import Start
-from fnn.types import Data, Layer, Loss, Penalty, RowSelection
+from fnn.types import Data, Layer, Loss, Metric, OfSettings, Penalty, RowSelection
 
-# arguments of `fit` that all members share
-TRAINING = (
-    "batch_size", "settings", "monitor", "mode", "patience", "min_delta", "metrics", "penalty", "gradient",
-    "reduction", "shuffle",
-)  # fmt: skip
 
+class TrainingArguments(TypedDict, total=False):
+    """Arguments of `fit` that all members share."""
+
+    batch_size: int | None
+    settings: dict[str, float] | None
+    monitor: str
+    mode: str | None
+    patience: int | None
+    min_delta: float
+    metrics: Mapping[str, Metric] | None
+    penalty: OfSettings[Penalty] | None
+    gradient: Callable[..., GradientFunction]
+    reduction: str
+    shuffle: bool
+
+
+TRAINING = tuple(TrainingArguments.__annotations__)
 
 # settings that are arguments of `fit` as well, and what they are at least
 OWN_POINTS = {"seed": 0, "batch_size": 1, "patience": 1}
@@ -115,7 +128,7 @@ def group_members(
     parts: tuple[Any, Any, Any],
     data: Data,
     tasks: Sequence[MemberSpec],
-    training: dict[str, Any],
+    training: Mapping[str, Any],
     views: tuple[RowSelection | None, RowSelection | None] = (None, None),
     resumable: bool = False,
 ) -> list[Group]:
@@ -163,7 +176,7 @@ def _group(
     tasks: list[MemberSpec],
     places: np.ndarray,
     same: dict[str, Any],
-    training: dict[str, Any],
+    training: Mapping[str, Any],
     views: tuple[RowSelection | None, RowSelection | None],
     resumable: bool,
     several: bool,

@@ -67,7 +67,8 @@ class ResultTable:
 
     def begun(self) -> np.ndarray:
         """Which members have run; all, where there was nothing to run."""
-        return (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+        made: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+        return made
 
     def scores(self) -> np.ndarray:
         """Smaller is better; what diverged, or has not run, is inf."""

@@ -1,17 +1,19 @@
 """`sweep`: one network trained with many settings, as a map over the same pure run."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import numpy as np
+import optax
 
 from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.studies import tables
-from fnn.studies.groups import Group, MemberSpec, check_points, execution_options, group_members
+from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
 from fnn.studies.results import ResultTable, member_run, run_on_device, warn_if_interrupted
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
-from fnn.types import Run
+from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike, Run
 
 
 class Sweep(NamedTuple):
@@ -58,7 +60,7 @@ class Sweep(NamedTuple):
         order = self._order() if by is None else tables.argsort(self.table, by, bool(largest))
         return tables.rows(self.table, order)
 
-    def to_csv(self, path: Any) -> None:
+    def to_csv(self, path: PathLike) -> None:
         """Write the table, a row a member."""
         tables.to_csv(self.table, path)
 
@@ -70,24 +72,24 @@ class Sweep(NamedTuple):
 
 
 def sweep(
-    net: Any,
-    loss: Any,
-    optimizer: Any,
-    data: Any,
+    net: OfSettings[Layer],
+    loss: OfSettings[LossLike],
+    optimizer: OfSettings[optax.GradientTransformation],
+    data: Sequence[ArrayLike],
     *,
     over: Any,
     epochs: int,
-    key: Any = 0,
-    validation: Any = None,
-    weights: Any = None,
+    key: KeyLike = 0,
+    validation: float | Sequence[ArrayLike] | None = None,
+    weights: ArrayLike | None = None,
     keep: str = "best",
     width: int | None = None,
-    devices: Any = None,
+    devices: Sequence[jax.Device] | None = None,
     memory: float | None = None,
-    checkpoint: Any = None,
+    checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
-    **training: Any,
+    **training: Unpack[TrainingArguments],
 ) -> Sweep:
     """Train a network with many settings: `sweep(net, loss, lambda s: optax.sgd(s["lr"]), data, over={"lr": [...]})`.
 

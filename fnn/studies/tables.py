@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.types import history_columns
+from fnn.types import PathLike, history_columns
 
 Columns = Mapping[str, Any]  # name -> one value per row, NumPy
 
@@ -67,7 +67,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-def to_csv(columns: Columns, path: Any) -> None:
+def to_csv(columns: Columns, path: PathLike) -> None:
     """Write all rows, in their own order, with all digits."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -11,9 +11,9 @@ import optax
 from fnn import arguments
 from fnn.activations.elementwise import Activation
 from fnn.arguments import one_of
-from fnn.gradients.cost import autodiff
+from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
-from fnn.types import Gradients, Layer, Loss, Penalty, check_distinct, history_columns
+from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty, check_distinct, history_columns
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
@@ -73,7 +73,8 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
 
 def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
     """Return the function that computes the gradient of a batch's cost; of a bound configuration."""
-    return config.gradient(config.net, config.loss, config.penalty, config.reduction)
+    made: Callable[..., Gradients] = config.gradient(config.net, config.loss, config.penalty, config.reduction)
+    return made
 
 
 def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
@@ -220,13 +221,13 @@ def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validate
 
 
 def trainer_config(
-    net: Any,
-    loss: Any,
-    optimizer: Any,
+    net: OfSettings[Layer],
+    loss: OfSettings[LossLike],
+    optimizer: OfSettings[optax.GradientTransformation],
     *,
-    penalty: Any = None,
-    gradient: Any = autodiff,
-    metrics: Any = None,
+    penalty: OfSettings[Penalty] | None = None,
+    gradient: Callable[..., GradientFunction] = autodiff,
+    metrics: Mapping[str, Metric] | None = None,
     batch_size: int | None = None,
     shuffle: bool = True,
     reduction: str = "mean",

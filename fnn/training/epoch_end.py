@@ -69,7 +69,10 @@ def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
         return measured(full_batch(part))
     order = pad_order(jnp.arange(rows, dtype=jnp.int32), batches, size)
     none = zero_sums(s.params, config.metric_names)
-    return lax.fori_loop(0, batches, lambda j, sums: add_sums(sums, measured(batch_at(part, order, j, size))), none)
+    made: RunningSums = lax.fori_loop(
+        0, batches, lambda j, sums: add_sums(sums, measured(batch_at(part, order, j, size))), none
+    )
+    return made
 
 
 def _validation_batch_size(part: Part) -> int:

@@ -17,7 +17,7 @@ import optax
 from jax import lax
 
 from fnn import arguments
-from fnn.gradients.cost import autodiff
+from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
@@ -52,8 +52,13 @@ from fnn.types import (
     Data,
     History,
     Key,
+    Layer,
+    LossLike,
+    Metric,
+    OfSettings,
     Params,
     Part,
+    Penalty,
     RunningSums,
     State,
     Trainer,
@@ -67,16 +72,16 @@ NO_LIMIT = 2**31 - 1  # of steps, where what has been taken is not counted
 
 
 def trainer(
-    net: Any,
-    loss: Any,
-    optimizer: Any,
+    net: OfSettings[Layer],
+    loss: OfSettings[LossLike],
+    optimizer: OfSettings[optax.GradientTransformation],
     *,
     batch_size: int | None = None,
-    gradient: Callable[..., Any] = autodiff,
+    gradient: Callable[..., GradientFunction] = autodiff,
     reduction: str = "mean",
     shuffle: bool = True,
-    penalty: Any = None,
-    metrics: Mapping[str, Callable[[Any, Any], Array]] | None = None,
+    penalty: OfSettings[Penalty] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
     monitor: str = "loss",
     mode: str | None = None,
 ) -> Trainer:
@@ -154,7 +159,8 @@ def build_trainer(config: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trai
 
         def more(carry: Any) -> Array:
             done, steps_left, state, _ = carry
-            return (steps_left > 0) & any_over_vmap((done < epochs) & state.active)
+            made: Array = (steps_left > 0) & any_over_vmap((done < epochs) & state.active)
+            return made
 
         def body(carry: Any) -> Any:
             done, steps_left, state, history = carry
@@ -281,7 +287,10 @@ def end_epoch_if(
     """The state and the history row, of NaN where the epoch has not ended."""
     history = empty_history(1, s.params, config.metric_names, validation is not None)
     blank = jax.tree.map(lambda h: h[0], history)
-    return lax.cond(ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s)
+    made: tuple[TrainState, History] = lax.cond(
+        ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s
+    )
+    return made
 
 
 def _first_carry(s: TrainState, running: Array) -> StepCarry:

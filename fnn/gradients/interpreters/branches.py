@@ -3,7 +3,7 @@
 Two points with the same number lie on the same piece, so that a difference of their values crosses no kink.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.gradients.interpreters.walk import Interpreter, bind, is_float
-from fnn.types import Array
+from fnn.types import Array, Equation, Numbers, Tree
 
 
 def record_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, Array]]:
@@ -29,7 +29,7 @@ def record_branches(function: Callable[[Any], Any]) -> Callable[[Any], tuple[Any
     False True
     """
 
-    def both(point: Any) -> tuple[Any, Array]:
+    def both(point: Tree) -> tuple[Any, Array]:
         traced, out = jax.make_jaxpr(function, return_shape=True)(point)
         walk = _Branches()
         values = walk.run(traced.jaxpr, traced.consts, jax.tree.leaves(point))
@@ -54,11 +54,11 @@ class _Branches(Interpreter):
     def note(self, found: Array) -> None:
         self.count(found)
 
-    def cond(self, parameters: Any, inputs: list[Any]) -> list[Any]:
+    def cond(self, parameters: Mapping[str, Any], inputs: list[Any]) -> list[Any]:
         self.count(inputs[0])
         return super().cond(parameters, inputs)
 
-    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+    def calculate(self, equation: Equation, inputs: list[Any]) -> list[Any]:
         outputs = bind(equation, inputs)
         if not self.smooth and any(map(is_float, inputs)):
             choice = _CHOICES.get(equation.primitive.name)
@@ -68,7 +68,7 @@ class _Branches(Interpreter):
                     self.count(each)
         return outputs
 
-    def count(self, choices: Any) -> None:
+    def count(self, choices: Numbers) -> None:
         """Add the choices, each times an odd number of its own, so that no two patterns have one sum but by chance."""
         choices = jnp.ravel(jnp.asarray(choices)).astype(jnp.uint32)
         place = lax.iota(jnp.uint32, choices.size) * jnp.uint32(2654435761)
@@ -76,16 +76,16 @@ class _Branches(Interpreter):
         self.number = self.number * jnp.uint32(31) + (choices * (place ^ (place >> 13) | 1)).sum(dtype=jnp.uint32)
 
 
-def _side(a: Any, b: Any) -> list[Array]:
+def _side(a: Numbers, b: Numbers) -> list[Array]:
     return [jnp.sign(jnp.subtract(a, b)).astype(jnp.int32)]
 
 
-def _equal(inputs: list[Any], chosen: Array, parameters: Any) -> list[Array]:
+def _equal(inputs: list[Any], chosen: Array, parameters: Mapping[str, Any]) -> list[Array]:
     axes = parameters.get("axes")
     return [inputs[0] == (chosen if axes is None else jnp.expand_dims(chosen, axes))]
 
 
-def _order(inputs: list[Any], chosen: Array, parameters: Any) -> list[Array]:
+def _order(inputs: list[Any], chosen: Array, parameters: Mapping[str, Any]) -> list[Array]:
     return [jnp.argsort(inputs[0], axis=parameters["dimension"])]
 
 

@@ -5,7 +5,7 @@ complex numbers. Comparisons go by the real parts, so a piecewise function is ta
 the next piece begins is known from the same evaluation. Squire & Trapp 1998, doi:10.1137/S003614459631241X.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.gradients.interpreters.walk import Interpreter, bind, is_float
-from fnn.types import Array
+from fnn.types import Array, DType, Equation, Numbers, Params
 
 STEPS = {8: 1e-30, 4: 1e-15}  # by bytes: the square of the step must vanish beside 1
 
@@ -29,7 +29,7 @@ class ComplexDerivative(NamedTuple):
     kink: Array
 
 
-def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> ComplexDerivative:
+def complex_step(function: Callable[[Any], Any], point: Params, direction: Params) -> ComplexDerivative:
     """The derivative of `function` at `point` along `direction`, to rounding.
 
     Args:
@@ -67,7 +67,7 @@ def complex_step(function: Callable[[Any], Any], point: Any, direction: Any) -> 
 class _ComplexInterpreter(Interpreter):
     """Evaluates a traced program in complex numbers, and notes on the way how near each comparison is to turning."""
 
-    def __init__(self, step: float, dtype: Any, smooth: bool = False) -> None:
+    def __init__(self, step: float, dtype: DType, smooth: bool = False) -> None:
         self.step, self.dtype, self.smooth = step, dtype, smooth
         self.distances: list[Array] = []
 
@@ -80,10 +80,10 @@ class _ComplexInterpreter(Interpreter):
     def note(self, found: Array) -> None:
         self.distances.append(found.min())
 
-    def lift(self, value: Any) -> Any:
+    def lift(self, value: Array) -> Array:
         return self._complex(value) if is_float(value) else value
 
-    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+    def calculate(self, equation: Equation, inputs: list[Any]) -> list[Any]:
         """The outputs of one equation; those of a function that no complex number reaches are as ever."""
         name, parameters = equation.primitive.name, equation.params
         if not any(map(jnp.iscomplexobj, inputs)):
@@ -105,10 +105,10 @@ class _ComplexInterpreter(Interpreter):
             return outputs if equation.primitive.multiple_results else [outputs]
         raise NotAnalytic(f"complex_step: expected functions with a complex form, got {name}. Use differences.")
 
-    def cond(self, parameters: Any, inputs: list[Any]) -> list[Any]:
+    def cond(self, parameters: Mapping[str, Any], inputs: list[Any]) -> list[Any]:
         return super().cond(parameters, [_real(inputs[0]), *inputs[1:]])
 
-    def compare(self, *inputs: Any, name: str, parameters: Any) -> None:
+    def compare(self, *inputs: Array, name: str, parameters: Mapping[str, Any]) -> None:
         """By how much of the step's direction the operands of a comparison are apart."""
         if name in _EXTREMES:
             gap = _gap_to_second(inputs[0], parameters["axes"], _EXTREMES[name])
@@ -123,11 +123,11 @@ class _ComplexInterpreter(Interpreter):
             apart, speed = jnp.abs(gap.real), jnp.abs(gap.imag) / self.step
             self.distances.append(jnp.where(speed > 0, apart / jnp.where(speed > 0, speed, 1.0), jnp.inf).min())
 
-    def _complex(self, value: Any) -> Any:
+    def _complex(self, value: Numbers) -> Array:
         return jnp.asarray(value).astype(jnp.result_type(self.dtype, jnp.complex64))
 
 
-def _real(value: Any) -> Any:
+def _real(value: Array) -> Array:
     return value.real if jnp.iscomplexobj(value) else value
 
 
@@ -135,7 +135,7 @@ def _real(value: Any) -> Any:
 
 
 def _compare_real_parts(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Array]:
-    def choose(inputs: Any, parameters: Any) -> Array:
+    def choose(inputs: Sequence[Array], parameters: Mapping[str, Any]) -> Array:
         a, b = jnp.broadcast_arrays(*inputs)
         kind = jnp.result_type(a.dtype, b.dtype)
         return jnp.where(first_wins(a.real, b.real), a.astype(kind), b.astype(kind))
@@ -143,37 +143,38 @@ def _compare_real_parts(first_wins: Callable[[Array, Array], Array]) -> Callable
     return choose
 
 
-def _clamp(inputs: Any, parameters: Any) -> Array:
+def _clamp(inputs: Sequence[Array], parameters: Mapping[str, Any]) -> Array:
     low, x, high = inputs
     bounded = jnp.where(x.real < low, jnp.broadcast_to(low, x.shape).astype(x.dtype), x)
     return jnp.where(x.real > high, jnp.broadcast_to(high, x.shape).astype(x.dtype), bounded)
 
 
-def _extreme(inputs: Any, parameters: Any, turn: float) -> Array:
+def _extreme(inputs: Sequence[Array], parameters: Mapping[str, Any], turn: float) -> Array:
     """The largest by its real part; the mean of those that tie."""
     (x,), axes = inputs, parameters["axes"]
     top = (turn * x.real).max(axes, keepdims=True)
     tied = turn * x.real == top
-    return jnp.where(tied, x, 0).sum(axes) / tied.sum(axes).astype(x.real.dtype)
+    made: Array = jnp.where(tied, x, 0).sum(axes) / tied.sum(axes).astype(x.real.dtype)
+    return made
 
 
-def _gap_to_second(x: Array, axes: Any, turn: float) -> Array:
+def _gap_to_second(x: Array, axes: Sequence[int], turn: float) -> Array:
     """The largest less each of the others, by real part."""
     top = jnp.expand_dims(_extreme([x], {"axes": axes}, turn), axes)
     is_top = turn * x.real == turn * top.real
     return jnp.where(is_top & (is_top.sum(axes, keepdims=True) == 1), 0, top - x)
 
 
-def _bilinear(equation: Any, a: Any, b: Any) -> Array:
+def _bilinear(equation: Equation, a: Array, b: Array) -> Array:
     """A product of two arrays, complex parts of order h alone: what is of order h² vanishes."""
     parameters = equation.params
-    product = lambda x, y: equation.primitive.bind(x, y, **parameters)  # noqa: E731
+    product: Callable[[Array, Array], Array] = lambda x, y: equation.primitive.bind(x, y, **parameters)  # noqa: E731
     imaginary = [product(a.imag, _real(b))] if jnp.iscomplexobj(a) else []
     imaginary += [product(_real(a), b.imag)] if jnp.iscomplexobj(b) else []
     return lax.complex(product(_real(a), _real(b)), sum(imaginary[1:], imaginary[0]))
 
 
-def _bind_unchanged(equation: Any, inputs: list[Any]) -> Any:
+def _bind_unchanged(equation: Equation, inputs: list[Any]) -> Any:
     """A function that only moves or adds numbers, or has its own complex form."""
     parameters = dict(equation.params)
     kind = jnp.result_type(*[v.dtype for v in inputs if jnp.iscomplexobj(v)])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.gradients.interpreters.walk import Interpreter, bind, is_float
-from fnn.types import Array
+from fnn.types import Array, Equation, Numbers, Tree
 
 WHOLE = 1024  # whole numbers up to this are computed without rounding: masks, labels, counts, powers
 # what moves or picks numbers, and so rounds none
@@ -34,7 +34,7 @@ _SUMS = frozenset(
 )
 
 
-def add_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callable[..., Any]:
+def add_rounding(function: Callable[..., Any], amount: Numbers, seed: Numbers) -> Callable[..., Any]:
     """`function` with every number that it computes, and every number that it is given, moved by `amount` ulps.
 
     Up or down by chance; the same number always the same way, so that what is equal stays equal. 0 changes no bit.
@@ -53,7 +53,7 @@ def add_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callab
     True
     """
 
-    def move(*arguments: Any) -> Any:
+    def move(*arguments: Tree) -> Tree:
         traced, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
         walk = _Rounding(jnp.asarray(amount, jnp.float32), scatter_seed(seed))
         given = [walk.round(a) for a in jax.tree.leaves(arguments)]
@@ -62,22 +62,23 @@ def add_rounding(function: Callable[..., Any], amount: Any, seed: Any) -> Callab
     return move
 
 
-def scatter_seed(seed: Any) -> Array:
+def scatter_seed(seed: Numbers) -> Array:
     """An odd number of as many bits as there are, from a small one."""
     words = jnp.uint64 if jnp.result_type(float) == jnp.float64 else jnp.uint32
-    return jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize)) | 1
+    made: Array = jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize)) | 1
+    return made
 
 
 class _Rounding(Interpreter):
     """Evaluates a program, and moves what is computed."""
 
-    def __init__(self, amount: Any, seed: Any) -> None:
+    def __init__(self, amount: Array, seed: Array) -> None:
         self.amount, self.seed = amount, seed
 
     def inner(self) -> "_Rounding":
         return _Rounding(self.amount, self.seed)
 
-    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+    def calculate(self, equation: Equation, inputs: list[Any]) -> list[Any]:
         name = equation.primitive.name
         if name in _SUMS:  # its terms one by one, equal ones too, since a sum rounds after each
             inputs = [self.round(v, place=True) for v in inputs]
@@ -85,7 +86,7 @@ class _Rounding(Interpreter):
         exact = name in _EXACT or not any(map(is_float, inputs))
         return outputs if exact else [*map(self.round, outputs)]
 
-    def round(self, value: Any, place: bool = False) -> Any:
+    def round(self, value: Array, place: bool = False) -> Array:
         known = is_float(value) and jnp.dtype(jnp.result_type(value)).itemsize in _BITS
         return (_move_by_place if place else move_by_ulps)(value, self.amount, self.seed) if known else value
 

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from fnn.gradients.interpreters.rounding import move_by_ulps, scatter_seed
 from fnn.gradients.interpreters.walk import CALLS, Interpreter, bind, is_float
-from fnn.types import Array
+from fnn.types import Array, DType, DTypeLike, Equation, Jaxpr, Numbers, Tree
 
 _CHOSEN = ("new_dtype", "preferred_element_type")  # parameters of an equation that choose the dtype of its result
 
 
-def widen(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Callable[..., Any], float]:
+def widen(function: Callable[..., Any], dtype: DTypeLike, *arguments: Tree) -> tuple[Callable[..., Any], float]:
     """(`function` evaluated in `dtype` wherever it is narrower, its arguments included; itself where it nowhere is;
     the eps of the narrowest dtype that was in it, to whose digits its constants are rounded, or 0).
 
@@ -42,7 +42,7 @@ def widen(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Ca
     if not found:
         return lambda *given, amount=0.0, seed=0: function(*given), 0.0
 
-    def wide(*given: Any, amount: Any = 0.0, seed: Any = 0) -> Any:
+    def wide(*given: Tree, amount: Numbers = 0.0, seed: Numbers = 0) -> Tree:
         walk = _Widening(jnp.dtype(dtype), jnp.asarray(amount, jnp.float32), scatter_seed(seed))
         leaves = [walk.lift(a) for a in jax.tree.leaves(given)]
         values = walk.run(traced.jaxpr, [walk.lift(a) for a in traced.consts], leaves)
@@ -51,7 +51,7 @@ def widen(function: Callable[..., Any], dtype: Any, *arguments: Any) -> tuple[Ca
     return wide, max(float(jnp.finfo(d).eps) for d in found)
 
 
-def narrower(jaxpr: Any, dtype: Any) -> set[Any]:
+def narrower(jaxpr: Jaxpr, dtype: DTypeLike) -> set[Any]:
     """The floating dtypes in a program that have fewer bytes."""
     variables = [*jaxpr.invars, *jaxpr.constvars, *(v for equation in jaxpr.eqns for v in equation.outvars)]
     dtypes = {v.aval.dtype for v in variables if hasattr(v.aval, "dtype")}
@@ -62,36 +62,37 @@ def narrower(jaxpr: Any, dtype: Any) -> set[Any]:
     return found.union(*(narrower(getattr(b, "jaxpr", b), dtype) for b in bodies if _is_program(b)))
 
 
-def _is_program(value: Any) -> bool:
+def _is_program(value: object) -> bool:
     return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
 
 
 class _Widening(Interpreter):
     """Evaluates a program with its narrow floats wide."""
 
-    def __init__(self, dtype: Any, amount: Array, seed: Array) -> None:
+    def __init__(self, dtype: DType, amount: Array, seed: Array) -> None:
         self.dtype, self.amount, self.seed = dtype, amount, seed
 
     def inner(self) -> "_Widening":
         return _Widening(self.dtype, self.amount, self.seed)
 
-    def lift(self, value: Any) -> Any:
+    def lift(self, value: Array) -> Array:
         narrow = jnp.result_type(value)
         if not self.narrow(narrow):
             return value
         half_an_ulp = float(jnp.finfo(narrow).eps / 2 / jnp.finfo(self.dtype).eps)
-        return move_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
+        made: Array = move_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
+        return made
 
-    def narrow(self, dtype: Any) -> bool:
+    def narrow(self, dtype: DTypeLike) -> bool:
         return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < self.dtype.itemsize
 
-    def one(self, equation: Any, inputs: list[Any]) -> list[Any]:
+    def one(self, equation: Equation, inputs: list[Any]) -> list[Any]:
         name = equation.primitive.name
         if name in (*CALLS, "scan", "cond"):
             return super().one(equation, [*map(self.lift, inputs)])
         return super().one(equation, inputs)
 
-    def calculate(self, equation: Any, inputs: list[Any]) -> list[Any]:
+    def calculate(self, equation: Equation, inputs: list[Any]) -> list[Any]:
         """In the wide dtype; by a function that does not take it, in the narrow one."""
         narrow = [v.aval.dtype for v in equation.invars]
         if equation.primitive.name == "bitcast_convert_type":
@@ -109,5 +110,5 @@ class _Widening(Interpreter):
             return [*map(self.lift, bind(equation, [*map(_as, inputs, narrow)]))]
 
 
-def _as(value: Any, dtype: Any) -> Any:
+def _as(value: Array, dtype: DTypeLike) -> Array:
     return jnp.asarray(value).astype(dtype) if is_float(value) else value
