@@ -281,6 +281,16 @@ def test_training_goes_on_from_what_comes_back(way):
     assert_same(more.params, fit(params=result("run").params, state=result("run").state).params)
 
 
+@every_way
+def test_a_stream_of_files_opens_them_anew(way, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "t.npy", CLASSES)
+    stream = fnn.memory_mapped(tmp_path / "x.npy", tmp_path / "t.npy", chunk_rows=7)
+    back = way(stream)
+    assert str(back) == str(stream) and back.rows == 40 and len(pickle.dumps(stream)) < 1000
+    assert_same(list(back.chunks((1,), 2, True)), list(stream.chunks((1,), 2, True)))
+
+
 def test_errors_and_warnings_come_back():
     for kind in (fnn.ShapeError, fnn.DamagedFile, fnn.NotAnalytic, fnn.TrainingDiverged, fnn.TrainingInterrupted):
         error = kind("what it says")
