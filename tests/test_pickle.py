@@ -26,7 +26,7 @@ from tests.helpers import pickled
 
 WAYS = {
     "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
-    "pickle 0": lambda thing: pickle.loads(pickle.dumps(thing, 0)),
+    "pickle 2": lambda thing: pickle.loads(pickle.dumps(thing, 2)),
     "cloudpickle": lambda thing: pickle.loads(cloudpickle.dumps(thing)),
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
