@@ -26,7 +26,7 @@ from tests.helpers import pickled
 
 WAYS = {
     "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
-    "pickle 0": lambda thing: pickle.loads(pickle.dumps(thing, 0)),
+    "pickle 2": lambda thing: pickle.loads(pickle.dumps(thing, 2)),
     "cloudpickle": lambda thing: pickle.loads(cloudpickle.dumps(thing)),
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
@@ -279,6 +279,16 @@ def test_a_deep_copy_shares_no_numbers():
 def test_training_goes_on_from_what_comes_back(way):
     more = fit(params=way(result("run")).params, state=way(result("run")).state)
     assert_same(more.params, fit(params=result("run").params, state=result("run").state).params)
+
+
+@every_way
+def test_a_stream_of_files_opens_them_anew(way, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "t.npy", CLASSES)
+    stream = fnn.memory_mapped(tmp_path / "x.npy", tmp_path / "t.npy", chunk_rows=7)
+    back = way(stream)
+    assert str(back) == str(stream) and back.rows == 40 and len(pickle.dumps(stream)) < 1000
+    assert_same(list(back.chunks((1,), 2, True)), list(stream.chunks((1,), 2, True)))
 
 
 def test_errors_and_warnings_come_back():

@@ -168,17 +168,28 @@ def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_r
     if chunk_rows is not None:
         size = arguments.whole_number("chunk_rows", chunk_rows, 1)
 
-    def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterator[Any]:
-        starts = np.arange(0, rows, size)
-        for start in philox(2, *seed, epoch).permutation(starts) if shuffle else starts:
-            yield tuple(a[start : start + size] for a in arrays)
-
     return Stream(
         Spec(f"memory_mapped({', '.join(f'{n}{list(a.shape)}' for n, a in zip(names, arrays, strict=True))})"),
-        chunks,
+        _Blocks(tuple(names), (x, t, weight)[: len(names)], arrays, size),
         rows,
         size,
     )
+
+
+class _Blocks:
+    """The chunks of files. A pickle holds paths, where paths were given, and opens the files anew."""
+
+    def __init__(self, names: tuple[str, ...], given: tuple[Any, ...], arrays: list[Any] | None, size: int):
+        self.names, self.given, self.size = names, given, size
+        self.arrays = arrays or [_memory_map(f"memory_mapped: {n}", v) for n, v in zip(names, given, strict=True)]
+
+    def __call__(self, seed: Seed, epoch: int, shuffle: bool) -> Iterator[Any]:
+        starts = np.arange(0, len(self.arrays[0]), self.size)
+        for start in philox(2, *seed, epoch).permutation(starts) if shuffle else starts:
+            yield tuple(a[start : start + self.size] for a in self.arrays)
+
+    def __reduce__(self) -> Any:
+        return _Blocks, (self.names, self.given, None, self.size)
 
 
 def _memory_map(name: str, value: Any) -> np.ndarray:
