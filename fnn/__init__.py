@@ -105,6 +105,14 @@ from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )
 from fnn.losses import boxes as boxes
+from fnn.runs import (
+    History as History,
+    Run as Run,
+    Trainer as Trainer,
+    TrainingDiverged as TrainingDiverged,
+    TrainingInterrupted as TrainingInterrupted,
+    TrainState as TrainState,
+)
 from fnn.storage.files import (
     DamagedFile as DamagedFile,
 )
@@ -135,18 +143,12 @@ from fnn.training.fused_loop import (
 )
 from fnn.types import (
     Data as Data,
-    History as History,
     Layer as Layer,
     Loss as Loss,
     Part as Part,
     Penalty as Penalty,
     Rows as Rows,
-    Run as Run,
     ShapeError as ShapeError,
-    Trainer as Trainer,
-    TrainingDiverged as TrainingDiverged,
-    TrainingInterrupted as TrainingInterrupted,
-    TrainState as TrainState,
 )
 
 __version__ = _version("fnn")

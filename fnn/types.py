@@ -3,9 +3,8 @@
 Each is a few pure functions under names, as an optax optimizer is. Who has understood one has understood all.
 """
 
-import csv
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
@@ -37,19 +36,6 @@ OptimizerState = Any  # the state of an optax optimizer
 
 class ShapeError(ValueError):
     """What was joined does not fit: a layer on inputs of the wrong shape, outputs on targets of another shape."""
-
-
-class TrainingDiverged(UserWarning):
-    """A cost or a parameter became non-finite; the run stopped at the last finite parameters.
-
-    A warning, or with `fit(..., on_nan="raise")` an exception, whose `run` is what `fit` would have returned.
-    """
-
-    run: "Run | None" = None
-
-
-class TrainingInterrupted(UserWarning):
-    """Ctrl-C or SIGTERM ended a run early; what there was of it came back."""
 
 
 class Rows(NamedTuple):
@@ -269,82 +255,6 @@ class Data(NamedTuple):
     validation: Part | None = None
 
 
-class RunningSums(NamedTuple):
-    """Running weighted sums over rows, from which true means come: the loss, the weights, each metric."""
-
-    loss: Array
-    weight: Array
-    metrics: dict[str, Array]
-    lost: Any = ()  # what rounding took from these three, where many are added
-
-
-class TrainState(NamedTuple):
-    """Everything a training run is made of, in one pytree: save it, go on later, and the bits are the same."""
-
-    params: Params
-    state: State
-    optimizer: Any  # the optax state
-    key: Array  # raw key data, which any file can hold
-    settings: dict[str, Array]  # numbers that may differ from run to run without compiling again
-    epoch: Array  # whole epochs done
-    step: Array  # steps done of the epoch under way
-    sums: RunningSums  # of the epoch under way
-    best: Any  # (params, state) with the lowest validation loss; () without validation
-    best_value: Array
-    best_epoch: Array  # counted from 0; -1: none yet
-    wait: Array  # epochs since the best
-    active: Array  # False: stopped early, or diverged; frozen from then on
-    diverged: Array  # (epoch, step) of the first non-finite value, counted from 0; (-1, -1): none
-
-
-class History(NamedTuple):
-    """One value per epoch: `loss` is the mean over the epoch's rows as they were trained on, penalty apart."""
-
-    loss: Array
-    metrics: dict[str, Array]
-    validation_loss: Array | None
-    validation_metrics: dict[str, Array]
-
-    def figures(self) -> dict[str, Array]:
-        """The figures under the names that they have in a table: `loss`, the metrics, these with `validation_`."""
-        held = [] if self.validation_loss is None else [self.validation_loss, *self.validation_metrics.values()]
-        names = history_columns(self.metrics, self.validation_loss is not None)[1:]
-        return dict(zip(names, [self.loss, *self.metrics.values(), *held], strict=True))
-
-    def to_csv(self, path: PathLike) -> None:
-        """Write a table: a row an epoch, counted from 0; columns epoch, loss, metrics, then these with `validation_`.
-
-        Numbers with all their digits, so that reading them back gives the same ones. Raises a ValueError where two
-        columns have one name.
-
-        >>> import fnn, numpy as np, pathlib, tempfile
-        >>> path = pathlib.Path(tempfile.mkdtemp(), "history.csv")
-        >>> fnn.History(np.float32([0.5, 0.1]), {}, np.float32([0.6, 0.3]), {}).to_csv(path)
-        >>> print(path.read_text())
-        epoch,loss,validation_loss
-        0,0.5,0.6
-        1,0.1,0.3
-        """
-        names = history_columns(self.metrics, self.validation_loss is not None)
-        check_distinct(names)
-        columns = self.figures().values()
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(names)
-            writer.writerows(zip(range(len(self.loss)), *map(np.asarray, columns), strict=True))
-
-
-class Trainer(NamedTuple):
-    """A training run, pure and un-jitted: `jit` fuses it into one program, `vmap` makes many runs of it.
-
-    - `init(key, data, settings) -> train_state`
-    - `run(train_state, data, epochs) -> (train_state, history)`
-    """
-
-    init: Callable[..., TrainState]
-    run: Callable[..., tuple[TrainState, History]]
-
-
 @jax.tree_util.register_static  # no arrays in it: trees of runs have none more for it
 @dataclasses.dataclass(frozen=True)
 class Columns:
@@ -352,71 +262,6 @@ class Columns:
 
     x: tuple[str, ...] | None
     t: tuple[str, ...] | None = None
-
-
-class Run(NamedTuple):
-    """What `fit` returns: the best parameters and their layer state, the history, and the state to go on from."""
-
-    params: Params
-    state: State
-    history: History
-    train_state: TrainState
-    in_shape: Shape | None = None  # of one example, so that a saved run can be checked against its network
-    validation_rows: Any = None  # which rows `fit(..., validation=0.2)` held back, as NumPy indices
-    columns: Columns | None = None  # of the frames that it was trained with, so that others are refused
-
-    @property
-    def best_epoch(self) -> int | None:
-        """The epoch that `params` are from, counted from 0, if validation has chosen one."""
-        if self.train_state is None or int(self.train_state.best_epoch) < 0:
-            return None
-        return int(self.train_state.best_epoch)
-
-    def __repr__(self) -> str:
-        """A few lines: how large it is, each figure from the first epoch to the last, and how it ended."""
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self)):
-            return "run, traced"
-        count = sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
-        lines = [f"run: parameters {count:,}" + ("" if self.in_shape is None else f", inputs {tuple(self.in_shape)}")]
-        if isinstance(self.history, History) and np.ndim(self.history.loss) == 1:  # else none, or those of many runs
-            figures = {name: np.asarray(values) for name, values in self.history.figures().items() if np.size(values)}
-            lines += [f"epochs: {len(self.history.loss)}"]
-            lines += [f"{name}: {values[0]:.4g} -> {values[-1]:.4g}" for name, values in figures.items()]
-        if isinstance(self.train_state, TrainState) and np.shape(self.train_state.diverged) == (2,):
-            lines += [] if self.best_epoch is None else [f"best epoch: {self.best_epoch}, counted from 0"]
-            epoch, step = np.asarray(self.train_state.diverged).tolist()
-            lines += ["diverged: no" if epoch < 0 else f"diverged: in epoch {epoch}, step {step}"]
-        return "\n  ".join(lines)
-
-
-def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:
-    """Those of a history: `epoch`, then figures, `loss` and the metrics, then these with `validation_`.
-
-    >>> from fnn.types import history_columns
-    >>> history_columns(["accuracy"])
-    ['epoch', 'loss', 'accuracy', 'validation_loss', 'validation_accuracy']
-    """
-    names = ["loss", *metrics]
-    return ["epoch", *names, *(f"validation_{name}" for name in names if validates)]
-
-
-def check_distinct(columns: Iterable[str], settings: Iterable[str] = ()) -> None:
-    """Raise a ValueError where a metric, or a setting, has the name of another column: one would overwrite the other.
-
-    >>> from fnn.types import check_distinct
-    >>> from fnn.studies.tables import study_columns
-    >>> check_distinct(study_columns(["error", "error_std"], True, deviations=True))
-    Traceback (most recent call last):
-    ...
-    ValueError: metrics: expected names of your own, got 'error_std', a column of the result. Rename it.
-    """
-    seen: set[str] = set()
-    for name in columns:
-        if name in seen:
-            raise ValueError(f"metrics: expected names of your own, got {name!r}, a column of the result. Rename it.")
-        seen.add(name)
-    for name in sorted(seen.intersection(settings)):
-        raise ValueError(f"over: expected names of your own, got {name!r}, a column of the result. Rename it.")
 
 
 class Buffer(NamedTuple):

@@ -21,9 +21,10 @@ from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import fingerprint
 from fnn.constants import is_constant
 from fnn.kernels.compiler_options import quick_compile_options
+from fnn.runs import History, TrainState
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
-from fnn.types import Data, History, Layer, OfSettings, Params, Part, Settings, State, TrainState, Tree
+from fnn.types import Data, Layer, OfSettings, Params, Part, Settings, State, Tree
 
 
 @dataclass

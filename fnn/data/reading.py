@@ -70,7 +70,7 @@ class StreamRecord:
         self._next = len(self.whole)
         self.shuffles = not numbered and len(set(self.whole)) > 1
 
-    def kept(self) -> dict[str, np.ndarray]:
+    def to_arrays(self) -> dict[str, np.ndarray]:
         """All of it as arrays."""
         return {
             "room": np.array(self.room or 0),

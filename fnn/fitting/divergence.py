@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.losses.reduction import row_values
+from fnn.runs import TrainState
 from fnn.training.batches import Batch, batch_sizes, full_batch
 from fnn.training.config import TrainerConfig, bind
 from fnn.training.fused_loop import batches_of_epoch, compute_step, epoch_key, row_order
 from fnn.training.state import mask_nonfinite
-from fnn.types import Array, Data, Key, TrainState
+from fnn.types import Array, Data, Key
 
 
 def describe(

@@ -23,6 +23,7 @@ from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
+from fnn.runs import History, Run, TrainingDiverged, TrainingInterrupted, TrainState
 from fnn.training.config import (
     RESERVED_SETTINGS,
     TrainerConfig,
@@ -33,23 +34,7 @@ from fnn.training.config import (
     trainer_config,
 )
 from fnn.training.state import Start
-from fnn.types import (
-    ArrayLike,
-    History,
-    KeyLike,
-    Layer,
-    LossLike,
-    Metric,
-    OfSettings,
-    Params,
-    PathLike,
-    Penalty,
-    Run,
-    State,
-    TrainingDiverged,
-    TrainingInterrupted,
-    TrainState,
-)
+from fnn.types import ArrayLike, KeyLike, Layer, LossLike, Metric, OfSettings, Params, PathLike, Penalty, State
 
 
 def fit(

@@ -10,7 +10,8 @@ import numpy as np
 from fnn.activations.elementwise import Activation, sigmoid, softmax
 from fnn.factories import Spec
 from fnn.layers.combinators import from_function, residual
-from fnn.types import Layer, TrainState
+from fnn.runs import TrainState
+from fnn.types import Layer
 
 LOGITS = re.compile(r"\b(sparse_)?(softmax|sigmoid)_(cross_entropy|focal)\b")
 PROBABILITIES = re.compile(r"\b(sparse_|binary_)?cross_entropy\b")

@@ -21,11 +21,11 @@ from fnn.compilation.probes import alike, probe
 from fnn.data.reading import StreamRecord
 from fnn.data.streams import Stream
 from fnn.fitting.segments import Pace, concatenate, position, segment_seconds
+from fnn.runs import History, TrainState
 from fnn.storage import files
 from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
 from fnn.training.config import TrainerConfig
 from fnn.training.state import Start, dtype_of
-from fnn.types import History, TrainState
 
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
@@ -191,7 +191,7 @@ class Restored(NamedTuple):
     state: TrainState | None
     history: History
     number: int
-    read: Any = None  # `StreamRecord.kept()` of a stream
+    read: Any = None  # `StreamRecord.to_arrays()` of a stream
     values: Any = None  # of the parts of the run, if they are known to be those of the checkpoint
 
 
@@ -262,7 +262,7 @@ class Checkpoints:
         begin = time.monotonic()
         histories[:] = [concatenate(histories)]
         tree = {"state": trees.without_keys(state), "history": histories[0]}
-        tree |= {} if self.record is None else {READ[:-1]: self.record.kept()}
+        tree |= {} if self.record is None else {READ[:-1]: self.record.to_arrays()}
         try:
             values = self._restored.values or self.about[VALUES]()
             write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values})

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.runs import History, TrainState
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.fused_loop import LONGEST_HISTORY
-from fnn.types import Data, History, Params, TrainState
+from fnn.types import Data, Params
 
 SEGMENT_SECONDS = 0.5
 

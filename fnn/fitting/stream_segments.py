@@ -17,10 +17,11 @@ from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
+from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
 from fnn.training.state import dtype_of
-from fnn.types import Buffer, History, Layer, Part, TrainState
+from fnn.types import Buffer, Layer, Part
 
 
 def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:

@@ -265,11 +265,11 @@ def _sample(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Para
         amounts = jnp.asarray([0.0, *[1.0] * ROUNDINGS], jnp.float32)
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
 
-        def rounded(a: Array, s: Array) -> tuple[Array, Array]:
+        def round_both(a: Array, s: Array) -> tuple[Array, Array]:
             made: tuple[Array, Array] = add_rounding(partial(both, amount=a, seed=s), a, s)(*one)
             return made
 
-        hand, auto = lax.map(lambda a: rounded(*a), (amounts, seeds))
+        hand, auto = lax.map(lambda a: round_both(*a), (amounts, seeds))
         moved = (hand - auto,) if narrow else (hand, auto)
         noise = jnp.stack([jnp.abs(v[1:] - v[0]).max(0) for v in moved]).max(0)
         return Samples(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))

@@ -13,8 +13,9 @@ from fnn.data.streams import DataLike, as_stream, check_chunk, is_stream, rechun
 from fnn.inference.prediction import Trained, checked_run, output_shapes, predict as predict
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
+from fnn.runs import Run
 from fnn.training import config
-from fnn.types import Array, HasShape, Layer, LossLike, Params, Run, State
+from fnn.types import Array, HasShape, Layer, LossLike, Params, State
 
 
 def evaluate(

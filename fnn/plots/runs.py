@@ -13,7 +13,8 @@ import numpy as np
 
 from fnn.activations import Activation
 from fnn.plots.axes import LINE_COLOURS, Axes, Figure, axes, finish
-from fnn.types import ArrayLike, History, Run
+from fnn.runs import History, Run
+from fnn.types import ArrayLike
 
 
 def curves(

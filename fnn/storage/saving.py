@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from fnn import trees
+from fnn.runs import History, Run
 from fnn.storage import files, networks
 from fnn.storage.files import FORMAT, read_kind
 from fnn.storage.networks import Json
-from fnn.types import Columns, History, Layer, PathLike, Run, Tree
+from fnn.types import Columns, Layer, PathLike, Tree
 
 
 def save(path: PathLike, net: Layer, run: Run) -> None:

@@ -14,10 +14,11 @@ from fnn.compilation.cache import programs
 from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
+from fnn.runs import History, TrainState
 from fnn.training.batches import padded_rows
 from fnn.training.config import TrainerConfig, bind
 from fnn.training.fused_loop import build_trainer
-from fnn.types import Data, History, Part, RowSelection, TrainState
+from fnn.types import Data, Part, RowSelection
 
 
 class Members(NamedTuple):
@@ -30,7 +31,7 @@ class Members(NamedTuple):
     def __len__(self) -> int:
         return len(self.keys)
 
-    def taken(self, at: Any) -> "Members":
+    def take(self, at: Any) -> "Members":
         """Those in these places."""
         made: Members = jax.tree.map(lambda a: a[at], self)
         return made
@@ -96,13 +97,15 @@ def _compile(config: TrainerConfig, width: int, places: int, arguments: Any, dev
     init, run = chunk_trainer(config, width, places, arguments[2])
     there = SingleDeviceSharding(device)
 
-    def shaped(tree: Any) -> Any:
+    def on_device(tree: Any) -> Any:
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.result_type(a), sharding=there), tree)
 
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
     try:  # both, before either is compiled, so that what does not fit raises now
-        starting = jax.jit(init).lower(*shaped(arguments))
-        running = jax.jit(run, donate_argnums=0).trace(shaped(starting.out_info), shaped(arguments[2]), number, number)
+        starting = jax.jit(init).lower(*on_device(arguments))
+        running = jax.jit(run, donate_argnums=0).trace(
+            on_device(starting.out_info), on_device(arguments[2]), number, number
+        )
     except (ValueError, TypeError) as error:
         error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
         raise
@@ -128,7 +131,7 @@ def member_cost(config: TrainerConfig, shared: Shared, members: Members, places:
 
     Its state twice, since a step makes a new one, what backward needs of a batch, its history.
     """
-    one = members.taken(0)
+    one = members.take(0)
     data = shared.of(one.fold)
     state = jax.eval_shape(chunk_trainer(config, 1, places, data)[0], one.keys, one.settings, data)
     rows = min(config.batch_size or padded_rows(data.train), padded_rows(data.train))

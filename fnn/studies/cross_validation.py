@@ -13,6 +13,7 @@ from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
+from fnn.runs import Run
 from fnn.studies import tables
 from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
 from fnn.studies.groups import (
@@ -28,7 +29,7 @@ from fnn.studies.groups import (
 from fnn.studies.results import ResultTable, member_run, warn_if_interrupted
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.training.config import resolve
-from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Run
+from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike
 
 
 class CrossValidation(NamedTuple):

@@ -15,6 +15,7 @@ from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
+from fnn.runs import Run
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
 from fnn.studies.results import ResultTable, warn_if_interrupted
@@ -32,7 +33,6 @@ from fnn.types import (
     OfSettings,
     Params,
     PathLike,
-    Run,
     State,
     Train,
 )
@@ -161,7 +161,7 @@ def ensemble(
 
     plans, names = run_groups("ensemble", groups, epochs, how, take)
     warn_if_interrupted("ensemble", names, figures, how)
-    begun = figures.begun()
+    begun = figures.has_run()
     whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
     if not whole:
         got, hint = (

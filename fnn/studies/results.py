@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import types
 from fnn.fitting.segments import without_debug_nans
+from fnn.runs import Run, TrainingInterrupted, check_distinct, history_columns
 from fnn.studies import tables
 from fnn.studies.groups import ExecutionOptions, MemberSpec
 from fnn.studies.scheduler import ChunkResult
 from fnn.training.config import TrainerConfig
-from fnn.types import Run, TrainingInterrupted
 
 
 class ResultTable:
@@ -25,8 +24,8 @@ class ResultTable:
         self.config, self.validates, self.epochs = config, validates, epochs
         count = len(tasks)
         metrics = dict(config.metrics)
-        types.check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
-        names = types.history_columns(metrics, validates)[1:]
+        check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
+        names = history_columns(metrics, validates)[1:]
         self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
         self.columns |= {name: np.full(count, np.nan) for name in names}
         self.columns |= {"epochs": np.zeros(count, int), "diverged": np.zeros(count, bool)}
@@ -65,7 +64,7 @@ class ResultTable:
             for row, place in enumerate(places):
                 columns[name][place] = values[row, epoch[row]] if epoch[row] >= 0 else np.nan
 
-    def begun(self) -> np.ndarray:
+    def has_run(self) -> np.ndarray:
         """Which members have run; all, where there was nothing to run."""
         made: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
         return made

@@ -1,6 +1,6 @@
 """The host's loop around many members: chunk after chunk, on one or several devices or threads, to the end.
 
-Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is shown and checkpoints are written.
+Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is show_progress and checkpoints are written.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.progress import study_progress_bar
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
 from fnn.losses.reduction import dtype_of_sums
+from fnn.runs import History, TrainState
 from fnn.studies.chunks import Members, Shared, chunk_trainer, compiled_chunk, default_width, member_cost
 from fnn.studies.groups import ExecutionOptions, Group
 from fnn.training.config import TrainerConfig
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
 from fnn.trees import is_key
-from fnn.types import History, TrainState
 
 
 class ExecutionPlan(NamedTuple):
@@ -159,26 +159,26 @@ def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[in
 
     with catch_signals() as names:
 
-        def stopped() -> bool:
+        def must_stop() -> bool:
             return bool(names) or failed.is_set()
 
         def work(device: Any) -> None:
             shared = job.group.shared
             shared = shared._replace(data=jax.device_put(shared.data, device))
             there = job._replace(group=job.group._replace(shared=shared))
-            while not stopped():
+            while not must_stop():
                 with lock:
                     first = next(waiting, None)
                 if first is None:
                     return
                 at = np.arange(first, min(first + job.plan.width, len(job.group.members)))
 
-                def shown(epochs: int, finished: bool, some: int = len(at)) -> None:
+                def show_progress(epochs: int, finished: bool, some: int = len(at)) -> None:
                     with lock:
                         show(some, epochs, finished)
 
                 with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
-                    outcome = _run_chunk(there, at, device, like, stopped, shown)
+                    outcome = _run_chunk(there, at, device, like, must_stop, show_progress)
                 with lock:
                     take(outcome)
 
@@ -212,13 +212,13 @@ def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threadi
 
 
 def _run_chunk(
-    job: Job, at: np.ndarray, device: Any, like: Any, stopped: Callable[[], bool], show: Callable[[int, bool], None]
+    job: Job, at: np.ndarray, device: Any, like: Any, must_stop: Callable[[], bool], show: Callable[[int, bool], None]
 ) -> ChunkResult:
     """One chunk, from its beginning or its checkpoint; `like` is its state, shapes and dtypes, if it has one."""
     width, epochs, group = job.plan.width, job.epochs, job.group
     # the last one is filled up, so that all have one width: another width would have other last bits
     padded = np.append(at, np.repeat(at[-1:], width - len(at)))
-    own = group.members.taken(padded if width > 1 else at[0])
+    own = group.members.take(padded if width > 1 else at[0])
     data = jax.device_put(group.shared.of(own.fold), device)
     capacity = history_capacity(epochs)
     checkpoints = _checkpoints(job, at, own, like)  # raises where it is of another study: before anything compiles
@@ -234,7 +234,7 @@ def _run_chunk(
             histories.append(segment.history)
             show(segment.history.loss.shape[-1], False)
             checkpoints.write(state, histories)
-            if stopped():
+            if must_stop():
                 break
     checkpoints.write(state, histories, last=True)
     history = concatenate(histories)
@@ -258,7 +258,7 @@ def _no_epochs(job: Job, params: Any) -> History:
 def _state_of_a_chunk(job: Job) -> Any:
     """Shapes and dtypes, the same for all chunks."""
     width = job.plan.width
-    own = job.group.members.taken(np.zeros(width, int) if width > 1 else 0)
+    own = job.group.members.take(np.zeros(width, int) if width > 1 else 0)
     data = job.group.shared.of(own.fold)
     init = chunk_trainer(job.group.config, width, history_capacity(job.epochs), data)[0]
     return jax.eval_shape(init, own.keys, own.settings, data)

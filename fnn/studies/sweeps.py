@@ -9,11 +9,12 @@ import optax
 
 from fnn import arguments
 from fnn.data.loading import load_arrays
+from fnn.runs import Run
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
 from fnn.studies.results import ResultTable, member_run, run_on_device, warn_if_interrupted
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
-from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike, Run
+from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
 
 
 class Sweep(NamedTuple):
@@ -40,14 +41,14 @@ class Sweep(NamedTuple):
     @property
     def run(self) -> Run:
         """The best member's."""
-        return self.runs[self._begun()]
+        return self.runs[self._has_run()]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The best member's."""
-        return self.points[self._begun()]
+        return self.points[self._has_run()]
 
-    def _begun(self) -> int:
+    def _has_run(self) -> int:
         if self.best < 0:
             raise ValueError("sweep: expected members that have run, got none: it ended too early. Call it again.")
         return self.best
@@ -165,7 +166,7 @@ def sweep(
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
     warn_if_interrupted("sweep", names, figures, how)
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
-    best = best if best >= 0 and figures.begun()[best] else -1
+    best = best if best >= 0 and figures.has_run()[best] else -1
     table = columns | figures.columns
     runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
     return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)

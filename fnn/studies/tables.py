@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fnn.types import PathLike, history_columns
+from fnn.runs import history_columns
+from fnn.types import PathLike
 
 Columns = Mapping[str, Any]  # name -> one value per row, NumPy
 

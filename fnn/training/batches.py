@@ -13,7 +13,8 @@ from jax import lax
 
 from fnn.kernels.memory import aligned_copy
 from fnn.losses.reduction import row_weights
-from fnn.types import Array, Buffer, Data, Part, Rows, RunningSums, ShapeError
+from fnn.runs import RunningSums
+from fnn.types import Array, Buffer, Data, Part, Rows, ShapeError
 
 
 class Batch(NamedTuple):

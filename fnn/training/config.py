@@ -13,7 +13,8 @@ from fnn.activations.elementwise import Activation
 from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
-from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty, check_distinct, history_columns
+from fnn.runs import check_distinct, history_columns
+from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
@@ -46,19 +47,19 @@ class TrainerConfig(NamedTuple):
         """The names of the metrics, in their order."""
         return tuple(name for name, _ in self.metrics)
 
-    def _compared(self) -> tuple[Any, ...]:
+    def _comparison_key(self) -> tuple[Any, ...]:
         asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode
         parts = self[:6] if self.identity is None else ()
         return self.identity, *asked, *parts
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TrainerConfig) and self._compared() == other._compared()
+        return isinstance(other, TrainerConfig) and self._comparison_key() == other._comparison_key()
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self._compared())
+        return hash(self._comparison_key())
 
 
 def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:

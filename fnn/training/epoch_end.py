@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
+from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
 from fnn.training.config import TrainerConfig
 from fnn.training.state import tree_where, zero_sums
-from fnn.types import Array, History, Part, RunningSums, TrainState
+from fnn.types import Array, Part
 
 VALIDATION_ROWS = 4_096  # evaluated at once
 IN_CACHE = 2**17  # numbers in the rows evaluated at once on a CPU, so that what is computed of them stays in the cache
@@ -58,7 +59,7 @@ def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: A
 def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
 
-    def measured(batch: Batch) -> RunningSums:
+    def measure(batch: Batch) -> RunningSums:
         y, _, _ = config.net.forward(s.params, s.state, batch.x, None, False)
         total, count = weighted_sum(row_values("loss", config.loss, y, batch.t), batch.weight)
         return RunningSums(total, count, metric_sums(dict(config.metrics), y, batch.t, batch.weight))
@@ -66,11 +67,11 @@ def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
     rows = padded_rows(part)
     size, batches = batch_sizes(rows, _validation_batch_size(part))
     if batches == 1:
-        return measured(full_batch(part))
+        return measure(full_batch(part))
     order = pad_order(jnp.arange(rows, dtype=jnp.int32), batches, size)
     none = zero_sums(s.params, config.metric_names)
     made: RunningSums = lax.fori_loop(
-        0, batches, lambda j, sums: add_sums(sums, measured(batch_at(part, order, j, size))), none
+        0, batches, lambda j, sums: add_sums(sums, measure(batch_at(part, order, j, size))), none
     )
     return made
 
@@ -82,7 +83,7 @@ def _validation_batch_size(part: Part) -> int:
 
 
 def _means(sums: RunningSums, reduction: str) -> tuple[Array, dict[str, Array]]:
-    """Means over rows, NaN where no row counts: nothing was measured, and 0 would be the best of all."""
+    """Means over rows, NaN where no row counts: nothing was measure, and 0 would be the best of all."""
     weight = jnp.where(sums.weight > 0, sums.weight, jnp.nan)
     loss = sums.loss if reduction == "sum" else sums.loss / weight
     means = {name: total / weight.astype(total.dtype) for name, total in sums.metrics.items()}

@@ -21,6 +21,7 @@ from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
+from fnn.runs import History, RunningSums, Trainer, TrainState, check_distinct, history_columns
 from fnn.training.batches import (
     Batch,
     add_sums,
@@ -46,26 +47,7 @@ from fnn.training.state import (
     min_over_vmap,
     tree_where,
 )
-from fnn.types import (
-    Array,
-    Buffer,
-    Data,
-    History,
-    Key,
-    Layer,
-    LossLike,
-    Metric,
-    OfSettings,
-    Params,
-    Part,
-    Penalty,
-    RunningSums,
-    State,
-    Trainer,
-    TrainState,
-    check_distinct,
-    history_columns,
-)
+from fnn.types import Array, Buffer, Data, Key, Layer, LossLike, Metric, OfSettings, Params, Part, Penalty, State
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
 NO_LIMIT = 2**31 - 1  # of steps, where what has been taken is not counted

@@ -194,7 +194,7 @@ def test_what_was_read_comes_back_from_arrays():
         reading.take(buffer, 32)
     reading.end_epoch()
     reading.take(BufferRecord(1, 0, 32, 5), 32)
-    again = StreamRecord(reading.kept(), False)
+    again = StreamRecord(reading.to_arrays(), False)
     assert (again.room, again.first, again.under_way, again.whole) == (
         32,
         BufferRecord(0, 0, 32, 7),
@@ -205,7 +205,7 @@ def test_what_was_read_comes_back_from_arrays():
     again.check(BufferRecord(2, 0, 32, 6))  # another epoch
     with pytest.raises(ValueError, match="got 30 rows"):
         again.check(BufferRecord(1, 0, 30, 5, True))
-    assert StreamRecord(StreamRecord().kept()).kept().keys() == reading.kept().keys()
+    assert StreamRecord(StreamRecord().to_arrays()).to_arrays().keys() == reading.to_arrays().keys()
 
 
 # ---- an error of the stream; and how often it is opened

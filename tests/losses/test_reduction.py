@@ -8,9 +8,9 @@ import pytest
 
 import fnn
 from fnn.losses.reduction import stop_uncounted, weighted_sum
+from fnn.runs import RunningSums
 from fnn.training.batches import add_sums
 from fnn.training.state import zero_sums
-from fnn.types import RunningSums
 
 MAKERS = [fnn.autodiff, fnn.backprop]
 both = pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)

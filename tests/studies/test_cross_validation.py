@@ -10,8 +10,8 @@ import pytest
 
 import fnn
 from fnn.data.splits import folds as fold_rows
+from fnn.runs import TrainingInterrupted
 from fnn.studies.cross_validation import _Best, cross_validate
-from fnn.types import TrainingInterrupted
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
 from tests.helpers.studies import (
     EPOCHS,

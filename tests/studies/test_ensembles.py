@@ -10,8 +10,8 @@ import pytest
 from scipy import special
 
 import fnn
+from fnn.runs import TrainingInterrupted
 from fnn.studies.ensembles import ensemble
-from fnn.types import TrainingInterrupted
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
 from tests.helpers.studies import EPOCHS, HELD, ONE, PARTS, TOLERANCE, TRAINING, TWO, Signals, difference, has_compiled
 
