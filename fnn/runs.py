@@ -30,7 +30,7 @@ class TrainState(NamedTuple):
     epoch: Array  # whole epochs done
     step: Array  # steps done of the epoch under way
     sums: RunningSums  # of the epoch under way
-    best: Any  # (params, state) with the lowest validation loss; () without validation
+    best: Any  # (params, state) of the epoch whose `monitor` is best on the validation rows; () without them
     best_value: Array
     best_epoch: Array  # counted from 0; -1: none yet
     wait: Array  # epochs since the best
@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
 
 
 class History(NamedTuple):
-    """One value per epoch: `loss` is the mean over the epoch's rows as they were trained on, penalty apart."""
+    """One value per epoch: `loss` is the mean over the epoch's rows as they were trained on, without the penalty."""
 
     loss: Array
     metrics: dict[str, Array]

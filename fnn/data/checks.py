@@ -85,7 +85,7 @@ def inputs(
         value: whatever `arrays.read` takes.
         dtype: of the run.
         cut: gets the name if digits are lost.
-        put: `arrays.owned`, or `arrays.as_numpy`, whose result may still be the caller's memory.
+        put: `arrays.owned_array`, or `arrays.as_numpy`, whose result may still be the caller's memory.
         in_shape: of one example, where it is known, for the hint of an error.
     """
     array = rows(name, value)

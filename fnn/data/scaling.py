@@ -1,4 +1,4 @@
-"""Data on the host, before training: standardised inputs, rows held out."""
+"""Standardised inputs, on the host, before training."""
 
 from typing import NamedTuple, overload
 

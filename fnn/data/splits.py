@@ -1,4 +1,4 @@
-"""Cross-validation: which rows train and which test in each fold, on the host. The indices are scikit-learn's.
+"""Splits of the rows, on the host: `folds` of a cross-validation, and `hold_out`. The indices of folds are scikit-learn's.
 
 Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Kohavi 1995 for stratification.
 """

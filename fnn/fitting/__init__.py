@@ -8,9 +8,8 @@
 - `progress`: A progress bar, where somebody can see it: on a terminal, with tqdm installed
 - `resume`: Checkpoints of a run under way: what they hold, whether the same run is asked for again, and when to
   write one
-- `setup`: From what a user hands over to a run that can start: rows checked and on the device, the parts traced
-  together
-- `stream_segments`: Training on a stream: the fused step of `fnn.train`, on one buffer after another; an epoch is
+- `setup`: A run, traced before anything compiles, so that what does not fit raises at once
+- `stream_segments`: Training on a stream: the steps of `fnn.training`, on one buffer after another; an epoch is
   still one epoch
 - `host_loop`: `fit`: the host's loop around the fused one
 """

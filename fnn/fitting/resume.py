@@ -136,7 +136,7 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
     if lines:
         raise ValueError(
             "\n".join([f"checkpoint: expected the run that {folder} is of, got one that differs:", *lines])
-            + "\nDo ask for the same as before, or name another folder to start anew."
+            + "\nPass the same arguments as before, or name another folder to start anew."
         )
 
 

@@ -1,7 +1,4 @@
-"""From what a user hands over to a run that can start: rows checked and on the device, the parts traced together.
-
-Nothing is compiled here, so that what does not fit raises at once.
-"""
+"""A run, traced before anything compiles, so that what does not fit raises at once."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Training on a stream: the fused step of `fnn.train`, on one buffer after another; an epoch is still one epoch."""
+"""Training on a stream: the steps of `fnn.training`, on one buffer after another; an epoch is still one epoch."""
 
 import functools
 import time

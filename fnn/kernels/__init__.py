@@ -1,4 +1,4 @@
-"""Nothing here changes what is computed, only how fast.
+"""Fast implementations of what a loop computes, and its random numbers.
 
 - `compiler_options`: Options for the compiler: for what runs once, and for small networks
 - `loops`: How the loop of a whole run is compiled on a CPU: a small one into one function, large ones member after

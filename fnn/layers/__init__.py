@@ -3,8 +3,6 @@
 - `combinators`: Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions
 - `linear`: The linear layer
 - `convolution`: The convolution of images, and the layer that makes vectors of them
-- `complexity`: How large a network is: layers, parameters, multiply-adds and output maps, counted as source
-  document 3   does
 - `noise`: Noise that a network trains with
 - `augmentation`: Images made different each time that they are trained on, within the program: shifted, flipped,
   cropped, noisy
@@ -12,4 +10,6 @@
   they are
 - `normalisation`: Normalisation: each channel over the rows of a batch, or each row over its features
 - `pooling`: Pooling: each window of an image to one number per channel, the largest or the mean
+- `complexity`: How large a network is: layers, parameters, multiply-adds and output maps, counted as source
+  document 3 does
 """

@@ -4,5 +4,5 @@
 - `checkpoints`: The folder of a run: its newest checkpoints, each whole or not there
 - `networks`: A network in a closed vocabulary: the public factories and activations of fnn by name, numbers, text,
   None, tuples and arrays
-- `saving`: What survives the process: a run and its network in one file, and the checkpoints of a run under way
+- `saving`: A run and its network in one file: `save` and `load`
 """

@@ -86,7 +86,7 @@ def read_checkpoint(folder: PathLike) -> Checkpoint | None:
     if damaged:
         raise files.DamagedFile(
             "\n".join([f"{folder}: expected a whole checkpoint, got {len(damaged)} damaged:", *damaged])
-            + "\nDo restore one from a copy, or delete them to start anew."
+            + "\nRestore one from a copy, or delete them to start anew."
         )
     return None
 

@@ -1,4 +1,4 @@
-"""What survives the process: a run and its network in one file, and the checkpoints of a run under way."""
+"""A run and its network in one file: `save` and `load`."""
 
 import dataclasses
 import os
@@ -146,6 +146,3 @@ def _tree_from_json(structure: Json, name: str, leaves: dict[str, np.ndarray]) -
 def _load_arrays(tree: Tree, name: str) -> Tree:
     arrays = [trees.to_jax(leaf, array) for leaf, array in trees.flatten_named(tree, name).items()]
     return jax.tree.unflatten(jax.tree.structure(tree), arrays)
-
-
-# ---- the folder of a run under way
