@@ -1,4 +1,4 @@
-"""Splits of the rows, on the host: `folds` of a cross-validation, and `hold_out`. The indices of folds are scikit-learn's.
+"""Splits of the rows, on the host: `folds` of a cross-validation (indices as scikit-learn has them), and `hold_out`.
 
 Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Kohavi 1995 for stratification.
 """

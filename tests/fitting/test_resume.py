@@ -129,7 +129,7 @@ def test_another_run_is_refused_with_what_differs(name, checkpoints, compiled):
     changed, message = CHANGED[name]
     text = refused(ValueError, checkpoint=checkpoints, **changed)
     assert text.startswith(f"checkpoint: expected the run that {checkpoints} is of, got one that differs:\n")
-    assert text.endswith("\nDo ask for the same as before, or name another folder to start anew.")
+    assert text.endswith("\nPass the same arguments as before, or name another folder to start anew.")
     assert re.search(rf"^  {message}", text, re.M), text
     assert not any("run" in n or "init" in n for n in compiled)
     assert numbers(checkpoints) == [0, 1]
