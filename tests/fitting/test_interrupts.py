@@ -9,7 +9,7 @@ import pytest
 
 import fnn
 from fnn.fitting.interrupts import catch_signals
-from fnn.types import TrainingInterrupted
+from fnn.runs import TrainingInterrupted
 from tests.helpers.problems import LABELS, X, fit, same_bits
 
 MORE = {"epochs": 12, "validation": (X[:20], LABELS[:20])}

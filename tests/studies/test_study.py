@@ -13,11 +13,11 @@ import pytest
 import fnn
 from fnn import arguments
 from fnn.arguments import seed_words
+from fnn.runs import TrainingInterrupted
 from fnn.studies.chunks import SMALL, WIDTHS, default_width
 from fnn.studies.results import ResultTable
 from fnn.studies.scheduler import ExecutionPlan
 from fnn.studies.search_space import draws, log_uniform
-from fnn.types import TrainingInterrupted
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
 from tests.helpers.studies import (
     EPOCHS,
