@@ -14,7 +14,7 @@ from fnn.types import Array, ArrayLike, HasShape, Numbers, Scalar
 
 
 def beside(a: Array, x: Array) -> Array:
-    """`a` with axes of 1 in front, as many axes as `x` has: what NumPy does in silence, and JAX can be set to refuse.
+    """`a` with axes of 1 in front, as many axes as `x` has: what NumPy does by itself, and JAX can be set to refuse.
 
     >>> import jax.numpy as jnp
     >>> from fnn.arguments import beside

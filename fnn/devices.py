@@ -9,7 +9,7 @@ import jax
 
 
 def free_bytes(devices: Iterable[Any] = ()) -> int | None:
-    """Memory that may be taken, of these devices together, or of the host; None if it cannot be told.
+    """Memory that may be taken, of these devices together, or of the host; None if it is not known.
 
     Of devices with memory of their own as much as if each had only what the fullest has: they get equal shares.
 

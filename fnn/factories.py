@@ -234,7 +234,7 @@ def origin(thing: Any) -> Spec | None:
 
 
 def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
-    """Whether two things compute the same, as far as can be told: of the same code, with the same numbers in it."""
+    """Whether two things compute the same, as far as can be seen: of the same code, with the same numbers in it."""
     if one is other or (id(one), id(other)) in seen:
         return True
     if type(one) is not type(other):

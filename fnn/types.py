@@ -88,7 +88,7 @@ class Layer(NamedTuple):
       given its derivative `dy` by the outputs; derived by hand.
     - `spec`: how it was made; a `Spec` for those of fnn's factories, any name for your own.
 
-    Example: a layer of one's own that multiplies each feature by a learned number, `y = a x`, `da = Σ_rows x dy`,
+    Example: your own layer that multiplies each feature by a learned number, `y = a x`, `da = Σ_rows x dy`,
     `dx = a dy`.
 
     >>> import fnn, jax, jax.numpy as jnp

@@ -1,6 +1,5 @@
 """What `fit` refuses, before anything compiles: the argument, what was expected, what was got, and the hint."""
 
-import re
 import warnings
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 from scipy import sparse
 
 import fnn
+from tests.helpers.compare import has_hint
 from tests.helpers.problems import LABELS, LOSS, X, fit, net
 
 NAN = X.copy()
@@ -280,14 +280,21 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_raises_before_anything_compiles(name, compiled):
+@pytest.mark.parametrize("folder", [None, "checkpoint"])
+def test_bad_input_raises_before_anything_compiles(name, folder, tmp_path, compiled):
     arguments, error, message = BAD[name]
+    kept = {} if folder is None else {"checkpoint": tmp_path / folder}
     with warnings.catch_warnings(), pytest.raises(error, match=message) as raised:
         warnings.simplefilter("ignore")
-        fit(**arguments)
-    assert " got " in str(raised.value)
-    assert re.search(r"[.\n] ?[A-Z]", str(raised.value))
+        fit(**kept | arguments)
+    assert has_hint(str(raised.value))
     assert not any("run" in n or "init" in n for n in compiled)
+    assert not list(tmp_path.iterdir())  # no folder for a run that cannot be
+
+
+def test_a_message_without_a_hint_is_seen():
+    assert has_hint("x: expected 1, got 2. Pass 1.") and has_hint("x: expected these, got 2 that differ:\n  a\nPass 1.")
+    assert not has_hint("x: expected 1, got 2.") and not has_hint("Expected 1. Pass 1.")
 
 
 def test_data_must_be_a_pair():

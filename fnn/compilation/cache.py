@@ -1,7 +1,7 @@
 """Compiled programs, remembered from call to call: one place for all, bounded by number, bytes and memory mappings.
 
 A compiled training run takes some hundred memory mappings, of which Linux gives a process 65,530; beyond, LLVM cannot
-allocate and the process dies. So the oldest programs are let go in time.
+allocate and the process dies. So the oldest programs are dropped in time.
 """
 
 import ctypes
@@ -91,7 +91,7 @@ class Cache:
 
 
 def _give_back() -> None:
-    """Free what has been let go, down to the system: compiling leaves the heap in pieces, which glibc would keep."""
+    """Free what has been dropped, down to the system: compiling leaves the heap in pieces, which glibc would keep."""
     gc.collect()  # programs are parts of cycles
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

@@ -11,9 +11,9 @@ from fnn.types import PathLike
 def enable_compile_cache(folder: PathLike) -> None:
     """Keep compiled programs in a folder: `fnn.enable_compile_cache("~/.cache/fnn")` at the start of a script.
 
-    It is JAX's persistent compilation cache, told to keep programs that compile in under a second too, as those of
+    It is JAX's persistent compilation cache, set to keep programs that compile in under a second too, as those of
     most networks do. A process that finds its programs there begins to train in a tenth of the time. Programs are
-    told apart by what they compute, by JAX's version and by the device, so one folder serves all projects; delete
+    identified by what they compute, by JAX's version and by the device, so one folder serves all projects; delete
     it whenever you like.
 
     Args:

@@ -143,7 +143,7 @@ def read(name: str, value: Any) -> Array | np.ndarray:
         return value
     if value is None:
         raise TypeError(f"{name}: expected an array, got None. Pass data=(x, t).")
-    if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask in silence
+    if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask without a warning
         raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
     if hasattr(value, "toarray"):
         raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")

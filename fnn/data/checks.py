@@ -117,7 +117,7 @@ def targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Callab
 
 
 def _check_floats(name: str, array: Array | np.ndarray, dtype: DType, given: object, cut: LostDigits) -> None:
-    """They fit this dtype; digits that the caller had chosen to have are not cut off in silence."""
+    """They fit this dtype; digits that the caller had chosen to have are not cut off without a warning."""
     if jnp.issubdtype(array.dtype, jnp.floating):
         arrays.check_fits(name, array, dtype, "Scale them")
         chosen = not isinstance(given, (list, tuple))

@@ -34,7 +34,7 @@ def load_arrays(
     """The rows to train and to validate on, on the device; which rows of the data the latter are, if they are; and the
     names of the columns, if the data are frames.
 
-    A share to hold out is one of the rows that weigh something: the others are not there to judge by.
+    A share to hold out is one of the rows that weigh something: the others do not count in validation either.
     """
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"

@@ -302,7 +302,7 @@ def labels_of(name: str, value: ArrayLike, count: int) -> np.ndarray:
 
 
 def _names(name: str, value: ArrayLike) -> np.ndarray | None:
-    """An array of strings if `value` is one, else None. NumPy would make a name of None or nan in silence."""
+    """An array of strings if `value` is one, else None. NumPy would make a name of None or nan without a warning."""
     array = np.array(value, object) if isinstance(value, (list, tuple)) else np.asarray(value)
     if array.dtype.kind not in "OUT" or array.ndim == 0 or isinstance(value, np.ma.MaskedArray):
         return None

@@ -3,7 +3,6 @@
 - `divergence`: Where a run became nan or inf: found afterwards, by doing the bad step again, so that it costs no
   other anything
 - `interrupts`: Ctrl-C and SIGTERM, noted, so that what is under way can be finished
-- `output_kinds`: What a network ends with, and what the loss wants: probabilities or logits
 - `segments`: A run in segments of about half a second, so that the host can do what only a host can between them
 - `progress`: A progress bar, where somebody can see it: on a terminal, with tqdm installed
 - `resume`: Checkpoints of a run under way: what they hold, whether the same run is asked for again, and when to
@@ -11,5 +10,7 @@
 - `setup`: A run, traced before anything compiles, so that what does not fit raises at once
 - `stream_segments`: Training on a stream: the steps of `fnn.training`, on one buffer after another; an epoch is
   still one epoch
+- `output_kinds`: Does the network's output match the loss: logits or probabilities? A mismatch raises no error and
+  trains badly
 - `host_loop`: `fit`: the host's loop around the fused one
 """

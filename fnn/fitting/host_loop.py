@@ -77,8 +77,8 @@ def fit(
         key: an integer seed, or a `jax.random.key`; equal keys give equal runs.
         batch_size: rows per step, the last batch may be smaller; None is the full batch, rows in the given order.
         settings: named numbers that may differ from call to call without compiling again.
-        validation: `(x, t)` or `(x, t, weights)` to judge by; or a share of `data` to hold out, such as 0.2, drawn by
-            `key` (classes in the same proportion: class numbers, one-hot rows, a column of 0 and 1; which rows is in
+        validation: `(x, t)` or `(x, t, weights)` to evaluate on; or a share of `data` to hold out, such as 0.2, drawn
+            by `key` (classes in the same proportion: class numbers, one-hot rows, a column of 0 and 1; which rows is in
             `run.validation_rows`). The parameters that are best on it are returned.
         monitor: what on the validation rows tells the best: "loss", or the name of one of the metrics.
         mode: whether the smallest of it ("min") or the largest ("max") is best; the loss is "min" by itself, for a
@@ -156,9 +156,9 @@ def fit(
     stream = _stream(data) if is_stream(data) else None
     load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
     arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
-    start = Start(key, arrays, numbers, params, state)
-    about = {} if folder is None else resume.describe_run(config, start, stream)
-    config, start, program = trace_run(config, start)
+    request = config, Start(key, arrays, numbers, params, state)
+    config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
+    about = {} if folder is None else resume.describe_run(*request, stream)
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
     with without_debug_nans():

@@ -1,4 +1,4 @@
-"""What a network ends with, and what the loss wants: probabilities or logits. A mix-up trains, badly, in silence."""
+"""Does the network's output match the loss: logits or probabilities? A mismatch raises no error and trains badly."""
 
 import re
 import warnings

@@ -42,12 +42,12 @@ def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = No
 
     This is the one place that says what identifies a run. The number of epochs is not part of it.
 
-    - Functions (network, loss, gradient, penalty, optimizer, metrics) are told apart by what they compute: the program
+    - Functions (network, loss, gradient, penalty, optimizer, metrics) are identified by what they compute: the program
       that they are traced to, its numbers apart from it. That is `exact`, unless it calls Python on the host: then the
       program says nothing about the function called, and what the part gives for fixed inputs is compared as well; so
       too where another version of JAX traced it. Those values are a function here, called where they are needed.
     - Names as printed say little and are there to be read; they have no addresses.
-    - Arrays (data, parameters and layer state to start from) are told apart by their SHA-256: exact.
+    - Arrays (data, parameters and layer state to start from) are identified by their SHA-256: exact.
     - Settings and plain arguments are compared as they are: exact.
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.

@@ -41,7 +41,7 @@ def trace_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start
 
 
 def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start]:
-    """The same but for the trainer itself: a study traces that with its own rows."""
+    """Trace what the network gives, and not the trainer, which a study traces with its own rows."""
     with plain_errors():
         config, start = identify_run(config, start)
         state = jax.eval_shape(build_trainer(config).init, *start)

@@ -14,7 +14,7 @@ AGREE = {8: (1e-12, 1e-12, 1e-9), 4: (2e-5, 2e-5, 2e-2)}  # limits of the three,
 MATRIX = 100_000  # numbers of a matrix with a row per leaf
 NARROW = 2.5  # limits where a narrower dtype is used inside: so many times its eps
 NOISE = 8  # so many times what rounding was seen to do is still rounding
-COARSE = 0.1  # where the limit is more than this of a derivative, nothing can be told of it
+COARSE = 0.1  # where the limit is more than this of a derivative, nothing can be said about it
 TINY = {8: 1e-270, 4: 1e-20}  # below it, by bytes, a complex step underflows
 
 
@@ -88,7 +88,7 @@ def _compare_autodiff(sizes: list[int], sampled: Samples, agree: float) -> tuple
 
 
 def _size_elsewhere(size: Array) -> Array:
-    """What rounding can make of a derivative that vanishes at one point, told from its size at the others.
+    """What rounding can make of a derivative that vanishes at one point, estimated from its size at the others.
 
     Where an output differs from its target by a few ulps, a derivative is a power of that difference. Then two right
     ways to compute it have no digit in common, and three roundings need not show by how much. (points, leaves).

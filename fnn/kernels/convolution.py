@@ -1,7 +1,7 @@
 """The three products of a convolution, each computed in the way that is fast on the platform: chosen here alone.
 
 The outputs, the derivative by the weights and that by the inputs are linear in both of their factors, and the transpose
-of each is one of the others. So JAX is told of three primitives that are each other's transposes: `jax.grad` of a
+of each is one of the others. So JAX gets three primitives that are each other's transposes: `jax.grad` of a
 convolution is the rule by hand, and forward mode and derivatives of any order follow.
 
 On a CPU they are matrix products of patches. XLA's CPU convolutions lose by it: those that autodiff makes take ten
@@ -251,7 +251,7 @@ def _library_input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
     )
 
 
-# ---- what JAX is told of them
+# ---- their rules in JAX
 
 
 def _primitive(

@@ -2,7 +2,7 @@
 
 XLA calls one function for every operation of a loop, which costs more than the work where the work is a few hundred
 numbers: a 2-3-2 network's step takes a third of the time as one function. From JAX 0.11 on XLA makes one of a small
-loop by itself; JAX 0.10 does where it is told to. It cannot where the loop calls a library, sorts, or stands in
+loop by itself; JAX 0.10 does where a flag asks for it. It cannot where the loop calls a library, sorts, or stands in
 another loop: then it would end the process. So what may be in such a loop is listed here, and what is not listed is
 compiled as always.
 
@@ -70,7 +70,7 @@ def compile_for_size(call: Callable[..., Any], *arguments: Tree) -> Tree:
 
 
 def _fits_one_function(jaxpr: Jaxpr) -> bool:
-    """Whether XLA can make one function of it, must be told so, and whether that is worth it."""
+    """Whether XLA can make one function of it, does so only when asked, and whether that is worth it."""
     equations = _counted_equations(jaxpr)
     return (
         jax.__version_info__ < XLA_FUSES_SINCE
@@ -97,7 +97,7 @@ def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
                 yield from _equations(getattr(inner, "jaxpr", inner))
 
 
-# ---- what JAX is told of it
+# ---- its rules in JAX
 
 
 def _lowering_rule(ctx: Any, *operands: Any, made: ClosedJaxpr) -> Any:

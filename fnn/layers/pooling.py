@@ -86,7 +86,7 @@ def avg_pool(
 
     `m` is how many numbers of the image the window has at this place: padding does not count. So a constant image stays
     constant up to its edges. Keras and TensorFlow have it so; PyTorch and Flax divide by the whole window
-    unless they are told `count_include_pad=False`. Sums are in float32 at least, `y` has the dtype of `x`.
+    unless they get `count_include_pad=False`. Sums are in float32 at least, `y` has the dtype of `x`.
 
     Backward: `dx` is, for each number, the sum of `dy/m` of the windows that it is in.
 

@@ -34,7 +34,7 @@ def from_function(
     name: str | None = None,
     targets: str | None = None,
 ) -> Loss:
-    """A loss from a function of one's own, `(outputs, targets) -> (batch,)`.
+    """A loss from your own function, `(outputs, targets) -> (batch,)`.
 
     Args:
         value: the loss of each row.

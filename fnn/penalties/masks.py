@@ -10,7 +10,7 @@ from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None
 EXEMPT = ("b", "scale", "offset")
-SLOPE = "a"  # of a prelu, which has no other parameter: a layer of one's own may call a weight so
+SLOPE = "a"  # of a prelu, which has no other parameter: your own layer may call a weight so
 
 
 def weight_mask(params: Params, mask: Mask = None) -> Tree:

@@ -194,7 +194,7 @@ def check_proximal(optimizer_state: OptimizerState) -> OptimizerState:
     """The state as it came; raises if `proximal_l1` is combined with anything but plain SGD on the same parameters.
 
     It goes by the types in the state that `optimizer.init` returns. `trainer` and `fit` call it; in a loop of your own
-    call it yourself. Groups of `optax.multi_transform` are told apart: Adam for one, ISTA for the other is fine.
+    call it yourself. Groups of `optax.multi_transform` are separate: Adam for one, ISTA for the other is fine.
 
     Raises:
         ValueError: momentum, or an adaptive optimizer, and no `approximate=True`.

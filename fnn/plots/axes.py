@@ -37,7 +37,7 @@ def finish(figure: Figure, ax: Axes, columns: int = 3, over: bool | None = None)
 
 
 def needs_log_scale(values: np.ndarray) -> bool:
-    """Whether numbers of at least 0 are better told apart on a logarithmic scale.
+    """Whether numbers of at least 0 are easier to distinguish on a logarithmic scale.
 
     >>> import numpy as np
     >>> from fnn.plots.axes import needs_log_scale

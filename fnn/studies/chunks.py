@@ -12,7 +12,7 @@ from jax.sharding import SingleDeviceSharding
 from fnn import arguments
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
-from fnn.fitting.segments import SEGMENT_SECONDS, Pace
+from fnn.fitting.setup import plain_errors
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
 from fnn.runs import History, TrainState
 from fnn.training.batches import padded_rows
@@ -59,7 +59,7 @@ class Chunk(NamedTuple):
 
     init: Callable[[Members, Data], TrainState]
     run: Callable[..., tuple[TrainState, History]]
-    pace: Pace  # as measured
+    measured: dict[str, float | None]  # seconds per step, by the last run
     bytes: int  # of arrays that the run's functions have captured
 
 
@@ -101,20 +101,18 @@ def _compile(config: TrainerConfig, width: int, places: int, arguments: Any, dev
         return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.result_type(a), sharding=there), tree)
 
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
-    try:  # both, before either is compiled, so that what does not fit raises now
+    with plain_errors():  # both, before either is compiled, so that what does not fit raises now
         starting = jax.jit(init).lower(*on_device(arguments))
-        running = jax.jit(run, donate_argnums=0).trace(
-            on_device(starting.out_info), on_device(arguments[2]), number, number
-        )
-    except (ValueError, TypeError) as error:
-        error.__notes__ = []  # a remark on JAX's internals, of no use for a mistake in the arguments
-        raise
+        end = on_device(starting.out_info)
+        running = jax.jit(run, donate_argnums=0).trace(end, on_device(arguments[2]), number, number)
     begin, whole = compile_in_parallel(
         lambda: compile_with(starting, quick_compile_options()),
         lambda: compile_with(running.lower(), small_network_options() if width > 1 else {}),
     )
     held = bytes_of(running.jaxpr)
-    return Chunk(lambda members, data: begin(members.keys, members.settings, data), whole, Pace(SEGMENT_SECONDS), held)
+    return Chunk(
+        lambda members, data: begin(members.keys, members.settings, data), whole, {"seconds per step": None}, held
+    )
 
 
 # ---- how many at a time

@@ -40,7 +40,7 @@ class CrossValidation(NamedTuple):
       standard deviation over them; in how many folds the training `diverged`.
     - `scores`: figure -> `(points, folds)`, of the parameters after the last epoch.
     - `histories`: figure -> `(points, folds, epochs)`.
-    - `folds`: the rows to train on and those to judge by, of each fold; repeats one after another.
+    - `folds`: the rows to train on and those to evaluate on, of each fold; repeats one after another.
     - `best`: the best point; -1 if it was ended before the folds of one had run.
     - `predictions`: what the networks of the best point say of the rows that they have not seen, `(rows, ...)`, with
       repeats `(repeats, rows, ...)`; NaN where a row is in no fold.
@@ -235,7 +235,7 @@ def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
 
 
 class _Best:
-    """The runs of the best point so far: a point is judged when all its folds have ended; the others are let go."""
+    """The runs of the best point so far: a point is judged when all its folds have ended; the others are dropped."""
 
     def __init__(self, figures: ResultTable, points: int, folds: int):
         self.figures, self.folds = figures, folds

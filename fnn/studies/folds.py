@@ -12,7 +12,7 @@ from fnn.data.scaling import Standardiser, standardiser
 from fnn.data.splits import are_classes, classes_of, folds as fold_rows
 from fnn.types import RowSelection
 
-Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to judge by
+Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to evaluate on
 
 
 def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:

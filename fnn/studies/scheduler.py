@@ -226,8 +226,9 @@ def _run_chunk(
     state = chunk.init(own, data) if checkpoints.state is None else checkpoints.state
     histories = [_no_epochs(job, state.params) if checkpoints.state is None else checkpoints.history]
     done = position(state)[0]
-    chunk.pace.seconds = checkpoints.pace.seconds
-    following = segments(chunk.run, state, data, epochs, group.config.batch_size, chunk.pace, capacity)
+    pace = checkpoints.pace
+    pace.seconds_per_step = chunk.measured["seconds per step"]
+    following = segments(chunk.run, state, data, epochs, group.config.batch_size, pace, capacity)
     with closing(following):
         for segment in following:
             state = segment.state
@@ -237,6 +238,7 @@ def _run_chunk(
             if must_stop():
                 break
     checkpoints.write(state, histories, last=True)
+    chunk.measured["seconds per step"] = pace.seconds_per_step
     history = concatenate(histories)
     reached, _, _, active = position(state)
     ended = reached >= epochs or not active
@@ -248,7 +250,7 @@ def _run_chunk(
 
 
 def _no_epochs(job: Job, params: Any) -> History:
-    """A chunk's history before it has begun."""
+    """A chunk's history of no epochs."""
     blank: Any = np.zeros((job.plan.width, 0) if job.plan.width > 1 else 0, dtype_of_sums(dtype_of(params)))
     metrics = dict.fromkeys(job.group.config.metric_names, blank)
     validates = job.group.shared.data.validation is not None
@@ -296,7 +298,7 @@ def run_groups(
 
 
 def _width(folder: str | None, how: ExecutionOptions) -> int | None:
-    """As asked for, else as the study in that folder was begun: another width would be other chunks."""
+    """The requested width, else the width this study was started with: another would form other chunks."""
     if how.width is not None or folder is None:
         return how.width
     try:

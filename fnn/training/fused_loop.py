@@ -141,8 +141,7 @@ def build_trainer(config: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trai
 
         def more(carry: Any) -> Array:
             done, steps_left, state, _ = carry
-            made: Array = (steps_left > 0) & any_over_vmap((done < epochs) & state.active)
-            return made
+            return jnp.logical_and(steps_left > 0, any_over_vmap((done < epochs) & state.active))
 
         def body(carry: Any) -> Any:
             done, steps_left, state, history = carry
@@ -269,10 +268,8 @@ def end_epoch_if(
     """The state and the history row, of NaN where the epoch has not ended."""
     history = empty_history(1, s.params, config.metric_names, validation is not None)
     blank = jax.tree.map(lambda h: h[0], history)
-    made: tuple[TrainState, History] = lax.cond(
-        ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s
-    )
-    return made
+    after, row = lax.cond(ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s)
+    return after, row
 
 
 def _first_carry(s: TrainState, running: Array) -> StepCarry:
@@ -298,7 +295,7 @@ def _store_steps(s: TrainState, carry: StepCarry, running: Array, step: Array) -
 
 
 def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Array, due: Any = True) -> StepCarry:
-    """One update of the weights; undone where its result is not finite, where the run has stopped, where not `due`."""
+    """One update of the weights; the old ones stay where it is not finite, the run has stopped, or it is not `due`."""
     new = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
     g = new.gradients
     running = carry.active & due
@@ -318,7 +315,7 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
 def compute_step(
     config: TrainerConfig, params: Params, state: State, optimizer: Any, batch: Batch, key: Key
 ) -> StepResult:
-    """What a step computes, before anything of it is undone: the gradient, the update, the new parameters."""
+    """What a step computes, before any of it is dropped: the gradient, the update, the new parameters."""
     g = cost_gradient(config)(params, state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
         updates, optimizer = config.optimizer.update(g.grads, optimizer, params)

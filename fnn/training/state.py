@@ -46,7 +46,7 @@ def initial_state(
 
 
 def zero_sums(params: Params, metrics: Iterable[str]) -> RunningSums:
-    """Of an epoch that has not begun."""
+    """Return the sums of an epoch before its first step."""
     dtype = dtype_of_sums(dtype_of(params))
     of_metrics: Any = dict.fromkeys(metrics, 0)
     sums: Any = RunningSums(0, 0, of_metrics, (0, 0, of_metrics))  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
-"""How the tests compare numbers."""
+"""How the tests compare numbers, and what they ask of a message."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -33,3 +34,8 @@ def normwise(got: Any, expected: Any) -> float:
         return float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), np.finfo(np.float64).tiny))
 
     return max(jax.tree.leaves(jax.tree.map(leaf, got, expected)), default=0.0)
+
+
+def has_hint(message: str) -> bool:
+    """Whether a sentence that says what to do follows what an error got: "x: expected 1, got 2. Pass 1." """
+    return re.search(r" got .*[.?)\n] ?[A-Z][a-z]+:? \S", message, re.DOTALL) is not None

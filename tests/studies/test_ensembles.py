@@ -12,6 +12,7 @@ from scipy import special
 import fnn
 from fnn.runs import TrainingInterrupted
 from fnn.studies.ensembles import ensemble
+from tests.helpers.compare import has_hint
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
 from tests.helpers.studies import EPOCHS, HELD, ONE, PARTS, TOLERANCE, TRAINING, TWO, Signals, difference, has_compiled
 
@@ -236,5 +237,5 @@ def test_bad_input_raises_before_anything_compiles(name, compiled):
     arguments, error, message = BAD[name]
     with pytest.raises(error, match=message) as raised:
         together(**arguments)
-    assert " got " in str(raised.value) and ". " in str(raised.value).replace("\n", " ")
+    assert has_hint(str(raised.value))
     assert has_compiled(compiled) == (0, 0)

@@ -84,7 +84,7 @@ class _ComplexInterpreter(Interpreter):
         return self._complex(value) if is_float(value) else value
 
     def calculate(self, equation: Equation, inputs: list[Any]) -> list[Any]:
-        """The outputs of one equation; those of a function that no complex number reaches are as ever."""
+        """The outputs of one equation; those of a function that no complex number reaches stay real."""
         name, parameters = equation.primitive.name, equation.params
         if not any(map(jnp.iscomplexobj, inputs)):
             return bind(equation, inputs)
