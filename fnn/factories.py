@@ -8,7 +8,6 @@ import copyreg
 import functools
 import importlib
 import inspect
-import types
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
@@ -206,7 +205,7 @@ OF_JAX = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")  # some of whos
 
 
 def note_call(made: R, factory: Callable[..., Any], arguments: dict[str, Any]) -> R:
-    """A loss, a penalty or an activation that remembers which call made it; equal to one of an equal call."""
+    """A layer, loss, penalty or activation that remembers which call made it; equal to one of an equal call."""
     spec = Spec(factory, tuple(arguments.items()))
     known = _identity(spec.arguments)
     return made._with_origin(spec, None if known is None else (factory, known))
@@ -221,43 +220,7 @@ def origin(thing: Any) -> Spec | None:
     >>> print(origin(layer), origin(layer._replace(init=fnn.dense(4).init)))
     dense(3) None
     """
-    if isinstance(thing, Record):
-        return vars(thing).get("_origin")
-    # an activation as a layer has the activation's spec
-    spec = getattr(getattr(thing, "forward", None), "made_by", None) or getattr(thing, "spec", None)
-    if not isinstance(spec, Spec) or not callable(spec.factory):
-        return None
-    try:
-        return spec if _alike(call_factory(spec.factory, dict(spec.arguments)), thing, set()) else None
-    except Exception:  # a factory of the user's own may fail today
-        return None
-
-
-def _alike(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
-    """Whether two things compute the same, as far as can be seen: of the same code, with the same numbers in it."""
-    if one is other or (id(one), id(other)) in seen:
-        return True
-    if type(one) is not type(other):
-        return False
-    seen.add((id(one), id(other)))
-    if isinstance(one, types.FunctionType):
-        return one.__code__ is other.__code__ and _alike(_captures(one), _captures(other), seen)
-    if isinstance(one, functools.partial):
-        return _alike((one.func, one.args, one.keywords), (other.func, other.args, other.keywords), seen)
-    if isinstance(one, (tuple, list, Record)):
-        parts = list(one), list(other)
-        return len(parts[0]) == len(parts[1]) and all(_alike(*pair, seen) for pair in zip(*parts, strict=True))
-    if isinstance(one, (jax.Array, np.ndarray)):
-        return one.dtype == other.dtype and np.array_equal(np.asarray(one), np.asarray(other))
-    try:
-        return bool(one == other)
-    except (TypeError, ValueError):
-        return False
-
-
-def _captures(function: Any) -> tuple[Any, ...]:
-    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-    return cells, function.__defaults__, tuple((function.__kwdefaults__ or {}).items())
+    return vars(thing).get("_origin") if isinstance(thing, Record) else None
 
 
 def _public_name(thing: Any, modules: tuple[str, ...] = PUBLIC) -> str | None:
@@ -295,13 +258,13 @@ def _to_pickle(value: Any) -> Any:
     """An argument or a field with names in place of JAX's functions."""
     if type(value) is tuple:
         return tuple(map(_to_pickle, value))
-    name = _public_name(value, OF_JAX) if callable(value) and not isinstance(value, (Layer, Record)) else None
+    name = _public_name(value, OF_JAX) if callable(value) and not isinstance(value, Record) else None
     return value if name is None else _Named(name)
 
 
 def reduce(thing: Any) -> Any:
     """What pickle wants to know of a layer, a loss, a penalty or an activation (see `copyreg`)."""
-    name = None if isinstance(thing, Layer) else _public_name(thing)
+    name = _public_name(thing)
     if name is not None:
         return find_public, (name,)
     spec = origin(thing)
@@ -309,7 +272,7 @@ def reduce(thing: Any) -> Any:
         arguments = {name: _to_pickle(value) for name, value in spec.arguments}
         return call_factory, (_public_name(spec.factory) or spec.factory, arguments)
     fields = tuple(map(_to_pickle, thing))
-    documented = vars(thing).get("__doc__") if isinstance(thing, Record) else None
+    documented = vars(thing).get("__doc__")
     return (type(thing), fields) if documented is None else (type(thing), fields, {"__doc__": documented})
 
 

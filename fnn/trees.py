@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn.constants import memoise_constants
 from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
@@ -144,4 +145,4 @@ def to_jax(name: str, array: HasShape) -> jax.Array:
             f"{name}: expected 32-bit numbers, since JAX is set to these, got {array.dtype}. "
             'Run jax.config.update("jax_enable_x64", True) first.'
         )
-    return jnp.asarray(array)
+    return array if isinstance(array, jax.Array) else jax.device_put(np.array(array))  # compiles nothing; it is ours

@@ -78,7 +78,51 @@ class BackwardFn(Protocol):
         """Go back."""
 
 
-class Layer(NamedTuple):
+class Record:
+    """Functions with names; unpacked, indexed, replaced and compared as a named tuple is.
+
+    No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles. Two that were made by
+    the same call are equal as well: so is one that comes back from pickle.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        return (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+
+    def __getitem__(self, at: Any) -> Any:
+        return tuple(self)[at]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, theirs = vars(self).get("_call"), vars(other).get("_call")
+        return (mine is not None and mine == theirs) or tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), next(iter(self))))  # its name, or how it was made
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def _replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def _with_doc(self, text: str | None) -> Self:
+        """With this docstring, so that `help` of the object tells its formula."""
+        object.__setattr__(self, "__doc__", text or "")
+        return self
+
+    def _with_origin(self, spec: Any, call: Any) -> Self:
+        """That remembers the call that made it, for pickle; `_replace` forgets it. `call`: what equality goes by."""
+        object.__setattr__(self, "_origin", spec)
+        object.__setattr__(self, "_call", call)
+        return self
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Layer(Record):
     """A layer, and so a whole network: three pure functions and how it was made.
 
     - `init(key, in_shape) -> (params, state, out_shape)`: shapes of ONE example, without the batch axis.
@@ -110,52 +154,6 @@ class Layer(NamedTuple):
 
     def __repr__(self) -> str:
         return str(self.spec)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:  # it never changes: as Python copies functions
-        return self
-
-
-class Record:
-    """Functions with names, of which one is called; unpacked, replaced and compared as a named tuple is.
-
-    No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles. Two that were made by
-    the same call are equal as well: so is one that comes back from pickle.
-    """
-
-    def __iter__(self) -> Iterator[Any]:
-        return (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        mine, theirs = vars(self).get("_call"), vars(other).get("_call")
-        return (mine is not None and mine == theirs) or tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash((type(self), next(iter(self))))  # its name, or how it was made
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-    def _replace(self, **changes: Any) -> Self:
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
-
-    def _with_doc(self, text: str | None) -> Self:
-        """With this docstring, so that `help` of the object tells its formula."""
-        object.__setattr__(self, "__doc__", text or "")
-        return self
-
-    def _with_origin(self, spec: Any, call: Any) -> Self:
-        """That remembers the call that made it, for pickle; `_replace` forgets it. `call`: what equality goes by."""
-        object.__setattr__(self, "_origin", spec)
-        object.__setattr__(self, "_call", call)
-        return self
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)

@@ -60,7 +60,7 @@ def public(module, but):
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (normalisation, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
-        (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats", "memoise_constants"}),
+        (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats", "memoise_constants", "note_call"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],

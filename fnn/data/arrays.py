@@ -31,7 +31,7 @@ def owned_array(array: Array | np.ndarray, dtype: DTypeLike | None = None) -> ja
 
     Args:
         array: a NumPy array is copied. A JAX array cannot change: it stays as it is, unless it lies on several devices
-            or has another dtype.
+            or has another dtype. A typed key stays too.
         dtype: of the result; None: that of the array, with 32 bits where JAX is set to these.
 
     >>> import numpy as np
@@ -42,6 +42,8 @@ def owned_array(array: Array | np.ndarray, dtype: DTypeLike | None = None) -> ja
     >>> print(taken)
     [0. 0.]
     """
+    if _is_key(array):
+        return array  # type: ignore[return-value]
     dtype = jax.dtypes.canonicalize_dtype(array.dtype if dtype is None else dtype)
     if isinstance(array, jax.Array) and len(array.devices()) == 1:
         if array.dtype == dtype:

@@ -12,7 +12,7 @@ from fnn import arguments
 from fnn.activations.elementwise import Activation
 from fnn.arguments import as_floats
 from fnn.constants import memoise_constants
-from fnn.factories import Spec, factory
+from fnn.factories import factory, note_call
 from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train
 
 
@@ -56,8 +56,7 @@ def _activation_layer(activation: Activation) -> Layer:
     def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), activation.backward(x, dy)
 
-    forward.made_by = Spec(as_layer, (("thing", activation),))  # type: ignore[attr-defined]  # its spec is the name
-    return Layer(activation.spec, init, forward, backward)
+    return note_call(Layer(activation.spec, init, forward, backward), as_layer, {"thing": activation})
 
 
 @factory

@@ -4,9 +4,9 @@ import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from fnn.data.arrays import owned_array
 from fnn.fitting.segments import without_debug_nans
 from fnn.runs import Run, TrainingInterrupted, check_distinct, history_columns
 from fnn.studies import tables
@@ -101,5 +101,5 @@ def member_run(outcome: ChunkResult, row: int, in_shape: Any, held: Any, last: b
 def run_on_device(run: Run) -> Run:
     """A run as `fit` returns it."""
     with without_debug_nans():
-        params, state, train_state = jax.tree.map(jnp.asarray, (run.params, run.state, run.train_state))
+        params, state, train_state = jax.tree.map(owned_array, (run.params, run.state, run.train_state))
     return run._replace(params=params, state=state, train_state=train_state)
