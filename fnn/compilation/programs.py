@@ -5,9 +5,8 @@ are traced at each call, since what they read may have changed. A program keeps 
 none of the functions: so it computes later what it was known by.
 """
 
-from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -20,6 +19,7 @@ from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import fingerprint
 from fnn.constants import is_constant
+from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.runs import History, TrainState
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
@@ -37,7 +37,7 @@ class Program:
     history: History  # likewise, of `run`
     outputs: list[Any]  # likewise, of the network, for the rows to train and to validate on
     bytes: int  # of arrays that the run's functions have captured
-    compiled: bool = False
+    compiled: set[str] = field(default_factory=set)  # which of the two functions have been
 
 
 @memoise
@@ -124,15 +124,19 @@ def compile_with(lowered: Any, options: dict[str, Any]) -> Any:
         return lowered.compile()
 
 
-def compile_in_parallel(starting: Callable[[], Any], running: Callable[[], Any]) -> tuple[Any, Any]:
-    """Compile what begins a run in a thread of its own, and here what goes on with it, which takes longer.
+def compile_in_parallel(
+    lowerings: Iterable[Callable[[], Callable[[], Any]]], must_stop: Callable[[], bool] = never
+) -> list[Any]:
+    """Compile several functions at a time, each in a thread of its own: XLA leaves Python to others meanwhile.
 
-    XLA leaves Python to others while it compiles.
+    Args:
+        lowerings: each lowers its function in this thread, and returns what compiles it.
+        must_stop: whether to give up.
+
+    Raises:
+        Interrupted: the program was asked to stop. What compiles then goes on to its end, for nobody.
     """
-    with ThreadPoolExecutor(1) as pool:
-        begin = pool.submit(starting)
-        whole = running()
-        return begin.result(), whole
+    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop)
 
 
 def signature(tree: Tree) -> tuple[Any, tuple[Any, ...]]:
@@ -147,15 +151,22 @@ def _configuration() -> tuple[Any, ...]:
     return tuple(getattr(jax.config, name, None) for name in names)
 
 
-def precompile(made: Program, arguments: tuple[Any, ...], data: Data) -> None:
-    """Compile `init` and `run` at once, where they have not been: calls find them compiled."""
-    if made.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+def precompile(
+    made: Program, arguments: tuple[Any, ...], data: Data, wanted: Iterable[str], must_stop: Callable[[], bool] = never
+) -> None:
+    """Compile `init` and `run`, those of them that are wanted, where they have not been: calls find them compiled.
+
+    Raises:
+        Interrupted: the program was asked to stop.
+    """
+    missing = [name for name in wanted if name not in made.compiled]
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
     none = np.int32(0)
-    starting = made.init.lower(*arguments)  # type: ignore[attr-defined]
-    running = made.run.lower  # type: ignore[attr-defined]
-    compile_in_parallel(starting.compile, lambda: running(made.state, data, none, none).compile())
-    made.compiled = True
+    given = {"init": arguments, "run": (made.state, data, none, none)}
+    lower = [lambda name=name: getattr(made, name).lower(*given[name]).compile for name in missing]
+    compile_in_parallel(lower, must_stop)
+    made.compiled.update(missing)
 
 
 def identify(
