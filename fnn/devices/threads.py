@@ -7,6 +7,7 @@ thread. The caller waits in short steps, and gives up where the program was aske
 import atexit
 import contextlib
 import ctypes
+import math
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ import jax
 
 STEP = 0.05  # seconds between two looks at whether to stop
 PATIENCE = 2.0  # seconds that a thread has to end by itself, once the program was asked to stop
+MOMENT = 0.5  # seconds that it has once it was made to
 
 T = TypeVar("T")
 
@@ -78,8 +80,7 @@ class Task(Generic[T]):
         except RuntimeError:
             if not here:
                 raise
-            self._thread = threading.Thread()  # one that has not started is not alive
-            self._work()
+            self._work()  # a thread that has not started is not alive
 
     def _work(self) -> None:
         try:
@@ -91,14 +92,11 @@ class Task(Generic[T]):
         finally:
             del self._function
 
-    def wait(self, must_stop: Callable[[], bool] = never, patience: float = PATIENCE) -> bool:
-        """Whether the thread has ended; False where it has not, so many seconds after the program was asked to stop."""
-        while self._thread.is_alive():
-            if must_stop():
-                self._thread.join(patience)
-                return not self._thread.is_alive()
-            self._thread.join(STEP)
-        return True
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait so long, or without a limit; whether the thread has ended."""
+        if self._thread.ident is not None:  # else the function ran here
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def result(self) -> T:
         """What the function returned, or the error that it raised. Waits for the end."""
@@ -109,10 +107,11 @@ class Task(Generic[T]):
         return value
 
     def end(self, patience: float) -> None:
-        """End the thread: wait so long; then raise SystemExit in it where it next runs Python, and wait again."""
-        if self._thread.is_alive() and not self.wait(lambda: True, 0 if _exiting.is_set() else patience):
+        """End the thread: wait so long; then raise SystemExit in it where it next runs Python, and wait a moment."""
+        patience, moment = (0.0, 0.0) if _exiting.is_set() else (patience, MOMENT)
+        if not self.wait(patience):
             exit_thread(self._thread.ident)
-            self._thread.join(0 if _exiting.is_set() else min(patience, PATIENCE))
+            self.wait(moment)
 
 
 def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -> list[Any]:
@@ -121,8 +120,12 @@ def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -
     Raises:
         Interrupted: the program was asked to stop, and they did not end soon after. They are left to end by themselves.
     """
-    ended = [task.wait(must_stop) for task in tasks]
-    if not all(ended):
+    until = math.inf
+    for task in tasks:
+        while not task.wait(STEP) and time.monotonic() < until:
+            if must_stop():
+                until = min(until, time.monotonic() + PATIENCE)
+    if time.monotonic() >= until and not all([task.wait(0) for task in tasks]):
         for task in tasks:
             task.end(0)
         raise Interrupted

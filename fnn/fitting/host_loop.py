@@ -184,9 +184,9 @@ def fit(
         signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
     if end is None or (int(end.epoch) < epochs and bool(end.active)):
         signals.warn(2)
-    assert end is not None and run is not None  # else the line above has raised an error
-    located = None if stream is not None else arrays
-    _report_divergence(divergence.describe(config, end, located, settings or {}, held), run, on_nan)
+    assert end is not None and run is not None  # else the line above raised an error
+    text = divergence.describe(config, end, arrays if stream is None else None, settings or {}, held)
+    _report_divergence(text, run, on_nan)
     return run
 
 

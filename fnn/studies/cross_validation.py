@@ -182,16 +182,12 @@ def cross_validate(
     scaler = _scaler(part, of_frame) if standardise else None
     with catch_signals() as signals:
         plans = run_groups("cross_validate", groups_, epochs, how, take, signals.heard)
-        scores, histories = _of_points(figures, len(points), len(made))
-        columns, early = _table(points, scores, figures.columns["diverged"]), not figures.ended.all()
-        point = -1 if early and not np.isfinite(best.score) else best.point
-        judge = figures.judge, figures.largest
-        found = CrossValidation(points, columns, scores, histories, made, point, None, None, scaler, *judge, plans)
+        found = _of_folds(points, figures, made, best, scaler, plans)
         signals.keep(found, functools.partial(interrupt_text, "cross_validate", figures, how))
-    if early:
+    if not figures.ended.all():
         signals.warn(2)
         return found
-    chosen = points[point]
+    chosen = points[found.best]
     parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
     settings = {**(training.get("settings") or {}), **chosen}
     with catch_signals() as signals:
@@ -225,6 +221,17 @@ def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "Choose the number of epochs by the histories of the result."
             )
     return points
+
+
+def _of_folds(
+    points: list[dict[str, Any]], figures: ResultTable, folds: list[Fold], best: "_Best", scaler: Any, plans: Any
+) -> CrossValidation:
+    """What the folds have given so far; without predictions, and without a run on all rows."""
+    scores, histories = _of_points(figures, len(points), len(folds))
+    columns = _table(points, scores, figures.columns["diverged"])
+    point = best.point if figures.ended.all() or np.isfinite(best.score) else -1
+    judge = figures.judge, figures.largest
+    return CrossValidation(points, columns, scores, histories, folds, point, None, None, scaler, *judge, plans)
 
 
 def _of_points(figures: ResultTable, points: int, folds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -169,7 +169,7 @@ def run_chunks(
 def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threading.Event) -> None:
     """Call `work(device)` for each device: here for a single one, else in a thread for each."""
 
-    def work_until_told(device: Any) -> None:
+    def work_or_stop(device: Any) -> None:
         try:
             work(device)
         except Interrupted:
@@ -179,9 +179,9 @@ def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threadi
             raise
 
     if len(devices) == 1:
-        work_until_told(devices[0])
+        work_or_stop(devices[0])
         return
-    tasks = [Task(functools.partial(work_until_told, device), "fnn study") for device in devices]
+    tasks = [Task(functools.partial(work_or_stop, device), "fnn study") for device in devices]
     try:
         results(tasks)
     except BaseException:

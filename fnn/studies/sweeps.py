@@ -170,9 +170,9 @@ def sweep(
         columns = {name: np.array([point[name] for point in points]) for name in points[0]}
         best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
         best = best if best >= 0 and figures.has_run()[best] else -1
-        table = columns | figures.columns
         runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
-        found = Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)
+        judge, table = (figures.judge, figures.largest), columns | figures.columns
+        found = Sweep(points, table, figures.histories, best, runs, *judge, plans)
         signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
     if not figures.ended.all():
         signals.warn(2)
