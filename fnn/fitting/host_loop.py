@@ -177,9 +177,8 @@ def fit(
     about = {} if folder is None else resume.describe_run(*request, stream)
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
-    with catch_signals() as signals:
-        with without_debug_nans():
-            end, history = _run_to_end(config, start, program, checkpoints, epochs, progress, stream, signals.heard)
+    with catch_signals() as signals, without_debug_nans():
+        end, history = _run_to_end(config, start, program, checkpoints, epochs, progress, stream, signals.heard)
         run = None if end is None else _best_run(end, history, arrays.train.x.shape[1:], held, columns)
         signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
     if end is None or (int(end.epoch) < epochs and bool(end.active)):

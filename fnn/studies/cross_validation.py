@@ -31,7 +31,7 @@ from fnn.studies.groups import (
 from fnn.studies.results import ResultTable, interrupt_text, member_run
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.training.config import resolve
-from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike
+from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape
 
 
 class CrossValidation(NamedTuple):
@@ -172,16 +172,10 @@ def cross_validate(
     both, resumable = Data(part, part), how.checkpoint is not None
     groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
     figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
-    best = _Best(figures, len(points), len(made))
-
-    def take(group: Group, outcome: ChunkResult) -> None:
-        places = group.places[outcome.at]
-        figures.add(places, outcome, last=True)
-        best.add(places, [member_run(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
-
+    best = _Best(figures, len(points), len(made), part.x.shape[1:])
     scaler = _scaler(part, of_frame) if standardise else None
     with catch_signals() as signals:
-        plans = run_groups("cross_validate", groups_, epochs, how, take, signals.heard)
+        plans = run_groups("cross_validate", groups_, epochs, how, best.take, signals.heard)
         found = _of_folds(points, figures, made, best, scaler, plans)
         signals.keep(found, functools.partial(interrupt_text, "cross_validate", figures, how))
     if not figures.ended.all():
@@ -267,10 +261,16 @@ def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
 class _Best:
     """The runs of the best point so far: a point is judged when all its folds have ended; the others are dropped."""
 
-    def __init__(self, figures: ResultTable, points: int, folds: int):
-        self.figures, self.folds = figures, folds
+    def __init__(self, figures: ResultTable, points: int, folds: int, in_shape: Shape | None = None):
+        self.figures, self.folds, self.in_shape = figures, folds, in_shape
         self.waiting: dict[int, dict[int, Run]] = {point: {} for point in range(points)}
         self.point, self.score, self.runs = 0, np.inf, {}  # type: int, float, dict[int, Run]
+
+    def take(self, group: Group, outcome: ChunkResult) -> None:
+        """What became of some members: their figures after the last epoch, and their runs."""
+        places = group.places[outcome.at]
+        self.figures.add(places, outcome, last=True)
+        self.add(places, [member_run(outcome, i, self.in_shape, None, last=True) for i in range(len(places))])
 
     def add(self, places: Sequence[int], runs: list[Run]) -> None:
         for place, run in zip(places, runs, strict=True):

@@ -167,12 +167,11 @@ def sweep(
 
     with catch_signals() as signals:
         plans = run_groups("sweep", groups, epochs, how, take, signals.heard)
-        columns = {name: np.array([point[name] for point in points]) for name in points[0]}
+        table = {name: np.array([point[name] for point in points]) for name in points[0]} | figures.columns
         best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
         best = best if best >= 0 and figures.has_run()[best] else -1
         runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
-        judge, table = (figures.judge, figures.largest), columns | figures.columns
-        found = Sweep(points, table, figures.histories, best, runs, *judge, plans)
+        found = Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)
         signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
     if not figures.ended.all():
         signals.warn(2)
