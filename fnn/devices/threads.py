@@ -18,8 +18,9 @@ from typing import Any, Generic, TypeVar
 import jax
 
 STEP = 0.05  # seconds between two looks at whether to stop
-PATIENCE = 2.0  # seconds that a thread has to end by itself, once the program was asked to stop
+PATIENCE = 1.0  # seconds that a thread has to end by itself, once the program was asked to stop
 MOMENT = 0.5  # seconds that it has once it was made to
+EXIT = 2.0  # seconds that all threads have when Python ends
 
 T = TypeVar("T")
 
@@ -108,10 +109,14 @@ class Task(Generic[T]):
 
     def end(self, patience: float) -> None:
         """End the thread: wait so long; then raise SystemExit in it where it next runs Python, and wait a moment."""
-        patience, moment = (0.0, 0.0) if _exiting.is_set() else (patience, MOMENT)
-        if not self.wait(patience):
+        if not self.wait(0 if _exiting.is_set() else patience):
+            self.exit()
+            self.wait(0 if _exiting.is_set() else MOMENT)
+
+    def exit(self) -> None:
+        """Raise SystemExit in the thread where it next runs Python."""
+        if self._thread.is_alive():
             exit_thread(self._thread.ident)
-            self.wait(moment)
 
 
 def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -> list[Any]:
@@ -127,7 +132,8 @@ def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -
                 until = min(until, time.monotonic() + PATIENCE)
     if time.monotonic() >= until and not all([task.wait(0) for task in tasks]):
         for task in tasks:
-            task.end(0)
+            task.exit()
+        tasks[-1].wait(MOMENT)
         raise Interrupted
     return [task.result() for task in tasks]
 
@@ -147,7 +153,7 @@ def _end_threads() -> None:
     A thread that comes back from compiled code then finds no Python, which aborts the process.
     """
     _exiting.set()
-    end, asked = time.monotonic() + PATIENCE, set[int]()
+    end, asked = time.monotonic() + EXIT, set[int]()
     while (inside := _threads_inside()) and time.monotonic() < end:
         for ident in inside - asked:
             exit_thread(ident)
