@@ -98,7 +98,7 @@ def run(code):
 
 @pytest.mark.parametrize("work, seconds", [("train(10**8)", 0.2), ("train(10**8)", 1.5), ("swept(10**8)", 1.5)])
 def test_a_daemon_thread_dies_quietly_with_the_program(work, seconds):
-    """Whether it traces, compiles or trains. Else Python aborts: threads come back from compiled code to find it gone."""
+    """Whether it traces, compiles or trains. A thread that comes back from compiled code after that aborts Python."""
     code = f"""
         threading.Thread(target=lambda: {work}, daemon=True).start()
         time.sleep({seconds})

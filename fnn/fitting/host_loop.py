@@ -130,12 +130,12 @@ def fit(
         DamagedFile: all checkpoints in the folder are damaged.
         TrainingDiverged: with `on_nan="raise"`; its `run` is what would have been returned.
         KeyboardInterrupt: at Ctrl-C, once the segment under way (half a second) is finished and written. Its `run` is
-            what there is; None if nothing had been trained. SIGTERM likewise, and then it ends the process, after a
-            line on stderr; a handler of your own is called instead. In the main thread only.
+            the run so far, None if nothing has been trained. At SIGTERM the process ends then, after a line on stderr.
+            A handler of your own is called instead. In the main thread only.
 
     Warns:
         TrainingDiverged: a cost or a parameter became nan or inf; says where. The finite parameters are returned.
-        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM let the program go on: what there is comes back.
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does the run so far.
         UserWarning: float64 data lose digits; probabilities and logits are mixed up; a checkpoint could not be
             written, or is damaged and the one before it was used, or is of another version of JAX or another device;
             a stream that goes on shuffles by itself; a part of the run could not be compared with the checkpoint's.

@@ -146,7 +146,7 @@ def cross_validate(
         KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `CrossValidation` so far. SIGTERM likewise.
 
     Warns:
-        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM let the program go on: what there is comes back.
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does what there is.
 
     >>> import fnn, numpy as np, optax
     >>> rng = np.random.default_rng(0)

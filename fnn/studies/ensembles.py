@@ -135,7 +135,7 @@ def ensemble(
             SIGTERM likewise.
 
     Warns:
-        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM let the program go on: what there is comes back.
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does what there is.
 
     >>> import fnn, numpy as np, optax
     >>> x = np.linspace(-1, 1, 32, dtype="float32")[:, None]

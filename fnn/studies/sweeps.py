@@ -127,7 +127,7 @@ def sweep(
         KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `Sweep` so far. SIGTERM likewise.
 
     Warns:
-        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM let the program go on: what there is comes back.
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does what there is.
 
     >>> import fnn, numpy as np, optax
     >>> x = np.linspace(-1, 1, 64, dtype="float32")[:, None]
