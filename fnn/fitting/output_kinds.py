@@ -1,13 +1,13 @@
 """Does the network's output match the loss: logits or probabilities? A mismatch raises no error and trains badly."""
 
 import re
-import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnn.activations.elementwise import Activation, sigmoid, softmax
+from fnn.data.warnings import warn
 from fnn.factories import Spec
 from fnn.layers.combinators import from_function, residual
 from fnn.runs import TrainState
@@ -18,7 +18,7 @@ PROBABILITIES = re.compile(r"\b(sparse_|binary_)?cross_entropy\b")
 ROWS = 64
 
 
-def warn_if_output_mismatch(net: Layer, loss: str, state: TrainState | None, x: jax.Array, stacklevel: int) -> None:
+def warn_if_output_mismatch(net: Layer, loss: str, state: TrainState | None, x: jax.Array) -> None:
     """Warn where a loss on logits is handed probabilities, or a loss on probabilities what a dense layer puts out.
 
     Goes by the last layer, and where that is the user's own by the first outputs: whether their rows sum to 1.
@@ -31,27 +31,24 @@ def warn_if_output_mismatch(net: Layer, loss: str, state: TrainState | None, x: 
     """
     last, factory = _last_layer(net)
     if last.startswith("dense(1") and factory == "dense" and last[7] in ",)" and "softmax" in loss:
-        warnings.warn(
+        warn(
             f"loss: {loss} expected one output per class, got a single one, whose softmax is 1 whatever it is. "
             f"Use {'sigmoid_focal' if 'focal' in loss else 'sigmoid_cross_entropy'}, or dense(2).",
-            stacklevel=stacklevel,
         )
     elif LOGITS.search(loss):
         if last in ("softmax", "sigmoid") or (
             factory is None and state is not None and _sums_to_1(net, state, x[:ROWS])
         ):
             what = last if last in ("softmax", "sigmoid") else "probabilities, rows that sum to 1"
-            warnings.warn(
+            warn(
                 f"loss: {loss} expected logits, got {what} from the end of the network. "
                 "Leave that layer out: the loss has it in itself. Apply it to what predict returns.",
-                stacklevel=stacklevel,
             )
     elif PROBABILITIES.search(loss) and factory == "dense":
         logits = "sigmoid_cross_entropy" if "binary" in loss else loss.replace("cross_entropy", "softmax_cross_entropy")
-        warnings.warn(
+        warn(
             f"loss: {loss} expected probabilities, got any numbers from {last} at the end of the network. "
             f"Use {logits}, or end the network with {'sigmoid' if 'binary' in loss else 'softmax'}.",
-            stacklevel=stacklevel,
         )
 
 

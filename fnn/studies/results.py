@@ -1,12 +1,12 @@
 """What each member of a study ended with."""
 
-import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnn.data.arrays import owned_array
+from fnn.data.warnings import warn
 from fnn.fitting.segments import without_debug_nans
 from fnn.runs import Run, TrainingInterrupted, check_distinct, history_columns
 from fnn.studies import tables
@@ -81,11 +81,10 @@ def warn_if_interrupted(who: str, names: list[str], figures: ResultTable, how: E
         return False
     done = figures.columns["epochs"]
     hint = f"Call {who} again to go on from there" if how.checkpoint else "Pass checkpoint=folder to be able to go on"
-    warnings.warn(
+    warn(
         f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
         f"of them had begun; what there is comes back. {hint}.",
         TrainingInterrupted,
-        stacklevel=3,
     )
     return True
 
