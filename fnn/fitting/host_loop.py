@@ -191,7 +191,7 @@ def _run_to_end(
             precompile(program, tuple(start), start.data)
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
-        warn_if_output_mismatch(net, loss.name, state, start.data.train.x)
+        warn_if_output_mismatch(net, loss, state, start.data.train.x)
     if stream is None:
         following = segments(program.run, state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
