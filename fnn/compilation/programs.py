@@ -110,7 +110,8 @@ def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *
         the function; the shapes and dtypes of what it returns.
     """
     if is_constant(parts):
-        key: Any = (parts, *signature(arguments), _configuration())
+        leaves, structure = jax.tree.flatten(arguments)
+        key: Any = (parts, structure, tuple((a.shape, a.dtype) for a in leaves), _configuration())
     else:
         key = (fingerprint(function, *arguments).identity, _configuration())
     return programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]

@@ -70,6 +70,7 @@ CALLS = {
     "fit, damaged": lambda run, at: fnn.fit(NET, squared_error, SGD, (X, X), epochs=3, checkpoint=at / "damaged"),
     "fit, shuffled": lambda run, at: fnn.fit(NET, squared_error, SGD, shuffled, **LONG, checkpoint=at / "shuffled"),
     "predict, array": lambda run, at: fnn.predict(NET, run, WIDE),
+    "predictor": lambda run, at: fnn.predictor(NET, run)(WIDE),
     "predict, chunks": lambda run, at: fnn.predict(NET, run, iter([WIDE[:6], WIDE[6:]])),
     "predict, run": lambda run, at: fnn.predict(NET, run._replace(params=wide_params()), X),
     "evaluate, array": lambda run, at: fnn.evaluate(NET, run, (WIDE, X), {"loss": squared_error}),
