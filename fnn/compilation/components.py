@@ -44,8 +44,8 @@ def components(
     else:
 
         def of_settings(settings: Settings, params: Params, x: Array) -> tuple[Params, Array]:
-            made: tuple[Params, Array] = _forward(resolve("net", config.net, Layer, settings))(params, x)
-            return made
+            both: tuple[Params, Array] = _forward(resolve("net", config.net, Layer, settings))(params, x)
+            return both
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)

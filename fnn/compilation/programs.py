@@ -75,8 +75,8 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
             loss.value(of_parts[-1], part.t)
         return of_parts
 
-    made: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
-    return made
+    shapes: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
+    return shapes
 
 
 class Frozen(NamedTuple):

@@ -157,8 +157,7 @@ def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | No
     batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
     if plan.stream.rows is not None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
-    made: int = batches * plan.batch_size
-    return made
+    return batches * plan.batch_size
 
 
 def _staging_arrays(

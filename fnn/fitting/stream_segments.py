@@ -122,8 +122,8 @@ def _piece(row: History, ended: bool, none: History, reading: StreamRecord) -> H
     if not ended:
         return none
     reading.end_epoch()
-    made: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
-    return made
+    row_alone: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
+    return row_alone
 
 
 def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:

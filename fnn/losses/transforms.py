@@ -57,8 +57,8 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        made: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
-        return made
+        by_outputs: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
+        return by_outputs
 
     if targets not in (None, "one-hot", "binary", "labels"):
         raise ValueError(

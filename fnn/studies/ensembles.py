@@ -180,8 +180,8 @@ def _together(net: Layer, turn: Any, count: int) -> Layer:
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         def of_one(params: Params, state: State) -> Array:
-            made: Array = turn(net.forward(params, state, x, None, False)[0])
-            return made
+            probabilities: Array = turn(net.forward(params, state, x, None, False)[0])
+            return probabilities
 
         outputs = jax.vmap(of_one, axis_size=count)(params, state)
         return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None

@@ -66,8 +66,8 @@ class ResultTable:
 
     def has_run(self) -> np.ndarray:
         """Which members have run; all, where there was nothing to run."""
-        made: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
-        return made
+        has_run: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+        return has_run
 
     def scores(self) -> np.ndarray:
         """Smaller is better; what diverged, or has not run, is inf."""
