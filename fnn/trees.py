@@ -145,8 +145,8 @@ def _are_alike(one: Tree, other: Tree) -> bool:
 
 @memoise_constants
 def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
-    made: tuple[Params, State] = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
-    return made
+    shapes: tuple[Params, State] = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
+    return shapes
 
 
 def to_jax(name: str, array: HasShape) -> jax.Array:

@@ -18,6 +18,7 @@ import numpy as np
 from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
 from fnn.data.streams import Seed, Stream, check_chunk, philox
+from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.threads import STEP, Task, never
 from fnn.kernels.memory import aligned_zeros
 from fnn.types import Buffer, DType, Part, Shape, ShapeError
@@ -58,7 +59,7 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
         ]
         columns = arrays.columns(value)
         arrays.same_columns((f"{name}, x", f"{name}, t"), like.setdefault("columns", columns), columns)
-        cut.warn(plan.dtype, 2)
+        cut.warn(plan.dtype)
         for part, one, this in zip(("x", "t", "weights"), like.setdefault("about", about), about, strict=True):
             if one != this:
                 raise ShapeError(
@@ -157,8 +158,7 @@ def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | No
     batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
     if plan.stream.rows is not None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
-    made: int = batches * plan.batch_size
-    return made
+    return batches * plan.batch_size
 
 
 def _staging_arrays(
@@ -205,16 +205,18 @@ def prefetch(
     """
     made: queue.SimpleQueue[Any] = queue.SimpleQueue()
     room, stop = threading.Semaphore(1), threading.Event()
+    caller = find_caller()
 
     def work() -> None:
         try:
-            room.acquire()
-            for item in items:
-                made.put((put(item), None))
-                del item
-                room.acquire()  # until the last one has been taken
-                if stop.is_set():
-                    break
+            with warnings_for(caller):
+                room.acquire()
+                for item in items:
+                    made.put((put(item), None))
+                    del item
+                    room.acquire()  # until the last one has been taken
+                    if stop.is_set():
+                        break
             made.put((None, StopIteration()))
         except BaseException as error:
             made.put((None, error))

@@ -2,7 +2,6 @@
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any
@@ -16,6 +15,7 @@ from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
+from fnn.data.warnings import warn
 from fnn.devices.threads import Interrupted
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals
@@ -25,7 +25,9 @@ from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
+from fnn.kernels.effort import EFFORTS, choose_effort
 from fnn.runs import History, Run, TrainingDiverged, TrainState
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
     TrainerConfig,
@@ -76,6 +78,7 @@ def fit(
     params: Params = None,
     state: State = None,
     on_nan: str = "warn",
+    compile_effort: str = "auto",
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
@@ -108,6 +111,10 @@ def fit(
         min_delta: by how much a value must be better to count, at least 0.
         params, state: start from these instead of fresh ones; they are copied.
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
+        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
+            time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
+            "auto" takes what ends soonest, by `epochs` and the sizes of network and data. The last bits of a run may
+            differ from effort to effort. On a CPU only; a stream has "high".
         checkpoint: a folder, made if it is not there. The run is kept in it while it goes on; the same call again
             goes on where that was, to the same bits of parameters and history (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
@@ -149,6 +156,7 @@ def fit(
     """
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    compile_effort = arguments.one_of("compile_effort", compile_effort, ("auto", *EFFORTS))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
@@ -178,11 +186,13 @@ def fit(
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
     with catch_signals() as signals, without_debug_nans():
-        end, history = _run_to_end(config, start, program, checkpoints, epochs, progress, stream, signals.heard)
+        effort = _choose_effort(compile_effort, config, start, program, epochs)
+        to_end = config, start, program, checkpoints, epochs, progress, effort, stream
+        end, history = _run_to_end(*to_end, signals.heard)
         run = None if end is None else _best_run(end, history, arrays.train.x.shape[1:], held, columns)
         signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
     if end is None or (int(end.epoch) < epochs and bool(end.active)):
-        signals.warn(2)
+        signals.warn()
     assert end is not None and run is not None  # else the line above raised an error
     text = divergence.describe(config, end, arrays if stream is None else None, settings or {}, held)
     _report_divergence(text, run, on_nan)
@@ -192,6 +202,13 @@ def fit(
 # ---- the run, and what the host does between its segments
 
 
+def _choose_effort(asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
+    if asked != "auto":
+        return asked
+    _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
+    return choose_effort(program.work, epochs, epochs * batches)
+
+
 def _run_to_end(
     config: TrainerConfig,
     start: Start,
@@ -199,6 +216,7 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
+    effort: str,
     stream: Stream | None,
     must_stop: Callable[[], bool],
 ) -> tuple[TrainState | None, History]:
@@ -206,16 +224,16 @@ def _run_to_end(
     state, histories = checkpoints.state, [checkpoints.history]
     try:
         goes_on = epochs > 0 if state is None else int(state.epoch) < epochs and bool(state.active)
-        wanted = (["init"] if state is None else []) + (["run"] if goes_on and stream is None else [])
-        precompile(program, tuple(start), start.data, wanted, must_stop)
+        wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
+        precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
         return state, histories[0]
     if state is None:
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
-        warn_if_output_mismatch(net, loss.name, state, start.data.train.x, 4)
+        warn_if_output_mismatch(net, loss, state, start.data.train.x)
     if stream is None:
-        following = segments(program.run, state, start.data, epochs, config.batch_size, checkpoints.pace)
+        following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
         following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop)
@@ -269,4 +287,4 @@ def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:
         error = TrainingDiverged(text)
         error.run = run
         raise error
-    warnings.warn(text, TrainingDiverged, stacklevel=3)
+    warn(text, TrainingDiverged)

@@ -10,11 +10,11 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from fnn.data.warnings import warn
 from fnn.runs import TrainingInterrupted
 
 PATIENCE = 5.0  # seconds after which a second signal is handed on at once
@@ -46,7 +46,7 @@ class Signals:
         """
         self.result, self._describe = result, describe
 
-    def warn(self, stacklevel: int) -> None:
+    def warn(self) -> None:
         """Warn that this ended early, where the program's own handler has let it go on.
 
         Raises:
@@ -57,7 +57,7 @@ class Signals:
             return  # who is around this one will say more
         if self.result is None:
             raise KeyboardInterrupt(self.text)
-        warnings.warn(self.text, TrainingInterrupted, stacklevel=stacklevel + 1)
+        warn(self.text, TrainingInterrupted)
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The handler: remember the signal. Hand it on at once in a forked process, or if the first had no effect."""

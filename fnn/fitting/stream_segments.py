@@ -28,18 +28,16 @@ from fnn.types import Buffer, Layer, Part
 def _program(config: TrainerConfig, must_stop: Callable[[], bool], *arguments: Any) -> Callable[..., Any]:
     """A buffer trainer's `run` for buffers of such shapes, compiled. The state is donated, the buffer is not."""
 
-    def make() -> Any:
-        made = freeze(build_buffer_trainer(config), arguments, donate_argnums=0)
+    def make() -> tuple[Callable[..., Any], int]:
+        frozen = freeze(build_buffer_trainer(config), arguments)
+        run: Any = jax.jit(frozen.call, donate_argnums=0)
         if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-            compile_in_parallel([lambda: made[0].lower(*arguments).compile], must_stop)
-        return made
+            compile_in_parallel([lambda: run.lower(*arguments).compile], must_stop)
+        return run, frozen.bytes
 
     if config.identity is None:  # nothing is known of it: nothing is remembered
-        found: Callable[..., Any] = make()[0]
-        return found
-    key = "stream", config, signature(arguments)
-    whole: Callable[..., Any] = programs.get(key, make, lambda made: made[2])[0]
-    return whole
+        return make()[0]
+    return programs.get(("stream", config, signature(arguments)), make, lambda made: made[1])[0]
 
 
 def stream_segments(
@@ -131,8 +129,8 @@ def _piece(row: History, ended: bool, none: History, reading: StreamRecord) -> H
     if not ended:
         return none
     reading.end_epoch()
-    made: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
-    return made
+    row_alone: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
+    return row_alone
 
 
 def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:

@@ -59,8 +59,8 @@ class CrossValidation(NamedTuple):
     predictions: np.ndarray | None
     run: Run | None
     standardiser: Standardiser | None
-    judge: str  # the column that tells which is best
-    largest: bool  # whether more of it is better
+    monitor: str  # the column that tells which is best
+    mode: str  # whether the smallest of it ("min") or the largest ("max") is best
     plans: list[ExecutionPlan]
 
     @property
@@ -86,7 +86,7 @@ class CrossValidation(NamedTuple):
         tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.argsort(self.table, self.judge, self.largest, self.table["diverged"] > 0)
+        return tables.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"] > 0)
 
     def __repr__(self) -> str:
         return tables.format_table(self.table, self._order())
@@ -179,7 +179,7 @@ def cross_validate(
         found = _of_folds(points, figures, made, best, scaler, plans)
         signals.keep(found, functools.partial(interrupt_text, "cross_validate", figures, how))
     if not figures.ended.all():
-        signals.warn(2)
+        signals.warn()
         return found
     chosen = points[found.best]
     parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
@@ -192,7 +192,7 @@ def cross_validate(
             run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
             found = found._replace(run=run._replace(columns=of_frame))
         signals.keep(found, functools.partial(_refit_text, how.checkpoint))
-    signals.warn(2)
+    signals.warn()
     return found
 
 
@@ -224,8 +224,8 @@ def _of_folds(
     scores, histories = _of_points(figures, len(points), len(folds))
     columns = _table(points, scores, figures.columns["diverged"])
     point = best.point if figures.ended.all() or np.isfinite(best.score) else -1
-    judge = figures.judge, figures.largest
-    return CrossValidation(points, columns, scores, histories, folds, point, None, None, scaler, *judge, plans)
+    monitored = figures.monitor, figures.mode
+    return CrossValidation(points, columns, scores, histories, folds, point, None, None, scaler, *monitored, plans)
 
 
 def _of_points(figures: ResultTable, points: int, folds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

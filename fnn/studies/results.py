@@ -32,14 +32,14 @@ class ResultTable:
         self.ended = np.zeros(count, bool)  # False: it has not run, or a signal ended it
 
     @property
-    def judge(self) -> str:
+    def monitor(self) -> str:
         """The column that says which member is best."""
         return f"validation_{self.config.monitor}" if self.validates else "loss"
 
     @property
-    def largest(self) -> bool:
-        """Whether more of it is better."""
-        return self.config.mode == "max"
+    def mode(self) -> str:
+        """Whether the smallest ("min") or the largest ("max") of it is best."""
+        return self.config.mode
 
     def add(self, places: np.ndarray, outcome: ChunkResult, last: bool = False) -> None:
         """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""
@@ -65,12 +65,12 @@ class ResultTable:
 
     def has_run(self) -> np.ndarray:
         """Which members have run; all, where there was nothing to run."""
-        made: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
-        return made
+        has_run: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+        return has_run
 
     def scores(self) -> np.ndarray:
         """Smaller is better; what diverged, or has not run, is inf."""
-        values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
+        values = np.asarray(self.columns[self.monitor], float) * (-1 if self.mode == "max" else 1)
         return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
 
 

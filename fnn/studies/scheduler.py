@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.memory import free_bytes, usual_devices
 from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
@@ -181,7 +182,13 @@ def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threadi
     if len(devices) == 1:
         work_or_stop(devices[0])
         return
-    tasks = [Task(functools.partial(work_or_stop, device), "fnn study") for device in devices]
+    caller = find_caller()
+
+    def work_in_thread(device: Any) -> None:
+        with warnings_for(caller):
+            work_or_stop(device)
+
+    tasks = [Task(functools.partial(work_in_thread, device), "fnn study") for device in devices]
     try:
         results(tasks)
     except BaseException:

@@ -224,7 +224,7 @@ def test_blocks_within_blocks_hand_on_to_the_outer_one_without_a_warning(recwarn
         with catch_signals() as inner:
             signal.raise_signal(signal.SIGINT)
             inner.keep("a part", "inner: got {}".format)
-        inner.warn(2)
+        inner.warn()
         outer.keep("the whole", "outer: got {}".format)
     assert (caught.value.run, str(caught.value)) == ("the whole", "outer: got SIGINT") and not recwarn.list
 
