@@ -203,9 +203,8 @@ def prefetch(
     another item. A source that hangs is left after some seconds. Where the program was asked to stop there are no more
     items, also in the midst of waiting for one.
     """
-    made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    made, caller = queue.SimpleQueue[Any](), find_caller()
     room, stop = threading.Semaphore(1), threading.Event()
-    caller = find_caller()
 
     def work() -> None:
         try:

@@ -186,16 +186,13 @@ def fit(
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
     with catch_signals() as signals, without_debug_nans():
-        effort = _choose_effort(compile_effort, config, start, program, epochs)
-        to_end = config, start, program, checkpoints, epochs, progress, effort, stream
+        to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
         end, history = _run_to_end(*to_end, signals.heard)
-        run = None if end is None else _best_run(end, history, arrays.train.x.shape[1:], held, columns)
+        run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
         signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
-    if end is None or (int(end.epoch) < epochs and bool(end.active)):
-        signals.warn()
+    signals.warn(_is_done(end, epochs))
     assert end is not None and run is not None  # else the line above raised an error
-    text = divergence.describe(config, end, arrays if stream is None else None, settings or {}, held)
-    _report_divergence(text, run, on_nan)
+    _report_divergence(divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan)
     return run
 
 
@@ -216,14 +213,15 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
-    effort: str,
+    compile_effort: str,
     stream: Stream | None,
     must_stop: Callable[[], bool],
 ) -> tuple[TrainState | None, History]:
     """The end of the run, and its history; no state where it was to stop while it compiled."""
     state, histories = checkpoints.state, [checkpoints.history]
+    effort = _choose_effort(compile_effort, config, start, program, epochs)
     try:
-        goes_on = epochs > 0 if state is None else int(state.epoch) < epochs and bool(state.active)
+        goes_on = epochs > 0 and not _is_done(state, epochs)
         wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
@@ -254,8 +252,17 @@ def _run_to_end(
     return state, concatenate(histories)
 
 
-def _best_run(end: TrainState, history: History, in_shape: Shape, held: Any, columns: Columns | None) -> Run:
-    """What comes back of a run: its best parameters."""
+def _is_done(end: TrainState | None, epochs: int) -> bool:
+    """Whether a run has all its epochs, or has stopped by itself."""
+    return end is not None and (int(end.epoch) >= epochs or not bool(end.active))
+
+
+def _best_run(
+    end: TrainState | None, history: History, in_shape: Shape, held: Any, columns: Columns | None
+) -> Run | None:
+    """What comes back of a run: its best parameters. Nothing comes back of one that has not begun."""
+    if end is None:
+        return None
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     return Run(params, state, history, end, in_shape, held, columns)
 
@@ -270,7 +277,7 @@ def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Che
     text = f"training: expected {epochs} epochs, got {name}"
     if end is None:
         return f"{text} while it compiled; nothing has been trained. Call fit again to train."
-    done, folder = int(end.epoch) >= epochs or not bool(end.active), checkpoints.folder
+    done, folder = _is_done(end, epochs), checkpoints.folder
     at = "when all was done" if done else f"in epoch {int(end.epoch)}, step {int(end.step)} (both counted from 0)"
     what = "the whole run" if done else "the run so far"
     if checkpoints.holds(end):

@@ -46,15 +46,15 @@ class Signals:
         """
         self.result, self._describe = result, describe
 
-    def warn(self) -> None:
-        """Warn that this ended early, where the program's own handler has let it go on.
+    def warn(self, done: bool = False) -> None:
+        """Warn that this ended early, where the program's own handler has let it go on; not if all was done.
 
         Raises:
             KeyboardInterrupt: there is nothing to go on with.
         """
         nested = any(isinstance(getattr(before, "__self__", None), Signals) for before in self.before.values())
-        if not self.numbers or (nested and self.result is not None):
-            return  # who is around this one will say more
+        if not self.numbers or done or (nested and self.result is not None):
+            return  # who is around a nested one will say more
         if self.result is None:
             raise KeyboardInterrupt(self.text)
         warn(self.text, TrainingInterrupted)

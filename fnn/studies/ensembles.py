@@ -176,8 +176,7 @@ def ensemble(
             shape = rows.train.x.shape[1:]
             found = Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
         signals.keep(found, functools.partial(interrupt_text, "ensemble", figures, how))
-    if not figures.ended.all():
-        signals.warn()
+    signals.warn(bool(figures.ended.all()))
     if found is None:
         raise ValueError("ensemble: expected members that trained, got none: all diverged. Lower the learning rate.")
     return found

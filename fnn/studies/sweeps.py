@@ -173,6 +173,5 @@ def sweep(
         runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
         found = Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
         signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
-    if not figures.ended.all():
-        signals.warn()
+    signals.warn(bool(figures.ended.all()))
     return found
