@@ -12,6 +12,7 @@ import fnn
 
 digits = load_digits()
 x, t = (digits.data / 16).astype("float32"), digits.target.astype("int32")
+WIDTHS = [20, 40, 60, 80, 100]
 LOSS, ACCURACY = fnn.losses.sparse_softmax_cross_entropy, {"accuracy": fnn.accuracy}
 jax.numpy.zeros(1).block_until_ready()  # the backend starts
 
@@ -32,7 +33,7 @@ def fit(effort: str = "auto") -> None:
 def widths() -> None:
     """Five of them."""
     fnn.sweep(
-        lambda s: network(int(s["width"])), LOSS, optax.adam(1e-3), (x, t), over={"width": [20, 40, 60, 80, 100]}, epochs=20,
+        lambda s: network(int(s["width"])), LOSS, optax.adam(1e-3), (x, t), over={"width": WIDTHS}, epochs=20,
         batch_size=64, validation=0.2, metrics=ACCURACY, monitor="accuracy", mode="max", progress=False,
     )  # fmt: skip
 

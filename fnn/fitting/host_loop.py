@@ -144,10 +144,9 @@ def fit(
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
+    parts = net, loss, optimizer
     config = trainer_config(
-        net,
-        loss,
-        optimizer,
+        *parts,
         penalty=penalty,
         gradient=gradient,
         metrics=metrics,
@@ -170,7 +169,7 @@ def fit(
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
     with without_debug_nans():
-        effort = _choose_effort(compile_effort, config, start, program, epochs)
+        effort = compile_effort if compile_effort != "auto" else _choose_effort(config, start, program, epochs)
         end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, effort, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
@@ -184,9 +183,7 @@ def fit(
 # ---- the run, and what the host does between its segments
 
 
-def _choose_effort(asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
-    if asked != "auto":
-        return asked
+def _choose_effort(config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
     _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
     return choose_effort(program.work, epochs, epochs * batches)
 
