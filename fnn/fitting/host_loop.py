@@ -160,10 +160,9 @@ def fit(
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
+    parts = net, loss, optimizer
     config = trainer_config(
-        net,
-        loss,
-        optimizer,
+        *parts,
         penalty=penalty,
         gradient=gradient,
         metrics=metrics,
@@ -199,9 +198,7 @@ def fit(
 # ---- the run, and what the host does between its segments
 
 
-def _choose_effort(asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
-    if asked != "auto":
-        return asked
+def _choose_effort(config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
     _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
     return choose_effort(program.work, epochs, epochs * batches)
 
@@ -219,7 +216,7 @@ def _run_to_end(
 ) -> tuple[TrainState | None, History]:
     """The end of the run, and its history; no state where it was to stop while it compiled."""
     state, histories = checkpoints.state, [checkpoints.history]
-    effort = _choose_effort(compile_effort, config, start, program, epochs)
+    effort = compile_effort if compile_effort != "auto" else _choose_effort(config, start, program, epochs)
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
         wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
