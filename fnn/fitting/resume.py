@@ -261,6 +261,10 @@ class Checkpoints:
         """The history up to there."""
         return self._restored.history
 
+    def holds(self, state: TrainState) -> bool:
+        """Whether this state is in the folder."""
+        return self.folder is not None and position(state) == self._written
+
     def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
         """Write a checkpoint if it is time; the histories become one."""
         late = last or time.monotonic() >= self._due
