@@ -23,7 +23,7 @@ import jax
 STEP = 0.05  # seconds between two looks at whether to stop
 PATIENCE = 1.0  # seconds that a thread has to end by itself, once the program was asked to stop
 MOMENT = 0.5  # seconds that it has once it was made to
-EXIT = 2.0  # seconds that all threads have when Python ends
+EXIT, QUIET_EXIT = 2.0, 30.0  # seconds that threads have when Python ends: after a signal, and else
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ OF_THREAD: dict[str, Any] = {
 }
 
 _exiting = threading.Event()  # set when Python ends
+_gave_up = threading.Event()  # set when a signal has ended a wait
 
 
 class Interrupted(BaseException):
@@ -134,6 +135,7 @@ def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -
             if must_stop():
                 until = min(until, time.monotonic() + PATIENCE)
     if time.monotonic() >= until and not all([task.wait(0) for task in tasks]):
+        _gave_up.set()
         for task in tasks:
             task.exit()
         tasks[-1].wait(MOMENT)
@@ -156,13 +158,17 @@ def _end_threads() -> None:
     A thread that comes back from compiled code then finds no Python, which aborts the process.
     """
     _exiting.set()
-    end, asked = time.monotonic() + EXIT, set[int]()
-    while (inside := _threads_inside()) and time.monotonic() < end:
-        for ident in inside - asked:
+    by_ctrl_c = getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
+    begin, asked = time.monotonic(), set[int]()
+    while inside := _threads_inside():
+        for ident in inside.keys() - asked:
             exit_thread(ident)
-        asked |= inside
+        asked |= inside.keys()
+        waited = time.monotonic() - begin
+        if waited > EXIT and (by_ctrl_c or _gave_up.is_set() or waited > QUIET_EXIT or not any(inside.values())):
+            break
         time.sleep(STEP / 10)
-    if inside and getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+    if inside and by_ctrl_c:
         _end_by_ctrl_c()
 
 
@@ -176,17 +182,23 @@ def _end_by_ctrl_c() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _threads_inside() -> set[int]:
-    """The other threads that run a function of this package, or one that it has called."""
-    return {n for n, frame in sys._current_frames().items() if n != threading.get_ident() and _is_inside(frame)}
+def _threads_inside() -> dict[int, bool]:
+    """The other threads that run a function of this package, or one that it has called; whether in compiled code."""
+    others = {ident: frame for ident, frame in sys._current_frames().items() if ident != threading.get_ident()}
+    # compiled code has no frame: it is called by one of these. A user's code that waits is not compiled
+    return {n: _package(frame) in ("fnn", "jax", "jaxlib") for n, frame in others.items() if _is_inside(frame)}
 
 
 def _is_inside(frame: FrameType | None) -> bool:
     while frame is not None:
-        if str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]:
+        if _package(frame) == "fnn":
             return True
         frame = frame.f_back
     return False
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 atexit.register(_end_threads)

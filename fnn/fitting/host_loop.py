@@ -18,7 +18,7 @@ from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
 from fnn.devices.threads import Interrupted
 from fnn.fitting import divergence, resume
-from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.progress import progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
@@ -54,6 +54,7 @@ from fnn.types import (
 )
 
 
+@insist_on_ctrl_c
 def fit(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],

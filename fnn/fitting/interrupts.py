@@ -5,6 +5,7 @@ program has a handler of its own, which is called.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -12,10 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from fnn.data.warnings import warn
 from fnn.runs import TrainingInterrupted
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PATIENCE = 5.0  # seconds after which a second signal is handed on at once
 NUMBERS = (signal.SIGTERM, signal.SIGINT)  # in the order in which they are handed on
@@ -34,8 +38,13 @@ class Signals:
         self._describe: Callable[[str], str] = "training: got {}".format
 
     def heard(self) -> bool:
-        """Whether one has come."""
-        return bool(self.numbers)
+        """Whether one has come, since this block began or one around it."""
+        return bool(self.numbers) or any(outer.heard() for outer in self._around())
+
+    def _around(self) -> list["Signals"]:
+        """The blocks around this one."""
+        owners = [getattr(before, "__self__", None) for before in self.before.values()]
+        return [owner for owner in owners if isinstance(owner, Signals)]
 
     def keep(self, result: Any, describe: Callable[[str], str]) -> None:
         """Say what there is of the work: it becomes `run` of the exception that a signal ends with.
@@ -52,12 +61,12 @@ class Signals:
         Raises:
             KeyboardInterrupt: there is nothing to go on with.
         """
-        nested = any(isinstance(getattr(before, "__self__", None), Signals) for before in self.before.values())
-        if not self.numbers or done or (nested and self.result is not None):
-            return  # who is around a nested one will say more
+        if done or not self.heard():
+            return
         if self.result is None:
             raise KeyboardInterrupt(self.text)
-        warn(self.text, TrainingInterrupted)
+        if not self._around():  # else that one will say more
+            warn(self.text, TrainingInterrupted)
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The handler: remember the signal. Hand it on at once in a forked process, or if the first had no effect."""
@@ -99,6 +108,49 @@ def _hand_on(number: signal.Signals, handler: Any, frame: FrameType | None) -> N
         signal.raise_signal(number)
 
 
+def insist_on_ctrl_c(function: Callable[P, T]) -> Callable[P, T]:
+    """Make sure that the KeyboardInterrupt of a Ctrl-C ends a function, wherever in it the signal comes.
+
+    Python swallows an exception that is raised while it collects garbage, with no more than a line on stderr, and JAX
+    has a function that is called then. So a KeyboardInterrupt that has gone astray is raised again at the end, and at
+    the next signal block.
+    """
+
+    @functools.wraps(function)
+    def insist(*arguments: P.args, **more: P.kwargs) -> T:
+        before = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if not main or before is not signal.default_int_handler:
+            return function(*arguments, **more)
+        astray = Astray()
+        signal.signal(signal.SIGINT, astray.interrupt)
+        try:
+            result = function(*arguments, **more)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        astray.check()
+        return result
+
+    return insist
+
+
+class Astray:
+    """Whether a KeyboardInterrupt has been raised, which may have been swallowed."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """The handler."""
+        self.raised = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise it again, if it was raised."""
+        if self.raised:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def catch_signals() -> Iterator[Signals]:
     """Hold SIGINT (Ctrl-C) and SIGTERM back until the end of the block, and then hand them on.
@@ -127,6 +179,9 @@ def catch_signals() -> Iterator[Signals]:
         yield signals
         return
     found = {number: signal.getsignal(number) for number in NUMBERS}
+    astray = getattr(found[signal.SIGINT], "__self__", None)
+    if isinstance(astray, Astray):
+        astray.check()
     signals.before = {number: handler for number, handler in found.items() if handler not in (None, signal.SIG_IGN)}
     try:
         for number in signals.before:

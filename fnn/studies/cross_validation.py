@@ -13,7 +13,7 @@ from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
-from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.studies import tables
@@ -92,6 +92,7 @@ class CrossValidation(NamedTuple):
         return tables.format_table(self.table, self._order())
 
 
+@insist_on_ctrl_c
 def cross_validate(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],

@@ -14,7 +14,7 @@ from fnn.constants import memoise_constants
 from fnn.data import arrays
 from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike
-from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.runs import Run
@@ -92,6 +92,7 @@ class Ensemble(NamedTuple):
         return tables.format_table(self.table, range(len(self.table["epochs"])))
 
 
+@insist_on_ctrl_c
 def ensemble(
     net: Layer,
     loss: OfSettings[LossLike],

@@ -10,7 +10,7 @@ import optax
 
 from fnn import arguments
 from fnn.data.loading import load_arrays
-from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.runs import Run
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
@@ -74,6 +74,7 @@ class Sweep(NamedTuple):
         return tables.format_table(self.table, self._order())
 
 
+@insist_on_ctrl_c
 def sweep(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],

@@ -229,6 +229,47 @@ def test_blocks_within_blocks_hand_on_to_the_outer_one_without_a_warning(recwarn
     assert (caught.value.run, str(caught.value)) == ("the whole", "outer: got SIGINT") and not recwarn.list
 
 
+def test_a_block_hears_what_came_to_the_one_around_it():
+    """As the fit on all rows of a cross-validation, which has signals held back before it does so itself."""
+    with pytest.raises(KeyboardInterrupt), catch_signals() as outer:
+        signal.raise_signal(signal.SIGINT)
+        with catch_signals() as inner:
+            assert inner.heard()
+        with pytest.raises(KeyboardInterrupt):
+            inner.warn()  # there is nothing to go on with
+        assert outer.heard()
+
+
+class Astray:
+    """Something whose end is the moment at which Ctrl-C is pressed: what is raised there is swallowed."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("when", ["before the block", "after it"])
+def test_a_ctrl_c_that_python_swallows_is_raised_again(when, monkeypatch):
+    def swallow(original):
+        def call(*arguments, **more):
+            del_me = Astray()
+            del del_me
+            return original(*arguments, **more)
+
+        return call
+
+    name = "trace_run" if when == "before the block" else "_report_divergence"
+    monkeypatch.setattr(f"fnn.fitting.host_loop.{name}", swallow(getattr(fnn.fitting.host_loop, name)))
+    began = []
+
+    def none(*arguments):
+        began.append(1)
+        yield from ()
+
+    monkeypatch.setattr("fnn.fitting.host_loop.segments", none)
+    assert ending_of(fit, **MORE) and began == ([] if when == "before the block" else [1])
+
+
 # ---- where no signal is caught
 
 
