@@ -24,6 +24,7 @@ from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.runs import History, Run, TrainingDiverged, TrainingInterrupted, TrainState
+from fnn.storage.folders import open_folder
 from fnn.training.config import (
     RESERVED_SETTINGS,
     TrainerConfig,
@@ -112,6 +113,7 @@ def fit(
     Raises:
         ValueError, TypeError: the data, the targets or an argument are not usable, or the checkpoint is of another
             run; before anything compiles.
+        BlockingIOError: another process or thread trains in the checkpoint's folder; says which process.
         DamagedFile: all checkpoints in the folder are damaged.
         TrainingDiverged: with `on_nan="raise"`; its `run` is what would have been returned.
         KeyboardInterrupt: at a second Ctrl-C.
@@ -152,24 +154,25 @@ def fit(
         validates=validation is not None,
     )
     key, progress = arguments.key(key), arguments.flag("progress", progress)
-    params, state = load_start(params, state)
-    stream = _stream(data) if is_stream(data) else None
-    load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
-    arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
-    request = config, Start(key, arrays, numbers, params, state)
-    config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
-    about = {} if folder is None else resume.describe_run(*request, stream)
-    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-    checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
-    with without_debug_nans():
-        end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, stream)
-    params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
-    if names:
-        _warn_of_interrupt(names[0], end, epochs, folder)
-    located = None if stream is not None else arrays
-    _report_divergence(divergence.describe(config, end, located, settings or {}, held), run, on_nan)
-    return run
+    with open_folder(folder, of_study=False):  # before anything that takes time
+        params, state = load_start(params, state)
+        stream = _stream(data) if is_stream(data) else None
+        load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
+        arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
+        request = config, Start(key, arrays, numbers, params, state)
+        config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
+        about = {} if folder is None else resume.describe_run(*request, stream)
+        no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
+        checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
+        with without_debug_nans():
+            end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, stream)
+        params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
+        run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
+        if names:
+            _warn_of_interrupt(names[0], end, epochs, folder)
+        located = None if stream is not None else arrays
+        _report_divergence(divergence.describe(config, end, located, settings or {}, held), run, on_nan)
+        return run
 
 
 # ---- the run, and what the host does between its segments

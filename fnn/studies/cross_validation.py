@@ -14,6 +14,7 @@ from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
 from fnn.runs import Run
+from fnn.storage.folders import open_folder
 from fnn.studies import tables
 from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
 from fnn.studies.groups import (
@@ -156,24 +157,25 @@ def cross_validate(
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = arguments.key(key), key
-    rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))
-    part = rows.train
-    made = make_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
-    check_weights(part.weight, made)
-    views, scalers = fold_selections(made, np.asarray(part.x), standardise)
-    keys, each = member_keys(seed, repeats), len(made) // repeats
-    tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-    both, resumable = Data(part, part), how.checkpoint is not None
-    groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
-    figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
-    best = _Best(figures, len(points), len(made))
+    with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
+        rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))
+        part = rows.train
+        made = make_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
+        check_weights(part.weight, made)
+        views, scalers = fold_selections(made, np.asarray(part.x), standardise)
+        keys, each = member_keys(seed, repeats), len(made) // repeats
+        tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
+        both, resumable = Data(part, part), how.checkpoint is not None
+        groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
+        figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
+        best = _Best(figures, len(points), len(made))
 
-    def take(group: Group, outcome: ChunkResult) -> None:
-        places = group.places[outcome.at]
-        figures.add(places, outcome, last=True)
-        best.add(places, [member_run(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
+        def take(group: Group, outcome: ChunkResult) -> None:
+            places = group.places[outcome.at]
+            figures.add(places, outcome, last=True)
+            best.add(places, [member_run(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
 
-    plans, names = run_groups("cross_validate", groups_, epochs, how, take)
+        plans, names = run_groups("cross_validate", groups_, epochs, how, take)
     early = warn_if_interrupted("cross_validate", names, figures, how)
     scores, histories = _of_points(figures, len(points), len(made))
     columns = _table(points, scores, figures.columns["diverged"])

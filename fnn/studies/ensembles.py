@@ -16,6 +16,7 @@ from fnn.data.streams import DataLike
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.runs import Run
+from fnn.storage.folders import open_folder
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
 from fnn.studies.results import ResultTable, warn_if_interrupted
@@ -144,22 +145,23 @@ def ensemble(
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, arguments.key(key)
-    rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
-    tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
-    groups = group_members(
-        "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
-    )
-    figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-    kept: dict[int, Any] = {}
+    with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
+        rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
+        groups = group_members(
+            "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
+        )
+        figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
+        kept: dict[int, Any] = {}
 
-    def take(group: Group, outcome: ChunkResult) -> None:
-        figures.add(outcome.at, outcome)
-        state = outcome.state
-        for row, place in enumerate(outcome.at):
-            best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
-            kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
+        def take(group: Group, outcome: ChunkResult) -> None:
+            figures.add(outcome.at, outcome)
+            state = outcome.state
+            for row, place in enumerate(outcome.at):
+                best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
+                kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
 
-    plans, names = run_groups("ensemble", groups, epochs, how, take)
+        plans, names = run_groups("ensemble", groups, epochs, how, take)
     warn_if_interrupted("ensemble", names, figures, how)
     begun = figures.has_run()
     whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]

@@ -5,12 +5,10 @@ Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is sh
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +21,7 @@ from fnn.fitting.progress import study_progress_bar
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
 from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
+from fnn.storage.folders import chunk_folder, group_folder, read_width, write_width
 from fnn.studies.chunks import Members, Shared, chunk_trainer, compiled_chunk, default_width, member_cost
 from fnn.studies.groups import ExecutionOptions, Group
 from fnn.training.config import TrainerConfig
@@ -74,6 +73,7 @@ def make_plan(
     width: int | None,
     devices: Any,
     memory: float | None,
+    begun: int | None = None,
 ) -> ExecutionPlan:
     """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
 
@@ -81,6 +81,7 @@ def make_plan(
         width: members of a program; None: by their size.
         devices: JAX devices, the same one twice for two threads; None: all there are, a CPU with a thread a core.
         memory: bytes to keep below; None: half of what is free.
+        begun: the width of chunks that are there already, and must stay theirs.
 
     Raises:
         MemoryError: not even one fits.
@@ -96,10 +97,15 @@ def make_plan(
             f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(most_bytes or 0) / 1e9:.3g} GB. "
             "Take a smaller batch_size."
         )
-    workers = workers[: min(len(members), room or len(members))]
+    if begun is not None and room is not None and room < begun and memory is not None:
+        raise MemoryError(
+            f"memory: expected room for the {begun} members per program with which the study was started, about "
+            f"{begun * each / 1e9:.3g} GB, got {memory / 1e9:.3g} GB. Raise it, or name another folder to start anew."
+        )
+    workers = workers[: min(len(members), max(1, (room or len(members)) // (begun or 1)))]
     if width is None:
         width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
-    most = width if room is None else room // len(workers)
+    most = width if room is None or begun is not None else room // len(workers)
     width = width if width <= most else 1 << (most.bit_length() - 1)
     return ExecutionPlan(len(members), width, workers, each * width * len(workers))
 
@@ -143,6 +149,7 @@ class Job(NamedTuple):
     epochs: int
     folder: str | None = None
     seconds: float = 1.0  # between checkpoints
+    failures: resume.WriteFailures | None = None  # of the whole study
 
 
 def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[int, int, bool], None]) -> list[str]:
@@ -271,43 +278,61 @@ def _checkpoints(job: Job, at: np.ndarray, own: Members, like: Any) -> resume.Ch
     width, nothing = job.plan.width, None if like is None else _no_epochs(job, like.params)
     if job.folder is None:
         return resume.Checkpoints(None, {}, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
-    folder = os.path.join(job.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
+    folder = chunk_folder(job.folder, int(at[0]), int(at[-1]), width)
     about = job.group.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
-    return resume.Checkpoints(folder, about, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
+    return resume.Checkpoints(
+        folder,
+        about,
+        like,
+        nothing,  # type: ignore[arg-type]
+        job.epochs,
+        job.seconds,
+        failures=job.failures,
+    )
 
 
 def run_groups(
     title: str, groups: list[Group], epochs: int, how: ExecutionOptions, take: Callable[[Group, ChunkResult], None]
 ) -> tuple[list[ExecutionPlan], list[str]]:
     """Run all groups, one after another; how each was run, and the signals that ended it early."""
-    folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
+    folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
+    widths = [_known_width(folder, how.width) for folder in folders]
     plans = [
-        make_plan(group.config, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
-        for group, folder in zip(groups, folders, strict=True)
+        make_plan(group.config, group.shared, group.members, epochs, width or how.width, how.devices, how.memory, width)
+        for group, width in zip(groups, widths, strict=True)
     ]
     names: list[str] = []
     words = f"{title}: {'; '.join(map(str, plans))}"
+    failures = resume.WriteFailures()
     with study_progress_bar(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
         for group, plan, folder in zip(groups, plans, folders, strict=True):
             if names:
                 break
-            _keep_width(folder, plan.width)
-            job = Job(group, plan, epochs, folder, how.checkpoint_seconds)
+            if folder is not None:
+                _keep_width(folder, plan.width, failures)
+            job = Job(group, plan, epochs, folder, how.checkpoint_seconds, failures)
             names += run_chunks(job, functools.partial(take, group), show)
     return plans, names
 
 
-def _width(folder: str | None, how: ExecutionOptions) -> int | None:
-    """The requested width, else the width this study was started with: another would form other chunks."""
-    if how.width is not None or folder is None:
-        return how.width
+def _known_width(folder: str | None, asked: int | None) -> int | None:
+    """The width that the study in this folder was started with: another would form other chunks, and train them anew.
+
+    None: there is no such study.
+    """
+    width = None if folder is None else read_width(folder)
+    if width is not None and asked not in (None, width):
+        raise ValueError(
+            f"width: expected {width}, with which the study in {folder} was started, got {asked}. "
+            "Omit width, or name another folder to start anew."
+        )
+    return width
+
+
+def _keep_width(folder: str, width: int, failures: resume.WriteFailures) -> None:
+    """Write the width down, if it is not there."""
     try:
-        return int(Path(folder, "width").read_text())
-    except (OSError, ValueError):  # there is none, or a process was killed while it wrote this
-        return None
-
-
-def _keep_width(folder: str | None, width: int) -> None:
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, "width").write_text(str(width))
+        if read_width(folder) != width:
+            write_width(folder, width)
+    except OSError as error:
+        failures.warn(error)

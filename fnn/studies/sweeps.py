@@ -10,6 +10,7 @@ import optax
 from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.runs import Run
+from fnn.storage.folders import open_folder
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
 from fnn.studies.results import ResultTable, member_run, run_on_device, warn_if_interrupted
@@ -138,31 +139,34 @@ def sweep(
     keep = arguments.one_of("keep", keep, ("best", "all"))
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key = arguments.key(key)
-    rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
-    words = np.asarray(jax.random.key_data(key))
-    tasks = [
-        MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
-        for point in points
-    ]
-    groups = group_members("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
-    figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-    runs: dict[int, Run] = {}
-    in_shape = rows.train.x.shape[1:]
+    with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
+        rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        words = np.asarray(jax.random.key_data(key))
+        tasks = [
+            MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
+            for point in points
+        ]
+        groups = group_members(
+            "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
+        )
+        figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
+        runs: dict[int, Run] = {}
+        in_shape = rows.train.x.shape[1:]
 
-    def take(group: Group, outcome: ChunkResult) -> None:
-        places = group.places[outcome.at]
-        figures.add(places, outcome)
-        scores = figures.scores()
-        if keep == "all":
-            runs.update({int(place): member_run(outcome, row, in_shape, held) for row, place in enumerate(places)})
-            return
-        row = int(np.argmin(scores[places]))
-        # of equal ones the first, whichever thread comes first
-        if not runs or (scores[places[row]], places[row]) < min((scores[i], i) for i in runs):
-            runs.clear()
-            runs[int(places[row])] = member_run(outcome, row, in_shape, held)
+        def take(group: Group, outcome: ChunkResult) -> None:
+            places = group.places[outcome.at]
+            figures.add(places, outcome)
+            scores = figures.scores()
+            if keep == "all":
+                runs.update({int(place): member_run(outcome, row, in_shape, held) for row, place in enumerate(places)})
+                return
+            row = int(np.argmin(scores[places]))
+            # of equal ones the first, whichever thread comes first
+            if not runs or (scores[places[row]], places[row]) < min((scores[i], i) for i in runs):
+                runs.clear()
+                runs[int(places[row])] = member_run(outcome, row, in_shape, held)
 
-    plans, names = run_groups("sweep", groups, epochs, how, take)
+        plans, names = run_groups("sweep", groups, epochs, how, take)
     columns = {name: np.array([point[name] for point in points]) for name in points[0]}
     warn_if_interrupted("sweep", names, figures, how)
     best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)

@@ -1,6 +1,7 @@
 """Sweeps, and the engine under all studies: members equal runs done alone, and do not touch each other."""
 
 import csv
+import os
 import signal
 import threading
 import time
@@ -659,5 +660,16 @@ def test_a_study_goes_on_with_the_width_that_it_was_begun_with(tmp_path):
 
     assert again(width=2).plans[0].width == 2
     assert again().plans[0].width == 2  # three members alone would be run otherwise
-    (tmp_path / "0" / "width").write_text("")  # a process was killed while it wrote this
-    assert again(memory=1e9).plans[0].width == 1
+    with pytest.raises(ValueError, match=r"width: expected 2, with which the study in .*/0 was started, got 3\. Omit"):
+        again(width=3)
+    for text in ("", "0", "-3", "3", "111111111111", "two", "\0"):
+        (tmp_path / "0" / "width").write_text(text)
+        with pytest.raises(fnn.DamagedFile, match=r"/0/width: expected the number 2, as its folders say, got .* Write"):
+            again()
+    (tmp_path / "0" / "width").unlink()
+    assert again().plans[0].width == 2  # its folders say so
+    (tmp_path / "0" / "width").write_text("2\n")  # by hand, as the message says
+    assert again().plans[0].width == 2
+    with pytest.raises(MemoryError, match="memory: expected room for the 2 members per program with which the study"):
+        again(memory=again().plans[0].bytes_ * 0.75 / 2)
+    assert sorted(os.listdir(tmp_path / "0")) == ["members-0-1-width-2", "members-2-2-width-2", "width"]
