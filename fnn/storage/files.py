@@ -57,7 +57,7 @@ def printable(text: object, most: int = MOST_MESSAGE, keep_end: bool = False) ->
     text = str(text)
     if len(text) > most:
         text = "…" + text[1 - most :] if keep_end else text[: most - 1] + "…"
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else "?" for c in text)
 
 
 @contextlib.contextmanager
