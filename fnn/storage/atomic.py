@@ -137,3 +137,10 @@ def make_folder(folder: str) -> list[str]:
             error.errno, f"{folder}: expected a folder that can be made, got {got!r}. Name another one."
         ) from None
     return made
+
+
+def remove(folder: str, names: Iterable[str]) -> None:
+    """Remove these files of a folder; one that cannot be removed stays."""
+    for name in names:
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(folder, name))

@@ -1,16 +1,14 @@
 """The folder of a run: its newest checkpoints, each whole or not there."""
 
-import contextlib
 import os
 import re
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fnn import trees
 from fnn.storage import files
-from fnn.storage.atomic import make_folder
+from fnn.storage.atomic import make_folder, remove
 from fnn.storage.files import FORMAT, read_kind
 from fnn.types import PathLike, Tree
 
@@ -52,21 +50,15 @@ def write_checkpoint(folder: PathLike, number: int, tree: Tree, description: obj
     """
     folder = os.path.expanduser(folder)
     make_folder(folder)
-    _remove(folder, [name for name in list_names(folder) if name.startswith(".checkpoint-") and name.endswith(".tmp")])
+    remove(folder, [name for name in list_names(folder) if name.startswith(".checkpoint-") and name.endswith(".tmp")])
     if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
         raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Read_checkpoint first.")
     path = os.path.join(folder, checkpoint_name(number))
     older = [n for n in _numbers(folder) if n < number]
-    _remove(folder, map(checkpoint_name, older[2:]))  # what a process left that was killed between writing and removing
+    remove(folder, map(checkpoint_name, older[2:]))  # what a process left that was killed between writing and removing
     files.write(path, trees.flatten_named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
-    _remove(folder, map(checkpoint_name, older[1:]))
+    remove(folder, map(checkpoint_name, older[1:]))
     return path
-
-
-def _remove(folder: str, names: Iterable[str]) -> None:
-    for name in names:
-        with contextlib.suppress(OSError):
-            os.remove(os.path.join(folder, name))
 
 
 def read_checkpoint(folder: PathLike) -> Checkpoint | None:
@@ -83,18 +75,20 @@ def read_checkpoint(folder: PathLike) -> Checkpoint | None:
     folder = os.path.expanduser(folder)
     wrong: dict[str, str] = {}
     for number in _numbers(folder):
-        name = checkpoint_name(number)
+        path = os.path.join(folder, checkpoint_name(number))
         try:
-            leaves, about = read_kind(os.path.join(folder, name), "checkpoint")
+            leaves, about = read_kind(path, "checkpoint")
             return Checkpoint(number, leaves, about.get("description"), tuple(wrong.values()))
         except files.DamagedFile as error:
-            wrong[name] = str(error)
+            wrong[path] = str(error)
         except OSError as error:  # the disk, the rights, a link that leads nowhere
-            wrong[f"{name} ({os.strerror(error.errno or 0)})"] = str(error.strerror or error)
+            wrong[path] = str(error.strerror or error)
     if wrong:
-        got = f"{len(wrong)} damaged or unreadable: {', '.join(wrong)}"
+        newest = next(iter(wrong))
+        got = f"{len(wrong)} damaged or unreadable: {', '.join(map(os.path.basename, wrong))}"
+        reason = wrong[newest].removeprefix(newest).removeprefix(": ").partition(". ")[0]
         hint = "Restore one from a copy, or delete them to start anew."
-        raise files.damaged(folder, "a whole checkpoint", got, hint)
+        raise files.damaged(folder, "a whole checkpoint", f"{got} ({reason})", hint)
     return None
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from fnn.storage import files
-from fnn.storage.atomic import make_folder, write_whole
+from fnn.storage.atomic import make_folder, remove, write_whole
 from fnn.storage.checkpoints import list_names
 from fnn.storage.locks import lock_folder
 
@@ -123,6 +123,6 @@ def read_width(group: str) -> int | None:
 
 def write_width(group: str, width: int) -> None:
     """Write down the members per program, before the first checkpoint of the group; an OSError says why it cannot."""
-    path = os.path.join(group, WIDTH)
     make_folder(group)
-    write_whole(path, [str(width).encode()])
+    remove(group, [name for name in list_names(group) if name.startswith(f".{WIDTH}.") and name.endswith(".tmp")])
+    write_whole(os.path.join(group, WIDTH), [str(width).encode()])

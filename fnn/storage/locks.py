@@ -82,6 +82,7 @@ def _acquire(path: str) -> BinaryIO | None:
                 return file
         except OSError as error:
             _warn_unlocked(path, error)
+            _remove_empty(path)
             return None
         finally:
             if not ours:
@@ -125,6 +126,13 @@ def _is_same_file(file: BinaryIO, path: str) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _remove_empty(path: str) -> None:
+    """Remove a file in which no holder has written."""
+    with contextlib.suppress(OSError):
+        if os.path.getsize(path) == 0:
+            os.remove(path)
 
 
 def _release(file: BinaryIO, path: str) -> None:

@@ -127,7 +127,8 @@ def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
 
 def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
     """The run that a file describes, with arrays of NumPy; whatever is raised says what is wrong with the file."""
-    if not isinstance(about["printed"], str) or not all(isinstance(name, str) for name in about["unknown"]):
+    unknown = about["unknown"]
+    if not isinstance(about["printed"], str) or not isinstance(unknown, list) or set(map(type, unknown)) - {str}:
         raise TypeError("names that are no text")
     tree = about["tree"]
     params, state = (_tree_from_json(tree[name], name, leaves) for name in ("params", "state"))
@@ -136,6 +137,9 @@ def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
         lists = [history.metrics, history.validation_metrics]
         if not all(isinstance(part, dict) for part in lists) or not hasattr(history.loss, "dtype"):
             raise TypeError("a history without a loss or metrics")
+    used = trees.flatten_named({"params": params, "state": state, "history": history})
+    if surplus := [name for name in leaves if name not in used and not name.startswith("net/")]:
+        raise ValueError(f"{len(surplus)} arrays that are no part of it, such as {surplus[0]}")
     in_shape = about["in_shape"] and tuple(about["in_shape"])
     if not all(type(size) is int and 0 <= size < 2**31 for size in in_shape or ()):
         raise ValueError(f"the shape {in_shape} of an example")
