@@ -74,6 +74,7 @@ def make_plan(
     devices: Any,
     memory: float | None,
     begun: int | None = None,
+    in_all: int | None = None,
 ) -> ExecutionPlan:
     """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
 
@@ -82,32 +83,39 @@ def make_plan(
         devices: JAX devices, the same one twice for two threads; None: all there are, a CPU with a thread a core.
         memory: bytes to keep below; None: half of what is free.
         begun: the width of chunks that are there already, and must stay theirs.
+        in_all: members of all groups, whose histories are kept; None: there is no other group.
 
     Raises:
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
     places = history_capacity(epochs)
-    each, weights, rows = member_cost(config, shared, members, places)
+    each, weights, rows, history = member_cost(config, shared, members, places)
+    # where the device's memory is the host's: the histories of all members, and twice those of a chunk, to be joined
+    on_host = workers[0].platform == "cpu"
+    kept = (in_all or len(members)) * history * epochs if on_host else 0
+    each += 2 * history * epochs if on_host else 0
     free = free_bytes(workers)
     most_bytes = memory if memory is not None else None if free is None else free / 2
-    room = None if most_bytes is None else int(most_bytes / each)  # members that fit
+    room = None if most_bytes is None else max(0, int((most_bytes - kept) / each))  # members that fit
     if room == 0:
+        hint = "Take fewer epochs or members" if kept > each else "Take a smaller batch_size"
         raise MemoryError(
-            f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(most_bytes or 0) / 1e9:.3g} GB. "
-            "Take a smaller batch_size."
+            f"memory: expected room for one member and the histories of all, about {(kept + each) / 1e9:.3g} GB, "
+            f"got {(most_bytes or 0) / 1e9:.3g} GB. {hint}."
         )
     if begun is not None and room is not None and room < begun and memory is not None:
         raise MemoryError(
             f"memory: expected room for the {begun} members per program with which the study was started, about "
-            f"{begun * each / 1e9:.3g} GB, got {memory / 1e9:.3g} GB. Raise it, or name another folder to start anew."
+            f"{(kept + begun * each) / 1e9:.3g} GB, got {memory / 1e9:.3g} GB. "
+            "Raise it, or name another folder to start anew."
         )
     workers = workers[: min(len(members), max(1, (room or len(members)) // (begun or 1)))]
     if width is None:
         width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
     most = width if room is None or begun is not None else room // len(workers)
     width = width if width <= most else 1 << (most.bit_length() - 1)
-    return ExecutionPlan(len(members), width, workers, each * width * len(workers))
+    return ExecutionPlan(len(members), width, workers, kept + each * width * len(workers))
 
 
 def history_capacity(epochs: int) -> int:
@@ -297,14 +305,15 @@ def run_groups(
     """Run all groups, one after another; how each was run, and the signals that ended it early."""
     folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
     widths = [_known_width(folder, how.width) for folder in folders]
+    count = sum(len(group.members) for group in groups)
     plans = [
-        make_plan(group.config, group.shared, group.members, epochs, width or how.width, how.devices, how.memory, width)
+        make_plan(*group[1:4], epochs, width or how.width, how.devices, how.memory, width, count)
         for group, width in zip(groups, widths, strict=True)
     ]
     names: list[str] = []
     words = f"{title}: {'; '.join(map(str, plans))}"
     failures = resume.WriteFailures()
-    with study_progress_bar(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
+    with study_progress_bar(how.progress, words, count, epochs) as show:
         for group, plan, folder in zip(groups, plans, folders, strict=True):
             if names:
                 break

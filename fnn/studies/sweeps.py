@@ -110,7 +110,8 @@ def sweep(
         width: members in one program; None: one after another, but many together where the network is small or the
             device is no CPU. With a width of your own, adding or reordering members changes no other's bits.
         devices: JAX devices to spread over, the same one twice for two threads; None: all, a CPU with a thread a core.
-        memory: bytes to stay below (half of what is free); members are run in chunks that fit.
+        memory: bytes to stay below (half of what is free); members are run in chunks that fit. On a CPU the histories
+            of all members count.
         checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.

@@ -1,9 +1,9 @@
 """Files that are damaged, or made to harm: each by its number, so that one that is found can be made again.
 
 `python -m tests.helpers.harmful_files KIND FOLDER FIRST LAST` makes and reads these files, one after another, and
-prints what came of each as a line of JSON: `[number, what, outcome, message, seconds, bytes]`. Bytes are those by which
-the process grew at the most while it read, less twice the size of the file. KIND is "damaged" (truncated or flipped),
-"run" or "checkpoint" (made to harm).
+prints what came of each as a line of JSON: `[number, what, outcome, message, seconds of the processor, bytes]`. Bytes
+are those by which the process grew at the most while it read, less twice the size of the file. KIND is "damaged"
+(truncated or flipped), "run" or "checkpoint" (made to harm).
 """
 
 import hashlib
@@ -308,9 +308,9 @@ def main(kind, folder, first, last):
         path.write_bytes(data)
         if what == "sparse":
             os.truncate(path, len(data) + 60 * 10**9)
-        before, begin = forget_peak(), time.perf_counter()
+        before, begin = forget_peak(), time.process_time()
         result = outcome(lambda: fit(folder) if kind == "checkpoint" else fnn.load(path))
-        seconds, grown = time.perf_counter() - begin, peak() - before - 2 * len(data)
+        seconds, grown = time.process_time() - begin, peak() - before - 2 * len(data)
         print(json.dumps([number, what, *result, round(seconds, 3), grown]), flush=True)
 
 
