@@ -98,7 +98,11 @@ class Record:
         return (mine is not None and mine == theirs) or tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), next(iter(self))))  # its name, or how it was made
+        known: int | None = vars(self).get("_hash")
+        if known is None:  # of a deep network it takes a while
+            known = hash((type(self), next(iter(self))))  # its name, or how it was made
+            object.__setattr__(self, "_hash", known)
+        return known
 
     def __copy__(self) -> Self:
         return self
@@ -167,6 +171,8 @@ class Loss(Record):
     - `targets`: optional; what they are, where they are classes: "one-hot" rows (or distributions), "binary" (one
       probability an output), or "labels" (class numbers). `smoothed` and `class_weighted` go by it.
     - `dense`: optional; for "labels", the same loss on one-hot rows.
+    - `outputs`: optional; what it wants from the network, "logits" or "probabilities". `fit` warns where the network
+      ends with the other; an ensemble makes probabilities of logits, where `targets` says by softmax or sigmoid.
     """
 
     name: str
@@ -175,6 +181,7 @@ class Loss(Record):
     check: Callable[[HasShape, np.ndarray], None] | None = None
     targets: str | None = None
     dense: "Loss | None" = None
+    outputs: str | None = None
 
     def __call__(self, outputs: Numbers, targets: Numbers) -> Array:
         """`value(outputs, targets)`."""

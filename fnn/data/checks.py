@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable, Sized
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import arrays
+from fnn.data.warnings import warn
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape
 
@@ -23,22 +23,20 @@ class LostDigits:
     integers: list[str] = dataclasses.field(default_factory=list)
     said: set[str] = dataclasses.field(default_factory=set)
 
-    def warn(self, dtype: DTypeLike, stacklevel: int) -> None:
+    def warn(self, dtype: DTypeLike) -> None:
         """One clear warning for each kind, the first time that there is something to name."""
         kind = jnp.dtype(dtype).name
         if self.floats and "floats" not in self.said:
-            warnings.warn(
+            warn(
                 f"{', '.join(self.floats)}: float64 data are cut to {kind}. Set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
-                stacklevel=stacklevel,
             )
             self.said.add("floats")
         if self.integers and "integers" not in self.said:
-            warnings.warn(
+            warn(
                 f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "
                 "Standardise them first (fnn.standardise), subtract an offset, or set "
                 "jax.config.update('jax_enable_x64', True).",
-                stacklevel=stacklevel,
             )
             self.said.add("integers")
         self.floats, self.integers = [], []

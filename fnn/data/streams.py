@@ -202,8 +202,8 @@ def _memory_map(name: str, value: Any) -> np.ndarray:
         raise TypeError(f"{name}: expected a path or an array, got {type(value).__name__}. Pass the file's name.")
     if value.ndim == 0 or value.size == 0:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Pass data.")
-    made: np.ndarray = value
-    return made
+    array: np.ndarray = value
+    return array
 
 
 def philox(*words: int) -> np.random.Generator:

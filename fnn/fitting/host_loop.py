@@ -1,7 +1,6 @@
 """`fit`: the host's loop around the fused one. It checks what it is given, then runs compiled segments, and between
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -15,6 +14,7 @@ from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
+from fnn.data.warnings import warn
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import warn_if_output_mismatch
@@ -23,8 +23,10 @@ from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
+from fnn.kernels.effort import EFFORTS, choose_effort
 from fnn.runs import History, Run, TrainingDiverged, TrainingInterrupted, TrainState
 from fnn.storage.folders import open_folder
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
     TrainerConfig,
@@ -62,6 +64,7 @@ def fit(
     params: Params = None,
     state: State = None,
     on_nan: str = "warn",
+    compile_effort: str = "auto",
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
@@ -94,6 +97,10 @@ def fit(
         min_delta: by how much a value must be better to count, at least 0.
         params, state: start from these instead of fresh ones; they are copied.
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
+        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
+            time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
+            "auto" takes what ends soonest, by `epochs` and the sizes of network and data. The last bits of a run may
+            differ from effort to effort. On a CPU only; a stream has "high".
         checkpoint: a folder, made if it is not there. The run is kept in it while it goes on; the same call again
             goes on where that was, to the same bits of parameters and history (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
@@ -135,6 +142,7 @@ def fit(
     """
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    compile_effort = arguments.one_of("compile_effort", compile_effort, ("auto", *EFFORTS))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
@@ -165,17 +173,23 @@ def fit(
         no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
         checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
         with without_debug_nans():
-            end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, stream)
-        params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-        run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
-        if names:
-            _warn_of_interrupt(names[0], end, epochs, folder)
+            effort = _choose_effort(compile_effort, config, start, program, epochs)
+            end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, effort, stream)
+        run = Run(*_best_of(end), history, end, arrays.train.x.shape[1:], held, columns)
+        _warn_of_interrupt(names, end, epochs, checkpoints)
         located = None if stream is not None else arrays
         _report_divergence(divergence.describe(config, end, located, settings or {}, held), run, on_nan)
         return run
 
 
 # ---- the run, and what the host does between its segments
+
+
+def _choose_effort(asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
+    if asked != "auto":
+        return asked
+    _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
+    return choose_effort(program.work, epochs, epochs * batches)
 
 
 def _run_to_end(
@@ -185,18 +199,19 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
+    effort: str,
     stream: Stream | None,
 ) -> tuple[TrainState, History, list[str]]:
     """The end of the run, its history, and the signals that ended it early, if any did."""
     state, histories = checkpoints.state, [checkpoints.history]
     if state is None:
         if stream is None and epochs > 0:
-            precompile(program, tuple(start), start.data)
+            precompile(program, effort, tuple(start), start.data)
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
-        warn_if_output_mismatch(net, loss.name, state, start.data.train.x, 4)
+        warn_if_output_mismatch(net, loss, state, start.data.train.x)
     if stream is None:
-        following = segments(program.run, state, start.data, epochs, config.batch_size, checkpoints.pace)
+        following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
         following = stream_segments(config, stream, state, epochs, held, pace, reading=record)
@@ -222,17 +237,28 @@ def _stream(data: Any) -> Stream:
     return data if isinstance(data, Stream) else open_stream(as_stream("data", data))
 
 
-def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:
-    if int(state.epoch) >= epochs or not bool(state.active):
+def _warn_of_interrupt(names: list[str], state: TrainState, epochs: int, checkpoints: resume.Checkpoints) -> None:
+    if not names or int(state.epoch) >= epochs or not bool(state.active):
         return  # it came when all was done
-    hint = "Pass checkpoint=folder to be able to go on" if checkpoint is None else "Call fit again to go on from there"
-    kept = "" if checkpoint is None else f", and is kept in {checkpoint}"
-    warnings.warn(
-        f"training: expected {epochs} epochs, got {name} in epoch {int(state.epoch)}, step {int(state.step)} (both "
+    hint, kept = "Call fit again to go on from there", f", and is kept in {checkpoints.folder}"
+    if checkpoints.folder is None:
+        hint, kept = "Pass checkpoint=folder to be able to go on", ""
+    elif not checkpoints.kept:
+        hint, kept = (
+            "Call fit again to go on from what was kept before",
+            f", and could not be kept in {checkpoints.folder}",
+        )
+    warn(
+        f"training: expected {epochs} epochs, got {names[0]} in epoch {int(state.epoch)}, step {int(state.step)} (both "
         f"counted from 0); what there is comes back{kept}. {hint}.",
         TrainingInterrupted,
-        stacklevel=3,
     )
+
+
+def _best_of(end: TrainState) -> tuple[Params, State]:
+    """The parameters and the layer state of the best epoch; without validation the last finite ones."""
+    best: tuple[Params, State] = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
+    return best
 
 
 def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:
@@ -242,4 +268,4 @@ def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:
         error = TrainingDiverged(text)
         error.run = run
         raise error
-    warnings.warn(text, TrainingDiverged, stacklevel=3)
+    warn(text, TrainingDiverged)

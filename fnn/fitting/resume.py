@@ -7,7 +7,6 @@ import os
 import re
 import threading
 import time
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -17,11 +16,12 @@ import numpy as np
 
 from fnn import trees
 from fnn.compilation import cache
-from fnn.compilation.components import components
+from fnn.compilation.components import components, uses_key
 from fnn.compilation.fingerprints import fingerprint
 from fnn.compilation.probes import alike, probe
 from fnn.data.reading import StreamRecord
 from fnn.data.streams import Stream
+from fnn.data.warnings import warn
 from fnn.fitting.segments import Pace, concatenate, position, segment_seconds
 from fnn.runs import History, TrainState
 from fnn.storage.checkpoints import checkpoint_name, read_checkpoint, write_checkpoint
@@ -32,6 +32,7 @@ from fnn.training.state import Start, dtype_of
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
 VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
+NOISE, OF_STEP, OF_EPOCH = "noise of a full batch", "drawn with the key of its step", "drawn with the key of its epoch"
 READ = "read/"  # how the names of what was read of a stream begin
 ANEW = "Restore it from a copy, or name another folder to start anew."
 SHARE = 20  # times as long as a write took is the least until the next
@@ -40,7 +41,9 @@ SHARE = 20  # times as long as a write took is the least until the next
 # ---- what a run is
 
 
-def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = None) -> dict[str, Any]:
+def describe_run(
+    config: TrainerConfig, start: Start, stream: Stream | None = None, least: int | None = None
+) -> dict[str, Any]:
     """What a run was asked for, as text and numbers: two of the same description give the same bits.
 
     This is the one place that says what identifies a run. The number of epochs is not part of it.
@@ -52,6 +55,8 @@ def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = No
     - Names as printed say little and are there to be read; they have no addresses.
     - Arrays (data, parameters and layer state to start from) are identified by their SHA-256: exact.
     - Settings and plain arguments are compared as they are: exact.
+    - Where a full batch draws noise (dropout), with which key: an older fnn used another. `least` is how many rows it
+      trains on at least, where these are a part of the data.
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.
     """
@@ -77,6 +82,9 @@ def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = No
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
+    rows = len(data.train.x) if least is None else least
+    full = stream is None and (config.batch_size is None or config.batch_size >= rows)
+    about |= {NOISE: OF_STEP} if full and uses_key(functions["gradient"]) else {}
     made = functions["optimizer.init"].arguments[1]
     values = functools.cache(lambda: probe(config, tuple(settings), data.train, made))
     known = VALUES, str(about[PROGRAMS])
@@ -117,13 +125,13 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
             f"checkpoint: expected one that describes its run as this version of fnn does, got that of another in "
             f"{folder}. Go on with the version that wrote it, or name another folder to start anew."
         )
+    expected = {NOISE: OF_EPOCH, **expected} if NOISE in got else expected
     others = expected[VERSIONS] != got[VERSIONS]
     if others:
-        warnings.warn(
+        warn(
             f"checkpoint: expected {_version_text(expected[VERSIONS])} as in {folder}, "
             f"got {_version_text(got[VERSIONS])}. "
             "Go on if the last bits need not be those of a run without interruption.",
-            stacklevel=5,
         )
     changed, doubtful = _other_programs(expected[PROGRAMS], got[PROGRAMS], others)
     lines = []
@@ -169,10 +177,9 @@ def _other_values(folder: str, names: list[str], expected: Mapping[str, Any], go
         elif not alike(a, b, got["dtype"]):
             lines.append(f"  {name} (what it gives for fixed inputs): expected {_short(a)}, got {_short(b)}")
     if unknown and not lines:
-        warnings.warn(
+        warn(
             f"checkpoint: expected the {', '.join(unknown)} of {folder}, got what could not be compared with it. "
             "Go on if it is the same.",
-            stacklevel=6,
         )
     return lines
 
@@ -210,10 +217,9 @@ class WriteFailures:
         with self._lock:
             said, self._said = self._said, True
         if not said:
-            warnings.warn(
+            warn(
                 f"checkpoint: {error} Training goes on; were it killed now, it would resume from the newest checkpoint "
-                "that is whole, or from the beginning. Further writes are tried without a warning.",
-                stacklevel=5,
+                "that is whole, or from the beginning. Further writes are tried without a warning."
             )
 
 
@@ -304,7 +310,7 @@ def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: H
     if checkpoint is None:
         return Restored(None, history, 0)
     for text in checkpoint.damaged:
-        warnings.warn(f"checkpoint: {text} The one before it is used.", stacklevel=5)
+        warn(f"checkpoint: {text} The one before it is used.")
     path = os.path.join(folder, checkpoint_name(checkpoint.number))
     expected = checkpoint.description
     _check_description(path, expected)

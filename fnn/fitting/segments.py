@@ -118,11 +118,11 @@ def position(state: TrainState) -> tuple[int, int, int, bool]:
 
 def _copy_history(history: History, epochs: int) -> History:
     # a copy: a view would keep the room of LONGEST_HISTORY epochs alive
-    made: History = jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
-    return made
+    copy: History = jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
+    return copy
 
 
 def concatenate(pieces: list[History]) -> History:
     """The histories one after another."""
-    made: History = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)
-    return made
+    whole: History = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)
+    return whole

@@ -33,6 +33,7 @@ def from_function(
     grad: Callable[[Any, Any], Array] | None = None,
     name: str | None = None,
     targets: str | None = None,
+    outputs: str | None = None,
 ) -> Loss:
     """A loss from your own function, `(outputs, targets) -> (batch,)`.
 
@@ -42,6 +43,11 @@ def from_function(
         name: what it is called; the function's name by default.
         targets: where they are classes, what they are: "one-hot", "binary" or "labels"; for `smoothed` and
             `class_weighted`.
+        outputs: what it wants from the network, "logits" or "probabilities"; `fit` warns where the network ends with
+            the other.
+
+    Raises:
+        ValueError: `targets` or `outputs` is none of these.
 
     >>> import fnn, jax.numpy as jnp
     >>> quartic = fnn.losses.from_function(lambda y, t: ((y - t) ** 4).sum(-1), name="quartic")
@@ -51,15 +57,24 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        made: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
-        return made
+        by_outputs: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
+        return by_outputs
 
     if targets not in (None, "one-hot", "binary", "labels"):
         raise ValueError(
-            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Leave them out else."
+            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. "
+            "Omit `targets` for any other loss."
         )
-    loss = Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
-    return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
+    if outputs not in (None, "logits", "probabilities"):
+        raise ValueError(
+            f"from_function: expected outputs 'logits' or 'probabilities', got {outputs!r}. "
+            "Omit `outputs` for any other loss."
+        )
+    loss = Loss(
+        name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets, None, outputs
+    )
+    arguments = {"value": value, "grad": grad, "name": name, "targets": targets, "outputs": outputs}
+    return note_call(loss, from_function, arguments)
 
 
 def as_loss(thing: LossLike) -> Loss:
@@ -116,6 +131,7 @@ def smoothed(loss: LossLike, smoothing: float) -> Loss:
         loss.check,
         loss.targets,
         None if inner is loss else smoothed(inner, smoothing),
+        loss.outputs,
     )
 
 
@@ -187,6 +203,7 @@ def _weigh_classes(loss: LossLike, weights: tuple[Scalar, ...] | Array) -> Loss:
         loss.check,
         loss.targets,
         None if loss.dense is None else class_weighted(loss.dense, weights),
+        loss.outputs,
     )
 
 
@@ -214,6 +231,7 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
         )
     pairs = [(scalar("weighted_sum", "a coefficient", c, "Leave the loss out"), as_loss(loss)) for c, loss in terms]
     kinds = {loss.targets for _, loss in pairs}
+    wanted = {loss.outputs for _, loss in pairs} - {None}
 
     def check(outputs: HasShape, targets: np.ndarray) -> None:
         for _, loss in pairs:
@@ -229,7 +247,7 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
     common = kinds.pop() if len(kinds) == 1 else None
     dense: list[tuple[Scalar, Any]] = [(c, loss.dense) for c, loss in pairs] if common == "labels" else []
     whole = weighted_sum(*dense) if dense and all(loss is not None for _, loss in dense) else None
-    return Loss("weighted_sum", value, grad, check, common, whole)
+    return Loss("weighted_sum", value, grad, check, common, whole, wanted.pop() if len(wanted) == 1 else None)
 
 
 def _scale(factor: Scalar, values: Array) -> Array:

@@ -88,7 +88,7 @@ def read_checkpoint(folder: PathLike) -> Checkpoint | None:
         got = f"{len(wrong)} damaged or unreadable: {', '.join(map(os.path.basename, wrong))}"
         reason = wrong[newest].removeprefix(newest).removeprefix(": ").partition(". ")[0]
         hint = "Restore one from a copy, or delete them to start anew."
-        raise files.damaged(folder, "a whole checkpoint", f"{got} ({reason})", hint)
+        raise files.damage_error(folder, "a whole checkpoint", f"{got} ({reason})", hint)
     return None
 
 

@@ -39,11 +39,11 @@ class DamagedFile(ValueError):
     """A file that is truncated, changed, or was never written by fnn."""
 
 
-def damaged(path: PathLike, expected: str, got: object, hint: str = HINT) -> DamagedFile:
+def damage_error(path: PathLike, expected: str, got: object, hint: str = HINT) -> DamagedFile:
     """The error for this file, on one line, printable and short, whatever the file holds.
 
-    >>> from fnn.storage.files import damaged
-    >>> print(damaged("a.fnn", "format 1", 2 * chr(0), "Update fnn."))
+    >>> from fnn.storage.files import damage_error
+    >>> print(damage_error("a.fnn", "format 1", 2 * chr(0), "Update fnn."))
     a.fnn: expected format 1, got ??. Update fnn.
     """
     begin, end = f": expected {printable(expected, 80)}, got ", f". {printable(hint, 90)}"
@@ -69,7 +69,7 @@ def naming_damage(path: PathLike, expected: str, hint: str = HINT) -> Iterator[N
         raise
     except Exception as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise damaged(path, expected, f"{type(error).__name__}: {reason}", hint) from None
+        raise damage_error(path, expected, f"{type(error).__name__}: {reason}", hint) from None
 
 
 def write(path: PathLike, arrays: Mapping[str, Any], description: object = None) -> None:
@@ -182,12 +182,12 @@ def _read_verified(path: str) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise damaged(path, "a file written by fnn", "a folder or a device")
+            raise damage_error(path, "a file written by fnn", "a folder or a device")
         with open(path, "rb") as file:
             head = file.read(start + DIGITS)
             if not head.startswith(MAGIC, 8) or len(head) < start + DIGITS:
                 got = f"{status.st_size} bytes that start with {head[:16]!r}" if head else "an empty one"
-                raise damaged(path, "a file written by fnn", got)
+                raise damage_error(path, "a file written by fnn", got)
             _check_size(path, int.from_bytes(head[:8], "little"), status)
             file.seek(0)
             data = file.read(status.st_size + 1)
@@ -199,17 +199,17 @@ def _read_verified(path: str) -> bytes:
     given, made = head[start:].decode("latin-1"), summed.hexdigest()
     if given != made:
         got = f"{made[:12]!r}: its {len(data)} bytes are not those that were written"
-        raise damaged(path, f"the check sum {given[:12]!r}", got)
+        raise damage_error(path, f"the check sum {given[:12]!r}", got)
     return data
 
 
 def _check_size(path: str, header: int, status: os.stat_result) -> None:
     """Refuse what cannot be right or cannot be read, before it is read."""
     if header > MOST_HEADER:
-        raise damaged(path, f"a header of at most {MOST_HEADER} bytes", header)
+        raise damage_error(path, f"a header of at most {MOST_HEADER} bytes", header)
     on_disk = 512 * getattr(status, "st_blocks", 0)
     if status.st_size > LARGE and 0 < on_disk < status.st_size // 64:
-        raise damaged(path, "a file whose bytes are on the disk", f"{on_disk} of {status.st_size} bytes")
+        raise damage_error(path, "a file whose bytes are on the disk", f"{on_disk} of {status.st_size} bytes")
     free = free_bytes()
     if free is not None and status.st_size > free:
         raise MemoryError(
@@ -242,8 +242,8 @@ def read_kind(path: PathLike, kind: str) -> tuple[dict[str, np.ndarray], Any]:
     got = about.get("kind") if isinstance(about, dict) else None
     if got != kind:
         name = f"a {got}" if isinstance(got, str) else "a file of another kind"
-        raise damaged(path, f"a {kind}", name, "Read a run by fnn.load, and a checkpoint by fit.")
+        raise damage_error(path, f"a {kind}", name, "Read a run by fnn.load, and a checkpoint by fit.")
     number = about.get("format")
     if type(number) is not int or not 0 < number <= FORMAT:
-        raise damaged(path, f"format {FORMAT}", number, "Update fnn: a later one wrote it.")
+        raise damage_error(path, f"format {FORMAT}", number, "Update fnn: a later one wrote it.")
     return leaves, about

@@ -118,7 +118,7 @@ def read_width(group: str) -> int | None:
     known = " or ".join(map(str, sorted(widths)))
     expected = f"the number {known}, as its folders say" if widths else "the number of members per program"
     hint = f"Write {known} into it" if widths else "Delete it"
-    raise files.damaged(path, expected, repr(text.decode("latin-1")), f"{hint}, or name another folder.")
+    raise files.damage_error(path, expected, repr(text.decode("latin-1")), f"{hint}, or name another folder.")
 
 
 def write_width(group: str, width: int) -> None:

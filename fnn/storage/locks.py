@@ -13,10 +13,10 @@ import os
 import platform
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from fnn.data.warnings import warn
 from fnn.storage.atomic import make_folder
 
 NAME = ".lock"
@@ -196,8 +196,7 @@ def _refusal(path: str, holder: str) -> str:
 
 def _warn_unlocked(path: str, error: OSError) -> None:
     got = os.strerror(error.errno or 0)
-    warnings.warn(
+    warn(
         f"checkpoint: expected to lock {os.path.dirname(path)}, got {got!r}. Make sure that no other process writes "
-        "to that folder.",
-        stacklevel=7,
+        "to that folder."
     )

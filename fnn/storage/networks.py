@@ -13,7 +13,7 @@ import numpy as np
 
 from fnn.activations.elementwise import Activation
 from fnn.factories import Spec, call_factory, origin
-from fnn.storage.files import damaged, printable
+from fnn.storage.files import damage_error, printable
 from fnn.trees import to_jax
 from fnn.types import Layer, PathLike
 
@@ -80,7 +80,7 @@ def from_json(path: PathLike, about: Mapping[str, Any], leaves: dict[str, np.nda
     with _naming_network(path, printed):
         net = _make(about["net"], arrays, _vocabulary())
     if not isinstance(net, Layer):
-        raise damaged(path, "a network", repr(net), HAND_OVER)
+        raise damage_error(path, "a network", repr(net), HAND_OVER)
     return net
 
 
@@ -94,7 +94,7 @@ def _naming_network(path: PathLike, printed: str) -> Iterator[None]:
     except Exception as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         got = f"{printed} ({printable(reason, 100)})"
-        raise damaged(path, "a network that this version of fnn can make", got, HAND_OVER) from None
+        raise damage_error(path, "a network that this version of fnn can make", got, HAND_OVER) from None
 
 
 def _nodes(words: Json, traced: int = 1, depth: int = 0) -> Iterator[tuple[Mapping[str, Any], int]]:

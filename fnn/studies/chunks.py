@@ -35,8 +35,8 @@ class Members(NamedTuple):
 
     def take(self, at: Any) -> "Members":
         """Those in these places."""
-        made: Members = jax.tree.map(lambda a: a[at], self)
-        return made
+        members: Members = jax.tree.map(lambda a: a[at], self)
+        return members
 
 
 class Shared(NamedTuple):

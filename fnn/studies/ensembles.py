@@ -171,7 +171,7 @@ def ensemble(
         )
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. {hint}.")
     params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
-    turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}).name)
+    turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
     shape = rows.train.x.shape[1:]
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
 
@@ -182,8 +182,8 @@ def _together(net: Layer, turn: Any, count: int) -> Layer:
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         def of_one(params: Params, state: State) -> Array:
-            made: Array = turn(net.forward(params, state, x, None, False)[0])
-            return made
+            probabilities: Array = turn(net.forward(params, state, x, None, False)[0])
+            return probabilities
 
         outputs = jax.vmap(of_one, axis_size=count)(params, state)
         return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None

@@ -166,7 +166,7 @@ def group_members(
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
     net, loss = resolve("net", first.config.net, Layer, settings), resolve_loss(first.config.loss, settings)
-    warn_if_output_mismatch(net, loss.name, None, data.train.x, 4)
+    warn_if_output_mismatch(net, loss, None, data.train.x)
     return groups
 
 
@@ -203,7 +203,9 @@ def _group(
     check_settings_are_used(config, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
-        about = resume.describe_run(config, start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0)))
+        like = start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0))
+        least = None if views[0] is None else int(np.min(views[0].length))
+        about = resume.describe_run(config, like, None, least)
         about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
     members = _members(tasks, full.settings, differing)
     return Group(places, identified, Shared(data, *views), members, about)

@@ -74,8 +74,8 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
 
 def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
     """Return the function that computes the gradient of a batch's cost; of a bound configuration."""
-    made: Callable[..., Gradients] = config.gradient(config.net, config.loss, config.penalty, config.reduction)
-    return made
+    gradient: Callable[..., Gradients] = config.gradient(config.net, config.loss, config.penalty, config.reduction)
+    return gradient
 
 
 def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
