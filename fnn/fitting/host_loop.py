@@ -27,6 +27,7 @@ from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
 from fnn.runs import History, Run, TrainingDiverged, TrainState
+from fnn.storage.folders import open_folder
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
@@ -134,6 +135,7 @@ def fit(
     Raises:
         ValueError, TypeError: the data, the targets or an argument are not usable, or the checkpoint is of another
             run; before anything compiles.
+        BlockingIOError: another process or thread trains in the checkpoint's folder; says which process.
         DamagedFile: all checkpoints in the folder are damaged.
         TrainingDiverged: with `on_nan="raise"`; its `run` is what would have been returned.
         KeyboardInterrupt: at Ctrl-C, once the segment under way (half a second) is finished and written. Its `run` is
@@ -175,24 +177,27 @@ def fit(
         validates=validation is not None,
     )
     key, progress = arguments.key(key), arguments.flag("progress", progress)
-    params, state = load_start(params, state)
-    stream = _stream(data) if is_stream(data) else None
-    load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
-    arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
-    request = config, Start(key, arrays, numbers, params, state)
-    config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
-    about = {} if folder is None else resume.describe_run(*request, stream)
-    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-    checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
-    with catch_signals() as signals, without_debug_nans():
-        to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
-        end, history = _run_to_end(*to_end, signals.heard)
-        run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
-        signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
-    signals.warn(_is_done(end, epochs))
-    assert end is not None and run is not None  # else the line above raised an error
-    _report_divergence(divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan)
-    return run
+    with open_folder(folder, of_study=False):  # before anything that takes time
+        params, state = load_start(params, state)
+        stream = _stream(data) if is_stream(data) else None
+        load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
+        arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
+        request = config, Start(key, arrays, numbers, params, state)
+        config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
+        about = {} if folder is None else resume.describe_run(*request, stream)
+        no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
+        checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
+        with catch_signals() as signals, without_debug_nans():
+            to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
+            end, history = _run_to_end(*to_end, signals.heard)
+            run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
+            signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
+        signals.warn(_is_done(end, epochs))
+        assert end is not None and run is not None  # else the line above raised an error
+        _report_divergence(
+            divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan
+        )
+        return run
 
 
 # ---- the run, and what the host does between its segments

@@ -16,10 +16,12 @@ from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with
 from fnn.devices.threads import never
 from fnn.fitting.setup import plain_errors
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
+from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
 from fnn.training.batches import padded_rows
 from fnn.training.config import TrainerConfig, bind
 from fnn.training.fused_loop import build_trainer
+from fnn.training.state import dtype_of
 from fnn.types import Data, Part, RowSelection
 
 
@@ -139,8 +141,9 @@ SMALL = 2_000_000  # weights × rows of a batch
 WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
 
 
-def member_cost(config: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
-    """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch.
+def member_cost(config: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int, int]:
+    """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch; bytes
+    of its history per epoch.
 
     Its state twice, since a step makes a new one, what backward needs of a batch, its history.
     """
@@ -154,9 +157,10 @@ def member_cost(config: TrainerConfig, shared: Shared, members: Members, places:
 
     x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
     kept = jax.eval_shape(cache, state.settings, state.params, state.state, arguments.key(0), x)
-    history = 4 * places * (1 + len(config.metrics)) * (1 if data.validation is None else 2)
+    figures = (1 + len(config.metrics)) * (1 if data.validation is None else 2)
+    history = figures * jnp.dtype(dtype_of_sums(dtype_of(state.params))).itemsize
     weights = sum(a.size for a in jax.tree.leaves(state.params))
-    return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history, weights, rows
+    return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history * places, weights, rows, history
 
 
 def _bytes(tree: Any) -> int:

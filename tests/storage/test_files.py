@@ -269,7 +269,7 @@ def test_contents_made_to_harm_are_refused_and_allocate_nothing(path, content):
     files._dtypes()
     tracemalloc.start()
     try:
-        wanted = "the check sum" if content[7] else "contents that belong together"
+        wanted = "a header of at most 8388608 bytes" if content[7] else "contents that belong together"
         assert message(path).startswith(f"{path}: expected {wanted}")
         assert tracemalloc.get_traced_memory()[1] < 1_000_000 + 10 * len(content)
     finally:
