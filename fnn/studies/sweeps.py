@@ -123,6 +123,7 @@ def sweep(
 
     Raises:
         ValueError, TypeError: something does not fit; before anything compiles.
+        BlockingIOError: another process or thread trains in the checkpoint's folder; says which process.
         MemoryError: not even one member fits.
 
     Warns:
