@@ -263,7 +263,6 @@ class Checkpoints:
         self.folder, self.about, self.seconds = folder, about, seconds
         self.pace = Pace(segment_seconds(None if folder is None else seconds))
         self.record: StreamRecord | None = None
-        self.kept = folder is not None  # whether the last write went well: what is in the folder is what was last given
         self._restored = Restored(None, history, 0)
         self._failures = failures or WriteFailures()
         self._due = time.monotonic() + seconds
@@ -289,6 +288,10 @@ class Checkpoints:
         """The history up to there."""
         return self._restored.history
 
+    def holds(self, state: TrainState) -> bool:
+        """Whether this state is in the folder."""
+        return self.folder is not None and position(state) == self._written
+
     def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
         """Write a checkpoint if it is time; the histories become one."""
         late = last or time.monotonic() >= self._due
@@ -301,9 +304,8 @@ class Checkpoints:
         try:
             values = self._restored.values or self.about[VALUES]()
             write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values})
-            self._number, self._written, self.kept = self._number + 1, position(state), True
+            self._number, self._written = self._number + 1, position(state)
         except (OSError, MemoryError) as error:
-            self.kept = False
             self._failures.warn(error)
         self._due = time.monotonic() + max(self.seconds, SHARE * (time.monotonic() - begin))
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.devices import free_bytes
+from fnn.devices.memory import free_bytes
 from fnn.storage.atomic import write_whole
 from fnn.types import PathLike
 

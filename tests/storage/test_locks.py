@@ -175,6 +175,20 @@ def test_whatever_ends_the_with_the_lock_ends_too(tmp_path):
             pass
 
 
+def test_a_process_that_ends_by_sigterm_leaves_no_file(tmp_path):
+    code = """
+import os, signal, sys, time
+from fnn.fitting.interrupts import catch_signals
+from fnn.storage.folders import open_folder
+with open_folder(sys.argv[1], False), catch_signals():
+    assert os.listdir(sys.argv[1]) == [".lock"]
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_does_not_hold_the_lock_of_its_parent_nor_end_it(tmp_path):
     code = """

@@ -13,7 +13,7 @@ def free_bytes(devices: Iterable[Any] = ()) -> int | None:
 
     Of devices with memory of their own as much as if each had only what the fullest has: they get equal shares.
 
-    >>> from fnn.devices import free_bytes
+    >>> from fnn.devices.memory import free_bytes
     >>> free = free_bytes()
     >>> free is None or free > 0
     True
