@@ -162,9 +162,8 @@ def fit(
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
-    parts = net, loss, optimizer
     config = trainer_config(
-        *parts,
+        *(net, loss, optimizer),
         penalty=penalty,
         gradient=gradient,
         metrics=metrics,
@@ -185,8 +184,7 @@ def fit(
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         about = {} if folder is None else resume.describe_run(*request, stream)
-        no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-        checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
+        checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)
         with catch_signals() as signals, without_debug_nans():
             to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
             end, history = _run_to_end(*to_end, signals.heard)
@@ -201,6 +199,11 @@ def fit(
 
 
 # ---- the run, and what the host does between its segments
+
+
+def _open_checkpoints(folder: str | None, about: Any, program: Program, *arguments: Any) -> resume.Checkpoints:
+    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
+    return resume.Checkpoints(folder, about, program.state, no_epochs, *arguments)
 
 
 def _choose_effort(config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:

@@ -155,8 +155,7 @@ def sweep(
             "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
         )
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-        runs: dict[int, Run] = {}
-        in_shape = rows.train.x.shape[1:]
+        runs, in_shape = dict[int, Run](), rows.train.x.shape[1:]
 
         def take(group: Group, outcome: ChunkResult) -> None:
             places = group.places[outcome.at]
@@ -174,10 +173,16 @@ def sweep(
         with catch_signals() as signals:
             plans = run_groups("sweep", groups, epochs, how, take, signals.heard)
             table = {name: np.array([point[name] for point in points]) for name in points[0]} | figures.columns
-            best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
-            best = best if best >= 0 and figures.has_run()[best] else -1
+            best = _best_member(figures, runs)
             runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
             found = Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
             signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
         signals.warn(bool(figures.ended.all()))
         return found
+
+
+def _best_member(figures: ResultTable, runs: dict[int, Run]) -> int:
+    """The best of the members whose runs were kept; -1 if none has begun."""
+    scores = figures.scores()
+    best = min(runs, key=lambda member: (scores[member], member), default=-1)
+    return best if best >= 0 and figures.has_run()[best] else -1
