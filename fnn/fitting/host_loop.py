@@ -116,8 +116,8 @@ def fit(
             time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
             "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
             and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
-        checkpoint: a folder, made if it is not there. The run is kept in it while it goes on; the same call again
-            goes on where that was, to the same bits of parameters and history (on the same machine and versions).
+        checkpoint: a folder, made if it is not there, for one process at a time. The run is kept in it while it goes
+            on; the same call again goes on where that was, to the same bits (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
             a list of what differs. Of a stream the first buffer and the epoch under way are read again, and it is
             refused where it gives other rows; one that draws its order without the epoch's number cannot give them

@@ -124,7 +124,11 @@ def describe_effort(effort: str) -> dict[str, str]:
 
 
 def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
-    """Raise a ValueError that lists everything in which this run is not the one of the checkpoint."""
+    """Raise a ValueError that lists everything in which this run is not the one of the checkpoint.
+
+    A description that has not the parts that `describe_run` makes is a DamagedFile.
+    """
+    _check_description(folder, expected)
     if expected.get(FORMAT_NAME) != FORMAT:
         raise ValueError(
             f"checkpoint: expected one that describes its run as this version of fnn does, got that of another in "
@@ -320,7 +324,6 @@ def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: H
         warn(f"checkpoint: {text} The one before it is used.")
     path = os.path.join(folder, checkpoint_name(checkpoint.number))
     expected = checkpoint.description
-    _check_description(path, expected)
     check_same(folder, expected, about)
     same_versions = expected[VERSIONS] == about[VERSIONS]
     with naming_damage(path, "the state of this run", ANEW) if same_versions else contextlib.nullcontext():

@@ -87,6 +87,11 @@ def chunk_folder(group: str, first: int, last: int, width: int) -> str:
     return os.path.join(group, f"members-{first}-{last}-width-{width}")
 
 
+def chunks_in(group: str) -> list[str]:
+    """The folders of the chunks of a group that have begun."""
+    return sorted(os.path.join(group, name) for name in list_names(group) if _width_of_chunk(name))
+
+
 def _width_of_chunk(name: str) -> int:
     """The width in a name that `chunk_folder` makes; 0 for other names."""
     match = re.fullmatch(r"members-\d+-\d+-width-(\d+)", name)

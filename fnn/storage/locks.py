@@ -22,7 +22,7 @@ from fnn.storage.atomic import make_folder
 NAME = ".lock"
 FAR = 4096  # the byte that Windows locks, behind the text: nobody may read a byte that is locked there
 WAIT, TRIES = 0.02, 25  # seconds from a lock to the holder's name in the file; how often to look for it
-_held: set[BinaryIO] = set()
+_held: dict[BinaryIO, str] = {}  # the files that this process has locked, and where they are
 
 
 @contextlib.contextmanager
@@ -56,7 +56,7 @@ def lock_folder(folder: str) -> Iterator[None]:
         _write_holder(file)
         yield
     finally:
-        _held.discard(file)
+        _held.pop(file, None)
         if os.getpid() == process:  # a forked child that comes here has closed the file, and leaves it in its place
             _release(file, path)
 
@@ -75,7 +75,7 @@ def _acquire(path: str) -> BinaryIO | None:
             return None
         ours = False
         try:
-            _held.add(file)
+            _held[file] = path
             free = _try_lock(file)
             ours = free and _is_same_file(file, path)  # else its holder has removed it since it was opened here
             if ours:
@@ -86,7 +86,7 @@ def _acquire(path: str) -> BinaryIO | None:
             return None
         finally:
             if not ours:
-                _held.discard(file)
+                _held.pop(file, None)
                 file.close()
         if not free and (holder := _read_holder(path)) is not None:
             raise BlockingIOError(_refusal(path, holder))
@@ -136,12 +136,20 @@ def _remove_empty(path: str) -> None:
 
 
 def _release(file: BinaryIO, path: str) -> None:
+    if file.closed:  # it has been released
+        return
     if sys.platform == "win32":  # where no open file can be removed
         file.close()
     with contextlib.suppress(OSError):
         if file.closed or _is_same_file(file, path):
             os.remove(path)
     file.close()
+
+
+def release_locks() -> None:
+    """Release all locks of this process: it ends now, without leaving its blocks."""
+    for file, path in list(_held.items()):
+        _release(file, path)
 
 
 def _forget_in_child() -> None:

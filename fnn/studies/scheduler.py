@@ -22,7 +22,8 @@ from fnn.fitting.segments import concatenate, position, segments, without_debug_
 from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
-from fnn.storage.folders import chunk_folder, group_folder, read_width, write_width
+from fnn.storage.checkpoints import read_checkpoint
+from fnn.storage.folders import chunk_folder, chunks_in, group_folder, read_width, write_width
 from fnn.studies.chunks import Members, Shared, chunk_trainer, default_width, member_cost, trace_chunk
 from fnn.studies.groups import ExecutionOptions, Group
 from fnn.training.batches import batch_sizes, padded_rows
@@ -128,6 +129,9 @@ def history_capacity(epochs: int) -> int:
 
 
 # ---- the loop
+
+
+OF_MEMBERS = "settings, seeds and folds of these members"
 
 
 class Job(NamedTuple):
@@ -290,7 +294,7 @@ def _checkpoints(job: Job, at: np.ndarray, own: Members, like: Any) -> resume.Ch
     if job.folder is None:
         return resume.Checkpoints(None, {}, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
     folder = chunk_folder(job.folder, int(at[0]), int(at[-1]), width)
-    about = job.group.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
+    about = job.group.about | {OF_MEMBERS: resume.digest(own), "width": width}
     return resume.Checkpoints(
         folder,
         about,
@@ -318,6 +322,8 @@ def run_groups(
         make_plan(*group[1:4], epochs, width or how.width, how.devices, how.memory, width, count)
         for group, width in zip(groups, widths, strict=True)
     ]
+    for group, plan, folder in zip(groups, plans, folders, strict=True):
+        _check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
     failures = resume.WriteFailures()
     with study_progress_bar(how.progress, words, count, epochs) as show:
@@ -332,6 +338,23 @@ def run_groups(
             job = Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, effort)
             run_chunks(job, functools.partial(take, group), show, must_stop)
     return plans
+
+
+def _check_study(folder: str | None, group: Group, width: int) -> None:
+    """Raise a ValueError where the chunks in a folder are another study's, though their names are not this one's.
+
+    A chunk of this name is compared when it is run. More or fewer members than before are no other study.
+    """
+    others = [] if folder is None else chunks_in(folder)
+    first = min(width, len(group.members)) - 1
+    if folder is None or not others or chunk_folder(folder, 0, first, width) in others:
+        return
+    checkpoint = read_checkpoint(others[0])
+    if checkpoint is not None:
+        expected = checkpoint.description
+        if isinstance(expected, dict):
+            expected = {name: value for name, value in expected.items() if name not in (OF_MEMBERS, "width")}
+        resume.check_same(others[0], expected, group.about)
 
 
 def _known_width(folder: str | None, asked: int | None) -> int | None:

@@ -1,6 +1,6 @@
 """kill -9 at random times, in the midst of a write too; the same command again; the bits of an uninterrupted run.
 
-`pytest tests/fitting/test_kill.py --kills 100` kills a hundred times.
+`pytest tests/fitting/test_kill.py -m "slow or not slow" --kills 40` kills forty times in each of five.
 """
 
 import os
@@ -116,7 +116,9 @@ def test_a_stream_killed_at_random_places_ends_with_the_bits_of_one_left_alone(t
     assert in_writes > 0 and on_the_way > kills / 3
 
 
-@pytest.mark.parametrize("kind", ["sweep", "folds", "ensemble"])
+@pytest.mark.parametrize(
+    "kind", ["folds", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("sweep", "ensemble"))]
+)
 def test_a_study_killed_at_random_times_ends_with_the_bits_of_one_left_alone(kind, tmp_path, cache, kills):
     """Among the folds is the refit that comes after them."""
     rng = random.Random(kills)

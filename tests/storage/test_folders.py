@@ -5,12 +5,12 @@ import os
 import shutil
 import warnings
 
+import numpy as np
 import optax
 import pytest
 
 import fnn
 from fnn.storage import files
-from fnn.storage.checkpoints import write_checkpoint
 from fnn.storage.folders import chunk_folder, open_folder, read_width, write_width
 from tests.helpers.faults import Faults
 from tests.helpers.problems import LABELS, LOSS, X, fit, net, same_bits
@@ -67,6 +67,21 @@ def test_a_run_in_the_place_of_a_group_is_found_and_folders_beside_each_other_ar
     for of_study in (True, False):
         with open_folder(str(tmp_path / "all"), of_study):
             pass
+
+
+def test_another_study_is_refused_though_its_chunks_have_other_names(folders, tmp_path, compiled):
+    """And one with more members is not."""
+    folder = shutil.copytree(folders[1], tmp_path / "study")
+    for chunk in folder.glob("*/members-0-*"):
+        chunk.rename(chunk.parent / chunk.name.replace("members-0-0", "members-7-7"))
+    before = contents(folder)
+    text = refused(lambda: sweep(folder, metrics={"accuracy": fnn.accuracy}))
+    assert text.startswith(
+        f"checkpoint: expected the run that {folder}/0/members-1-1-width-1 is of, got one that differs"
+    )
+    assert "  metrics: expected [], got ['accuracy']" in text and contents(folder) == before
+    assert not any("run" in name or "init" in name for name in compiled)
+    sweep(folder)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "111111111111", "99", " ", "²"])
@@ -175,6 +190,8 @@ def test_a_state_that_cannot_be_is_named(longer, tmp_path):
     }
     for name, array in changes.items():
         folder = tmp_path / name.replace("/", "-")
-        write_checkpoint(folder, 0, dict(found.leaves) | {name: array}, found.description)
+        folder.mkdir()
+        about = {"kind": "checkpoint", "format": files.FORMAT, "description": found.description}
+        files.write(folder / "checkpoint-0.safetensors", found.leaves | {name: np.asarray(array)}, about)
         text = refused(lambda folder=folder: fit(epochs=4, checkpoint=folder), fnn.DamagedFile)
         assert text.startswith(f"{folder}/checkpoint-0.safetensors: expected the state of this run, got "), name

@@ -175,12 +175,26 @@ def test_whatever_ends_the_with_the_lock_ends_too(tmp_path):
             pass
 
 
+def test_a_process_that_ends_by_sigterm_leaves_no_file(tmp_path):
+    code = """
+import os, signal, sys, time
+from fnn.fitting.interrupts import catch_signals
+from fnn.storage.folders import open_folder
+with open_folder(sys.argv[1], False), catch_signals():
+    assert os.listdir(sys.argv[1]) == [".lock"]
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_does_not_hold_the_lock_of_its_parent_nor_end_it(tmp_path):
     code = """
 import os, sys, time
 from fnn.storage.locks import lock_folder
-folder, read, write = sys.argv[1], *os.pipe()
+folder = sys.argv[1]
 try:
     with lock_folder(folder):
         child = os.fork()
@@ -188,18 +202,20 @@ try:
             raise SystemExit  # through the `with`
         os.waitpid(child, 0)
         assert os.path.exists(os.path.join(folder, ".lock"))
-        child = os.fork()
-        if child == 0:
-            os.read(read, 1)  # outlives it
-            os._exit(0)
-    with lock_folder(folder):  # the child is there, and holds nothing
-        os.write(write, b"x")
-        print("locked")
+        if os.fork() == 0:
+            sys.stdin.read()  # outlives its parent
+        os._exit(0)  # as a kill does: the file stays
 except SystemExit:
     os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.stdout == "locked\n", done.stderr
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert parent.wait(60) == 0
+    assert os.listdir(tmp_path) == [".lock"]
+    with lock_folder(str(tmp_path)):  # the child is there, and holds nothing
+        pass
+    assert parent.communicate()[1] == b""
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ENOLCK])
