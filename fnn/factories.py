@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments import call, describe_value
 from fnn.types import Layer, Loss, Penalty, Record
 
 P = ParamSpec("P")  # the arguments of a factory
@@ -98,16 +99,25 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
     >>> fnn.summary(named(fnn.dense(3)), (2,)).multiply_adds
     6
     """
+    for name, value in (("make", make), ("children", children)):
+        if value is not None and (not callable(value) or isinstance(value, (type, Record))):
+            got = describe_value(value)
+            raise TypeError(f"factory: expected a function as {name}, got {got}. Write @fnn.factory above it.")
     if make is None:
         return functools.partial(factory, children=children)
-    signature = inspect.signature(make)
+    name, signature = describe_value(make), inspect.signature(make)
 
     def finish(spec: Spec, bound: inspect.BoundArguments) -> Any:
         made = make(*bound.args, **bound.kwargs)
+        if not isinstance(made, Record) and not (hasattr(made, "_replace") and hasattr(made, "spec")):
+            got = describe_value(made)
+            raise TypeError(f"factory: expected {name} to return a layer, or what has a spec, got {got}. Return one.")
         if isinstance(made, Loss):
             return note_call(made._replace(name=str(spec)), spec.factory, dict(spec.arguments))
         if children is not None:
-            spec = spec._replace(children=tuple(children(*bound.args, **bound.kwargs)))
+            spec = spec._replace(
+                children=_layers_of(name, call(f"children of {name}", children, *bound.args, **bound.kwargs))
+            )
         elif isinstance(made, Layer) and isinstance(made.spec, Spec):  # another factory made it
             spec = spec._replace(children=(made,))
         made = made._replace(spec=spec)
@@ -130,6 +140,14 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
 
     build.is_factory = True  # type: ignore[attr-defined]
     return build
+
+
+def _layers_of(name: str, made: Any) -> tuple[Any, ...]:
+    """The layers that a factory's `children` returned."""
+    if not isinstance(made, (list, tuple)) or not all(isinstance(child, Record) or callable(child) for child in made):
+        got = describe_value(made)
+        raise TypeError(f"children of {name}: expected a list of layers, got {got}. Return the layers in it.")
+    return tuple(made)
 
 
 class _Places:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments import as_array, call
 from fnn.constants import memoise_constants
 from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
 
@@ -34,6 +35,22 @@ def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
             raise ValueError(f"{name}: expected one leaf of that name, got two. Rename a key.")
         leaves[name] = leaf
     return leaves
+
+
+def as_arrays(name: str, tree: Tree) -> Tree:
+    """A tree of arrays of JAX, or a TypeError that says which leaf is none; keys stay as they are.
+
+    >>> from fnn.trees import as_arrays
+    >>> as_arrays("params", {"w": "text"})
+    Traceback (most recent call last):
+    TypeError: params/w: expected an array, got 'text'. Pass an array, or a list of numbers.
+    """
+
+    def leaf(path: Any, a: Any) -> Any:
+        return a if is_key(a) else as_array("/".join([name, *map(_key, path)]), a)
+
+    made: Tree = jax.tree_util.tree_map_with_path(leaf, tree, is_leaf=lambda a: a is None)
+    return made
 
 
 def is_key(leaf: object) -> bool:
@@ -134,7 +151,9 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
 
 @memoise_constants
 def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
-    made: tuple[Params, State] = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
+    made: tuple[Params, State] = jax.eval_shape(
+        lambda: call(f"init of {net}", net.init, jax.random.key(0), in_shape)[:2]
+    )
     return made
 
 

@@ -21,10 +21,10 @@ from jax.scipy.special import erfc
 
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
-from fnn.arguments import as_floats, beside, finite, like, real_number
+from fnn.arguments import array_of, as_floats, beside, call, finite, function, instance, like
 from fnn.factories import factory, note_call, reduce
 from fnn.kernels import random
-from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, State, Train
+from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, ShapeError, State, Train
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -67,9 +67,26 @@ def elementwise(name: object, value: Callable[[Array], Array], derivative: Calla
     >>> fnn.serial(fnn.dense(4), square, fnn.dense(1))
     serial(dense(4), square, dense(1))
     """
-    activation = Activation(name, value, lambda x: derivative(as_floats(name, x)), lambda x, dy: dy * derivative(x))
-    call = {"name": name, "value": value, "derivative": derivative}
-    return note_call(activation._with_doc(value.__doc__), elementwise, call)
+    hint = "Pass a function such as jnp.sin."
+    function("elementwise: value", value, 1, "a function of an array", hint)
+    function("elementwise: derivative", derivative, 1, "a function of an array", hint)
+    instance("elementwise: name", name, str, "Pass a word.", "a name")
+
+    def checked(what: str, formula: Callable[[Array], Array], x: Array) -> Array:
+        own = f"{what} of {name}"
+        y = array_of(own, call(own, formula, x), "an array")
+        if y.shape != x.shape:
+            raise ShapeError(f"{own}: expected the shape of the inputs {x.shape}, got {y.shape}. Work on each element.")
+        return y
+
+    def slope(x: Array) -> Array:
+        return checked("derivative", derivative, x)
+
+    activation = Activation(
+        name, lambda x: checked("value", value, x), lambda x: slope(as_floats(name, x)), lambda x, dy: dy * slope(x)
+    )
+    origin = {"name": name, "value": value, "derivative": derivative}
+    return note_call(activation._with_doc(value.__doc__), elementwise, origin)
 
 
 # ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
@@ -234,6 +251,8 @@ def elu(alpha: float = 1.0) -> Activation:
 def _slope(name: str, slope: Scalar | np.ndarray) -> Scalar | np.ndarray:
     """A number, checked; an array of slopes, one per channel, as it is."""
     if isinstance(slope, (np.ndarray, jax.Array)) and slope.ndim:
+        if not isinstance(as_floats(name, slope), jax.core.Tracer) and not np.isfinite(np.asarray(slope)).all():
+            raise ValueError(f"{name}: expected finite slopes, got nan or inf among them. Pass numbers such as 0.2.")
         return slope
     return finite(name, "a finite slope", slope, "Pass a number such as 0.2.")
 
@@ -342,7 +361,7 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     >>> print(y)
     [[-0.2  2. ]]
     """
-    low, high = (real_number("rrelu", "a slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
+    low, high = (finite("rrelu", "a finite slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
     known = isinstance(low, (int, float)) and isinstance(high, (int, float))
     if known and not 0 <= low <= high < math.inf:
         raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Swap or raise them.")

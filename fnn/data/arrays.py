@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.kernels.memory import aligned_copy
 from fnn.types import Array, ArrayLike, Columns, DType, DTypeLike, Params, ShapeError, Tree
 
@@ -59,12 +60,19 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
 
     Args:
         name: what errors call it.
-        tree: leaves that are no arrays stay as they are.
+        tree: of arrays; traced ones stay as they are.
         cut: gets the name, if float64 numbers lose digits.
     """
 
     def leaf(a: Any) -> Any:
-        if not (hasattr(a, "shape") and hasattr(a, "dtype")) or _is_key(a) or isinstance(a, jax.core.Tracer):
+        if isinstance(a, jax.core.Tracer):
+            return a
+        if not (hasattr(a, "shape") and hasattr(a, "dtype")) or arguments.is_deleted(a):
+            got = arguments.describe_value(a)
+            raise TypeError(
+                f"{name}: expected arrays, got {got} among them. Pass what was trained, such as run.params."
+            )
+        if _is_key(a):
             return a
         a = a if isinstance(a, jax.Array) else read(name, a)
         dtype = jax.dtypes.canonicalize_dtype(a.dtype)
@@ -141,22 +149,25 @@ def read(name: str, value: Any) -> Array | np.ndarray:
             f"{name}: expected numbers, got a traced array. Call this outside of compiled functions; inside them use "
             "fnn.trainer, or net.forward(params, state, x, None, False)."
         )
-    if isinstance(value, jax.Array):
+    if isinstance(value, jax.Array) and not arguments.is_deleted(value):
         return value
-    if value is None:
-        raise TypeError(f"{name}: expected an array, got None. Pass data=(x, t).")
+    if isinstance(value, dict):
+        raise TypeError(
+            f"{name}: expected one array, got {arguments.describe_value(value)}. "
+            "Put the columns side by side: np.column_stack(list(values))."
+        )
     if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask without a warning
         raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
-    if hasattr(value, "toarray"):
+    if hasattr(value, "toarray") and not callable(value):
         raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")
     if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
         value = [_tensor_numbers(v) if hasattr(v, "detach") else v for v in value]
-    try:
-        array = np.asarray(_unpack(name, value))
-    except ValueError:
+    if isinstance(value, (list, tuple)) and _are_tables(value):
         raise ValueError(
-            f"{name}: expected a rectangular array, got rows of different lengths. Pad or drop them."
-        ) from None
+            f"{name}: expected one array, got a {type(value).__name__} of {len(value)} arrays of other shapes. "
+            "Put their columns side by side: np.hstack."
+        )
+    array = arguments.as_numpy(name, _unpack(name, value))
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
 
@@ -167,6 +178,12 @@ def _unpack(name: str, value: Any) -> Any:
     if columns_of(value) is not None:
         return _frame_numbers(name, value)
     return _column_numbers(name, value) if hasattr(value, "to_numpy") else value
+
+
+def _are_tables(values: Sequence[Any]) -> bool:
+    """Whether these are several arrays of rows that do not make one: two inputs of a network, say."""
+    shapes = [np.shape(value) for value in values if isinstance(value, (np.ndarray, jax.Array))]
+    return len(shapes) == len(values) > 1 and len(set(shapes)) > 1 and min(map(len, shapes)) > 1
 
 
 def _tensor_numbers(value: Any) -> np.ndarray:

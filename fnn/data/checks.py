@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.data import arrays
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape
@@ -90,7 +91,9 @@ def inputs(
     """
     array = rows(name, value)
     if array.ndim < 2:
-        hint = f"Write {name}[None, :] for one row" if array.shape == in_shape else f"Reshape: {name}[:, None]"
+        hint = f"Reshape: {name}[:, None], or for one row {name}[None, :]"
+        if in_shape is not None:
+            hint = f"Write {name}[None, :] for one row" if array.shape == in_shape else f"Reshape: {name}[:, None]"
         raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. {hint}.")
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64
@@ -188,13 +191,18 @@ def pair_or_triple(name: str, value: object) -> tuple[Any, Any, Any]:
 def pair(name: str, value: object) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
+        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_value(value)
         raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Write {name}=(x, t).")
     return value[0], value[1]
 
 
 def folder(name: str, value: object) -> str:
     """The path of a folder."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Write {name}='folder'.")
-    return os.path.expanduser(os.fspath(value))
+    return path(name, value, "a folder")
+
+
+def path(name: str, value: object, what: str = "a path") -> str:
+    """A path as text; `~` is the home folder."""
+    if not isinstance(value, (str, os.PathLike)) or not (text := os.fspath(value)) or not isinstance(text, str):
+        raise TypeError(f"{name}: expected {what}, got {arguments.describe_value(value)}. Write {name}='name'.")
+    return os.path.expanduser(text)

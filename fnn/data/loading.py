@@ -8,7 +8,7 @@ import numpy as np
 from fnn import arguments
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
-from fnn.data.streams import Stream, check_chunk
+from fnn.data.streams import Stream, check_chunk, has_rows
 from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State
 
 
@@ -77,7 +77,7 @@ def load_stream_head(
     cut = checks.LostDigits()
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
-        if len(chunk[0]):
+        if has_rows(f"data, chunk {number}", chunk):
             x, t, _ = check_chunk(f"data, chunk {number}", chunk, dtype, checks.LostDigits())  # the buffers warn
             train = Part(arrays.owned_array(x[:1]), arrays.owned_array(t[:1]), arrays.owned_array(np.ones(1, dtype)))
             columns = arrays.columns(chunk)

@@ -153,7 +153,7 @@ def fit(
     )
     key, progress = arguments.key(key), arguments.flag("progress", progress)
     params, state = load_start(params, state)
-    stream = _stream(data) if is_stream(data) else None
+    stream = _stream(data, config.batch_size) if is_stream(data) else None
     load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
     arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
     request = config, Start(key, arrays, numbers, params, state)
@@ -214,8 +214,12 @@ def _run_to_end(
     return state, concatenate(histories), names
 
 
-def _stream(data: Any) -> Stream:
+def _stream(data: Any, batch_size: int | None) -> Stream:
     """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
+    if batch_size is None:
+        raise ValueError(
+            "batch_size: expected rows per step for a stream, which is never one batch, got None. Write batch_size=32."
+        )
     return data if isinstance(data, Stream) else open_stream(as_stream("data", data))
 
 

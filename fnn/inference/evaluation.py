@@ -11,6 +11,7 @@ from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, as_stream, check_chunk, is_stream, rechunk
 from fnn.inference.prediction import Trained, checked_run, output_shapes, predict as predict
+from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.runs import Run
@@ -84,7 +85,7 @@ def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Callabl
     """(params, state, x, t) -> name -> one number per row."""
 
     def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
-        y = net.forward(params, state, x, None, False)[0]
+        y = forward_layer(net, params, state, x, None, False)[0]
         return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
 
     return of_chunk

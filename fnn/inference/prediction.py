@@ -17,6 +17,7 @@ from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices import free_bytes
+from fnn.layers.passes import forward_layer
 from fnn.runs import Run
 from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
 
@@ -78,6 +79,7 @@ def predict(
     """
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
+    _check_functions(reduce, combine)
     rows, size, chunks = _inputs(x, run, size)
     kept: Any = None
     before: Any = None
@@ -101,13 +103,14 @@ def predict(
 def checked_run(net: object, run: Any) -> Run:
     """What was trained with this network; its arrays are nobody else's."""
     if not isinstance(net, Layer):
-        hint = "Pass net(found.settings)." if callable(net) else "Pass the network first."
-        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {hint}")
+        of_settings = callable(net) and not isinstance(net, type)
+        hint = "Pass net(found.settings)." if of_settings else "Pass the network first."
+        raise TypeError(f"net: expected a Layer, got {arguments.describe_value(net)}. {hint}")
     if hasattr(run, "member"):
         raise TypeError("run: expected one run, got an ensemble. Call its own predict(x), or pass its member(0).")
-    if not (hasattr(run, "params") and hasattr(run, "state")):
+    if isinstance(run, type) or not (hasattr(run, "params") and hasattr(run, "state")):
         hint = "Pass found.run." if hasattr(run, "run") else "Pass the whole of it, not its parameters alone."
-        raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {hint}")
+        raise TypeError(f"run: expected what fit returned, got {arguments.describe_value(run)}. {hint}")
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
@@ -123,8 +126,8 @@ def _chunk_program(
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
-        y = net.forward(params, state, x, None, False)[0]
-        y = y if reduce is None else reduce(y)
+        y = forward_layer(net, params, state, x, None, False)[0]
+        y = y if reduce is None else arguments.call("reduce", reduce, y)
         return y if combine is None else _combine(combine, y, count)
 
     return of_chunk
@@ -146,9 +149,18 @@ def _specialise(
     return canonical("predict", parts, _chunk_program(*parts), run.params, run.state, x, np.int32(0))
 
 
+def _check_functions(reduce: object, combine: object) -> None:
+    if reduce is not None:
+        arguments.function("reduce", reduce, 1, "a function of the outputs of a chunk", "Pass jax.nn.softmax, say.")
+    if combine is not None:
+        arguments.function("combine", combine, 2, "a function of two things", "Pass jnp.add, say.")
+
+
 def _check_rows(made: Tree, rows: int, reduce: object) -> None:
     """What is kept of a chunk's outputs is one thing a row."""
-    for leaf in jax.tree.leaves(made):
+    for leaf in jax.tree.leaves(made, is_leaf=lambda leaf: leaf is None):
+        if leaf is None:
+            raise TypeError("reduce: expected one thing per row, got None. Return an array.")
         if leaf.shape[:1] != (rows,):
             raise ShapeError(
                 f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
@@ -166,7 +178,7 @@ def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) 
         (left, _), (right, both) = pairs  # rows that are real come first
         joined = jax.tree.map(
             lambda new, old, both=both: jnp.where(both.reshape(-1, *[1] * (old.ndim - 1)), new, old),
-            jax.vmap(combine)(left, right),
+            arguments.call("combine", jax.vmap(combine), left, right),
             left,
         )
         rest = jax.tree.map(lambda a, half=half: a[2 * half :], (values, real))

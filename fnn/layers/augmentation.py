@@ -6,8 +6,8 @@ Moving numbers does not need floats: bytes stay bytes, a quarter of the memory, 
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from fnn import arguments
 from fnn.arguments import as_floats, finite, like, scalar
 from fnn.factories import factory
 from fnn.layers.noise import random_layer, require_key
@@ -81,6 +81,7 @@ def random_flip(rate: Scalar = 0.5, *, vertical: bool = False) -> Layer:
     rate = scalar("random_flip", "a rate", rate, hint)
     if isinstance(rate, (int, float)) and rate > 1:
         raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. {hint}.")
+    vertical = arguments.flag("random_flip: vertical", vertical)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images("random_flip", in_shape)
@@ -213,8 +214,4 @@ def _images(name: str, in_shape: Shape) -> None:
 
 
 def _whole(name: str, what: str, value: object, at_least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise ValueError(
-            f"{name}: expected {what} to be a whole number, at least {at_least}, got {value!r}. Write {what}=2."
-        )
-    return int(value)
+    return arguments.whole_number(f"{name}: {what}", value, at_least, f"Write {what}=2.")

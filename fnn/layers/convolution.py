@@ -3,7 +3,6 @@
 from math import prod
 
 import jax
-import numpy as np
 
 from fnn import arguments
 from fnn.arguments import as_floats
@@ -65,9 +64,9 @@ def conv2d(
     >>> print(params["w"].shape, params["b"].shape, out_shape)
     (5, 5, 3, 20) (20,) (14, 14, 20)
     """
-    _whole("features", features, "conv2d(20, (5, 5))")
+    features = arguments.whole_number("conv2d: features", features, 1, "Write conv2d(20, (5, 5)).")
+    groups, bias = arguments.whole_number("conv2d: groups", groups, 1), arguments.flag("conv2d: bias", bias)
     name = f"conv2d({features}, {window})"
-    _whole("groups", groups, "groups=1")
     if features % groups:
         raise ValueError(
             f"{name}: expected features that can be cut into {groups} groups, got {features}. "
@@ -86,9 +85,9 @@ def conv2d(
             )
         shape = (*slide.window, in_shape[-1] // groups, features)
         deviation = prod(shape[:3]) ** -0.5 if weight_init is None else weight_init
-        params = {"w": initial_values(deviation, jax.random.fold_in(key, 0), shape)}
+        params = {"w": initial_values(f"{name}: weight_init", deviation, jax.random.fold_in(key, 0), shape)}
         if bias:
-            params["b"] = initial_values(bias_init, jax.random.fold_in(key, 1), (features,))
+            params["b"] = initial_values(f"{name}: bias_init", bias_init, jax.random.fold_in(key, 1), (features,))
         return params, (), (rows.outputs, columns.outputs, features)
 
     def over(x_shape: Shape, w: Array) -> Convolution:
@@ -113,14 +112,6 @@ def conv2d(
         return dparams, convolution.input_gradient(dy, w, c)
 
     return Layer(None, init, forward, backward)
-
-
-def _whole(what: str, value: object, hint: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(
-            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.describe_value(value)}. "
-            f"Write {hint}."
-        )
 
 
 @factory

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import beside, like, scalar
+from fnn.arguments import array_of, as_array, beside, call, describe_value, function, instance, like, one_of, scalar
 from fnn.factories import factory, note_call
 from fnn.losses.base import (
     ClassWeights,
@@ -25,6 +25,7 @@ from fnn.losses.base import (
     sparse_rows,
     wide_dtype,
 )
+from fnn.losses.reduction import row_values
 from fnn.types import Array, HasShape, Loss, LossLike, Numbers, Scalar, ShapeError
 
 
@@ -51,14 +52,33 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        made: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
+        made: Array = jax.grad(lambda y: checked(y, targets).sum())(jnp.asarray(outputs))
         return made
 
-    if targets not in (None, "one-hot", "binary", "labels"):
-        raise ValueError(
-            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. Leave them out else."
-        )
-    loss = Loss(name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets)
+    hint = "Pass a function of outputs and targets."
+    function("from_function: value", value, 2, "a function of outputs and targets", hint)
+    if grad is not None:
+        function("from_function: grad", grad, 2, "a function of outputs and targets", hint)
+
+    if targets is not None:
+        one_of("from_function: targets", targets, ("one-hot", "binary", "labels"))
+    if name is not None:
+        instance("from_function: name", name, str, "Pass a word.", "a name")
+    own = name or str(getattr(value, "__name__", "loss"))
+
+    def checked(outputs: Numbers, targets: Numbers) -> Array:
+        y = as_array(f"loss {own}: outputs", outputs)
+        return row_values(f"loss {own}", value, y, as_array(f"loss {own}: targets", targets), True)
+
+    def checked_grad(outputs: Numbers, targets: Numbers) -> Array:
+        assert grad is not None
+        made = array_of(f"grad of loss {own}", call(f"grad of loss {own}", grad, outputs, targets), "an array")
+        if made.shape != jnp.shape(outputs):
+            wanted, got = jnp.shape(outputs), made.shape
+            raise ShapeError(f"grad of loss {own}: expected the shape of the outputs {wanted}, got {got}. Return that.")
+        return made
+
+    loss = Loss(own, checked, autodiff_grad if grad is None else checked_grad, None, targets)
     return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
 
 
@@ -69,9 +89,8 @@ def as_loss(thing: LossLike) -> Loss:
     if getattr(thing, "is_factory", False):
         name = thing.__name__
         raise TypeError(f"loss: expected a loss, got the factory {name}. Call it, with its arguments: {name}(…).")
-    if callable(thing):
-        return from_function(thing)
-    raise TypeError(f"loss: expected a loss, got {type(thing).__name__} {thing!r}. Pass one of fnn.losses.")
+    wanted = "a loss" + (", or a function of outputs and targets" if callable(thing) else "")
+    return from_function(function("loss", thing, 2, wanted, "Pass one of fnn.losses."))
 
 
 # ---- functions of losses
@@ -210,7 +229,8 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
     """
     if not terms or not all(isinstance(term, tuple) and len(term) == 2 for term in terms):
         raise TypeError(
-            f"weighted_sum: expected pairs (coefficient, loss), got {terms}. Write weighted_sum((1.0, loss_a), …)."
+            f"weighted_sum: expected pairs (coefficient, loss), got {describe_value(terms)}. "
+            "Write weighted_sum((1.0, loss_a), …)."
         )
     pairs = [(scalar("weighted_sum", "a coefficient", c, "Leave the loss out"), as_loss(loss)) for c, loss in terms]
     kinds = {loss.targets for _, loss in pairs}

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from fnn.arguments import call, describe_value, function
 from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None
@@ -34,11 +35,8 @@ def weight_mask(params: Params, mask: Mask = None) -> Tree:
     """
     if mask is None:
         return _all_but_exempt(params)
-    if not callable(mask):
-        raise TypeError(
-            f"mask: expected a function of the parameters, got {type(mask).__name__}. Write lambda params: …."
-        )
-    marks = mask(params)
+    wanted, hint = "a function of the parameters", "Write lambda params: …."
+    marks = call("mask", function("mask", mask, 1, wanted, hint), params)
     wanted, got = _structure(params), _structure(marks)
     if got != wanted:
         raise ValueError(
@@ -47,7 +45,7 @@ def weight_mask(params: Params, mask: Mask = None) -> Tree:
         )
     for mark in jax.tree.leaves(marks):
         if not isinstance(mark, bool):
-            raise TypeError(f"mask: expected True or False for each array, got {mark!r}. Return bools.")
+            raise TypeError(f"mask: expected True or False for each array, got {describe_value(mark)}. Return bools.")
     return marks
 
 

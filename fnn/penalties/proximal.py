@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fnn.arguments import scalar
+from fnn.arguments import as_array, as_floats, flag, scalar
 from fnn.penalties.masks import Mask, map_weights
 from fnn.schedules import Schedule, as_schedule
 from fnn.types import Array, Numbers, OptimizerState, Params, Scalar
@@ -45,6 +45,7 @@ def soft_threshold(v: Array, threshold: Numbers) -> Array:
     >>> print(fnn.penalties.soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0))
     [-2.  0.  1.]
     """
+    v, threshold = as_floats("soft_threshold: v", v), as_array("soft_threshold: threshold", threshold)
     return jnp.sign(v) * jnp.maximum(jnp.abs(v) - jnp.asarray(threshold, v.dtype), 0)
 
 
@@ -79,7 +80,7 @@ def proximal_l1(
     """
     alpha = scalar("proximal_l1", "alpha", alpha, "Pass 0 for no penalty")
     schedule = as_schedule("proximal_l1", learning_rate)
-    made = ApproximateProximalL1State if approximate else ProximalL1State
+    made = ApproximateProximalL1State if flag("proximal_l1: approximate", approximate) else ProximalL1State
 
     def init(params: Params) -> ProximalL1State | ApproximateProximalL1State:
         return made(jnp.int32(0))
@@ -135,7 +136,7 @@ def fista(
     [2. 0.]
     """
     alpha = scalar("fista", "alpha", alpha, "Pass 0 for no penalty")
-    schedule = as_schedule("fista", learning_rate)
+    schedule, restart = as_schedule("fista", learning_rate), flag("fista: restart", restart)
 
     def init(params: Params) -> FistaState:
         x = jax.tree.map(jnp.copy, params)  # a buffer of its own: the state and the parameters are both donated

@@ -76,7 +76,7 @@ class CrossValidation(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged in a fold last.
         """
-        order = self._order() if by is None else tables.argsort(self.table, by, bool(largest))
+        order = self._order() if by is None else tables.argsort(self.table, by, False if largest is None else largest)
         return tables.rows(self.table, order)
 
     def to_csv(self, path: PathLike) -> None:

@@ -5,9 +5,11 @@ Random points find a good one sooner than a grid where few of the settings matte
 
 import itertools
 import math
+import re
 import zlib
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from fnn import arguments
@@ -117,7 +119,7 @@ def as_points(over: Any) -> list[Point]:
     if isinstance(over, dict):
         return grid(over)
     if not isinstance(over, (list, tuple)) or isinstance(over, Distribution):
-        got = type(over).__name__
+        got = arguments.describe_value(over)
         raise TypeError(f"over: expected a dict of lists or a list of dicts, got {got}. Write {{'lr': [0.1, 0.2]}}.")
     if not over:
         raise ValueError("over: expected at least one point, got an empty list. Write [{'lr': 0.1}].")
@@ -169,21 +171,25 @@ def _range(name: str, low: Any, high: Any) -> Distribution:
 def _check_names(name: str, value: Any) -> None:
     """A dict with at least one setting, whose names are strings."""
     if not isinstance(value, dict):
-        raise TypeError(f"{name}: expected a dict of settings, got {type(value).__name__}. Write {{'lr': …}}.")
+        raise TypeError(
+            f"{name}: expected a dict of settings, got {arguments.describe_value(value)}. Write {{'lr': …}}."
+        )
     if not value:
         raise ValueError(f"{name}: expected at least one setting, got an empty dict. Write {{'lr': …}}.")
     for key in value:
         if not isinstance(key, str):
-            raise TypeError(f"{name}: expected names of settings, got {type(key).__name__} {key!r}. Write strings.")
+            raise TypeError(f"{name}: expected names of settings, got {arguments.describe_value(key)}. Write strings.")
 
 
 def _values(name: str, given: Any) -> list[int | float]:
     """The numbers of a list or an array."""
     if isinstance(given, Distribution):  # a tuple of numbers too
         raise TypeError(f"{name}: expected a list of numbers, got {given}. Use it in draws(…).")
-    values = np.asarray(given).tolist() if hasattr(given, "__array__") else given
+    array = isinstance(given, jax.Array) or hasattr(given, "__array__")
+    values = arguments.as_numpy(name, given, "a list of numbers").tolist() if array else given
     if not isinstance(values, (list, tuple, range)):
-        raise TypeError(f"{name}: expected a list of numbers, got {type(given).__name__} {given!r}. Write [0.1].")
+        got = arguments.describe_value(given)
+        raise TypeError(f"{name}: expected a list of numbers, got {got}. Write [0.1].")
     if not len(values):
         raise ValueError(f"{name}: expected at least one value, got an empty list. Leave the setting out.")
     return [_number(f"{name}[{i}]", v) for i, v in enumerate(values)]
@@ -191,10 +197,18 @@ def _values(name: str, given: Any) -> list[int | float]:
 
 def _number(name: str, value: Any) -> int | float:
     """A finite Python number: NumPy's and JAX's become `int` or `float`."""
-    if hasattr(value, "__array__") and getattr(value, "ndim", None) == 0:
-        value = np.asarray(value).item()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}. Pass an int or a float.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}. Choose another.")
-    return value
+    hint = "Pass an int or a float."
+    if isinstance(value, (str, bool, np.bool_)):
+        hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."
+    number = arguments.real_number(name, "a number", value, hint)
+    if isinstance(number, jax.core.Tracer):
+        raise TypeError(f"{name}: expected a number, got {arguments.describe_value(value)}. {hint}")
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}. Choose another.")
+    known: int | float = number
+    return known
+
+
+def _setting(name: str) -> str:
+    """The setting that `over['lr'][0]` or `over[0]['lr']` is of, quoted."""
+    return next((part for part in re.findall(r"\[(.*?)\]", name) if part[0] in "'\""), repr(name.partition("[")[0]))

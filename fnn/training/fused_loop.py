@@ -34,7 +34,7 @@ from fnn.training.batches import (
     padded_rows,
     real_rows,
 )
-from fnn.training.config import TrainerConfig, bind, check_metrics, check_monitor, cost_gradient
+from fnn.training.config import TrainerConfig, bind, check_metrics, check_monitor, cost_gradient, update_optimizer
 from fnn.training.epoch_end import end_epoch
 from fnn.training.state import (
     StepCarry,
@@ -318,6 +318,6 @@ def compute_step(
     """What a step computes, before any of it is dropped: the gradient, the update, the new parameters."""
     g = cost_gradient(config)(params, state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
-        updates, optimizer = config.optimizer.update(g.grads, optimizer, params)
+        updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
         new_params = optax.apply_updates(params, updates)
     return StepResult(g, updates, new_params, optimizer)
