@@ -304,6 +304,8 @@ def as_array(name: str, value: object) -> Array:
     if isinstance(value, (list, tuple)) and any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         with contextlib.suppress(TypeError, ValueError):
             value = jnp.asarray(value)
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        raise TypeError(f"{name}: expected real numbers, got {value.dtype}. Pass a key as key=….")
     array: Any = value if isinstance(value, jax.Array) and not is_deleted(value) else as_numpy(name, value)
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
@@ -338,7 +340,7 @@ def function(name: str, value: Any, count: int, what: str, hint: str) -> Callabl
         signature = _signature(value)
         if signature is None or _takes(signature, count):
             return value
-        got += f" of other arguments {signature}"
+        got += f" of other arguments ({', '.join(signature.parameters)})"
     raise TypeError(f"{name}: expected {what}, got {got}. {hint}")
 
 
@@ -364,7 +366,7 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
     return True
 
 
-def call(name: str, function: Callable[..., Any], *given: Any) -> Any:
+def call(name: str, function: Callable[..., Any], *given: Any, what: str = "a function that JAX can trace") -> Any:
     """What a user's function returns. Of errors that are Python's, JAX's or NumPy's own, it says where they come from.
 
     What the user raises, other than errors of types, values and names, goes on as it is.
@@ -375,7 +377,7 @@ def call(name: str, function: Callable[..., Any], *given: Any) -> Any:
         if OUR_FORM.match(str(error)):
             raise
         kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"{name}: expected a function that JAX can trace, got {_of_function(error)}") from error
+        raise kind(f"{name}: expected {what}, got {_of_function(error)}") from error
 
 
 def _of_function(error: Exception) -> str:

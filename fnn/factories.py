@@ -108,7 +108,8 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
     name, signature = describe_value(make), inspect.signature(make)
 
     def finish(spec: Spec, bound: inspect.BoundArguments) -> Any:
-        made = make(*bound.args, **bound.kwargs)
+        what = "a function that makes a layer"
+        made = call(name, lambda: make(*bound.args, **bound.kwargs), what=what)
         if not isinstance(made, Record) and not (hasattr(made, "_replace") and hasattr(made, "spec")):
             got = describe_value(made)
             raise TypeError(f"factory: expected {name} to return a layer, or what has a spec, got {got}. Return one.")
@@ -127,7 +128,12 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
 
     @functools.wraps(make)
     def build(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+        try:
+            bound = signature.bind(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+        except TypeError as error:
+            own, names = make.__name__ if hasattr(make, "__name__") else name, ", ".join(signature.parameters)
+            hint = f"Call help({own})." if names else f"Write {own}()."
+            raise TypeError(f"{own}: expected the arguments ({names}), got a call of others: {error}. {hint}") from None
         bound.apply_defaults()
         spec = Spec(build, tuple(bound.arguments.items()))
         identity = _identity(spec.arguments)

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations.limits import nan_or_1
-from fnn.arguments import as_array, call, describe_value, flag, function, scalar
-from fnn.types import Array, Numbers, Scalar, ShapeError
+from fnn.arguments import as_array, call, describe_value, flag, function, is_deleted, scalar
+from fnn.types import Array, Numbers, Record, Scalar, ShapeError
 
 Schedule = Callable[[Numbers], Numbers]
 
@@ -190,7 +190,7 @@ def warm_up(schedule: Schedule | Scalar, steps: Scalar, start: Scalar = 0.0) -> 
 
 def as_schedule(name: str, rate: object) -> Schedule:
     """What may stand where a learning rate is wanted: a schedule, or a number for a constant one."""
-    if callable(rate):
+    if callable(rate) and not isinstance(rate, Record):
         hint = "Pass a number, or one of fnn.schedules."
         given = function(name, rate, 1, "a learning rate or a function of the step", hint)
 
@@ -216,7 +216,12 @@ def _steps(name: str, value: object) -> Scalar:
 
 def _items(name: str, what: str, values: object) -> list[Any]:
     """A list of numbers, from any sequence or one-dimensional array."""
-    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) != 1:
+    if (
+        isinstance(values, (str, bytes, dict, set, type))
+        or is_deleted(values)
+        or not hasattr(values, "__iter__")
+        or getattr(values, "ndim", 1) != 1
+    ):
         raise TypeError(f"{name}: expected a list of {what}, got {describe_value(values)}. Write {what}=[…].")
     return list(values)
 

@@ -37,8 +37,8 @@ def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def as_arrays(name: str, tree: Tree) -> Tree:
-    """A tree of arrays of JAX, or a TypeError that says which leaf is none; keys stay as they are.
+def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
+    """A tree of arrays of JAX, or a TypeError that says which leaf is none; with `keys` typed keys stay as they are.
 
     >>> from fnn.trees import as_arrays
     >>> as_arrays("params", {"w": "text"})
@@ -47,7 +47,7 @@ def as_arrays(name: str, tree: Tree) -> Tree:
     """
 
     def leaf(path: Any, a: Any) -> Any:
-        return a if is_key(a) else as_array("/".join([name, *map(_key, path)]), a)
+        return a if keys and is_key(a) else as_array("/".join([name, *map(_key, path)]), a)
 
     made: Tree = jax.tree_util.tree_map_with_path(leaf, tree, is_leaf=lambda a: a is None)
     return made

@@ -70,7 +70,8 @@ def elementwise(name: object, value: Callable[[Array], Array], derivative: Calla
     hint = "Pass a function such as jnp.sin."
     function("elementwise: value", value, 1, "a function of an array", hint)
     function("elementwise: derivative", derivative, 1, "a function of an array", hint)
-    instance("elementwise: name", name, str, "Pass a word.", "a name")
+    if not instance("elementwise: name", name, str, "Pass a word.", "a name"):
+        raise ValueError("elementwise: expected a name, got an empty one. Pass a word.")
 
     def checked(what: str, formula: Callable[[Array], Array], x: Array) -> Array:
         own = f"{what} of {name}"

@@ -74,6 +74,8 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
             )
         if _is_key(a):
             return a
+        if not isinstance(a, jax.Array) and a.dtype.kind not in "fiubcV":
+            raise TypeError(f"{name}: expected numbers, got dtype {a.dtype} among them. Pass what was trained.")
         a = a if isinstance(a, jax.Array) else read(name, a)
         dtype = jax.dtypes.canonicalize_dtype(a.dtype)
         if a.dtype != dtype:

@@ -48,9 +48,7 @@ class LostDigits:
 def rows(name: str, value: object) -> Array | np.ndarray:
     """A table of rows from what a user has: lists, NumPy, frames, tensors, JAX. Finite numbers, at least one row."""
     array = arrays.read(name, value)
-    if jnp.issubdtype(array.dtype, jax.dtypes.extended) or (
-        array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating)
-    ):
+    if not is_numeric(array.dtype):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}. Convert to numbers, classes to 0, 1, ….")
     if array.ndim == 0:
         raise ValueError(f"{name}: expected a table of rows, got the single number {array}. Pass an array.")
@@ -58,6 +56,13 @@ def rows(name: str, value: object) -> Array | np.ndarray:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {array.shape}. Pass data.")
     _finite(name, array)
     return array
+
+
+def is_numeric(dtype: DType) -> bool:
+    """Whether numbers of this dtype are real: floats, also those of 8 and 16 bits, integers, bools."""
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
+        return False
+    return dtype.kind in "fiub" or bool(jnp.issubdtype(dtype, jnp.floating))
 
 
 def _finite(name: str, array: Array | np.ndarray) -> None:
@@ -199,6 +204,15 @@ def pair(name: str, value: object) -> tuple[Any, Any]:
 def folder(name: str, value: object) -> str:
     """The path of a folder."""
     return path(name, value, "a folder")
+
+
+def outside_of_jit(name: str, caller: str) -> None:
+    """Raise where a function of the host is called inside of a function that JAX compiles."""
+    if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):
+        raise TypeError(
+            f"{name}: expected a call of {caller} outside of compiled functions, got one inside of jit or scan. "
+            "Call it outside; inside use fnn.trainer, or net.forward(params, state, x, None, False)."
+        )
 
 
 def path(name: str, value: object, what: str = "a path") -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
@@ -86,7 +85,7 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
 
     def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterable[Any]:
         made: Any = arguments.call(name, source, *[epoch] * takes_epoch)
-        if not hasattr(made, "__iter__") or isinstance(made, (str, bytes, dict)):
+        if not hasattr(made, "__iter__") or isinstance(made, (str, bytes, dict)) or getattr(made, "ndim", 1) == 0:
             got = f"{arguments.describe_value(made)} from {arguments.describe_value(source)}"
             raise TypeError(f"{name}: expected chunks (x, t), got {got}. Yield them.")
         return made
@@ -171,11 +170,15 @@ def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_r
     ...     print(stream, stream.rows, [len(x) for x, t in stream.chunks((0,), 0, False)])
     memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
     """
-    names = [name for name, value in (("x", x), ("t", t), ("weight", weight)) if value is not None]
+    names = ["x", "t"] + ["weight"] * (weight is not None)
     arrays = [_memory_map(f"memory_mapped: {name}", value) for name, value in zip(names, (x, t, weight), strict=False)]
     for array in arrays[1:]:
         checks.same_rows("memory_mapped", arrays[0], array)
     rows = len(arrays[0])
+    for name, array, axes in zip(names, arrays, ("at least 2", None, "1"), strict=False):
+        if (name == "x" and array.ndim < 2) or (name == "weight" and array.ndim != 1):
+            hint = "Save x[:, None]." if name == "x" else "Save one weight per row."
+            raise ValueError(f"memory_mapped: {name}: expected {axes} axes, got shape {array.shape}. {hint}")
     row_bytes = max(1, sum(a.nbytes for a in arrays) // rows)
     size = max(1, CHUNK_BYTES // row_bytes)
     if chunk_rows is not None:
@@ -207,6 +210,7 @@ class _Blocks:
 
 def _memory_map(name: str, value: Any) -> np.ndarray:
     if isinstance(value, (str, os.PathLike)):
+        checks.path(name, value)
         try:
             value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
@@ -215,7 +219,7 @@ def _memory_map(name: str, value: Any) -> np.ndarray:
     if not array or arguments.is_deleted(value) or isinstance(value, np.ma.MaskedArray):
         got = arguments.describe_value(value)
         raise TypeError(f"{name}: expected a path or an array, got {got}. Pass the file's name.")
-    if value.dtype.kind not in "fiub" and not jnp.issubdtype(value.dtype, jnp.floating):
+    if not checks.is_numeric(value.dtype):
         raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}. Convert to numbers, classes to 0, 1, ….")
     if value.ndim == 0 or value.size == 0:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Pass data.")

@@ -131,6 +131,7 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
+    checks.outside_of_jit("data", "fit")
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
@@ -216,11 +217,12 @@ def _run_to_end(
 
 def _stream(data: Any, batch_size: int | None) -> Stream:
     """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
+    stream = data if isinstance(data, Stream) else open_stream(as_stream("data", data))
     if batch_size is None:
         raise ValueError(
             "batch_size: expected rows per step for a stream, which is never one batch, got None. Write batch_size=32."
         )
-    return data if isinstance(data, Stream) else open_stream(as_stream("data", data))
+    return stream
 
 
 def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:

@@ -135,7 +135,9 @@ def check_gradients(
         arguments.instance("penalty", penalty, Penalty, "Pass one of fnn.penalties.")
     if not isinstance(train, Rows):
         train = arguments.flag("train", train)
-    params, state = trees.as_arrays("params", params), trees.as_arrays("state", state)
+    params, state = trees.as_arrays("params", params), trees.as_arrays("state", state, keys=True)
+    trees.check_fits_network(net, params, state, x.shape[1:], "check_gradients: params")
+    key = None if key is None else _checked_key(key)
     if not x.shape[:1] or not x.shape[0]:
         raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass a batch.")
     _check_shapes(net, loss, params, state, x, t, key, train)
@@ -168,6 +170,12 @@ def check_gradients(
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result
+
+
+def _checked_key(key: Key) -> Key:
+    """A key, of the new kind or the old; or a seed."""
+    old = isinstance(key, jax.Array) and not arguments.is_deleted(key) and key.dtype == jnp.uint32 and key.ndim == 1
+    return key if old or (isinstance(key, jax.core.Tracer) and trees.is_key(key)) else arguments.key(key)
 
 
 def _cost_terms(

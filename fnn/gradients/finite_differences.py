@@ -53,10 +53,7 @@ def numerical_gradient(
     if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         got = ", ".join(str(leaf.dtype) for leaf in leaves) or "none"
         raise TypeError(f"params: expected floating arrays, got {got}. Convert them to a floating dtype.")
-    made = jax.eval_shape(lambda params: arguments.call("function", function, params), params)
-    if not isinstance(made, jax.ShapeDtypeStruct) or made.shape or not jnp.issubdtype(made.dtype, jnp.floating):
-        got = f"{made.dtype}{list(made.shape)}" if hasattr(made, "dtype") else arguments.describe_value(made)
-        raise TypeError(f"function: expected one that returns one floating number, got {got}. Take a sum of it.")
+    jax.eval_shape(lambda params: _one_number(arguments.call("function", function, params)), params)
 
     def by(i: int, k: Array, params: Params) -> Array:
         unit = (jnp.arange(leaves[i].size, dtype=k.dtype) == k).astype(leaves[i].dtype).reshape(leaves[i].shape)
@@ -69,6 +66,13 @@ def numerical_gradient(
 
     grads = jax.jit(every)(params)
     return jax.tree.unflatten(tree, [g.reshape(leaf.shape) for g, leaf in zip(grads, leaves, strict=True)])
+
+
+def _one_number(value: object) -> Array:
+    made = arguments.array_of("function", value, "one that returns one floating number")
+    if made.shape:
+        raise TypeError(f"function: expected one that returns one number, got {made.shape}. Take the sum in it.")
+    return made
 
 
 class Difference(NamedTuple):

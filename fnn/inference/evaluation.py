@@ -47,6 +47,7 @@ def evaluate(
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
+    checks.outside_of_jit("data", "evaluate")
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     run = checked_run(net, run)
     rows, chunks = _chunks(data, run, size)
@@ -105,7 +106,7 @@ def _chunks(data: DataLike, run: Run, size: int) -> tuple[int | None, Iterator[A
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
         return stream.rows, _check_chunks(named, run)
-    if isinstance(data, (tuple, list)) and all(isinstance(a, np.memmap) for a in data):
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(isinstance(a, np.memmap) for a in data):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         starts = range(0, len(data[0]), size)

@@ -77,6 +77,7 @@ def predict(
     >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
     [5. 5.]
     """
+    checks.outside_of_jit("x", "predict")
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
     _check_functions(reduce, combine)
@@ -127,7 +128,7 @@ def _chunk_program(
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
         y = forward_layer(net, params, state, x, None, False)[0]
-        y = y if reduce is None else arguments.call("reduce", reduce, y)
+        y = y if reduce is None else _arrays_of("reduce", arguments.call("reduce", reduce, y))
         return y if combine is None else _combine(combine, y, count)
 
     return of_chunk
@@ -158,14 +159,34 @@ def _check_functions(reduce: object, combine: object) -> None:
 
 def _check_rows(made: Tree, rows: int, reduce: object) -> None:
     """What is kept of a chunk's outputs is one thing a row."""
-    for leaf in jax.tree.leaves(made, is_leaf=lambda leaf: leaf is None):
-        if leaf is None:
-            raise TypeError("reduce: expected one thing per row, got None. Return an array.")
+    for leaf in jax.tree.leaves(made):
         if leaf.shape[:1] != (rows,):
             raise ShapeError(
                 f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
                 f"{leaf.shape}. Reduce over the outputs of a row; rows are put together by combine=jnp.add."
             )
+
+
+def _arrays_of(name: str, made: Tree) -> Tree:
+    """What a function returned, a tree of arrays of JAX."""
+    leaves = jax.tree.leaves(made, is_leaf=lambda leaf: leaf is None)
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array):
+            numpy = isinstance(leaf, (np.ndarray, np.generic))
+            got = "one of NumPy" if numpy else arguments.describe_value(leaf)
+            raise TypeError(f"{name}: expected an array of JAX, got {got}. Use jnp in it, and return an array.")
+    if not leaves:
+        raise TypeError(f"{name}: expected an array, got {arguments.describe_value(made)}. Return one.")
+    return made
+
+
+def _combined(combine: Callable[[Tree, Tree], Tree], left: Tree, right: Tree) -> Tree:
+    made = _arrays_of("combine", arguments.call("combine", combine, left, right))
+    wanted, got = (jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree) for tree in (left, made))
+    if jax.tree.structure(wanted) != jax.tree.structure(got) or jax.tree.leaves(wanted) != jax.tree.leaves(got):
+        shapes = [", ".join(f"{a.dtype}{list(a.shape)}" for a in jax.tree.leaves(tree)) for tree in (wanted, got)]
+        raise ShapeError(f"combine: expected a thing like the two, {shapes[0]}, got {shapes[1]}. Return jnp.add, say.")
+    return made
 
 
 def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) -> Tree:
@@ -178,7 +199,7 @@ def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) 
         (left, _), (right, both) = pairs  # rows that are real come first
         joined = jax.tree.map(
             lambda new, old, both=both: jnp.where(both.reshape(-1, *[1] * (old.ndim - 1)), new, old),
-            arguments.call("combine", jax.vmap(combine), left, right),
+            jax.vmap(lambda a, b: _combined(combine, a, b))(left, right),
             left,
         )
         rest = jax.tree.map(lambda a, half=half: a[2 * half :], (values, real))

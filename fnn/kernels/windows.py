@@ -153,6 +153,11 @@ def window_spec(
     )
 
 
+def shown_window(window: object) -> str:
+    """A window in the name of a layer, whatever it is."""
+    return str(window) if _whole(window, 1) or isinstance(window, int) else arguments.describe_value(window)
+
+
 def _pair(name: str, what: str, value: object) -> tuple[int, int]:
     both = (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
     if not _whole(both, 1):

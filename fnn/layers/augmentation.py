@@ -38,8 +38,8 @@ def random_shift(most: int) -> Layer:
      [0 0 1]
      [0 3 4]]
     """
-    name = f"random_shift({most})"
     most = _whole("random_shift", "most", most, 0)
+    name = f"random_shift({most})"
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images(name, in_shape)
@@ -118,8 +118,8 @@ def random_crop(height: int, width: int) -> Layer:
     >>> print(fnn.layers.augmentation.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
     [ 5  6  9 10]
     """
-    name = f"random_crop({height}, {width})"
     size = (_whole("random_crop", "height", height, 1), _whole("random_crop", "width", width, 1))
+    name = f"random_crop({height}, {width})"
 
     def spare(shape: Shape) -> tuple[int, int]:
         _images(name, shape)

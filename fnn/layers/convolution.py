@@ -9,7 +9,7 @@ from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
-from fnn.kernels.windows import Padding, window_spec
+from fnn.kernels.windows import Padding, shown_window, window_spec
 from fnn.layers.linear import Initial, initial_deviation, initial_values
 from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
@@ -66,7 +66,7 @@ def conv2d(
     """
     features = arguments.whole_number("conv2d: features", features, 1, "Write conv2d(20, (5, 5)).")
     groups, bias = arguments.whole_number("conv2d: groups", groups, 1), arguments.flag("conv2d: bias", bias)
-    name = f"conv2d({features}, {window})"
+    name = f"conv2d({features}, {shown_window(window)})"
     if features % groups:
         raise ValueError(
             f"{name}: expected features that can be cut into {groups} groups, got {features}. "
@@ -74,7 +74,7 @@ def conv2d(
         )
     slide = window_spec(name, window, stride, padding, dilation)
     weight_init = initial_deviation(name, "weight_init", weight_init)
-    bias_init = initial_deviation(name, "bias_init", bias_init)
+    bias_init = initial_deviation(name, "bias_init", bias_init, False)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         rows, columns = slide.over(name, in_shape)

@@ -44,7 +44,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
     features = arguments.whole_number("dense: features", features, 1, "Write dense(10).")
     bias = arguments.flag("dense: bias", bias)
     weight_init = initial_deviation("dense", "weight_init", weight_init)
-    bias_init = initial_deviation("dense", "bias_init", bias_init)
+    bias_init = initial_deviation("dense", "bias_init", bias_init, False)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         if len(in_shape) != 1 or in_shape[0] < 1:
@@ -80,12 +80,12 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
 
 
 @overload
-def initial_deviation(name: str, what: str, initial: Initial) -> Initial: ...
+def initial_deviation(name: str, what: str, initial: Initial, optional: bool = ...) -> Initial: ...
 @overload
-def initial_deviation(name: str, what: str, initial: Initial | None) -> Initial | None: ...
-def initial_deviation(name: str, what: str, initial: Initial | None) -> Initial | None:
+def initial_deviation(name: str, what: str, initial: Initial | None, optional: bool = ...) -> Initial | None: ...
+def initial_deviation(name: str, what: str, initial: Initial | None, optional: bool = True) -> Initial | None:
     """Checked where it is a number: None and functions come back as they are."""
-    if initial is None:
+    if initial is None and optional:
         return initial
     if callable(initial):
         wanted, hint = "a function (key, shape, dtype) -> array", "Use one of jax.nn.initializers."

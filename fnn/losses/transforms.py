@@ -72,7 +72,8 @@ def from_function(
 
     def checked_grad(outputs: Numbers, targets: Numbers) -> Array:
         assert grad is not None
-        made = array_of(f"grad of loss {own}", call(f"grad of loss {own}", grad, outputs, targets), "an array")
+        y, t = as_array(f"loss {own}: outputs", outputs), as_array(f"loss {own}: targets", targets)
+        made = array_of(f"grad of loss {own}", call(f"grad of loss {own}", grad, y, t), "an array")
         if made.shape != jnp.shape(outputs):
             wanted, got = jnp.shape(outputs), made.shape
             raise ShapeError(f"grad of loss {own}: expected the shape of the outputs {wanted}, got {got}. Return that.")

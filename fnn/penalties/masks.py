@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from fnn.arguments import call, describe_value, function
+from fnn.trees import as_arrays
 from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None
@@ -63,7 +64,10 @@ def _is_slopes(part: object) -> bool:
 def map_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Tree) -> Tree:
     """`f` of each weight, `otherwise` of each other array; and of their like in more pytrees."""
     return jax.tree.map(
-        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays), weight_mask(params, mask), params, *more
+        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays),
+        weight_mask(params, mask),
+        as_arrays("params", params),
+        *more,
     )
 
 

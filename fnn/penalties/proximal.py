@@ -15,7 +15,7 @@ import optax
 from fnn.arguments import as_array, as_floats, flag, scalar
 from fnn.penalties.masks import Mask, map_weights
 from fnn.schedules import Schedule, as_schedule
-from fnn.types import Array, Numbers, OptimizerState, Params, Scalar
+from fnn.types import Array, Numbers, OptimizerState, Params, Scalar, ShapeError
 
 
 class ProximalL1State(NamedTuple):
@@ -38,7 +38,7 @@ class FistaState(NamedTuple):
     t: Array
 
 
-def soft_threshold(v: Array, threshold: Numbers) -> Array:
+def soft_threshold(v: Numbers, threshold: Numbers) -> Array:
     """`sign(v) max(|v| - threshold, 0)`: the w that minimises `½(w - v)² + threshold |w|`, with exact zeros.
 
     >>> import fnn, jax.numpy as jnp
@@ -46,6 +46,13 @@ def soft_threshold(v: Array, threshold: Numbers) -> Array:
     [-2.  0.  1.]
     """
     v, threshold = as_floats("soft_threshold: v", v), as_array("soft_threshold: threshold", threshold)
+    if threshold.ndim > v.ndim or any(
+        n not in (1, m) for n, m in zip(threshold.shape[::-1], v.shape[::-1], strict=False)
+    ):
+        raise ShapeError(
+            f"soft_threshold: expected a threshold that fits v of shape {v.shape}, "
+            f"got {threshold.shape}. Pass a number."
+        )
     return jnp.sign(v) * jnp.maximum(jnp.abs(v) - jnp.asarray(threshold, v.dtype), 0)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fnn import arguments
 from fnn.data import checks
+from fnn.data.splits import strata
 from fnn.inference.prediction import Trained, checked_run, predict
 from fnn.plots.axes import INK, Axes, Figure, axes, finish
 from fnn.types import ArrayLike, Layer
@@ -249,13 +250,9 @@ def _scatter(ax: Axes, points: np.ndarray, labels: np.ndarray, names: Sequence[s
 
 def _labels(name: str, t: ArrayLike, count: int, names: Sequence[str] | None) -> np.ndarray:
     """The class of each row, a whole number from 0."""
-    given = np.asarray(checks.rows(name, t))
-    labels = given.argmax(1) if given.ndim == 2 else given
-    whole = labels.ndim == 1 and bool((labels == np.floor(labels)).all()) and labels.min() >= 0
-    if not whole or len(labels) != count:
-        wanted = f"the class of each of {count} rows, class numbers from 0 or one-hot rows"
-        got = f"{given.dtype}{list(given.shape)}"
-        raise ValueError(f"{name}: expected {wanted}, got {got}. Pass one class per row.")
+    labels = strata(name, checks.rows(name, t), count)
+    if labels.min() < 0:
+        raise ValueError(f"{name}: expected class numbers from 0, got {labels.min()}. Number them 0, 1, ….")
     _check_names(names, 1 + int(labels.max()))
     return labels.astype(int)
 

@@ -51,6 +51,8 @@ def curves(
     log = arguments.flag("log", log)
     figure, ax = axes(ax)
     named = histories if isinstance(histories, Mapping) else {"": histories}
+    if not named:
+        raise ValueError("histories: expected at least one, got an empty dict. Pass what fit returned.")
     for i, (name, history) in enumerate(named.items()):
         _curve(ax, history, name, LINE_COLOURS[i % len(LINE_COLOURS)])
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -101,12 +103,17 @@ def schedules(named: Mapping[str, Any], steps: int, *, ax: Axes | None = None) -
     steps = arguments.whole_number("steps", steps, 1)
     hint = "Pass {'decay': fnn.schedules.linear_decay(0.1, 0.0, 100)}."
     arguments.instance("named", named, Mapping, hint, "a dict, name -> schedule")  # type: ignore[type-abstract]
+    if not named:
+        raise ValueError(f"named: expected at least one schedule, got an empty dict. {hint}")
     figure, ax = axes(ax)
     at = np.arange(steps, dtype=np.int32)
     for i, (name, schedule) in enumerate(named.items()):
         rate = as_schedule(f"named[{name!r}]", schedule)
         with jax.numpy_dtype_promotion("standard"):  # schedules of optax mix the integer step with floats
-            values = np.array(jax.vmap(rate)(at))
+            values = jax.vmap(rate)(at)
+        if isinstance(values, jax.core.Tracer):
+            got = arguments.describe_value(values)
+            raise TypeError(f"named[{name!r}]: expected known numbers, got {got}. Call this outside of jit.")
         ax.step(at, values, where="mid", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=name)
     ax.set(xlabel="step", ylabel="learning rate")
     return finish(figure, ax)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from fnn import arguments
+from fnn.data import checks
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
@@ -76,6 +77,7 @@ class CrossValidation(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged in a fold last.
         """
+        largest = None if largest is None else arguments.flag("largest", largest)
         order = self._order() if by is None else tables.argsort(self.table, by, False if largest is None else largest)
         return tables.rows(self.table, order)
 
@@ -153,6 +155,7 @@ def cross_validate(
     """
     points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
+    checks.outside_of_jit("data", "cross_validate")
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = arguments.key(key), key

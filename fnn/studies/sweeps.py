@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from fnn import arguments
+from fnn.data import checks
 from fnn.data.loading import load_arrays
 from fnn.runs import Run
 from fnn.studies import tables
@@ -58,6 +59,7 @@ class Sweep(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged last.
         """
+        largest = None if largest is None else arguments.flag("largest", largest)
         order = self._order() if by is None else tables.argsort(self.table, by, False if largest is None else largest)
         return tables.rows(self.table, order)
 
@@ -133,6 +135,7 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
+    checks.outside_of_jit("data", "sweep")
     points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))

@@ -82,13 +82,25 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
 
 def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
     """Return the function that computes the gradient of a batch's cost; of a bound configuration."""
-    made: Callable[..., Gradients] = config.gradient(config.net, config.loss, config.penalty, config.reduction)
-    return made
+    parts = config.net, config.loss, config.penalty, config.reduction
+    made = arguments.call("gradient", config.gradient, *parts)
+    if not callable(made):
+        got = arguments.describe_value(made)
+        raise TypeError(f"gradient: expected one that returns a function, as fnn.autodiff does, got {got}. Return one.")
+
+    def gradient(*given: Any) -> Gradients:
+        found = made(*given)
+        if not isinstance(found, tuple) or len(found) != len(Gradients._fields):
+            wanted, got = ", ".join(Gradients._fields), arguments.describe_value(found)
+            raise TypeError(f"gradient: expected its function to return ({wanted}), got {got}. Return fnn's Gradients.")
+        return Gradients(*found)
+
+    return gradient
 
 
 def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
     """A part of the run, which may be given as a function of the settings."""
-    if thing is None or isinstance(thing, kind):
+    if isinstance(thing, kind) or (thing is None and kind is Penalty):
         return thing
     wanted = f"a {kind.__name__}"
     if hasattr(thing, "gradient_transformation"):  # optax.MultiSteps
@@ -191,7 +203,7 @@ def call_with_settings(name: str, function: Callable[..., Any], settings: Mappin
 
 def resolve_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
-    if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
+    if not isinstance(loss, NO_SETTINGS) and callable(loss) and not getattr(loss, "is_factory", False):
         hint = "Pass one of fnn.losses."
         loss = call_with_settings("loss", loss, settings, hint) if takes_settings(loss) else loss
     return as_loss(loss)
@@ -213,7 +225,10 @@ def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, floa
             raise ValueError(f"settings: expected your own names, got {name!r}, which is an argument. Pass {name}=….")
         plain = bool(number) if isinstance(number, (bool, np.bool_)) else number
         if not isinstance(plain, bool):
-            arguments.finite(f"settings[{name!r}]", "one finite number", plain, "Pass a float.")
+            plain = arguments.finite(f"settings[{name!r}]", "one finite number", plain, "Pass a float.")
+        if isinstance(plain, jax.core.Tracer):
+            got = arguments.describe_value(plain)
+            raise TypeError(f"settings[{name!r}]: expected a known number, got {got}. Use fnn.trainer inside of jit.")
     return dict(value)
 
 

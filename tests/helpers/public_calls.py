@@ -11,7 +11,7 @@ import optax
 
 import fnn
 from fnn import losses, penalties, plots, schedules
-from tests.helpers.wrong_values import NET, PARAMS, RUN, STATE
+from tests.helpers.wrong_values import NET, PARAMS, RUN, SCALED, STATE
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
 LABELS = np.arange(7) % 2
@@ -168,9 +168,8 @@ def _core():
         ),
         "sweep training": Call(
             fnn.sweep,
-            studies
-            | {"over": {"seed": [0, 1]}, "training": {"settings": {"a": 1.0}, "metrics": {"m": fnn.accuracy}}}
-            | {"metrics": None},
+            {name: value for name, value in studies.items() if name != "metrics"}
+            | {"over": {"seed": [0, 1]}, "training": {"settings": {"a": 1.0}, "metrics": {"m": fnn.accuracy}}},
             {("training", *(k if isinstance(k, tuple) else (k,))): v for k, v in TRAINING.items()},
             fine={("training", "mode"): {"none"}},
         ),
@@ -188,7 +187,14 @@ def _core():
                 "over": "over",
                 "refit": "flag",
             },
-            fine={"memory": {"none"}, "stratify": {"none"}, "over": {"none"}, "folds": set()},
+            fine={
+                "memory": {"none"},
+                "stratify": {"none"},
+                "over": {"none"},
+                "folds": set(),
+                "mode": {"none"},
+                ("data", 0): {"column"},
+            },
         ),
         "ensemble": Call(
             fnn.ensemble,
@@ -218,7 +224,7 @@ def _core():
             },
             fine={
                 "x": set(),
-                "reduce": {"none", "activation", "torch", "builtin"} - {"builtin"},
+                "reduce": {"none", "activation", "returns complex"},
                 "combine": {"none", "loss"},
             },
         ),
@@ -264,10 +270,11 @@ def _core():
             },
             fine={"params": set(), "state": set(), "key": {"none"}, "x": {"x traced"}},
         ),
-        "numerical_gradient": Call(
+        "numerical_gradient": Call(  # a penalty is such a function
             fnn.numerical_gradient,
             {"function": lambda p: (p["w"] ** 2).sum(), "params": {"w": jnp.ones(2)}},
             {"function": "function", "params": "tree", "order": "choice", "step": "step or none"},
+            fine={"function": {"penalty"}, "params": set()},
         ),
     }
 
@@ -333,7 +340,7 @@ def _layers():
             {"function": jnp.sin},
             {"function": "function"},
             row,
-            {"function": {"activation", "torch"}},
+            {"function": {"activation"}},
         ),
         "mixed_precision": Call(fnn.mixed_precision, {"net": NET}, {"net": "layer like", "dtype": "dtype"}, row),
         "summary": Call(fnn.summary, {"net": NET, "in_shape": (3,)}, {"net": "layer like", "in_shape": "shape"}),
@@ -346,7 +353,7 @@ def _layers():
             {"name": "sine", "value": jnp.sin, "derivative": jnp.cos},
             {"name": "name", "value": "function", "derivative": "function"},
             activation,
-            {"value": {"activation", "torch"}, "derivative": {"activation", "torch"}},
+            {"value": {"activation"}, "derivative": {"activation"}},
         ),
         **{
             name: Call(getattr(fnn, name), {"x": X}, {"x": "numbers"})
@@ -357,7 +364,7 @@ def _layers():
             {"make": lambda n: fnn.dense(n), "children": None},
             {"make": "make", "children": "function"},
             lambda made: made(3),
-            {"make": {"none"}, "children": {"none"}},
+            {"make": {"none", "factory"}, "children": {"none"}},
         ),
     }
 
@@ -375,7 +382,7 @@ def _losses():
         made[f"losses.{name}"] = Call(getattr(losses, name), {"outputs": OUTPUTS, "targets": LABELS}, plain)
     for name in ["iou_loss", "giou_loss", "diou_loss"]:
         made[f"losses.{name}"] = Call(getattr(losses, name), {"outputs": BOXES, "targets": BOXES}, plain)
-    made["boxes.iou"] = Call(fnn.boxes.iou, {"boxes": BOXES, "others": BOXES}, {"boxes": "floats", "others": "floats"})
+    made["boxes.iou"] = Call(fnn.boxes.iou, {"a": BOXES, "b": BOXES}, {"a": "numbers", "b": "numbers"})
     made["accuracy"] = Call(fnn.accuracy, {"outputs": OUTPUTS, "targets": LABELS}, plain)
     made["binary_accuracy"] = Call(
         fnn.binary_accuracy, {}, {"threshold": "real"}, lambda metric: metric(ROWS, LABELS[:, None])
@@ -443,7 +450,9 @@ def _plots():
             {"function": "function", "low": "host real", "high": "host real", "ax": "axes"},
             fine={"function": {"activation"}},
         ),
-        "plots.classes": Call(plots.classes, {"x": plane, "t": LABELS}, named | {"x": "points", "t": "labels"}),
+        "plots.classes": Call(
+            plots.classes, {"x": plane, "t": LABELS}, named | {"x": "points", "t": "classes of points"}
+        ),
         "plots.confusion": Call(
             plots.confusion,
             {"targets": LABELS, "predicted": LABELS},
@@ -460,12 +469,13 @@ def _plots():
                 "log": "flag",
                 "ax": "axes",
             },
-            fine={k: {"row", "dict"} for k in ("histories", ("histories", "one"))},
+            fine={k: {"row", "dict", "empty list", "inf array"} for k in ("histories", ("histories", "one"))},
         ),
         "plots.decision_boundary": Call(
             plots.decision_boundary,
             {"net": net, "run": run, "x": plane, "t": LABELS, "grid": 5},
-            named | {"net": "net", "run": "run", "x": "points", "t": "labels", "span": "span", "grid": "count"},
+            named
+            | {"net": "net", "run": "run", "x": "points", "t": "classes of points", "span": "span", "grid": "count"},
             fine={"net": set(), "run": set()},
         ),
         "plots.hidden_space": Call(
@@ -474,7 +484,7 @@ def _plots():
             named
             | {
                 "hidden": "points",
-                "t": "labels",
+                "t": "classes of points",
                 "plane": "plane",
                 ("plane", 0): "span",
                 ("plane", 1): "host real",
@@ -487,7 +497,7 @@ def _plots():
             plots.schedules,
             {"named": {"one": schedules.linear_decay(0.1, 0.0, 3)}, "steps": 5},
             {"named": "schedules", ("named", "one"): "function", "steps": "count", "ax": "axes"},
-            fine={("named", "one"): {"returns int"}},
+            fine={("named", "one"): SCALED | {"returns int", "returns zeros of numpy"}, "named": {"dict"}},
         ),
         "plots.sweep": Call(
             plots.sweep,
@@ -597,10 +607,10 @@ def _others():
         ),
         "penalties.check_proximal": Call(penalties.check_proximal, {"optimizer_state": ()}, {"optimizer_state": "any"}),
         "penalties.soft_threshold": Call(
-            penalties.soft_threshold, {"v": jnp.ones(3), "threshold": 0.5}, {"v": "floats", "threshold": "numbers"}
+            penalties.soft_threshold, {"v": jnp.ones(3), "threshold": 0.5}, {"v": "numbers", "threshold": "numbers"}
         ),
         "Standardiser": Call(fnn.standardiser(X), {"x": X}, {"x": "inputs"}),
-        "Penalty": Call(penalties.l2(0.1), {"params": PARAMS}, {"params": "tree"}),
+        "Penalty": Call(penalties.l2(0.1), {"params": PARAMS}, {"params": "tree of numbers"}),
         "Ensemble.predict": Call(ensemble().predict, {"x": X}, {"x": "inputs", "batch_size": "count"}),
         "Ensemble.member": Call(ensemble().member, {"i": 0}, {"i": "member"}),
         "Sweep.sorted": Call(

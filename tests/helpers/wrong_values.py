@@ -151,6 +151,8 @@ SCALED = POSITIVE | {"0"}
 REAL = SCALED | {"-1"}
 TABLES = {"table", "column", "row", TABLE}
 NUMERIC = TABLES | {"cube", "nan array", "inf array"}  # of functions that take any floats
+SEQUENCES = {"nones", "texts", "ragged", "nan array", "inf array", "complex array", "text array"}
+SEQUENCES |= {"object array", "masked"}  # of which the length is asked
 CALLABLE = {"returns int", "returns numpy", "returns zeros of numpy", "fails", "three arguments", "no argument"}
 LAYERS = {"layer", "network", "activation"}
 # what is right, by kind of argument; what is not in it must raise
@@ -184,7 +186,7 @@ FINE = {
     "padding": set(),
     "layer like": LAYERS | {"ufunc"},
     "layer": LAYERS - {"activation"},
-    "net": {"network"},
+    "net": {"network", "layer"},
     "net of this": {"network"},
     "loss like": {"loss"},
     "loss of classes": set(),
@@ -194,29 +196,31 @@ FINE = {
     "metrics": {"none", "empty dict"},
     "metric": {"loss"},
     "settings": {"none", "empty dict", "dict"},
-    "setting": REAL - {NUMBER},
+    "setting": REAL - {NUMBER} | {"true"},
     "choices": {"table", "row"},
     "over": set(),
     "ranges": {"row"},
     "inputs": set(TABLES) - {TABLE, "row", "column"},
     "targets": set(),
-    "labels": set(),
+    "labels": {"row"},
+    "classes of points": {"row", "column"},
     "stream or pair": set(),
-    "weights": {"none"},
+    "weights": {"none", "row"},
     "validation": {"none", "0.5"},
     "tree": {"none"},
     "params": {"none"},
     "run": {"run"},
-    "rows": {"3", "table", "row", "column", "cube"},
-    "groups": {"none"},
-    "numbers": REAL | NUMERIC | {"true"},
-    "floats": {"jax 2.0", "numpy 2.0", "0.5", "1e300"} | NUMERIC,
+    "rows": {"3", "table", "row", "column", "cube"} | SEQUENCES,
+    "groups": {"none", "row", "column"},
+    "numbers": REAL | NUMERIC | {"true", "nan", "inf", "empty list", "no rows"},
+    "floats": {"jax 2.0", "numpy 2.0", "0.5", "1e300", "no rows"} | NUMERIC,
+    "tree of numbers": {"ragged"} | REAL | NUMERIC | {"true", "nan", "inf", "dict", "empty dict", "empty list", "no rows"},
     "function": set(),
     "mask": {"none"},
     "devices": {"none"},
     "axes": {"none"},
-    "names": {"none"},
-    "schedule": SCALED,
+    "names": {"none", "texts"},
+    "schedule": SCALED | {"returns int", "returns numpy", "returns zeros of numpy", "ufunc"},
     "class weights": set(),
     "class weights or none": {"none"},
     "steps": POSITIVE,
@@ -234,6 +238,6 @@ FINE = {
     "optimizer state": set(),
     "pair of functions": set(),
     "train": {"true"},
-    "step of a schedule": SCALED | NUMERIC,
-    "member": {"0"},
+    "step of a schedule": SCALED | NUMERIC | {"true", "nan", "inf", "empty list", "no rows"},
+    "member": {"0", "-1"},
 }
