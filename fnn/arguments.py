@@ -31,26 +31,32 @@ def describe_value(value: object) -> str:
 
     >>> import jax.numpy as jnp
     >>> from fnn.arguments import describe_value
-    >>> print(describe_value(2.5), describe_value(jnp.sin), describe_value(jnp.ones((2, 3))), describe_value(int))
-    2.5 the function sin float32[2, 3] the class int
+    >>> print(describe_value("a"), describe_value(jnp.sin), describe_value(jnp.ones((2, 3))), describe_value(int))
+    'a' function sin float32[2, 3] the class int
     """
     if isinstance(value, (np.ndarray, jax.Array)):
         kind = "a traced " if isinstance(value, jax.core.Tracer) else "a deleted " if is_deleted(value) else ""
-        return (
-            f"{kind}{value.dtype}{list(value.shape)}"
-            if kind or value.shape
-            else _short(value, str) or f"one {value.dtype}"
-        )
+        whole = f"{kind}{value.dtype}{list(value.shape)}"
+        return whole if kind or value.shape else _short(value, str) or f"one {value.dtype}"
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if isinstance(value, types.ModuleType):
         return f"the module {value.__name__}"
     if callable(value) and not isinstance(value, Record) and isinstance(getattr(value, "__name__", None), str):
-        return f"the {'factory' if getattr(value, 'is_factory', False) else 'function'} {value.__name__}"
-    shown = _short(value.item() if isinstance(value, np.number) else value, repr)
-    kind = type(value).__name__
-    plain = value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic))
-    return shown if plain and shown else f"{kind} {shown}" if shown else kind
+        return f"{'the factory' if getattr(value, 'is_factory', False) else 'function'} {value.__name__}"
+    return _short(value.item() if isinstance(value, np.number) else value, repr) or type(value).__name__
+
+
+def describe_thing(value: object) -> str:
+    """A value with the name of its class, for where another class is wanted.
+
+    >>> from fnn.arguments import describe_thing
+    >>> print(describe_thing("a"), describe_thing([1]), describe_thing(None), describe_thing(object()))
+    str 'a' list [1] None object
+    """
+    shown, kind = describe_value(value), type(value).__name__
+    plain = value is None or shown.startswith((kind, "the ", "a ", "function "))
+    return shown if plain else f"{kind} {shown}"
 
 
 def _short(value: object, show: Callable[[Any], str]) -> str:
@@ -135,7 +141,7 @@ def real_number(name: str, what: str, value: object, hint: str) -> Scalar:
     if real and isinstance(value, (np.ndarray, jax.Array)):
         real = value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer))
     if not real:
-        raise TypeError(f"{name}: expected {what}, got {describe_value(value)}. {hint}")
+        raise TypeError(f"{name}: expected {what}, got {describe_thing(value)}. {hint}")
     if isinstance(value, jax.core.Tracer):
         return value
     number: float = value.item() if isinstance(value, (np.number, np.ndarray, jax.Array)) else value  # type: ignore
@@ -158,21 +164,21 @@ def like(number: Numbers | Sequence[Scalar], x: HasShape) -> jax.Array:
     return jnp.asarray(number, x.dtype)
 
 
-def whole_number(name: str, value: Any, at_least: int, hint: str = "", below: float = 2**31) -> int:
-    """An integer that is not a bool, also one of NumPy or JAX: of at least `at_least`, and below `below`.
-
-    The name may be that of a function and its argument, "dense: features"; the hint is by default to write a number.
-    """
+def whole_number(
+    name: str, value: Any, at_least: int, hint: str = "", below: float = 2**31, what: str = "a whole number"
+) -> int:
+    """An integer that is not a bool, also one of NumPy or JAX: of at least `at_least`, and below `below`."""
     got = None
     plain = not isinstance(value, (bool, np.bool_, jax.core.Tracer)) and getattr(value, "dtype", None) != np.bool_
     if plain and not is_deleted(value):
         with contextlib.suppress(TypeError):
             got = operator.index(value)
     if got is None or not at_least <= got < below:
-        hint = hint or f"Write {name.split(': ')[-1]}={at_least or 10}."
+        shown = describe_value(value)
         if isinstance(value, jax.core.Tracer):
-            hint = "Pass a Python integer: in `over`, whole numbers alone are not traced (8, not 8.0)."
-        raise ValueError(f"{name}: expected a whole number, at least {at_least}, got {describe_value(value)}. {hint}")
+            shown = "a traced setting (whole numbers alone in `over` are not traced: 8, not 8.0)"
+        hint = hint or f"Write {name}={at_least or 10}."
+        raise ValueError(f"{name}: expected {what}, at least {at_least}, got {shown}. {hint}")
     return got
 
 
@@ -192,8 +198,8 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     hint = f"Write {name}={low if above else 1:g}."
     try:
         known = real_number(name, wanted, value, hint)
-    except TypeError as error:
-        raise ValueError(*error.args) from None
+    except TypeError:
+        known = math.nan
     if isinstance(known, jax.core.Tracer) or not math.isfinite(known) or not low <= known < high:
         raise ValueError(f"{name}: expected {wanted}, got {describe_value(value)}. {hint}")
     return float(known)
@@ -215,7 +221,7 @@ def key(value: object) -> jax.Array:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         made: jax.Array = jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
         return made
-    kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else describe_value(value)
+    kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else describe_thing(value)
     default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
     if not isinstance(value, jax.Array) or is_deleted(value) or value.shape != () or value.dtype != default:
         raise TypeError(f"key: expected a seed or one {default}, got {kind}. Write key=0 or jax.random.key(0).")
@@ -244,11 +250,11 @@ def seed_words(seeds: Sequence[Any]) -> np.ndarray:
 # ---- words, True and False, things of a class
 
 
-def flag(name: str, value: object) -> bool:
+def flag(name: str, value: object, function: str = "") -> bool:
     """True or False, also NumPy's; a word such as "no" counts as true in Python, so it is refused."""
     if not isinstance(value, (bool, np.bool_)):
-        own = name.split(": ")[-1]
-        raise TypeError(f"{name}: expected True or False, got {describe_value(value)}. Pass {own}=True or {own}=False.")
+        wanted = f"{function}: expected {name}" if function else f"{name}: expected"
+        raise TypeError(f"{wanted} True or False, got {describe_value(value)}. Pass {name}=True or {name}=False.")
     return bool(value)
 
 
@@ -286,7 +292,7 @@ def as_numpy(name: str, value: object, what: str = "an array") -> np.ndarray:
         or isinstance(value, (types.ModuleType, Record, jax.core.Tracer))
         or is_deleted(value)
     ):
-        raise TypeError(f"{name}: expected {what}, got {describe_value(value)}. {hint}")
+        raise TypeError(f"{name}: expected {what}, got {describe_thing(value)}. {hint}")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -299,24 +305,22 @@ def as_numpy(name: str, value: object, what: str = "an array") -> np.ndarray:
     return array
 
 
-def as_array(name: str, value: object) -> Array:
+def as_array(name: str, value: object, what: str = "real numbers") -> Array:
     """A value as an array of JAX: real numbers or bools, traced or not."""
     if isinstance(value, (list, tuple)) and any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         with contextlib.suppress(TypeError, ValueError):
             value = jnp.asarray(value)
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended):
-        raise TypeError(f"{name}: expected real numbers, got {value.dtype}. Pass a key as key=….")
-    array: Any = value if isinstance(value, jax.Array) and not is_deleted(value) else as_numpy(name, value)
+    array: Any = value if isinstance(value, jax.Array) and not is_deleted(value) else as_numpy(name, value, what)
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
+        raise TypeError(f"{name}: expected {what}, got a masked array. Fill the gaps or drop their rows.")
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}. Convert them to a floating dtype.")
+        raise TypeError(f"{name}: expected {what}, got {array.dtype}. Convert them to a floating dtype.")
     return jnp.asarray(value if isinstance(value, (bool, int, float)) else array)
 
 
-def as_floats(name: object, x: ArrayLike) -> Array:
+def as_floats(name: object, x: ArrayLike, what: str = "real numbers") -> Array:
     """`x` as a floating array; integers stand for the numbers that they are."""
-    array = as_array(str(name), x)
+    array = as_array(str(name), x, what)
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
 
 
@@ -333,7 +337,7 @@ def function(name: str, value: Any, count: int, what: str, hint: str) -> Callabl
     TypeError: from_function: expected a function of the inputs, got the function <lambda> of other arguments (a, b).
     Pass jnp.sin.
     """
-    got = describe_value(value)
+    got = describe_thing(value)
     if is_module(value):
         got += ", a module of another library"
     elif callable(value) and not isinstance(value, type) and not getattr(value, "is_factory", False):
@@ -407,5 +411,5 @@ def array_of(name: str, value: object, what: str, floats: bool = True) -> Array:
         if real or (others and not floats):
             return value
         hint = "Return real numbers" + " of a floating dtype." * floats
-    got = f"a NumPy {value.dtype}{list(value.shape)}" if hint.startswith("Use") else describe_value(value)  # type: ignore
+    got = f"a NumPy {value.dtype}{list(value.shape)}" if hint.startswith("Use") else describe_thing(value)  # type: ignore
     raise TypeError(f"{name}: expected {what}, got {got}. {hint.rstrip('.')}.")

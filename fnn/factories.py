@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import call, describe_value
+from fnn.arguments import call, describe_thing
 from fnn.types import Layer, Loss, Penalty, Record
 
 P = ParamSpec("P")  # the arguments of a factory
@@ -101,17 +101,17 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
     """
     for name, value in (("make", make), ("children", children)):
         if value is not None and (not callable(value) or isinstance(value, (type, Record))):
-            got = describe_value(value)
+            got = describe_thing(value)
             raise TypeError(f"factory: expected a function as {name}, got {got}. Write @fnn.factory above it.")
     if make is None:
         return functools.partial(factory, children=children)
-    name, signature = describe_value(make), inspect.signature(make)
+    name, signature = describe_thing(make), inspect.signature(make)
 
     def finish(spec: Spec, bound: inspect.BoundArguments) -> Any:
         what = "a function that makes a layer"
         made = call(name, lambda: make(*bound.args, **bound.kwargs), what=what)
         if not isinstance(made, Record) and not (hasattr(made, "_replace") and hasattr(made, "spec")):
-            got = describe_value(made)
+            got = describe_thing(made)
             raise TypeError(f"factory: expected {name} to return a layer, or what has a spec, got {got}. Return one.")
         if isinstance(made, Loss):
             return note_call(made._replace(name=str(spec)), spec.factory, dict(spec.arguments))
@@ -151,7 +151,7 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
 def _layers_of(name: str, made: Any) -> tuple[Any, ...]:
     """The layers that a factory's `children` returned."""
     if not isinstance(made, (list, tuple)) or not all(isinstance(child, Record) or callable(child) for child in made):
-        got = describe_value(made)
+        got = describe_thing(made)
         raise TypeError(f"children of {name}: expected a list of layers, got {got}. Return the layers in it.")
     return tuple(made)
 

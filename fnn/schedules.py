@@ -48,7 +48,7 @@ def exponential_decay(initial: Scalar, decay_steps: Scalar, decay_rate: Scalar, 
     initial = _rate(name, initial)
     decay_steps = _steps(name, decay_steps)
     decay_rate = scalar(name, "a decay_rate", decay_rate, "Pass 1 for no decay", positive=True)
-    staircase = flag(f"{name}: staircase", staircase)
+    staircase = flag("staircase", staircase, name)
 
     def schedule(step: Numbers) -> Array:
         step = _number(step)
@@ -195,7 +195,7 @@ def as_schedule(name: str, rate: object) -> Schedule:
         given = function(name, rate, 1, "a learning rate or a function of the step", hint)
 
         def schedule(step: Numbers) -> Numbers:
-            made = as_array(f"{name}: schedule", call(f"{name}: schedule", given, step))
+            made = as_array(name, call(name, given, step), "a learning rate from the schedule")
             if made.shape != np.shape(step):
                 wanted, got = f"one learning rate per step, shape {np.shape(step)}", made.shape
                 raise ShapeError(f"{name}: expected {wanted}, got {got}. Return as many numbers as there are steps.")
@@ -233,7 +233,7 @@ def _float(number: Numbers) -> Array:
 
 def _number(step: Numbers) -> Array:
     """Steps as floats; exact up to 2^24."""
-    given = as_array("schedule: step", step)
+    given = as_array("schedule", step, "a step")
     if not isinstance(given, jax.core.Tracer) and np.any(np.less(given, 0)):
         raise ValueError(f"schedule: expected a step of at least 0, got {np.min(given)}. Count steps from 0.")
     return _float(given)

@@ -68,9 +68,9 @@ def elementwise(name: object, value: Callable[[Array], Array], derivative: Calla
     serial(dense(4), square, dense(1))
     """
     hint = "Pass a function such as jnp.sin."
-    function("elementwise: value", value, 1, "a function of an array", hint)
-    function("elementwise: derivative", derivative, 1, "a function of an array", hint)
-    if not instance("elementwise: name", name, str, "Pass a word.", "a name"):
+    function("elementwise", value, 1, "a value, a function of an array,", hint)
+    function("elementwise", derivative, 1, "a derivative, a function of an array,", hint)
+    if not instance("elementwise", name, str, "Pass a word.", "a name"):
         raise ValueError("elementwise: expected a name, got an empty one. Pass a word.")
 
     def checked(what: str, formula: Callable[[Array], Array], x: Array) -> Array:

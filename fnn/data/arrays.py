@@ -68,7 +68,7 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
         if isinstance(a, jax.core.Tracer):
             return a
         if not (hasattr(a, "shape") and hasattr(a, "dtype")) or arguments.is_deleted(a):
-            got = arguments.describe_value(a)
+            got = arguments.describe_thing(a)
             raise TypeError(
                 f"{name}: expected arrays, got {got} among them. Pass what was trained, such as run.params."
             )
@@ -155,7 +155,7 @@ def read(name: str, value: Any) -> Array | np.ndarray:
         return value
     if isinstance(value, dict):
         raise TypeError(
-            f"{name}: expected one array, got {arguments.describe_value(value)}. "
+            f"{name}: expected one array, got {arguments.describe_thing(value)}. "
             "Put the columns side by side: np.column_stack(list(values))."
         )
     if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask without a warning

@@ -196,7 +196,7 @@ def pair_or_triple(name: str, value: object) -> tuple[Any, Any, Any]:
 def pair(name: str, value: object) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_value(value)
+        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_thing(value)
         raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Write {name}=(x, t).")
     return value[0], value[1]
 
@@ -218,5 +218,5 @@ def outside_of_jit(name: str, caller: str) -> None:
 def path(name: str, value: object, what: str = "a path") -> str:
     """A path as text; `~` is the home folder."""
     if not isinstance(value, (str, os.PathLike)) or not (text := os.fspath(value)) or not isinstance(text, str):
-        raise TypeError(f"{name}: expected {what}, got {arguments.describe_value(value)}. Write {name}='name'.")
+        raise TypeError(f"{name}: expected {what}, got {arguments.describe_thing(value)}. Write {name}='name'.")
     return os.path.expanduser(text)

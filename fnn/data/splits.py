@@ -129,7 +129,7 @@ def _count(rows: Any) -> int:
     other = isinstance(rows, (str, bytes, tuple, dict, set, type, jax.core.Tracer)) or callable(rows)
     count = rows if unsized or other else len(rows)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-        got = arguments.describe_value(rows)
+        got = arguments.describe_thing(rows)
         raise TypeError(f"rows: expected how many, or an array of them, got {got}. Write folds(len(x)).")
     if not 2 <= count < 2**31:
         raise ValueError(f"rows: expected at least 2 rows, got {arguments.describe_value(count)}. Pass more.")

@@ -77,7 +77,7 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
     if hasattr(source, "__iter__"):
         return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source, numbered=False)
     if not callable(source):
-        got = arguments.describe_value(source)
+        got = arguments.describe_thing(source)
         raise TypeError(f"{name}: expected a stream of chunks, got {got}. Pass a generator function.")
     takes_epoch = _takes_an_argument(source)
     hint = "Pass a generator function, such as def chunks(epoch)."
@@ -86,7 +86,7 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
     def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterable[Any]:
         made: Any = arguments.call(name, source, *[epoch] * takes_epoch)
         if not hasattr(made, "__iter__") or isinstance(made, (str, bytes, dict)) or getattr(made, "ndim", 1) == 0:
-            got = f"{arguments.describe_value(made)} from {arguments.describe_value(source)}"
+            got = f"{arguments.describe_thing(made)} from {arguments.describe_thing(source)}"
             raise TypeError(f"{name}: expected chunks (x, t), got {got}. Yield them.")
         return made
 
@@ -217,7 +217,7 @@ def _memory_map(name: str, value: Any) -> np.ndarray:
             raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
     array = isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer)
     if not array or arguments.is_deleted(value) or isinstance(value, np.ma.MaskedArray):
-        got = arguments.describe_value(value)
+        got = arguments.describe_thing(value)
         raise TypeError(f"{name}: expected a path or an array, got {got}. Pass the file's name.")
     if not checks.is_numeric(value.dtype):
         raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}. Convert to numbers, classes to 0, 1, ….")
@@ -252,7 +252,7 @@ def check_chunk(
 
 def _check_parts(name: str, value: Any) -> None:
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
-        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_value(value)
+        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_thing(value)
         raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Yield these.")
 
 

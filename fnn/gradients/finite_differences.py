@@ -44,7 +44,7 @@ def numerical_gradient(
     if not isinstance(order, int) or order not in STENCILS:
         raise ValueError(f"order: expected 2 or 6, got {arguments.describe_value(order)}. Choose one of them.")
     hint = "Pass a function of the parameters that returns one number."
-    arguments.function("numerical_gradient: function", function, 1, "a function of the parameters", hint)
+    arguments.function("function", function, 1, "a function of the parameters", hint)
     if step is not None:
         known = arguments.scalar("numerical_gradient", "a step", step, "Pass None to have it chosen", positive=True)
         step = arguments.number("step", known, 0)

@@ -24,7 +24,7 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
     >>> print(fnn.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1]))
     [1. 0.]
     """
-    y, t = as_array("accuracy: outputs", outputs), as_array("accuracy: targets", targets)
+    y, t = as_array("accuracy", outputs, "real outputs"), as_array("accuracy", targets, "real targets")
     if y.ndim < 2 or y.shape[-1] < 2:
         raise ShapeError(
             f"accuracy: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
@@ -64,7 +64,8 @@ binary_accuracy.is_factory = True  # type: ignore[attr-defined]  # handed on wit
 @functools.lru_cache(maxsize=128)
 def _above(threshold: Scalar) -> Metric:
     def right(outputs: Numbers, targets: Numbers) -> Array:
-        y, t = as_floats("binary_accuracy: outputs", outputs), as_array("binary_accuracy: targets", targets)
+        y = as_floats("binary_accuracy", outputs, "real outputs")
+        t = as_array("binary_accuracy", targets, "real targets")
         if y.shape != t.shape:
             raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Reshape them.")
         t = t.astype(y.dtype)

@@ -106,12 +106,13 @@ def checked_run(net: object, run: Any) -> Run:
     if not isinstance(net, Layer):
         of_settings = callable(net) and not isinstance(net, type)
         hint = "Pass net(found.settings)." if of_settings else "Pass the network first."
-        raise TypeError(f"net: expected a Layer, got {arguments.describe_value(net)}. {hint}")
+        got = type(net).__name__ if of_settings else arguments.describe_thing(net)
+        raise TypeError(f"net: expected a Layer, got {got}. {hint}")
     if hasattr(run, "member"):
         raise TypeError("run: expected one run, got an ensemble. Call its own predict(x), or pass its member(0).")
     if isinstance(run, type) or not (hasattr(run, "params") and hasattr(run, "state")):
         hint = "Pass found.run." if hasattr(run, "run") else "Pass the whole of it, not its parameters alone."
-        raise TypeError(f"run: expected what fit returned, got {arguments.describe_value(run)}. {hint}")
+        raise TypeError(f"run: expected what fit returned, got {arguments.describe_thing(run)}. {hint}")
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
@@ -173,10 +174,10 @@ def _arrays_of(name: str, made: Tree) -> Tree:
     for leaf in leaves:
         if not isinstance(leaf, jax.Array):
             numpy = isinstance(leaf, (np.ndarray, np.generic))
-            got = "one of NumPy" if numpy else arguments.describe_value(leaf)
+            got = "one of NumPy" if numpy else arguments.describe_thing(leaf)
             raise TypeError(f"{name}: expected an array of JAX, got {got}. Use jnp in it, and return an array.")
     if not leaves:
-        raise TypeError(f"{name}: expected an array, got {arguments.describe_value(made)}. Return one.")
+        raise TypeError(f"{name}: expected an array, got {arguments.describe_thing(made)}. Return one.")
     return made
 
 

@@ -81,7 +81,7 @@ def random_flip(rate: Scalar = 0.5, *, vertical: bool = False) -> Layer:
     rate = scalar("random_flip", "a rate", rate, hint)
     if isinstance(rate, (int, float)) and rate > 1:
         raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. {hint}.")
-    vertical = arguments.flag("random_flip: vertical", vertical)
+    vertical = arguments.flag("vertical", vertical, "random_flip")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images("random_flip", in_shape)
@@ -214,4 +214,4 @@ def _images(name: str, in_shape: Shape) -> None:
 
 
 def _whole(name: str, what: str, value: object, at_least: int) -> int:
-    return arguments.whole_number(f"{name}: {what}", value, at_least, f"Write {what}=2.")
+    return arguments.whole_number(name, value, at_least, f"Write {what}=2.", what=f"{what} to be a whole number")

@@ -10,7 +10,7 @@ from jax import lax
 
 from fnn import arguments
 from fnn.activations.elementwise import Activation
-from fnn.arguments import array_of, as_floats, call, describe_value, is_module
+from fnn.arguments import array_of, as_floats, call, describe_thing, is_module
 from fnn.constants import memoise_constants
 from fnn.factories import factory, note_call
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
@@ -49,7 +49,7 @@ def layer_of(name: str, thing: LayerLike) -> Layer:
         hint = "Wrap it: fnn.Layer(name, init, forward, backward)."
     elif callable(thing) and not isinstance(thing, (Loss, Penalty, type)):
         return from_function(thing)
-    raise TypeError(f"{name}: expected a layer or a function, got {describe_value(thing)}. {hint}")
+    raise TypeError(f"{name}: expected a layer or a function, got {describe_thing(thing)}. {hint}")
 
 
 @memoise_constants
@@ -180,7 +180,7 @@ def repeat(layer: LayerLike, times: int) -> Layer:
     (10, 8, 8)
     """
     child = as_layer(layer)
-    times = arguments.whole_number("repeat: times", times, 1, "Write times=2.")
+    times = arguments.whole_number("repeat", times, 1, "Write times=2.", what="times to be a whole number")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         out_shape = init_layer(child, key, in_shape)[2]

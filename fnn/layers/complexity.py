@@ -97,7 +97,7 @@ def summary(net: LayerLike, in_shape: Shape) -> Complexity:
     """
     layer = layer_of("net", net)
     if not isinstance(in_shape, (tuple, list)):
-        got = arguments.describe_value(in_shape)
+        got = arguments.describe_thing(in_shape)
         raise TypeError(f"in_shape: expected the shape of one example, got {got}. Pass a tuple, such as (3,).")
     rows = tuple(_rows(layer, tuple(arguments.whole_number("in_shape", n, 0, "Pass (3,), say.") for n in in_shape)))
     return Complexity(

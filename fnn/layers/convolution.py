@@ -64,8 +64,10 @@ def conv2d(
     >>> print(params["w"].shape, params["b"].shape, out_shape)
     (5, 5, 3, 20) (20,) (14, 14, 20)
     """
-    features = arguments.whole_number("conv2d: features", features, 1, "Write conv2d(20, (5, 5)).")
-    groups, bias = arguments.whole_number("conv2d: groups", groups, 1), arguments.flag("conv2d: bias", bias)
+    wanted, hint = "a whole number of", "Write conv2d(20, (5, 5))."
+    features = arguments.whole_number("conv2d", features, 1, hint, what=f"{wanted} features")
+    groups = arguments.whole_number("conv2d", groups, 1, "Write groups=1.", what=f"{wanted} groups")
+    bias = arguments.flag("bias", bias, "conv2d")
     name = f"conv2d({features}, {shown_window(window)})"
     if features % groups:
         raise ValueError(

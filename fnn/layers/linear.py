@@ -41,8 +41,9 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
     >>> print(params["w"].shape, params["b"], out_shape)
     (3, 2) [0. 0.] (2,)
     """
-    features = arguments.whole_number("dense: features", features, 1, "Write dense(10).")
-    bias = arguments.flag("dense: bias", bias)
+    hint = "Write dense(10)."
+    features = arguments.whole_number("dense", features, 1, hint, what="a whole number of features")
+    bias = arguments.flag("bias", bias, "dense")
     weight_init = initial_deviation("dense", "weight_init", weight_init)
     bias_init = initial_deviation("dense", "bias_init", bias_init, False)
 
@@ -99,7 +100,7 @@ def initial_values(name: str, initial: Initial, key: Key, shape: Shape) -> Array
     if callable(initial):
         made = arguments.as_floats(name, arguments.call(name, initial, key, shape, dtype))
         if made.shape != shape:
-            got = f"{made.shape} from {arguments.describe_value(initial)}"
+            got = f"{made.shape} from {arguments.describe_thing(initial)}"
             raise ShapeError(
                 f"{name}: expected initial values of shape {shape}, got {got}. Return an array of that shape."
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from fnn.arguments import array_of, call, describe_value
+from fnn.arguments import array_of, call, describe_thing
 from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
 
@@ -24,7 +24,7 @@ def init_layer(layer: Layer, key: Key, in_shape: Shape) -> tuple[Params, State, 
     made = _call("init", layer, "(params, state, out_shape)", 3, key, in_shape)
     shape = made[2]
     if not isinstance(shape, (tuple, list)) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        got = describe_value(shape)
+        got = describe_thing(shape)
         raise TypeError(f"init of {_name(layer)}: expected an out_shape of whole numbers, got {got}. Return a tuple.")
     return made[0], made[1], tuple(shape)
 
@@ -52,10 +52,10 @@ def _call(what: str, layer: Layer, wanted: str, count: int, *given: Any) -> tupl
     name, function = f"{what} of {_name(layer)}", getattr(layer, what)
     if not callable(function):
         hint = "Pass a function, or train with gradient=fnn.autodiff." if what == "backward" else "Pass a function."
-        raise TypeError(f"{name}: expected a function that returns {wanted}, got {describe_value(function)}. {hint}")
+        raise TypeError(f"{name}: expected a function that returns {wanted}, got {describe_thing(function)}. {hint}")
     made = call(name, function, *given)
     if not isinstance(made, (tuple, list)) or len(made) != count:
-        got = f"{len(made)} things" if isinstance(made, (tuple, list)) and _traced(made) else describe_value(made)
+        got = f"{len(made)} things" if isinstance(made, (tuple, list)) and _traced(made) else describe_thing(made)
         raise TypeError(f"{name}: expected {wanted}, got {got}. Return these {count}.")
     return tuple(made)
 

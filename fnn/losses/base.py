@@ -35,7 +35,7 @@ def class_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Ar
 
 
 def _alike(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
-    y, t = _outputs(name, outputs), as_array(f"{name}: targets", targets)
+    y, t = _outputs(name, outputs), as_array(name, targets, "real targets")
     if y.shape != t.shape:
         raise ShapeError(
             f"{name}: expected targets of the shape of the outputs {y.shape}, got {t.shape}. {_shape_hint(y, t)}"
@@ -45,7 +45,7 @@ def _alike(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]
 
 def sparse_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     """Outputs as `(batch · positions, classes)`, in float32 at least, targets as as many class numbers."""
-    y, t = _outputs(name, outputs), as_array(f"{name}: targets", targets)
+    y, t = _outputs(name, outputs), as_array(name, targets, "real targets")
     if y.shape[:-1] != t.shape:
         hint = "Give one class number for every row." if y.ndim < 3 else "Give one class number per position."
         if t.shape == (*y.shape[:-1], 1):
@@ -73,7 +73,7 @@ def as_labels(labels: Array) -> Array:
 
 
 def _outputs(name: str, outputs: Numbers) -> Array:
-    y = as_array(f"{name}: outputs", outputs)
+    y = as_array(name, outputs, "outputs of a floating dtype")
     if y.ndim == 0:
         raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
     if not jnp.issubdtype(y.dtype, jnp.floating):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import array_of, as_array, beside, call, describe_value, function, instance, like, one_of, scalar
+from fnn.arguments import array_of, as_array, beside, call, describe_value, function, instance, like, scalar
 from fnn.factories import factory, note_call
 from fnn.losses.base import (
     ClassWeights,
@@ -56,27 +56,28 @@ def from_function(
         return made
 
     hint = "Pass a function of outputs and targets."
-    function("from_function: value", value, 2, "a function of outputs and targets", hint)
+    function("from_function", value, 2, "a value of outputs and targets", hint)
     if grad is not None:
-        function("from_function: grad", grad, 2, "a function of outputs and targets", hint)
+        function("from_function", grad, 2, "a grad of outputs and targets", hint)
 
     if targets is not None:
-        one_of("from_function: targets", targets, ("one-hot", "binary", "labels"))
+        if not isinstance(targets, str) or targets not in ("one-hot", "binary", "labels"):
+            got, hint = describe_value(targets), "Omit targets for any other loss."
+            raise ValueError(f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {got}. {hint}")
     if name is not None:
-        instance("from_function: name", name, str, "Pass a word.", "a name")
+        instance("from_function", name, str, "Pass a word.", "a name")
     own = name or str(getattr(value, "__name__", "loss"))
 
     def checked(outputs: Numbers, targets: Numbers) -> Array:
-        y = as_array(f"loss {own}: outputs", outputs)
-        return row_values(f"loss {own}", value, y, as_array(f"loss {own}: targets", targets), True)
+        return row_values("loss", value, as_array("outputs", outputs), as_array("targets", targets), True)
 
     def checked_grad(outputs: Numbers, targets: Numbers) -> Array:
         assert grad is not None
-        y, t = as_array(f"loss {own}: outputs", outputs), as_array(f"loss {own}: targets", targets)
-        made = array_of(f"grad of loss {own}", call(f"grad of loss {own}", grad, y, t), "an array")
-        if made.shape != jnp.shape(outputs):
-            wanted, got = jnp.shape(outputs), made.shape
-            raise ShapeError(f"grad of loss {own}: expected the shape of the outputs {wanted}, got {got}. Return that.")
+        y, name = as_array("outputs", outputs), f"loss.grad of {own}"
+        made = array_of(name, call(name, grad, y, as_array("targets", targets)), "an array")
+        if made.shape != y.shape:
+            hint = "Look at the formula: is there a sum that leaves out an axis?"
+            raise ShapeError(f"{name}: expected shape {y.shape}, as the outputs, got {made.shape}. {hint}")
         return made
 
     loss = Loss(own, checked, autodiff_grad if grad is None else checked_grad, None, targets)

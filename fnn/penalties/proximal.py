@@ -45,7 +45,7 @@ def soft_threshold(v: Numbers, threshold: Numbers) -> Array:
     >>> print(fnn.penalties.soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0))
     [-2.  0.  1.]
     """
-    v, threshold = as_floats("soft_threshold: v", v), as_array("soft_threshold: threshold", threshold)
+    v, threshold = as_floats("soft_threshold", v, "real v"), as_array("soft_threshold", threshold, "a real threshold")
     if threshold.ndim > v.ndim or any(
         n not in (1, m) for n, m in zip(threshold.shape[::-1], v.shape[::-1], strict=False)
     ):
@@ -87,7 +87,7 @@ def proximal_l1(
     """
     alpha = scalar("proximal_l1", "alpha", alpha, "Pass 0 for no penalty")
     schedule = as_schedule("proximal_l1", learning_rate)
-    made = ApproximateProximalL1State if flag("proximal_l1: approximate", approximate) else ProximalL1State
+    made = ApproximateProximalL1State if flag("approximate", approximate, "proximal_l1") else ProximalL1State
 
     def init(params: Params) -> ProximalL1State | ApproximateProximalL1State:
         return made(jnp.int32(0))
@@ -143,7 +143,7 @@ def fista(
     [2. 0.]
     """
     alpha = scalar("fista", "alpha", alpha, "Pass 0 for no penalty")
-    schedule, restart = as_schedule("fista", learning_rate), flag("fista: restart", restart)
+    schedule, restart = as_schedule("fista", learning_rate), flag("restart", restart, "fista")
 
     def init(params: Params) -> FistaState:
         x = jax.tree.map(jnp.copy, params)  # a buffer of its own: the state and the parameters are both donated

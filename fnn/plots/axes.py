@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fnn.arguments import describe_value
+from fnn.arguments import describe_thing
 
 Axes = Any  # of matplotlib, which is imported late and without types
 Figure = Any  # likewise
@@ -22,7 +22,7 @@ def axes(ax: Axes | None, projection: str | None = None, size: tuple[float, floa
         raise ImportError('plots: matplotlib is not installed. Run: pip install "fnn[plots]"') from None
     if ax is not None:
         if isinstance(ax, type) or not hasattr(ax, "plot") or not hasattr(ax, "figure"):
-            got, hint = describe_value(ax), "Pass one of plt.subplots(), or leave it out."
+            got, hint = describe_thing(ax), "Pass one of plt.subplots(), or leave it out."
             raise TypeError(f"ax: expected axes of matplotlib, got {got}. {hint}")
         if projection == "3d" and ax.name != "3d":
             raise TypeError("ax: expected axes with projection='3d', got flat ones. Add it to plt.subplot(…).")

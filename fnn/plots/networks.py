@@ -88,7 +88,7 @@ def decision_boundary(
     labels, grid = _labels("t", t, len(rows), names), arguments.whole_number("grid", grid, 2)
     known = low_high.shape == (2,) and low_high.dtype.kind in "fiu" and np.isfinite(low_high).all()
     if not known or not low_high[0] < low_high[1]:
-        raise ValueError(f"span: expected a pair (low, high), got {arguments.describe_value(span)}. Pass (-2.0, 2.0).")
+        raise ValueError(f"span: expected a pair (low, high), got {arguments.describe_thing(span)}. Pass (-2.0, 2.0).")
     run = checked_run(net, run)
     figure, ax = axes(ax)
     ticks = np.linspace(*low_high, grid)
@@ -157,10 +157,10 @@ def hidden_space(
 def _checked_plane(plane: Any) -> tuple[np.ndarray, float]:
     hint = "Pass ([1, 1, -1], -0.5), say."
     if not isinstance(plane, (tuple, list)) or len(plane) != 2:
-        raise TypeError(f"plane: expected (normal, offset), got {arguments.describe_value(plane)}. {hint}")
+        raise TypeError(f"plane: expected (normal, offset), got {arguments.describe_thing(plane)}. {hint}")
     normal = arguments.as_numpy("plane[0]", plane[0], "three numbers")
     if normal.shape != (3,) or normal.dtype.kind not in "fiu" or not np.isfinite(normal).all() or not normal.any():
-        got = arguments.describe_value(plane[0])
+        got = arguments.describe_thing(plane[0])
         raise ValueError(f"plane[0]: expected three finite numbers, not all 0, got {got}. {hint}")
     return normal.astype(float), arguments.number("plane[1]", plane[1])
 
@@ -261,7 +261,7 @@ def _check_names(names: Sequence[str] | None, size: int) -> None:
     if names is None:
         return
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"names: expected a list of words, got {arguments.describe_value(names)}. Name each class.")
+        raise TypeError(f"names: expected a list of words, got {arguments.describe_thing(names)}. Name each class.")
     if len(names) < size:
         raise ValueError(f"names: expected {size}, one per class, got {len(names)}. Name all.")
 

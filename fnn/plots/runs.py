@@ -112,7 +112,7 @@ def schedules(named: Mapping[str, Any], steps: int, *, ax: Axes | None = None) -
         with jax.numpy_dtype_promotion("standard"):  # schedules of optax mix the integer step with floats
             values = jax.vmap(rate)(at)
         if isinstance(values, jax.core.Tracer):
-            got = arguments.describe_value(values)
+            got = arguments.describe_thing(values)
             raise TypeError(f"named[{name!r}]: expected known numbers, got {got}. Call this outside of jit.")
         ax.step(at, values, where="mid", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=name)
     ax.set(xlabel="step", ylabel="learning rate")

@@ -19,11 +19,11 @@ def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, 
     """The rows of each fold."""
     repeats = arguments.whole_number("repeats", repeats, 1)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
-        got = arguments.describe_value(stratify)
+        got = arguments.describe_thing(stratify)
         raise TypeError(f"stratify: expected True, False or None, got {got}. Pass folds=fnn.folds(…) for others.")
     if hasattr(folds, "split") and not isinstance(folds, (str, bytes, type)):  # of scikit-learn
         hint = f"Pass its row numbers: folds=list(folds.split(x, t{', groups' * (groups is not None)}))."
-        got = arguments.describe_value(folds)
+        got = arguments.describe_thing(folds)
         raise TypeError(f"folds: expected a number, or pairs of row numbers, got {got}. {hint}")
     if not isinstance(folds, (list, tuple)) and (not hasattr(folds, "__next__") or isinstance(folds, type)):
         folds = arguments.whole_number("folds", folds, 2)
@@ -59,7 +59,7 @@ def _seed_of(key: Any) -> int:
 
 def _pair(name: str, pair: Any, count: int) -> Fold:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else arguments.describe_value(pair)
+        got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else arguments.describe_thing(pair)
         raise TypeError(f"{name}: expected a pair (train, test), got {got}. Pass the row numbers of both sides.")
     return _rows_of_fold(f"{name}[0]", pair[0], count), _rows_of_fold(f"{name}[1]", pair[1], count)
 

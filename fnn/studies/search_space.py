@@ -100,7 +100,7 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     for name, given in ranges.items():
         if isinstance(given, tuple) and not isinstance(given, Distribution):  # the ends of a range, or two choices?
             raise TypeError(
-                f"{name}: expected a range or a list, got {arguments.describe_value(given)}. Write uniform(…) or [...]."
+                f"{name}: expected a range or a list, got {arguments.describe_thing(given)}. Write uniform(…) or [...]."
             )
     known = {name: given if isinstance(given, Distribution) else _values(name, given) for name, given in ranges.items()}
     return [{name: _draw(given, key, i, name) for name, given in known.items()} for i in range(count)]
@@ -121,7 +121,7 @@ def as_points(over: Any) -> list[Point]:
     if isinstance(over, dict):
         return grid(over)
     if not isinstance(over, (list, tuple)) or isinstance(over, Distribution):
-        got = arguments.describe_value(over)
+        got = arguments.describe_thing(over)
         raise TypeError(f"over: expected a dict of lists or a list of dicts, got {got}. Write {{'lr': [0.1, 0.2]}}.")
     if not over:
         raise ValueError("over: expected at least one point, got an empty list. Write [{'lr': 0.1}].")
@@ -174,13 +174,13 @@ def _check_names(name: str, value: Any) -> None:
     """A dict with at least one setting, whose names are strings."""
     if not isinstance(value, dict):
         raise TypeError(
-            f"{name}: expected a dict of settings, got {arguments.describe_value(value)}. Write {{'lr': …}}."
+            f"{name}: expected a dict of settings, got {arguments.describe_thing(value)}. Write {{'lr': …}}."
         )
     if not value:
         raise ValueError(f"{name}: expected at least one setting, got an empty dict. Write {{'lr': …}}.")
     for key in value:
         if not isinstance(key, str):
-            raise TypeError(f"{name}: expected names of settings, got {arguments.describe_value(key)}. Write strings.")
+            raise TypeError(f"{name}: expected names of settings, got {arguments.describe_thing(key)}. Write strings.")
 
 
 def _values(name: str, given: Any) -> list[int | float]:
@@ -190,7 +190,7 @@ def _values(name: str, given: Any) -> list[int | float]:
     array = isinstance(given, jax.Array) or hasattr(given, "__array__")
     values = arguments.as_numpy(name, given, "a list of numbers").tolist() if array else given
     if not isinstance(values, (list, tuple, range)):
-        got = arguments.describe_value(given)
+        got = arguments.describe_thing(given)
         raise TypeError(f"{name}: expected a list of numbers, got {got}. Write [0.1].")
     if not len(values):
         raise ValueError(f"{name}: expected at least one value, got an empty list. Leave the setting out.")
@@ -204,7 +204,7 @@ def _number(name: str, value: Any) -> int | float:
         hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."
     number = arguments.real_number(name, "a number", value, hint)
     if isinstance(number, jax.core.Tracer):
-        raise TypeError(f"{name}: expected a number, got {arguments.describe_value(value)}. {hint}")
+        raise TypeError(f"{name}: expected a number, got {arguments.describe_thing(value)}. {hint}")
     if not math.isfinite(number):
         raise ValueError(f"{name}: expected a finite number, got {number}. Choose another.")
     known: int | float = number

@@ -85,13 +85,13 @@ def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
     parts = config.net, config.loss, config.penalty, config.reduction
     made = arguments.call("gradient", config.gradient, *parts)
     if not callable(made):
-        got = arguments.describe_value(made)
+        got = arguments.describe_thing(made)
         raise TypeError(f"gradient: expected one that returns a function, as fnn.autodiff does, got {got}. Return one.")
 
     def gradient(*given: Any) -> Gradients:
         found = made(*given)
         if not isinstance(found, tuple) or len(found) != len(Gradients._fields):
-            wanted, got = ", ".join(Gradients._fields), arguments.describe_value(found)
+            wanted, got = ", ".join(Gradients._fields), arguments.describe_thing(found)
             raise TypeError(f"gradient: expected its function to return ({wanted}), got {got}. Return fnn's Gradients.")
         return Gradients(*found)
 
@@ -112,11 +112,11 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
     if getattr(thing, "is_factory", False) or of_optax:
         raise TypeError(f"{name}: expected {wanted}, got the factory {thing.__name__}. Call it.")
     if isinstance(thing, NO_SETTINGS) or not callable(thing):
-        raise TypeError(f"{name}: expected {wanted}, got {arguments.describe_value(thing)}. {HINTS[kind]}")
+        raise TypeError(f"{name}: expected {wanted}, got {arguments.describe_thing(thing)}. {HINTS[kind]}")
     of_settings = f"{wanted}, or a function of the settings that makes one"
     made = call_with_settings(name, arguments.function(name, thing, 1, of_settings, HINTS[kind]), settings, HINTS[kind])
     if not isinstance(made, kind):
-        got = arguments.describe_value(made)
+        got = arguments.describe_thing(made)
         raise TypeError(f"{name}: expected {wanted}, got a function of the settings that makes {got}. Return one.")
     return made
 
@@ -140,7 +140,7 @@ def update_optimizer(
         raise
     known = isinstance(made, tuple) and len(made) == 2
     if not known or jax.tree.structure(made[0]) != jax.tree.structure(params):
-        got = arguments.describe_value(made[0] if known else made)
+        got = arguments.describe_thing(made[0] if known else made)
         raise TypeError(
             f"optimizer: expected updates like the parameters and a state, got {got}. Return (updates, state)."
         )
@@ -197,7 +197,7 @@ def call_with_settings(name: str, function: Callable[..., Any], settings: Mappin
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         if arguments.OUR_FORM.match(str(error)):
             raise
-        got = f"{arguments.describe_value(function)}, which raises {arguments.describe_error(error)}"
+        got = f"{arguments.describe_thing(function)}, which raises {arguments.describe_error(error)}"
         raise TypeError(f"{name}: expected a function of the settings, got {got}. {hint}") from error
 
 
@@ -215,7 +215,7 @@ def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, floa
         return {}
     if not isinstance(value, dict):
         raise TypeError(
-            f"settings: expected a dict of numbers, got {arguments.describe_value(value)}. "
+            f"settings: expected a dict of numbers, got {arguments.describe_thing(value)}. "
             "Write settings={'lr': 0.1}."
         )
     for name, number in value.items():
@@ -225,29 +225,32 @@ def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, floa
             raise ValueError(f"settings: expected your own names, got {name!r}, which is an argument. Pass {name}=….")
         plain = bool(number) if isinstance(number, (bool, np.bool_)) else number
         if not isinstance(plain, bool):
-            plain = arguments.finite(f"settings[{name!r}]", "one finite number", plain, "Pass a float.")
+            place, hint = f"settings[{name!r}]", "Pass a float."
+            plain = arguments.finite(
+                place, "a finite number", arguments.real_number(place, "one number", plain, hint), hint
+            )
         if isinstance(plain, jax.core.Tracer):
-            got = arguments.describe_value(plain)
+            got = arguments.describe_thing(plain)
             raise TypeError(f"settings[{name!r}]: expected a known number, got {got}. Use fnn.trainer inside of jit.")
     return dict(value)
 
 
 def check_gradient(value: Any) -> Any:
     """`fnn.autodiff`, `fnn.backprop`, or one's own of their signature."""
-    hint = "Pass the function."
-    if isinstance(value, (Loss, Penalty, Activation, Layer)):
-        arguments.instance("gradient", value, type(autodiff), hint, "fnn.autodiff or fnn.backprop")
-    return arguments.function("gradient", value, 4, "fnn.autodiff or fnn.backprop", hint)
+    if isinstance(value, NO_SETTINGS) or not callable(value):
+        got = arguments.describe_value(value)
+        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {got}. Pass the function.")
+    return arguments.function("gradient", value, 4, "fnn.autodiff or fnn.backprop", "Pass the function.")
 
 
 def check_metrics(value: Any) -> dict[str, Any]:
     """Functions by name."""
     if value is not None and not isinstance(value, dict):
-        got = arguments.describe_value(value)
+        got = arguments.describe_thing(value)
         raise TypeError(f"metrics: expected a dict, name -> function, got {got}. Write {{'accuracy': fnn.accuracy}}.")
     for name, metric in (value or {}).items():
         if not isinstance(name, str):
-            got = arguments.describe_value(name)
+            got = arguments.describe_thing(name)
             raise TypeError(f"metrics: expected names as keys, got {got}. Write {{'accuracy': fnn.accuracy}}.")
         if hasattr(metric, "cache_info") or getattr(metric, "is_factory", False):
             factory = metric.__name__

@@ -214,7 +214,10 @@ FINE = {
     "groups": {"none", "row", "column"},
     "numbers": REAL | NUMERIC | {"true", "nan", "inf", "empty list", "no rows"},
     "floats": {"jax 2.0", "numpy 2.0", "0.5", "1e300", "no rows"} | NUMERIC,
-    "tree of numbers": {"ragged"} | REAL | NUMERIC | {"true", "nan", "inf", "dict", "empty dict", "empty list", "no rows"},
+    "tree of numbers": {"ragged"}
+    | REAL
+    | NUMERIC
+    | {"true", "nan", "inf", "dict", "empty dict", "empty list", "no rows"},
     "function": set(),
     "mask": {"none"},
     "devices": {"none"},
