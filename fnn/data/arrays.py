@@ -16,6 +16,10 @@ from fnn.kernels.memory import aligned_copy
 from fnn.types import Array, ArrayLike, Columns, DType, DTypeLike, Params, ShapeError, Tree
 
 Names = tuple[str, ...]
+OUTSIDE = (  # the hint where something is traced
+    "Call this outside of compiled functions; inside them use fnn.trainer, or "
+    "net.forward(params, state, x, None, False)."
+)
 
 
 # ---- memory
@@ -60,13 +64,13 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
 
     Args:
         name: what errors call it.
-        tree: of arrays; traced ones stay as they are.
+        tree: of arrays.
         cut: gets the name, if float64 numbers lose digits.
     """
 
     def leaf(a: Any) -> Any:
         if isinstance(a, jax.core.Tracer):
-            return a
+            raise TypeError(f"{name}: expected known arrays, got {arguments.describe_value(a)}. {OUTSIDE}")
         if not (hasattr(a, "shape") and hasattr(a, "dtype")) or arguments.is_deleted(a):
             got = arguments.describe_thing(a)
             raise TypeError(
@@ -147,10 +151,7 @@ def _ends(array: Array | np.ndarray) -> tuple[int, int]:
 def read(name: str, value: Any) -> Array | np.ndarray:
     """A JAX array as it is, anything else as a NumPy array: lists, frames, tensors. A view where that is possible."""
     if isinstance(value, jax.core.Tracer):
-        raise TypeError(
-            f"{name}: expected numbers, got a traced array. Call this outside of compiled functions; inside them use "
-            "fnn.trainer, or net.forward(params, state, x, None, False)."
-        )
+        raise TypeError(f"{name}: expected numbers, got a traced array. {OUTSIDE}")
     if isinstance(value, jax.Array) and not arguments.is_deleted(value):
         return value
     if isinstance(value, dict):

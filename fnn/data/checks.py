@@ -95,11 +95,7 @@ def inputs(
         in_shape: of one example, where it is known, for the hint of an error.
     """
     array = rows(name, value)
-    if array.ndim < 2:
-        hint = f"Reshape: {name}[:, None], or for one row {name}[None, :]"
-        if in_shape is not None:
-            hint = f"Write {name}[None, :] for one row" if array.shape == in_shape else f"Reshape: {name}[:, None]"
-        raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. {hint}.")
+    check_axes(name, value, array.shape, in_shape)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64
         arrays.check_fits(name, array, integer, "Scale them to floats")
@@ -107,6 +103,21 @@ def inputs(
             cut.integers.append(name)
     _check_floats(name, array, arrays.inputs_dtype(array.dtype, dtype), value, cut)
     return put(array, arrays.inputs_dtype(array.dtype, dtype))
+
+
+def check_axes(name: str, value: object, shape: Shape, in_shape: Shape | None) -> None:
+    """Raise where an axis of the inputs is missing: that of the features, or that of the rows."""
+    one = in_shape is not None and shape == in_shape
+    if len(shape) >= 2 and not (one and shape[1:] != in_shape):
+        return
+    own = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else name
+    row, column = f"{own}[None, :]", f"{own}[:, None]"
+    if isinstance(value, (list, tuple)):
+        row, column = f"[{name}]", f"[[v] for v in {name}]"
+    hint = f"Write {row} for one row" if one else f"Reshape: {column}"
+    hint += "" if in_shape is not None else f", or for one row {row}"
+    wanted = "(rows, features)" if len(shape) < 2 else f"(rows, {', '.join(map(str, shape))})"
+    raise ValueError(f"{name}: expected shape {wanted}, got {shape}. {hint}.")
 
 
 def targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy) -> Any:
@@ -210,8 +221,7 @@ def outside_of_jit(name: str, caller: str) -> None:
     """Raise where a function of the host is called inside of a function that JAX compiles."""
     if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):
         raise TypeError(
-            f"{name}: expected a call of {caller} outside of compiled functions, got one inside of jit or scan. "
-            "Call it outside; inside use fnn.trainer, or net.forward(params, state, x, None, False)."
+            f"{name}: expected known numbers, got a call of {caller} inside of jit or scan. {arrays.OUTSIDE}"
         )
 
 

@@ -219,8 +219,9 @@ def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator
         stream = as_stream("x", x, once=True)
         return stream.rows, min(size, stream.rows or size), _stream_chunks(stream, run, dtype)
     if isinstance(x, np.memmap):
-        if x.ndim < 2 or not len(x):
-            raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Reshape: x[:, None].")
+        checks.check_axes("x", x, x.shape, run.in_shape)
+        if not len(x):
+            raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass rows.")
         return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.LostDigits()

@@ -49,7 +49,7 @@ def sparse_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, A
     if y.shape[:-1] != t.shape:
         hint = "Give one class number for every row." if y.ndim < 3 else "Give one class number per position."
         if t.shape == (*y.shape[:-1], 1):
-            hint = "Reshape the targets: targets[:, 0]."
+            hint = "Reshape the targets: targets[:, 0]; np.ravel(targets), of a frame or a list."
         elif t.shape == y.shape:
             hint = "Use the loss without 'sparse_' for one-hot targets."
         raise ShapeError(
@@ -57,7 +57,8 @@ def sparse_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, A
         )
     if not jnp.issubdtype(t.dtype, jnp.integer):
         raise TypeError(
-            f"{name}: expected integer class numbers, got {t.dtype}. Convert them: targets.astype('int32')."
+            f"{name}: expected integer class numbers, got {t.dtype}. "
+            "Convert them: targets.astype('int32'); np.asarray(targets, 'int32'), of a list."
         )
     return y.astype(wide_dtype(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
 
@@ -83,9 +84,10 @@ def _outputs(name: str, outputs: Numbers) -> Array:
 
 def _shape_hint(y: Array, t: Array) -> str:
     if y.ndim == t.ndim + 1 and y.shape[-1] == 1:
-        return "Reshape the targets: targets[:, None]."
+        others = "of a Series targets.to_numpy()[:, None], of a list [[t] for t in targets]"
+        return f"Reshape the targets: targets[:, None]; {others}."
     if t.ndim == y.ndim + 1 and t.shape[-1] == 1:
-        return "Reshape the targets: targets[:, 0]."
+        return "Reshape the targets: targets[:, 0]; np.ravel(targets), of a frame or a list."
     if y.ndim == t.ndim + 1:
         return "Use one-hot targets, or a sparse_ loss for class numbers."
     return "Give one target for every output."

@@ -60,10 +60,9 @@ def from_function(
     if grad is not None:
         function("from_function", grad, 2, "a grad of outputs and targets", hint)
 
-    if targets is not None:
-        if not isinstance(targets, str) or targets not in ("one-hot", "binary", "labels"):
-            got, hint = describe_value(targets), "Omit targets for any other loss."
-            raise ValueError(f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {got}. {hint}")
+    if targets is not None and (not isinstance(targets, str) or targets not in ("one-hot", "binary", "labels")):
+        got, hint = describe_value(targets), "Omit targets for any other loss."
+        raise ValueError(f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {got}. {hint}")
     if name is not None:
         instance("from_function", name, str, "Pass a word.", "a name")
     own = name or str(getattr(value, "__name__", "loss"))
