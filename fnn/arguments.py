@@ -52,10 +52,10 @@ def describe_thing(value: object) -> str:
 
     >>> from fnn.arguments import describe_thing
     >>> print(describe_thing("a"), describe_thing([1]), describe_thing(None), describe_thing(object()))
-    str 'a' list [1] None object
+    str 'a' list [1] NoneType None object
     """
     shown, kind = describe_value(value), type(value).__name__
-    plain = value is None or shown.startswith((kind, "the ", "a ", "function "))
+    plain = shown.startswith((kind, "the ", "a ", "function "))
     return shown if plain else f"{kind} {shown}"
 
 
@@ -292,7 +292,8 @@ def as_numpy(name: str, value: object, what: str = "an array") -> np.ndarray:
         or isinstance(value, (types.ModuleType, Record, jax.core.Tracer))
         or is_deleted(value)
     ):
-        raise TypeError(f"{name}: expected {what}, got {describe_thing(value)}. {hint}")
+        got = "None" if value is None else describe_thing(value)
+        raise TypeError(f"{name}: expected {what}, got {got}. {hint}")
     try:
         array = np.asarray(value)
     except ValueError:

@@ -19,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
+from fnn.activations.formulas import apply_formula, check_formulas
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
-from fnn.arguments import array_of, as_floats, beside, call, finite, function, instance, like
+from fnn.arguments import as_floats, beside, finite, like
 from fnn.factories import factory, note_call, reduce
 from fnn.kernels import random
-from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, ShapeError, State, Train
+from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, State, Train
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -52,7 +53,7 @@ class Activation(Record):
 copyreg.pickle(Activation, reduce)
 
 
-def elementwise(name: object, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
+def elementwise(name: str, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
     """An activation that works on each element by itself: `y = f(x)`, `dx = dy f'(x)`.
 
     Args:
@@ -67,25 +68,15 @@ def elementwise(name: object, value: Callable[[Array], Array], derivative: Calla
     >>> fnn.serial(fnn.dense(4), square, fnn.dense(1))
     serial(dense(4), square, dense(1))
     """
-    hint = "Pass a function such as jnp.sin."
-    function("elementwise", value, 1, "a value, a function of an array,", hint)
-    function("elementwise", derivative, 1, "a derivative, a function of an array,", hint)
-    if not instance("elementwise", name, str, "Pass a word.", "a name"):
-        raise ValueError("elementwise: expected a name, got an empty one. Pass a word.")
-
-    def checked(what: str, formula: Callable[[Array], Array], x: Array) -> Array:
-        own = f"{what} of {name}"
-        y = array_of(own, call(own, formula, x), "an array")
-        if y.shape != x.shape:
-            raise ShapeError(f"{own}: expected the shape of the inputs {x.shape}, got {y.shape}. Work on each element.")
-        return y
+    check_formulas(name, value, derivative)
 
     def slope(x: Array) -> Array:
-        return checked("derivative", derivative, x)
+        return apply_formula(f"derivative of {name}", derivative, x)
 
-    activation = Activation(
-        name, lambda x: checked("value", value, x), lambda x: slope(as_floats(name, x)), lambda x, dy: dy * slope(x)
-    )
+    def checked_value(x: Array) -> Array:
+        return apply_formula(f"value of {name}", value, x)
+
+    activation = Activation(name, checked_value, lambda x: slope(as_floats(name, x)), lambda x, dy: dy * slope(x))
     origin = {"name": name, "value": value, "derivative": derivative}
     return note_call(activation._with_doc(value.__doc__), elementwise, origin)
 
@@ -362,9 +353,9 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     >>> print(y)
     [[-0.2  2. ]]
     """
-    low, high = (finite("rrelu", "a finite slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
-    known = isinstance(low, (int, float)) and isinstance(high, (int, float))
-    if known and not 0 <= low <= high < math.inf:
+    low, high = (real_number("rrelu", "a slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
+    known = [slope for slope in (low, high) if isinstance(slope, (int, float))]
+    if not all(0 <= slope < math.inf for slope in known) or known != sorted(known):
         raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Swap or raise them.")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:

@@ -217,8 +217,13 @@ def folder(name: str, value: object) -> str:
     return path(name, value, "a folder")
 
 
-def outside_of_jit(name: str, caller: str) -> None:
-    """Raise where a function of the host is called inside of a function that JAX compiles."""
+def outside_of_jit(name: str, caller: str, data: object) -> None:
+    """Raise where a function of the host is called inside of a function that JAX compiles.
+
+    Data that are traced are left to who reads them.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (data if isinstance(data, (tuple, list)) else [data])):
+        return
     if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):
         raise TypeError(
             f"{name}: expected known numbers, got a call of {caller} inside of jit or scan. {arrays.OUTSIDE}"

@@ -129,7 +129,7 @@ def _count(rows: Any) -> int:
     other = isinstance(rows, (str, bytes, tuple, dict, set, type, jax.core.Tracer)) or callable(rows)
     count = rows if unsized or other else len(rows)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
-        got = arguments.describe_thing(rows)
+        got = type(rows).__name__
         raise TypeError(f"rows: expected how many, or an array of them, got {got}. Write folds(len(x)).")
     if not 2 <= count < 2**31:
         raise ValueError(f"rows: expected at least 2 rows, got {arguments.describe_value(count)}. Pass more.")
@@ -148,7 +148,7 @@ def _generator(key: object, repeats: int) -> Generator:
             raise ValueError(f"key: expected a seed, else {repeats} repeats are alike, got None. Write key=0.")
         return None
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**32:
-        got = arguments.describe_value(key)
+        got = arguments.describe_value(key) if isinstance(key, (int, float, np.number)) else type(key).__name__
         raise ValueError(f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Write key=0.")
     return np.random.RandomState(int(key))
 

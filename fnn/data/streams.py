@@ -77,7 +77,7 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
     if hasattr(source, "__iter__"):
         return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source, numbered=False)
     if not callable(source):
-        got = arguments.describe_thing(source)
+        got = type(source).__name__
         raise TypeError(f"{name}: expected a stream of chunks, got {got}. Pass a generator function.")
     takes_epoch = _takes_an_argument(source)
     hint = "Pass a generator function, such as def chunks(epoch)."

@@ -131,7 +131,7 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    checks.outside_of_jit("data", "fit")
+    checks.outside_of_jit("data", "fit", data)
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from fnn import arguments, trees
-from fnn.gradients.cost import autodiff, backprop
+from fnn.gradients.cost import autodiff, backprop, scale_and_loss
 from fnn.gradients.figures import Samples, leaf_statistics
 from fnn.gradients.interpreters.rounding import add_rounding
 from fnn.gradients.interpreters.walk import is_float
@@ -128,16 +128,12 @@ def check_gradients(
     >>> fnn.check_gradients(net, fnn.losses.softmax_cross_entropy, params, state, x, t, show=False).ok
     True
     """
-    arguments.instance("net", net, Layer, "Pass a network, such as fnn.serial(fnn.dense(10)).")
+    scale_and_loss(net, loss, penalty, reduction)  # checks them
     x, t, loss = arguments.as_array("x", x), arguments.as_array("t", t), as_loss(loss)
-    reduction, show = arguments.one_of("reduction", reduction, ("mean", "sum")), arguments.flag("show", show)
-    if penalty is not None:
-        arguments.instance("penalty", penalty, Penalty, "Pass one of fnn.penalties.")
-    if not isinstance(train, Rows):
-        train = arguments.flag("train", train)
+    show, train = arguments.flag("show", show), train if isinstance(train, Rows) else arguments.flag("train", train)
     params, state = trees.as_arrays("params", params), trees.as_arrays("state", state, keys=True)
     trees.check_fits_network(net, params, state, x.shape[1:], "check_gradients: params")
-    key = None if key is None else _checked_key(key)
+    key = None if key is None else _as_key(key)
     if not x.shape[:1] or not x.shape[0]:
         raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass a batch.")
     _check_shapes(net, loss, params, state, x, t, key, train)
@@ -172,7 +168,7 @@ def check_gradients(
     return result
 
 
-def _checked_key(key: Key) -> Key:
+def _as_key(key: Key) -> Key:
     """A key, of the new kind or the old; or a seed."""
     old = isinstance(key, jax.Array) and not arguments.is_deleted(key) and key.dtype == jnp.uint32 and key.ndim == 1
     return key if old or (isinstance(key, jax.core.Tracer) and trees.is_key(key)) else arguments.key(key)

@@ -43,7 +43,7 @@ def autodiff(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
     >>> print(gradient(params, state, x, t).grads[0]["w"])
     [[-10.]]
     """
-    scale, loss = _checked(net, loss, penalty, reduction)
+    scale, loss = scale_and_loss(net, loss, penalty, reduction)
 
     def gradient(
         params: Params,
@@ -80,7 +80,7 @@ def backprop(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
     >>> print(gradient(params, state, x, t).grads[0]["w"])
     [[-10.]]
     """
-    scale, loss = _checked(net, loss, penalty, reduction)
+    scale, loss = scale_and_loss(net, loss, penalty, reduction)
 
     def gradient(
         params: Params,
@@ -111,9 +111,10 @@ def _output_gradient(loss: Loss, y: Array, t: Array, weight: Array | np.ndarray 
     return jnp.where(weight > 0, dy.astype(scale.dtype) * (weight * scale), 0.0).astype(y.dtype)
 
 
-def _checked(
+def scale_and_loss(
     net: Layer, loss: LossLike, penalty: Penalty | None, reduction: str
 ) -> tuple[Callable[[Array], Array], Loss]:
+    """By what the sum over the rows is multiplied, and the loss; all four are checked."""
     instance("net", net, Layer, "Pass a network, such as fnn.serial(fnn.dense(10)).")
     if penalty is not None:
         instance("penalty", penalty, Penalty, "Pass one of fnn.penalties.")

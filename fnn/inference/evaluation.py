@@ -47,7 +47,7 @@ def evaluate(
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
-    checks.outside_of_jit("data", "evaluate")
+    checks.outside_of_jit("data", "evaluate", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     run = checked_run(net, run)
     rows, chunks = _chunks(data, run, size)
@@ -87,7 +87,7 @@ def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Callabl
 
     def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
         y = forward_layer(net, params, state, x, None, False)[0]
-        return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
+        return {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
 
     return of_chunk
 

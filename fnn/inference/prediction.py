@@ -77,7 +77,7 @@ def predict(
     >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
     [5. 5.]
     """
-    checks.outside_of_jit("x", "predict")
+    checks.outside_of_jit("x", "predict", x)
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
     _check_functions(reduce, combine)
@@ -181,7 +181,7 @@ def _arrays_of(name: str, made: Tree) -> Tree:
     return made
 
 
-def _combined(combine: Callable[[Tree, Tree], Tree], left: Tree, right: Tree) -> Tree:
+def _combine_two(combine: Callable[[Tree, Tree], Tree], left: Tree, right: Tree) -> Tree:
     made = _arrays_of("combine", arguments.call("combine", combine, left, right))
     wanted, got = (jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree) for tree in (left, made))
     if jax.tree.structure(wanted) != jax.tree.structure(got) or jax.tree.leaves(wanted) != jax.tree.leaves(got):
@@ -200,7 +200,7 @@ def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) 
         (left, _), (right, both) = pairs  # rows that are real come first
         joined = jax.tree.map(
             lambda new, old, both=both: jnp.where(both.reshape(-1, *[1] * (old.ndim - 1)), new, old),
-            jax.vmap(lambda a, b: _combined(combine, a, b))(left, right),
+            jax.vmap(lambda a, b: _combine_two(combine, a, b))(left, right),
             left,
         )
         rest = jax.tree.map(lambda a, half=half: a[2 * half :], (values, real))

@@ -55,12 +55,12 @@ def _call(what: str, layer: Layer, wanted: str, count: int, *given: Any) -> tupl
         raise TypeError(f"{name}: expected a function that returns {wanted}, got {describe_thing(function)}. {hint}")
     made = call(name, function, *given)
     if not isinstance(made, (tuple, list)) or len(made) != count:
-        got = f"{len(made)} things" if isinstance(made, (tuple, list)) and _traced(made) else describe_thing(made)
+        got = f"{len(made)} things" if isinstance(made, (tuple, list)) and _has_arrays(made) else describe_thing(made)
         raise TypeError(f"{name}: expected {wanted}, got {got}. Return these {count}.")
     return tuple(made)
 
 
-def _traced(made: Any) -> bool:
+def _has_arrays(made: Any) -> bool:
     return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(made))
 
 

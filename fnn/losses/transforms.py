@@ -52,7 +52,7 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        made: Array = jax.grad(lambda y: checked(y, targets).sum())(jnp.asarray(outputs))
+        made: Array = jax.grad(lambda y: row_value(y, targets).sum())(jnp.asarray(outputs))
         return made
 
     hint = "Pass a function of outputs and targets."
@@ -67,7 +67,7 @@ def from_function(
         instance("from_function", name, str, "Pass a word.", "a name")
     own = name or str(getattr(value, "__name__", "loss"))
 
-    def checked(outputs: Numbers, targets: Numbers) -> Array:
+    def row_value(outputs: Numbers, targets: Numbers) -> Array:
         return row_values("loss", value, as_array("outputs", outputs), as_array("targets", targets), True)
 
     def checked_grad(outputs: Numbers, targets: Numbers) -> Array:
@@ -79,7 +79,7 @@ def from_function(
             raise ShapeError(f"{name}: expected shape {y.shape}, as the outputs, got {made.shape}. {hint}")
         return made
 
-    loss = Loss(own, checked, autodiff_grad if grad is None else checked_grad, None, targets)
+    loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets)
     return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
 
 

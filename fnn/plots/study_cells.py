@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn.arguments import describe_thing, describe_value
+from fnn.arguments import describe_value
 
 
 class StudyColumns(NamedTuple):
@@ -55,7 +55,7 @@ def columns_of(found: Any, figure: str | None) -> StudyColumns:
         ValueError: it has no settings, or no such figure.
     """
     if isinstance(found, type) or not all(hasattr(found, name) for name in ("points", "table", "judge", "largest")):
-        got = describe_thing(found)
+        got = type(found).__name__
         raise TypeError(
             f"found: expected what fnn.sweep or fnn.cross_validate returns, got {got}. Pass the whole of it."
         )

@@ -155,7 +155,7 @@ def cross_validate(
     """
     points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
-    checks.outside_of_jit("data", "cross_validate")
+    checks.outside_of_jit("data", "cross_validate", data)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = arguments.key(key), key

@@ -140,7 +140,7 @@ def ensemble(
     >>> print(mean.round(1), spread.shape)
     [[0. 1.]] (1, 2)
     """
-    checks.outside_of_jit("data", "ensemble")
+    checks.outside_of_jit("data", "ensemble", data)
     arguments.instance("net", net, Layer, "Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)

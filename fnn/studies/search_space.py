@@ -100,7 +100,7 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     for name, given in ranges.items():
         if isinstance(given, tuple) and not isinstance(given, Distribution):  # the ends of a range, or two choices?
             raise TypeError(
-                f"{name}: expected a range or a list, got {arguments.describe_thing(given)}. Write uniform(…) or [...]."
+                f"{name}: expected a range or a list, got a tuple {arguments.describe_value(given)}. Write uniform(…) or [...]."
             )
     known = {name: given if isinstance(given, Distribution) else _values(name, given) for name, given in ranges.items()}
     return [{name: _draw(given, key, i, name) for name, given in known.items()} for i in range(count)]
@@ -121,7 +121,7 @@ def as_points(over: Any) -> list[Point]:
     if isinstance(over, dict):
         return grid(over)
     if not isinstance(over, (list, tuple)) or isinstance(over, Distribution):
-        got = arguments.describe_thing(over)
+        got = type(over).__name__
         raise TypeError(f"over: expected a dict of lists or a list of dicts, got {got}. Write {{'lr': [0.1, 0.2]}}.")
     if not over:
         raise ValueError("over: expected at least one point, got an empty list. Write [{'lr': 0.1}].")
@@ -173,9 +173,7 @@ def _range(name: str, low: Any, high: Any) -> Distribution:
 def _check_names(name: str, value: Any) -> None:
     """A dict with at least one setting, whose names are strings."""
     if not isinstance(value, dict):
-        raise TypeError(
-            f"{name}: expected a dict of settings, got {arguments.describe_thing(value)}. Write {{'lr': …}}."
-        )
+        raise TypeError(f"{name}: expected a dict of settings, got {type(value).__name__}. Write {{'lr': …}}.")
     if not value:
         raise ValueError(f"{name}: expected at least one setting, got an empty dict. Write {{'lr': …}}.")
     for key in value:
@@ -200,7 +198,7 @@ def _values(name: str, given: Any) -> list[int | float]:
 def _number(name: str, value: Any) -> int | float:
     """A finite Python number: NumPy's and JAX's become `int` or `float`."""
     hint = "Pass an int or a float."
-    if isinstance(value, (str, bool, np.bool_)):
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and not _is_number(value)):
         hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."
     number = arguments.real_number(name, "a number", value, hint)
     if isinstance(number, jax.core.Tracer):
@@ -209,6 +207,14 @@ def _number(name: str, value: Any) -> int | float:
         raise ValueError(f"{name}: expected a finite number, got {number}. Choose another.")
     known: int | float = number
     return known
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _setting(name: str) -> str:

@@ -135,7 +135,7 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    checks.outside_of_jit("data", "sweep")
+    checks.outside_of_jit("data", "sweep", data)
     points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
