@@ -145,7 +145,20 @@ def test_every_argument_of_every_public_function_is_in_the_table(table):
             assert own, (name, parameter.name)
 
 
-QUICK = ["dense", "predict", "evaluate", "save", "load", "folds", "hold_out", "grid", "draws", "standardise", "memory_mapped", "plots.curves"]
+QUICK = [
+    "dense",
+    "predict",
+    "evaluate",
+    "save",
+    "load",
+    "folds",
+    "hold_out",
+    "grid",
+    "draws",
+    "standardise",
+    "memory_mapped",
+    "plots.curves",
+]
 
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param(None, marks=pytest.mark.slow)])

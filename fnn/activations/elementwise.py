@@ -22,7 +22,7 @@ from jax.scipy.special import erfc
 from fnn.activations.formulas import apply_formula, check_formulas
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
-from fnn.arguments import as_floats, beside, finite, like
+from fnn.arguments import as_floats, beside, finite, like, real_number
 from fnn.factories import factory, note_call, reduce
 from fnn.kernels import random
 from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, State, Train
@@ -73,10 +73,8 @@ def elementwise(name: str, value: Callable[[Array], Array], derivative: Callable
     def slope(x: Array) -> Array:
         return apply_formula(f"derivative of {name}", derivative, x)
 
-    def checked_value(x: Array) -> Array:
-        return apply_formula(f"value of {name}", value, x)
-
-    activation = Activation(name, checked_value, lambda x: slope(as_floats(name, x)), lambda x, dy: dy * slope(x))
+    result: Callable[[Array], Array] = lambda x: apply_formula(f"value of {name}", value, x)  # noqa: E731
+    activation = Activation(name, result, lambda x: slope(as_floats(name, x)), lambda x, dy: dy * slope(x))
     origin = {"name": name, "value": value, "derivative": derivative}
     return note_call(activation._with_doc(value.__doc__), elementwise, origin)
 

@@ -99,9 +99,8 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
         raise ValueError("draws: expected at least one setting, got none. Write draws(20, lr=uniform(0, 1)).")
     for name, given in ranges.items():
         if isinstance(given, tuple) and not isinstance(given, Distribution):  # the ends of a range, or two choices?
-            raise TypeError(
-                f"{name}: expected a range or a list, got a tuple {arguments.describe_value(given)}. Write uniform(…) or [...]."
-            )
+            got = f"a tuple {arguments.describe_value(given)}"
+            raise TypeError(f"{name}: expected a range or a list, got {got}. Write uniform(…) or [...].")
     known = {name: given if isinstance(given, Distribution) else _values(name, given) for name, given in ranges.items()}
     return [{name: _draw(given, key, i, name) for name, given in known.items()} for i in range(count)]
 
