@@ -63,7 +63,7 @@ from fnn.gradients.interpreters.complex_step import NotAnalytic as NotAnalytic
 from fnn.gradients.report import GradientCheck as GradientCheck
 from fnn.inference.evaluation import evaluate as evaluate
 from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
-from fnn.inference.prediction import predict as predict
+from fnn.inference.prediction import predict as predict, predictor as predictor
 from fnn.layers.augmentation import (
     random_crop as random_crop,
     random_flip as random_flip,
@@ -158,6 +158,7 @@ __all__ = [  # noqa: RUF022
     # train, predict, keep
     "fit",
     "predict",
+    "predictor",
     "evaluate",
     "accuracy",
     "binary_accuracy",

@@ -139,6 +139,8 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
     if in_shape is None:
         return
     made = _initial_shapes(net, tuple(in_shape))
+    if _are_alike(made, (params, state)):
+        return
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
     what, hint = f"the parameters of {net}", "Pass the network that was trained."
     # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
@@ -147,6 +149,15 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
     theirs: Any = jax.tree.structure(got)
     if ours != theirs:  # a layer without parameters more or less
         raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {hint}")
+
+
+def _are_alike(one: Tree, other: Tree) -> bool:
+    """Whether two trees have leaves of the same shapes and dtypes in the same places."""
+    structures: Any = [jax.tree.structure(tree) for tree in (one, other)]
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=False)
+    return structures[0] == structures[1] and all(
+        a.shape == getattr(b, "shape", None) and a.dtype == getattr(b, "dtype", None) for a, b in pairs
+    )
 
 
 @memoise_constants

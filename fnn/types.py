@@ -98,7 +98,11 @@ class Record:
         return (mine is not None and mine == theirs) or tuple(self) == tuple(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), next(iter(self))))  # its name, or how it was made
+        known: int | None = vars(self).get("_hash")
+        if known is None:  # of a deep network it takes a while
+            known = hash((type(self), next(iter(self))))  # its name, or how it was made
+            object.__setattr__(self, "_hash", known)
+        return known
 
     def __copy__(self) -> Self:
         return self

@@ -32,7 +32,7 @@ def rows(seed: int = 0, count: int = 90) -> tuple[np.ndarray, np.ndarray]:
 
 def run(net: Any = NET, *, data: Any = None, epochs: int = 12, key: int = 3, **more: Any) -> Any:
     """A run with a validation share, unless told otherwise."""
-    arguments = {"batch_size": 16, "validation": 0.2, "progress": False} | more
+    arguments = {"batch_size": 16, "validation": 0.2, "progress": False, "compile_effort": "high"} | more
     optimizer = arguments.pop("optimizer", optax.adam(0.02))
     loss = arguments.pop("loss", losses.sparse_softmax_cross_entropy)
     return fnn.fit(net, loss, optimizer, rows() if data is None else data, epochs=epochs, key=key, **arguments)

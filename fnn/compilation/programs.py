@@ -7,8 +7,7 @@ none of the functions: so it computes later what it was known by.
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import fingerprint
 from fnn.constants import is_constant
 from fnn.kernels.compiler_options import quick_compile_options
+from fnn.kernels.effort import count_work, effort_options
 from fnn.layers.passes import forward_layer
 from fnn.losses.reduction import row_values
 from fnn.runs import History, TrainState
@@ -29,17 +29,29 @@ from fnn.training.fused_loop import build_trainer
 from fnn.types import Data, Layer, OfSettings, Params, Part, Settings, State, Tree
 
 
-@dataclass
 class Program:
-    """A training run for one shape of data. `run` donates the state, never the data."""
+    """A training run for one shape of data.
 
-    init: Callable[..., TrainState]
-    run: Callable[..., Any]
-    state: TrainState  # shapes and dtypes of what `init` returns
-    history: History  # likewise, of `run`
-    outputs: list[Any]  # likewise, of the network, for the rows to train and to validate on
-    bytes: int  # of arrays that the run's functions have captured
-    compiled: bool = False
+    Args:
+        init: compiled when it is first called.
+        run: as it was traced.
+        state: shapes and dtypes of what `init` returns.
+        outputs: likewise, of the network, for the rows to train and to validate on.
+    """
+
+    def __init__(self, init: Callable[..., TrainState], run: "Frozen", state: TrainState, outputs: list[Any]) -> None:
+        self.init, self.state, self.outputs, self._run = init, state, outputs, run
+        self.history: History = run.shapes[1]  # shapes and dtypes
+        self.bytes, self.work = run.bytes, count_work(run.closed.jaxpr)
+        self._by_effort: dict[str, Callable[..., Any]] = {}
+        self.compiled: set[str] = set()
+
+    def run(self, effort: str) -> Callable[..., Any]:
+        """The run, compiled with this effort when it is first called. It donates the state, never the data."""
+        if effort not in self._by_effort:
+            options = effort_options(effort)
+            self._by_effort[effort] = jax.jit(self._run.call, donate_argnums=0, compiler_options=options or None)
+        return self._by_effort[effort]
 
 
 @memoise
@@ -47,11 +59,11 @@ def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shape
     """The program of an identified config for `init`'s arguments of this structure and these shapes; traced now."""
     pure = build_trainer(config)
     arguments = jax.tree.unflatten(structure, shapes)
-    init, state, _ = freeze(pure.init, arguments, compiler_options=quick_compile_options())
-    outputs = output_shapes(config, state, arguments[1])
+    init = freeze(pure.init, arguments)
+    outputs = output_shapes(config, init.shapes, arguments[1])
     none = jax.ShapeDtypeStruct((), np.int32)
-    run, (_, history), held = freeze(pure.run, (state, arguments[1], none, none), donate_argnums=0)
-    return Program(init, run, state, history, outputs, held)
+    run = freeze(pure.run, (init.shapes, arguments[1], none, none))
+    return Program(jax.jit(init.call, compiler_options=quick_compile_options()), run, init.shapes, outputs)
 
 
 def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
@@ -69,18 +81,28 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
     return made
 
 
-def freeze(function: Callable[..., Any], arguments: tuple[Any, ...], **options: Any) -> tuple[Any, Any, int]:
-    """A function as it is now, jitted with these options: what it reads may change, the operations traced now stay.
+class Frozen(NamedTuple):
+    """A function as it was when it was traced: what it reads may change, the operations stay."""
 
-    Returns:
-        the function; the shapes and dtypes of what it returns; how many bytes of arrays it has captured.
+    call: Callable[..., Any]
+    shapes: Tree  # shapes and dtypes of what it returns
+    closed: ClosedJaxpr
+
+    @property
+    def bytes(self) -> int:
+        """Of the arrays that it has captured."""
+        return bytes_of(self.closed)
+
+
+def freeze(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Frozen:
+    """A function as it is now, for arguments of these shapes and dtypes.
 
     >>> import jax.numpy as jnp
     >>> from fnn.compilation.programs import freeze
     >>> scale = {"by": 2.0}
-    >>> twice, shape, _ = freeze(lambda x: scale["by"] * x, (jnp.ones(3),))
+    >>> frozen = freeze(lambda x: scale["by"] * x, (jnp.ones(3),))
     >>> scale["by"] = 5.0
-    >>> print(twice(jnp.ones(3)), shape.shape)
+    >>> print(frozen.call(jnp.ones(3)), frozen.shapes.shape)
     [2. 2. 2.] (3,)
     """
     with jax.disable_jit(False):  # else loops would be run here, not traced
@@ -91,7 +113,7 @@ def freeze(function: Callable[..., Any], arguments: tuple[Any, ...], **options: 
         return jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(given)))
 
     call.__name__ = function.__name__  # by which profiles and messages of the compiler know it
-    return jax.jit(call, **options), made, bytes_of(closed)
+    return Frozen(call, made, closed)
 
 
 def bytes_of(closed: ClosedJaxpr) -> int:
@@ -112,10 +134,17 @@ def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *
         the function; the shapes and dtypes of what it returns.
     """
     if is_constant(parts):
-        key: Any = (parts, *signature(arguments), _configuration())
+        leaves, structure = jax.tree.flatten(arguments)
+        key: Any = (parts, structure, tuple((a.shape, a.dtype) for a in leaves), _configuration())
     else:
         key = (fingerprint(function, *arguments).identity, _configuration())
-    return programs.get((name, key), lambda: freeze(function, arguments), lambda made: made[2])[:2]
+
+    def make() -> tuple[Callable[..., Any], Frozen]:
+        frozen = freeze(function, arguments)
+        return jax.jit(frozen.call), frozen
+
+    compiled, frozen = programs.get((name, key), make, lambda made: made[1].bytes)
+    return compiled, frozen.shapes
 
 
 def compile_with(lowered: Any, options: dict[str, Any]) -> Any:
@@ -149,15 +178,15 @@ def _configuration() -> tuple[Any, ...]:
     return tuple(getattr(jax.config, name, None) for name in names)
 
 
-def precompile(made: Program, arguments: tuple[Any, ...], data: Data) -> None:
+def precompile(program: Program, effort: str, arguments: tuple[Any, ...], data: Data) -> None:
     """Compile `init` and `run` at once, where they have not been: calls find them compiled."""
-    if made.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+    if effort in program.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
     none = np.int32(0)
-    starting = made.init.lower(*arguments)  # type: ignore[attr-defined]
-    running = made.run.lower  # type: ignore[attr-defined]
-    compile_in_parallel(starting.compile, lambda: running(made.state, data, none, none).compile())
-    made.compiled = True
+    starting = program.init.lower(*arguments)  # type: ignore[attr-defined]
+    running = program.run(effort).lower  # type: ignore[attr-defined]
+    compile_in_parallel(starting.compile, lambda: running(program.state, data, none, none).compile())
+    program.compiled.add(effort)
 
 
 def identify(

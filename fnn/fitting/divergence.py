@@ -64,11 +64,10 @@ def _replay_step(config: TrainerConfig) -> Callable[[TrainState, Data], Any]:
     def again(s: TrainState, data: Data) -> tuple[Any, ...]:
         bound, j = bind(config, s.settings), s.diverged[1]
         batch, at, key = _batch_of(bound, s, data, j)
-        step = compute_step(bound, s.params, s.state, s.optimizer, batch, key)
-        g = step.gradients
+        g, updates, params, _ = compute_step(bound, s.params, s.state, s.optimizer, batch, key)
         losses = row_values("loss", bound.loss, g.outputs, batch.t)
         losses = losses if batch.weight is None else jnp.where(batch.weight > 0, losses, 0.0)
-        return losses, at, g.grads, step.updates, step.params, mask_nonfinite(g.state, s.state)
+        return losses, at, g.grads, updates, params, mask_nonfinite(g.state, s.state)
 
     return again
 

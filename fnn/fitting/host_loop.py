@@ -23,7 +23,9 @@ from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
+from fnn.kernels.effort import EFFORTS, choose_effort
 from fnn.runs import History, Run, TrainingDiverged, TrainingInterrupted, TrainState
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
     TrainerConfig,
@@ -61,6 +63,7 @@ def fit(
     params: Params = None,
     state: State = None,
     on_nan: str = "warn",
+    compile_effort: str = "auto",
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool = True,
@@ -93,6 +96,10 @@ def fit(
         min_delta: by how much a value must be better to count, at least 0.
         params, state: start from these instead of fresh ones; they are copied.
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
+        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
+            time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
+            "auto" takes what ends soonest, by `epochs` and the sizes of network and data. The last bits of a run may
+            differ from effort to effort. On a CPU only; a stream has "high".
         checkpoint: a folder, made if it is not there. The run is kept in it while it goes on; the same call again
             goes on where that was, to the same bits of parameters and history (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
@@ -134,6 +141,7 @@ def fit(
     checks.outside_of_jit("data", "fit", data)
     epochs = arguments.epochs(epochs)
     on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    compile_effort = arguments.one_of("compile_effort", compile_effort, ("auto", *EFFORTS))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
@@ -163,7 +171,8 @@ def fit(
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
     with without_debug_nans():
-        end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, stream)
+        effort = _choose_effort(compile_effort, config, start, program, epochs)
+        end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, effort, stream)
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
     if names:
@@ -176,6 +185,13 @@ def fit(
 # ---- the run, and what the host does between its segments
 
 
+def _choose_effort(asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
+    if asked != "auto":
+        return asked
+    _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
+    return choose_effort(program.work, epochs, epochs * batches)
+
+
 def _run_to_end(
     config: TrainerConfig,
     start: Start,
@@ -183,18 +199,19 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
+    effort: str,
     stream: Stream | None,
 ) -> tuple[TrainState, History, list[str]]:
     """The end of the run, its history, and the signals that ended it early, if any did."""
     state, histories = checkpoints.state, [checkpoints.history]
     if state is None:
         if stream is None and epochs > 0:
-            precompile(program, tuple(start), start.data)
+            precompile(program, effort, tuple(start), start.data)
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
         warn_if_output_mismatch(net, loss.name, state, start.data.train.x, 4)
     if stream is None:
-        following = segments(program.run, state, start.data, epochs, config.batch_size, checkpoints.pace)
+        following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
         following = stream_segments(config, stream, state, epochs, held, pace, reading=record)

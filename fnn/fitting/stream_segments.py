@@ -27,13 +27,14 @@ from fnn.types import Buffer, Layer, Part
 
 def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
     """A buffer trainer's `run` for buffers of such shapes. The state is donated, the buffer is not."""
+
+    def make() -> tuple[Callable[..., Any], int]:
+        frozen = freeze(build_buffer_trainer(config), arguments)
+        return jax.jit(frozen.call, donate_argnums=0), frozen.bytes
+
     if config.identity is None:  # nothing is known of it: nothing is remembered
-        found: Callable[..., Any] = freeze(build_buffer_trainer(config), arguments, donate_argnums=0)[0]
-        return found
-    key = "stream", config, signature(arguments)
-    make = functools.partial(freeze, build_buffer_trainer(config), arguments, donate_argnums=0)
-    whole: Callable[..., Any] = programs.get(key, make, lambda made: made[2])[0]
-    return whole
+        return make()[0]
+    return programs.get(("stream", config, signature(arguments)), make, lambda made: made[1])[0]
 
 
 def stream_segments(

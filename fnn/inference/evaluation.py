@@ -10,7 +10,15 @@ from fnn import arguments
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, as_stream, check_chunk, is_stream, rechunk
-from fnn.inference.prediction import Trained, checked_run, output_shapes, predict as predict
+from fnn.inference.prediction import (
+    Trained,
+    checked_run,
+    output_shapes,
+    predict as predict,
+    program_rows,
+    with_true_rows,
+)
+from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
@@ -54,15 +62,15 @@ def evaluate(
     measure: Any = None
     shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
-    for (x, t, w), count in rechunk(chunks, min(size, rows or size)):
+    for (x, t, w), count in rechunk(chunks, program_rows(rows or size, size)):
         if measure is None:
-            outputs = output_shapes(net, run, x)
-            parts = net, tuple(metrics.items())
-            measure, _ = canonical("evaluate", parts, _metric_program(*parts), run.params, run.state, x, t)
+            outputs = with_true_rows(lambda x: output_shapes(net, run, x), count, x)
+            measure = with_true_rows(lambda x, t: _specialise(net, metrics, run, x, t), count, x, t)
         _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         shift = _shift(w) if shift is None and w.any() else shift
-        made = measure(run.params, run.state, arrays.owned_array(x), arrays.owned_array(t))
+        with jax.transfer_guard("allow"):
+            made = measure(run.params, run.state, aligned_copy(x), aligned_copy(t))
         with np.errstate(all="ignore"):  # inf is looked for in the end, and 0 · inf is of no row that counts
             w = np.ldexp(w, shift or 0)
             weight += w.sum()
@@ -80,6 +88,14 @@ def _shift(w: np.ndarray) -> int:
     """By which power of two to multiply weights so extreme that their sums would overflow or vanish in float64."""
     exponent = int(np.frexp(w.max())[1])
     return 0 if abs(exponent) < 400 else -500 if exponent > 0 else 500
+
+
+def _specialise(net: Layer, metrics: dict[str, Any], run: Run, *rows: np.ndarray) -> Callable[..., dict[str, Array]]:
+    parts = net, tuple(metrics.items())
+    program: Callable[..., dict[str, Array]] = canonical(
+        "evaluate", parts, _metric_program(*parts), run.params, run.state, *rows
+    )[0]
+    return program
 
 
 def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Callable[..., dict[str, Array]]:

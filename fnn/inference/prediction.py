@@ -6,7 +6,7 @@ and on what is kept of the outputs, not on the number of rows.
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,12 @@ from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices import free_bytes
+from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
 from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
+
+T = TypeVar("T")
 
 
 class Trained(Protocol):
@@ -77,21 +80,83 @@ def predict(
     >>> print(fnn.predict(net, run, x, reduce=jnp.ones_like, combine=jnp.add))
     [5. 5.]
     """
-    checks.outside_of_jit("x", "predict", x)
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
     _check_functions(reduce, combine)
+
+    def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+        program, made = _specialise(net, run, part, reduce, combine)
+        return program, made if combine is None else _specialise(net, run, part, reduce, None)[1]
+
+    return _predict_rows(specialise, run, x, size, device, reduce, combine)
+
+
+def predictor(
+    net: Layer, run: Trained, batch_size: int = 1024, *, reduce: Callable[[Array], Tree] | None = None
+) -> Callable[[DataLike], Tree]:
+    """A function of the inputs, `x -> outputs`, for serving: as `predict`, with the network checked once, here.
+
+    It takes any number of rows. Rows are filled up to 1, 8, 64, 128, … or `batch_size` of them, and a program for that
+    many is compiled when they first come, and held. Any number of threads may call the function at once.
+    The parameters are those of now. Functions of your own (a layer, `reduce`) are read when a program is compiled.
+
+    Args:
+        net, run, batch_size, reduce: as for `predict`.
+
+    Raises:
+        ValueError, TypeError: as `predict`, of the network now, of the inputs at each call.
+
+    >>> import fnn, jax
+    >>> net = fnn.serial(fnn.dense(2))
+    >>> params, state, _ = net.init(jax.random.key(0), (3,))
+    >>> serve = fnn.predictor(net, fnn.Run(params, state, None, None))
+    >>> print(serve([[1, 2, 3]]).shape, serve([[1, 2, 3]] * 5).shape)
+    (1, 2) (5, 2)
+    """
+    size, run = arguments.whole_number("batch_size", batch_size, 1), checked_run(net, run)
+    _check_functions(reduce, None)
+    programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
+
+    def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+        key = part.shape, part.dtype
+        if key not in programs:
+            programs[key] = _specialise(net, run, part, reduce, None)
+        return programs[key]
+
+    def serve(x: DataLike) -> Tree:
+        return _predict_rows(specialise, run, x, size, False, reduce, None)
+
+    return serve
+
+
+def _predict_rows(
+    specialise: Callable[[Array | np.ndarray], tuple[Callable[..., Tree], Tree]],
+    run: Run,
+    x: DataLike,
+    size: int,
+    device: bool,
+    reduce: Callable[[Array], Tree] | None,
+    combine: Callable[[Tree, Tree], Tree] | None,
+) -> Tree:
+    """What is kept of all rows; `specialise(part)` gives the program of such a chunk, and what it keeps of one."""
+
+    checks.outside_of_jit("x", "predict", x)
+
+    def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+        program, made = specialise(part)
+        _check_rows(made, len(part), reduce)
+        return program, made
+
     rows, size, chunks = _inputs(x, run, size)
     kept: Any = None
     before: Any = None
     for chunk, count in rechunk(chunks, size):
-        part = arrays.owned_array(chunk[0])
+        part = aligned_copy(chunk[0])
         if kept is None:
-            program, made = _specialise(net, run, part, reduce, combine)
-            made = made if combine is None else _specialise(net, run, part, reduce, None)[1]
-            _check_rows(made, len(part), reduce)
+            program, made = with_true_rows(trace, count, part)
             kept = _Reducer(combine) if combine is not None else _RowCollector(made, rows, size, device)
-        now = program(run.params, run.state, part, jax.device_put(np.int32(count))), count
+        with jax.transfer_guard("allow"):  # of the rows, and of how many there are
+            now = program(run.params, run.state, part, np.int32(count)), count
         if before is not None:  # fetched while the next chunk is computed
             kept.add(*before)
         before = now
@@ -211,23 +276,36 @@ def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) 
 
 # ---- where the rows come from
 
+BUCKETS = (1, 8, 64, 128, 256, 512)  # rows of a program for fewer than `batch_size` of them
+
+
+def program_rows(rows: int, size: int) -> int:
+    """How many rows the program has for so many, at most `size` at once: few sizes, so that few programs compile.
+
+    >>> from fnn.inference.prediction import program_rows
+    >>> [program_rows(rows, 1024) for rows in (1, 2, 9, 600, 5000)]
+    [1, 8, 64, 1024, 1024]
+    """
+    return next((bucket for bucket in BUCKETS if rows <= bucket < size), size)
+
 
 def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
     """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
     dtype = arrays.dtype_of_run(run.params)
     if is_stream(x):
         stream = as_stream("x", x, once=True)
-        return stream.rows, min(size, stream.rows or size), _stream_chunks(stream, run, dtype)
+        return stream.rows, program_rows(stream.rows or size, size), _stream_chunks(stream, run, dtype)
     if isinstance(x, np.memmap):
         checks.check_axes("x", x, x.shape, run.in_shape)
         if not len(x):
             raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass rows.")
-        return len(x), min(size, len(x)), _slices(x, dtype, min(size, len(x)))
+        return len(x), program_rows(len(x), size), _slices(x, dtype, size)
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.LostDigits()
     whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
     cut.warn(dtype, 4)
-    return len(whole), min(size, len(whole)), ((whole[i : i + size],) for i in range(0, len(whole), size))
+    chunks = ((whole[i : i + size],) for i in range(0, len(whole), size))
+    return len(whole), program_rows(len(whole), size), chunks
 
 
 def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
@@ -248,7 +326,18 @@ def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
         cut.warn(dtype, 5)
 
 
+def with_true_rows(trace: Callable[..., T], count: int, *filled: np.ndarray) -> T:
+    """`trace(*filled)`; where the shapes do not fit, its error for the rows that the caller has passed."""
+    try:
+        return trace(*filled)
+    except ShapeError:
+        trace(*(array[:count] for array in filled))
+        raise
+
+
 # ---- where the results go
+
+LITTLE = 2**24  # bytes that are always there: to ask for the free memory takes longer than to predict one row
 
 
 class _RowCollector:
@@ -307,6 +396,8 @@ class _Reducer:
 
 def _check_room(size: int, rows: int, device: bool) -> None:
     """Raise now what would end the process later."""
+    if size < LITTLE:
+        return
     free = free_bytes(jax.devices()[:1] if device else ())
     if free is not None and size > free:
         raise MemoryError(

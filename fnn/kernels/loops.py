@@ -21,7 +21,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
-from fnn.types import Array, Jaxpr, Tree
+from fnn.types import Array, Equation, Jaxpr, Tree
 
 XLA_FUSES_SINCE = (0, 11)  # from this version of JAX on XLA makes one function unasked
 ONE_FUNCTION_BELOW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual functions are as fast
@@ -92,9 +92,15 @@ def _counted_equations(jaxpr: Jaxpr) -> list[Any]:
 def _equations(jaxpr: Jaxpr) -> Iterator[Any]:
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns")):
-            if hasattr(inner, "eqns"):
-                yield from _equations(getattr(inner, "jaxpr", inner))
+        for inner in inner_jaxprs(equation):
+            yield from _equations(inner)
+
+
+def inner_jaxprs(equation: Equation) -> Iterator[Jaxpr]:
+    """The programs that an operation has in it: the body of a loop, the branches of a choice."""
+    for inner in jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns")):
+        if hasattr(inner, "eqns"):
+            yield getattr(inner, "jaxpr", inner)
 
 
 # ---- its rules in JAX

@@ -38,7 +38,6 @@ from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_conf
 from fnn.training.epoch_end import end_epoch
 from fnn.training.state import (
     StepCarry,
-    StepResult,
     all_finite,
     any_over_vmap,
     empty_history,
@@ -47,7 +46,23 @@ from fnn.training.state import (
     min_over_vmap,
     tree_where,
 )
-from fnn.types import Array, Buffer, Data, Key, Layer, LossLike, Metric, OfSettings, Params, Part, Penalty, State
+from fnn.types import (
+    Array,
+    Buffer,
+    Data,
+    Gradients,
+    Key,
+    Layer,
+    LossLike,
+    Metric,
+    OfSettings,
+    OptimizerState,
+    Params,
+    Part,
+    Penalty,
+    State,
+    Tree,
+)
 
 LONGEST_HISTORY = 65_536  # epochs that a history has room for where their number is traced
 NO_LIMIT = 2**31 - 1  # of steps, where what has been taken is not counted
@@ -292,16 +307,15 @@ def _store_steps(s: TrainState, carry: StepCarry, running: Array, step: Array) -
 
 def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Array, due: Any = True) -> StepCarry:
     """One update of the weights; the old ones stay where it is not finite, the run has stopped, or it is not `due`."""
-    new = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
-    g = new.gradients
+    g, _, params, optimizer = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
     running = carry.active & due
-    finite = jnp.isfinite(g.total) & all_finite((new.params, mask_nonfinite(g.state, carry.state)))
+    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, carry.state)))
     if batch.weight is not None:
         finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
         counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
         running, finite = running & counts, finite | ~counts
     before = carry.params, carry.state, carry.optimizer
-    params, state, optimizer = tree_where(running & finite, (new.params, g.state, new.optimizer), before)
+    params, state, optimizer = tree_where(running & finite, (params, g.state, optimizer), before)
     sums = RunningSums(g.total, g.weight, metric_sums(dict(config.metrics), g.outputs, batch.t, batch.weight))
     sums = tree_where(running, add_sums(carry.sums, sums), carry.sums)
     bad = running & ~finite
@@ -310,10 +324,9 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
 
 def compute_step(
     config: TrainerConfig, params: Params, state: State, optimizer: Any, batch: Batch, key: Key
-) -> StepResult:
-    """What a step computes, before any of it is dropped: the gradient, the update, the new parameters."""
+) -> tuple[Gradients, Tree, Params, OptimizerState]:
+    """Return the gradients, the updates, the new parameters and the optimizer's new state, before any is dropped."""
     g = cost_gradient(config)(params, state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
         updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
-        new_params = optax.apply_updates(params, updates)
-    return StepResult(g, updates, new_params, optimizer)
+        return g, updates, optax.apply_updates(params, updates), optimizer

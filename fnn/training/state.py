@@ -12,7 +12,7 @@ from fnn.losses.reduction import dtype_of_sums
 from fnn.penalties.proximal import check_proximal
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.config import TrainerConfig, init_optimizer
-from fnn.types import Array, Data, Gradients, Key, Params, State
+from fnn.types import Array, Data, Key, Params, State
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
 
@@ -129,15 +129,6 @@ class StepCarry(NamedTuple):
     sums: RunningSums
     active: Array
     bad_step: Array  # the first step whose result was not finite, -1: none
-
-
-class StepResult(NamedTuple):
-    """What one step computes."""
-
-    gradients: Gradients
-    updates: Any  # by the optimizer, like the parameters
-    params: Params
-    optimizer: Any  # its state
 
 
 class Start(NamedTuple):

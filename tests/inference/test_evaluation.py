@@ -1,5 +1,7 @@
 """Predictions in chunks, means over rows, metrics."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,6 +148,7 @@ def then(first, second):
 
 def test_a_result_that_would_not_fit_raises_before_it_is_computed(monkeypatch):
     monkeypatch.setattr("fnn.inference.prediction.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("fnn.inference.prediction.LITTLE", 0)
     message = "predict: expected a result that fits in memory, got 1.24e-06 GB for 103 rows with 1e-06 GB free. Keep"
     with pytest.raises(MemoryError, match=message):
         fnn.predict(NET, RUN, X)
@@ -230,3 +233,65 @@ def test_mistakes_raise():
         fnn.evaluate(NET, RUN, (X, X), {"mean": lambda y, t: y.mean()})
     with pytest.warns(UserWarning, match="x: float64 data are cut to float32"):
         fnn.predict(NET, RUN, X.astype("float64"))
+
+
+# ---- few programs for any number of rows
+
+
+@pytest.mark.parametrize("use", ["predict", "predictor", "evaluate it"])
+def test_any_number_of_rows_compiles_a_handful_of_programs(use, compiled):
+    net = fnn.serial(fnn.dense(len(use)), fnn.tanh, fnn.dense(2))  # another for each, since programs are shared
+    params, state, _ = net.init(jax.random.key(0), (4,))
+    run = fnn.Run(params, state, None, None, (4,))
+    x = np.random.default_rng(0).normal(size=(1000, 4)).astype("float32")
+    t = np.arange(1000) % 2
+    serve = fnn.predictor(net, run)
+    call = {
+        "predict": lambda rows: fnn.predict(net, run, x[:rows]),
+        "predictor": lambda rows: serve(x[:rows]),
+        "evaluate it": lambda rows: fnn.evaluate(net, run, (x[:rows], t[:rows]), {"accuracy": fnn.accuracy}),
+    }[use]
+    sizes = [1, 1000, *np.random.default_rng(1).permutation(np.arange(1, 1001, 13)).tolist()]
+    before = len(compiled)
+    for rows in sizes:
+        call(rows)
+    assert 0 < len(compiled) - before <= 8, compiled[before:]
+
+
+def test_rows_that_fill_a_program_up_change_nothing():
+    whole = fnn.predict(NET, RUN, X)
+    for rows in (1, 2, 7, 8, 9, 63, 65, 103):
+        assert np.allclose(fnn.predict(NET, RUN, X[:rows]), whole[:rows], atol=1e-6)
+        assert fnn.predict(NET, RUN, X[:rows], reduce=jnp.ones_like, combine=jnp.add).tolist() == [rows] * 3
+        assert np.allclose(
+            fnn.evaluate(NET, RUN, (X[:rows], np.zeros((rows, 3), "float32")), {"e": fnn.losses.squared_error})["e"],
+            (whole[:rows].astype("float64") ** 2).sum(1).mean(),
+        )
+
+
+def test_a_predictor_gives_what_predict_gives_in_any_thread():
+    serve, classes = fnn.predictor(NET, RUN), fnn.predictor(NET, RUN, reduce=lambda y: y.argmax(-1))
+    sizes = [1 + i % 103 for i in range(0, 400, 7)]
+    with ThreadPoolExecutor(4) as pool:
+        several = list(pool.map(lambda rows: (serve(X[:rows]), classes(X[:rows])), sizes))
+    for rows, (y, labels) in zip(sizes, several, strict=True):
+        np.testing.assert_array_equal(y, fnn.predict(NET, RUN, X[:rows]))
+        np.testing.assert_array_equal(labels, y.argmax(-1))
+
+
+def test_a_predictor_has_the_parameters_of_when_it_was_made():
+    params = jax.tree.map(np.array, RUN.params)
+    serve = fnn.predictor(NET, RUN._replace(params=params))
+    before = serve(X)
+    jax.tree.map(lambda a: a.fill(0), params)
+    np.testing.assert_array_equal(serve(X), before)
+    assert not fnn.predict(NET, RUN._replace(params=params), X).any()
+
+
+def test_a_predictor_names_mistakes_as_predict_does():
+    with pytest.raises(TypeError, match="net: expected a Layer, got function"):
+        fnn.predictor(lambda settings: NET, RUN)
+    with pytest.raises(ValueError, match="batch_size: expected"):
+        fnn.predictor(NET, RUN, 0)
+    with pytest.raises(fnn.ShapeError, match=r"expected x of shape \(batch, 4\), got \(2, 3\)"):
+        fnn.predictor(NET, RUN)(np.ones((2, 3), "float32"))

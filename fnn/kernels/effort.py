@@ -1,0 +1,86 @@
+"""How hard to compile a run on a CPU: as hard as its work is worth.
+
+To compile a training run takes about a second, which the first twenty epochs of a small network do not take by far.
+XLA compiles in a quarter of that time what then runs several times slower. So the time to compile and the time to run
+are estimated for each effort, from what is known before anything compiles, and the effort with the smallest sum is
+taken. The estimate is made of counts, not of clocks: the same call has the same effort on every machine.
+
+An effort is part of what decides the last bits of a run: "low" rounds some sums otherwise than "high".
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+
+from fnn.kernels.loops import FREE, inner_jaxprs
+from fnn.types import Equation, Jaxpr
+
+EFFORTS = ("low", "medium", "high")
+FUSION_EMITTERS_STAY = (0, 11)  # from this version of JAX on they cannot be switched off
+
+
+class Cost(NamedTuple):
+    """Of an effort: seconds to compile an operation, and to make a number more than with the highest effort."""
+
+    compile: float
+    number: float
+
+
+# measured on two cores with networks of 2-3-2 to 64-512-512-10, LeNet, and one with batch norm and dropout: seconds to
+# compile by operations traced, seconds of a step by numbers that these make
+COSTS = {"low": Cost(0.5e-3, 1.4e-9), "medium": Cost(1.3e-3, 0.1e-9), "high": Cost(2.2e-3, 0.0)}
+COSTS_WITH_EMITTERS = {"low": Cost(1.1e-3, 0.7e-9), "high": Cost(1.65e-3, 0.0)}
+
+
+class Work(NamedTuple):
+    """What a run has to do: operations traced; numbers that these make outside loops, per epoch, and per step."""
+
+    operations: int
+    once: int
+    per_epoch: int
+    per_step: int
+
+
+def count_work(jaxpr: Jaxpr) -> Work:
+    """Count the operations of a traced run, and the numbers they make, by how deep in loops they stand."""
+    numbers, operations = [0, 0, 0], 0
+    for depth, equation in _by_depth(jaxpr, 0):
+        operations += 1
+        numbers[min(depth, 2)] += sum(prod(v.aval.shape) for v in equation.outvars)
+    return Work(operations, *numbers)
+
+
+def _by_depth(jaxpr: Jaxpr, depth: int) -> Iterator[tuple[int, Equation]]:
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name not in FREE:
+            yield depth, equation
+        for inner in inner_jaxprs(equation):
+            yield from _by_depth(inner, depth + (name in ("while", "scan")))
+
+
+def choose_effort(work: Work, epochs: int, steps: int) -> str:
+    """The effort with which so many epochs, of so many steps in all, are done soonest, compiling included.
+
+    >>> from fnn.kernels.effort import Work, choose_effort
+    >>> digits = Work(600, 10_000, 50_000, 300_000)
+    >>> [choose_effort(digits, epochs, 23 * epochs) for epochs in (20, 1000, 10_000)]  # doctest: +SKIP
+    ['low', 'medium', 'high']
+    """
+    if jax.default_backend() != "cpu":
+        return "high"
+    numbers = work.once + epochs * work.per_epoch + steps * work.per_step
+    costs = COSTS if jax.__version_info__ < FUSION_EMITTERS_STAY else COSTS_WITH_EMITTERS
+    return min(
+        reversed(costs), key=lambda effort: costs[effort].compile * work.operations + costs[effort].number * numbers
+    )
+
+
+def effort_options(effort: str) -> dict[str, Any]:
+    """The compiler options of an effort."""
+    if jax.default_backend() != "cpu" or effort == "high":
+        return {}
+    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < FUSION_EMITTERS_STAY else {}
+    return older | ({"xla_backend_optimization_level": 0} if effort == "low" else {})
