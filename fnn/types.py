@@ -171,6 +171,8 @@ class Loss(Record):
     - `targets`: optional; what they are, where they are classes: "one-hot" rows (or distributions), "binary" (one
       probability an output), or "labels" (class numbers). `smoothed` and `class_weighted` go by it.
     - `dense`: optional; for "labels", the same loss on one-hot rows.
+    - `outputs`: optional; what it wants from the network, "logits" or "probabilities". `fit` warns where the network
+      ends with the other; an ensemble makes probabilities of logits, where `targets` says by softmax or sigmoid.
     """
 
     name: str
@@ -179,6 +181,7 @@ class Loss(Record):
     check: Callable[[HasShape, np.ndarray], None] | None = None
     targets: str | None = None
     dense: "Loss | None" = None
+    outputs: str | None = None
 
     def __call__(self, outputs: Numbers, targets: Numbers) -> Array:
         """`value(outputs, targets)`."""

@@ -61,6 +61,8 @@ MADE_ANEW = [  # equal, but no memory holds what has functions of the user's own
     fnn.Penalty("own", pickled.square, pickled.twice),
     fnn.losses.from_function(pickled.quartic),
     fnn.losses.from_function(pickled.quartic, pickled.quartic_grad, "by hand", "one-hot"),
+    fnn.losses.from_function(pickled.quartic, targets="labels", outputs="logits"),
+    fnn.Loss("own", pickled.quartic, pickled.quartic_grad, outputs="probabilities"),
     fnn.elementwise("square", pickled.square, pickled.twice),
     fnn.serial(fnn.dense(3), fnn.elementwise("square", pickled.square, pickled.twice)),
     fnn.Loss("own", pickled.quartic, pickled.quartic_grad)._with_doc("documented"),
@@ -100,6 +102,22 @@ def test_products_that_their_factory_has_forgotten_come_back_equal(way):
     for thing, made in zip((net, loss), back, strict=True):
         assert all(one == thing and hash(one) == hash(thing) for one in made)
     assert way(net) != fnn.serial(fnn.dense(4), fnn.tanh, jnp.sin, fnn.dense(3))
+
+
+# written before a loss said what it wants from the network
+OLDER = (
+    b"(lcfnn.factories\ncall_factory\np0\n(Vfnn.losses.smoothed\n(dVloss\ncfnn.factories\nfind_public\n"
+    b"(Vfnn.losses.sparse_softmax_cross_entropy\ntRsVsmoothing\nF0.1\nstRacfnn\nLoss\n(Vown\np1\n"
+    b"ctests.helpers.pickled\nquartic\np2\nctests.helpers.pickled\nquartic_grad\nNVone-hot\nNtRag0\n"
+    b"(Vfnn.losses.from_function\n(dVvalue\ng2\nsVgrad\nNsVname\ng1\nsVtargets\nVbinary\nstRa."
+)
+
+
+def test_losses_of_older_pickles_come_back():
+    found = pickle.loads(OLDER)
+    assert found[0] == fnn.losses.smoothed(LABELS, 0.1) and found[0].outputs == "logits"
+    assert found[1] == fnn.Loss("own", pickled.quartic, pickled.quartic_grad, None, "one-hot")
+    assert found[2] == fnn.losses.from_function(pickled.quartic, name="own", targets="binary")
 
 
 @every_way

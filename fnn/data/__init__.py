@@ -1,5 +1,6 @@
 """What a user has, as arrays on the device.
 
+- `warnings`: Warnings that point at the line of the user's program which called fnn, from however deep inside
 - `arrays`: The border to JAX: what a user holds is read as one array, cast to a run's dtype, and copied to memory
   of our own
 - `reading`: What a run has read of its stream, in short: how many rows, and a check sum of them in their order

@@ -19,6 +19,7 @@ import numpy as np
 from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
 from fnn.data.streams import Seed, Stream, check_chunk, philox
+from fnn.data.warnings import find_caller, warnings_for
 from fnn.kernels.memory import aligned_zeros
 from fnn.types import Buffer, DType, Part, Shape, ShapeError
 
@@ -57,7 +58,7 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
         ]
         columns = arrays.columns(value)
         arrays.same_columns((f"{name}, x", f"{name}, t"), like.setdefault("columns", columns), columns)
-        cut.warn(plan.dtype, 2)
+        cut.warn(plan.dtype)
         for part, one, this in zip(("x", "t", "weights"), like.setdefault("about", about), about, strict=True):
             if one != this:
                 raise ShapeError(
@@ -201,12 +202,13 @@ def prefetch(
     """
     made: queue.SimpleQueue[Any] = queue.SimpleQueue()
     room, stop = threading.Semaphore(1), threading.Event()
+    caller = find_caller()
     # these two belong to a thread
     x64, device = jnp.result_type(float) == np.float64, jax.config.jax_default_device  # type: ignore[attr-defined]
 
     def work() -> None:
         try:
-            with jax.enable_x64(x64), jax.default_device(device):
+            with jax.enable_x64(x64), jax.default_device(device), warnings_for(caller):
                 room.acquire()
                 for item in items:
                     made.put((put(item), None))

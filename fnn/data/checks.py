@@ -2,16 +2,17 @@
 
 import dataclasses
 import os
-import warnings
 from collections.abc import Callable, Sized
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from fnn import arguments
 from fnn.data import arrays
+from fnn.data.warnings import warn
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape
 
@@ -24,22 +25,20 @@ class LostDigits:
     integers: list[str] = dataclasses.field(default_factory=list)
     said: set[str] = dataclasses.field(default_factory=set)
 
-    def warn(self, dtype: DTypeLike, stacklevel: int) -> None:
+    def warn(self, dtype: DTypeLike) -> None:
         """One clear warning for each kind, the first time that there is something to name."""
         kind = jnp.dtype(dtype).name
         if self.floats and "floats" not in self.said:
-            warnings.warn(
+            warn(
                 f"{', '.join(self.floats)}: float64 data are cut to {kind}. Set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
-                stacklevel=stacklevel,
             )
             self.said.add("floats")
         if self.integers and "integers" not in self.said:
-            warnings.warn(
+            warn(
                 f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "
                 "Standardise them first (fnn.standardise), subtract an offset, or set "
                 "jax.config.update('jax_enable_x64', True).",
-                stacklevel=stacklevel,
             )
             self.said.add("integers")
         self.floats, self.integers = [], []
@@ -217,14 +216,19 @@ def folder(name: str, value: object) -> str:
     return path(name, value, "a folder")
 
 
+_OUTSIDE = core.get_opaque_trace_state(convention="nnx")
+
+
 def outside_of_jit(name: str, caller: str, data: object) -> None:
     """Raise where a function of the host is called inside of a function that JAX compiles.
 
     Data that are traced are left to who reads them.
     """
+    if core.get_opaque_trace_state(convention="nnx") == _OUTSIDE:  # the rule; it takes less than a microsecond
+        return
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (data if isinstance(data, (tuple, list)) else [data])):
         return
-    if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):
+    if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):  # no number is known inside of jit and scan
         raise TypeError(
             f"{name}: expected known numbers, got a call of {caller} inside of jit or scan. {arrays.OUTSIDE}"
         )

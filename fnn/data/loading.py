@@ -16,7 +16,7 @@ def load_start(params: Params, state: State) -> tuple[Params, State]:
     """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
     cut: list[str] = []
     mine = arrays.owned_arrays("params", params, cut), arrays.owned_arrays("state", state, cut)
-    checks.LostDigits(cut).warn(np.float32, 4)
+    checks.LostDigits(cut).warn(np.float32)
     return mine
 
 
@@ -52,7 +52,7 @@ def load_arrays(
         given = checks.pair_or_triple("validation", validation)
         held = _part("validation", *given, dtype, cut, scalable)
         arrays.same_columns(VALIDATION, arrays.columns(data), arrays.columns(given))
-    cut.warn(dtype, 4)
+    cut.warn(dtype)
     return Data(train, held), at, arrays.columns(data)
 
 
@@ -89,7 +89,7 @@ def load_stream_head(
         given = checks.pair_or_triple("validation", validation)
         held = _part("validation", *given, dtype, cut, reduction != "sum")
         arrays.same_columns(VALIDATION, columns, arrays.columns(given))
-        cut.warn(dtype, 4)
+        cut.warn(dtype)
     return Data(train, held), None, columns
 
 

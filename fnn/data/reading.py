@@ -3,12 +3,13 @@
 It is kept in the run's checkpoints. Whoever goes on reads some of it again, and is refused where the rows are others.
 """
 
-import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from fnn.data.warnings import warn
 
 _BLOCK = 1024  # words of 8 bytes: what becomes one number
 # a change of one word changes the number of its block for certain, since odd numbers have an inverse modulo 2^64
@@ -92,12 +93,11 @@ class StreamRecord:
     def warn_if_it_shuffles(self) -> None:
         """Say that a stream which gave other rows each epoch, without knowing its number, cannot give them again."""
         if self.shuffles:
-            warnings.warn(
+            warn(
                 "checkpoint: expected a stream that can give the rows of an epoch again, got one that gave others in "
                 "each epoch and does not know the epoch's number, so it shuffles by itself. The run goes on with other "
                 "rows than without the interruption. Pass a function of the epoch, such as def chunks(epoch), that "
                 "draws the order from it.",
-                stacklevel=5,
             )
 
     def check_first(self, seen: BufferRecord) -> None:

@@ -1,7 +1,6 @@
 """`fit`: the host's loop around the fused one. It checks what it is given, then runs compiled segments, and between
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -15,6 +14,7 @@ from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
+from fnn.data.warnings import warn
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import warn_if_output_mismatch
@@ -209,7 +209,7 @@ def _run_to_end(
             precompile(program, effort, tuple(start), start.data)
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
-        warn_if_output_mismatch(net, loss.name, state, start.data.train.x, 4)
+        warn_if_output_mismatch(net, loss, state, start.data.train.x)
     if stream is None:
         following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
@@ -247,11 +247,10 @@ def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: An
         return  # it came when all was done
     hint = "Pass checkpoint=folder to be able to go on" if checkpoint is None else "Call fit again to go on from there"
     kept = "" if checkpoint is None else f", and is kept in {checkpoint}"
-    warnings.warn(
+    warn(
         f"training: expected {epochs} epochs, got {name} in epoch {int(state.epoch)}, step {int(state.step)} (both "
         f"counted from 0); what there is comes back{kept}. {hint}.",
         TrainingInterrupted,
-        stacklevel=3,
     )
 
 
@@ -262,4 +261,4 @@ def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:
         error = TrainingDiverged(text)
         error.run = run
         raise error
-    warnings.warn(text, TrainingDiverged, stacklevel=3)
+    warn(text, TrainingDiverged)

@@ -1,69 +1,71 @@
 """Does the network's output match the loss: logits or probabilities? A mismatch raises no error and trains badly."""
 
-import re
-import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnn.activations.elementwise import Activation, sigmoid, softmax
+from fnn.data.warnings import warn
 from fnn.factories import Spec
 from fnn.layers.combinators import from_function, residual
 from fnn.runs import TrainState
-from fnn.types import Layer
+from fnn.types import Layer, Loss
 
-LOGITS = re.compile(r"\b(sparse_)?(softmax|sigmoid)_(cross_entropy|focal)\b")
-PROBABILITIES = re.compile(r"\b(sparse_|binary_)?cross_entropy\b")
 ROWS = 64
+ON_LOGITS = {  # what a loss on probabilities would be on logits
+    "one-hot": "softmax_cross_entropy",
+    "labels": "sparse_softmax_cross_entropy",
+    "binary": "sigmoid_cross_entropy",
+}
 
 
-def warn_if_output_mismatch(net: Layer, loss: str, state: TrainState | None, x: jax.Array, stacklevel: int) -> None:
+def warn_if_output_mismatch(net: Layer, loss: Loss, state: TrainState | None, x: jax.Array) -> None:
     """Warn where a loss on logits is handed probabilities, or a loss on probabilities what a dense layer puts out.
 
     Goes by the last layer, and where that is the user's own by the first outputs: whether their rows sum to 1.
 
     Args:
         net: the network.
-        loss: its name.
+        loss: its loss, which says what it wants (`loss.outputs`).
         state: the state before the first step; None: go by the last layer alone.
         x: inputs.
     """
     last, factory = _last_layer(net)
-    if last.startswith("dense(1") and factory == "dense" and last[7] in ",)" and "softmax" in loss:
-        warnings.warn(
+    logits, one_of_many = loss.outputs == "logits", loss.targets in ("one-hot", "labels")
+    if logits and one_of_many and factory == "dense" and last.startswith("dense(1") and last[7] in ",)":
+        warn(
             f"loss: {loss} expected one output per class, got a single one, whose softmax is 1 whatever it is. "
-            f"Use {'sigmoid_focal' if 'focal' in loss else 'sigmoid_cross_entropy'}, or dense(2).",
-            stacklevel=stacklevel,
+            "Use sigmoid_cross_entropy or sigmoid_focal for two classes, or dense(2)."
         )
-    elif LOGITS.search(loss):
+    elif logits:
         if last in ("softmax", "sigmoid") or (
             factory is None and state is not None and _sums_to_1(net, state, x[:ROWS])
         ):
             what = last if last in ("softmax", "sigmoid") else "probabilities, rows that sum to 1"
-            warnings.warn(
+            warn(
                 f"loss: {loss} expected logits, got {what} from the end of the network. "
-                "Leave that layer out: the loss has it in itself. Apply it to what predict returns.",
-                stacklevel=stacklevel,
+                "Leave that layer out: the loss has it in itself. Apply it to what predict returns."
             )
-    elif PROBABILITIES.search(loss) and factory == "dense":
-        logits = "sigmoid_cross_entropy" if "binary" in loss else loss.replace("cross_entropy", "softmax_cross_entropy")
-        warnings.warn(
+    elif loss.outputs == "probabilities" and factory == "dense":
+        warn(
             f"loss: {loss} expected probabilities, got any numbers from {last} at the end of the network. "
-            f"Use {logits}, or end the network with {'sigmoid' if 'binary' in loss else 'softmax'}.",
-            stacklevel=stacklevel,
+            f"Use {ON_LOGITS.get(loss.targets or '', 'a loss on logits')}, or end the network with "
+            f"{'sigmoid' if loss.targets == 'binary' else 'softmax'}."
         )
 
 
-def to_probabilities(loss: str) -> Any:
-    """What makes probabilities of a network's outputs, going by the name of its loss: softmax, sigmoid, or nothing.
+def to_probabilities(loss: Loss) -> Any:
+    """What makes probabilities of a network's outputs: softmax or sigmoid if its loss says which, else nothing.
 
+    >>> import fnn
     >>> from fnn.fitting.output_kinds import to_probabilities
-    >>> to_probabilities("sparse_softmax_cross_entropy")
+    >>> to_probabilities(fnn.losses.sparse_softmax_cross_entropy)
     softmax
     """
-    found = LOGITS.search(loss)
-    return _identity if found is None else softmax if found[2] == "softmax" else sigmoid
+    if loss.outputs != "logits" or loss.targets is None:
+        return _identity
+    return sigmoid if loss.targets == "binary" else softmax
 
 
 def _identity(y: Any) -> Any:

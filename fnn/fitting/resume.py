@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import time
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from fnn.compilation.fingerprints import fingerprint
 from fnn.compilation.probes import alike, probe
 from fnn.data.reading import StreamRecord
 from fnn.data.streams import Stream
+from fnn.data.warnings import warn
 from fnn.fitting.segments import Pace, concatenate, position, segment_seconds
 from fnn.runs import History, TrainState
 from fnn.storage import files
@@ -116,11 +116,10 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
         )
     others = expected[VERSIONS] != got[VERSIONS]
     if others:
-        warnings.warn(
+        warn(
             f"checkpoint: expected {_version_text(expected[VERSIONS])} as in {folder}, "
             f"got {_version_text(got[VERSIONS])}. "
             "Go on if the last bits need not be those of a run without interruption.",
-            stacklevel=5,
         )
     changed, doubtful = _other_programs(expected[PROGRAMS], got[PROGRAMS], others)
     lines = []
@@ -166,10 +165,9 @@ def _other_values(folder: str, names: list[str], expected: Mapping[str, Any], go
         elif not alike(a, b, got["dtype"]):
             lines.append(f"  {name} (what it gives for fixed inputs): expected {_short(a)}, got {_short(b)}")
     if unknown and not lines:
-        warnings.warn(
+        warn(
             f"checkpoint: expected the {', '.join(unknown)} of {folder}, got what could not be compared with it. "
             "Go on if it is the same.",
-            stacklevel=6,
         )
     return lines
 
@@ -269,10 +267,9 @@ class Checkpoints:
             self._number, self._written = self._number + 1, position(state)
         except OSError as error:
             if not self._failed:
-                warnings.warn(
+                warn(
                     f"checkpoint: {error} Training goes on; were it killed now, it would go on from the checkpoint "
                     "before this one. Every further write is tried, without a word.",
-                    stacklevel=4,
                 )
             self._failed = True
         self._due = time.monotonic() + max(self.seconds, SHARE * (time.monotonic() - begin))
@@ -286,7 +283,7 @@ def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: H
     if checkpoint is None:
         return Restored(None, history, 0)
     for text in checkpoint.damaged:
-        warnings.warn(f"checkpoint: {text} The one before it is used.", stacklevel=5)
+        warn(f"checkpoint: {text} The one before it is used.")
     check_same(folder, checkpoint.description, about)
     shape = checkpoint.leaves["history/loss"].shape
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)

@@ -138,5 +138,5 @@ def _check_chunks(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
         x, t, w = check_chunk(name, chunk, dtype, cut)
-        cut.warn(dtype, 5)
+        cut.warn(dtype)
         yield x, t, np.ones(len(x), dtype) if w is None else w

@@ -182,7 +182,7 @@ def checked_run(net: object, run: Any) -> Run:
     trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
     params, state = arrays.owned_arrays("run", run.params, cut), arrays.owned_arrays("run", run.state, cut)
-    checks.LostDigits(cut).warn(np.float32, 4)
+    checks.LostDigits(cut).warn(np.float32)
     nothing: Any = None
     return Run(params, state, nothing, nothing, in_shape, None, columns)
 
@@ -303,7 +303,7 @@ def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.LostDigits()
     whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
-    cut.warn(dtype, 4)
+    cut.warn(dtype)
     chunks = ((whole[i : i + size],) for i in range(0, len(whole), size))
     return len(whole), program_rows(len(whole), size), chunks
 
@@ -313,7 +313,7 @@ def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
     for start in range(0, len(x), size):
         part = x[start : start + size]
         yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
-        cut.warn(dtype, 5)
+        cut.warn(dtype)
 
 
 def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
@@ -323,7 +323,7 @@ def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
         name, x = f"x, chunk {number}", chunk[0] if several else chunk
         arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
         yield (checks.inputs(name, x, dtype, cut),)
-        cut.warn(dtype, 5)
+        cut.warn(dtype)
 
 
 def with_true_rows(trace: Callable[..., T], count: int, *filled: np.ndarray) -> T:

@@ -184,6 +184,7 @@ def make_loss(
     check: Callable[[str], TargetCheck] | None = None,
     targets: str | None = None,
     dense: Loss | None = None,
+    outputs: str | None = None,
 ) -> Loss:
     """`value` and `grad` see checked rows, `(n, k)`, in float32 at least; what they give goes back as the outputs are.
 
@@ -201,7 +202,7 @@ def make_loss(
         return mean.reshape(jnp.shape(outputs)).astype(jnp.asarray(outputs).dtype)
 
     checked = None if check is None else check(name)
-    return Loss(name, checked_value, checked_grad, checked, targets, dense)._with_doc(value.__doc__)
+    return Loss(name, checked_value, checked_grad, checked, targets, dense, outputs)._with_doc(value.__doc__)
 
 
 def position_count(rows: int, outputs: Numbers) -> int:

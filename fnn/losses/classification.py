@@ -102,7 +102,13 @@ def _binary_cross_entropy_grad(y: Array, t: Array) -> Array:
 
 
 cross_entropy = make_loss(
-    "cross_entropy", _probabilities(class_rows), _cross_entropy, _cross_entropy_grad, check_probabilities, "one-hot"
+    "cross_entropy",
+    _probabilities(class_rows),
+    _cross_entropy,
+    _cross_entropy_grad,
+    check_probabilities,
+    "one-hot",
+    outputs="probabilities",
 )
 sparse_cross_entropy = make_loss(
     "sparse_cross_entropy",
@@ -112,6 +118,7 @@ sparse_cross_entropy = make_loss(
     check_labels,
     "labels",
     cross_entropy,
+    "probabilities",
 )
 binary_cross_entropy = make_loss(
     "binary_cross_entropy",
@@ -120,6 +127,7 @@ binary_cross_entropy = make_loss(
     _binary_cross_entropy_grad,
     check_probabilities,
     "binary",
+    outputs="probabilities",
 )
 
 
@@ -183,6 +191,7 @@ softmax_cross_entropy = make_loss(
     _softmax_cross_entropy_grad,
     check_probabilities,
     "one-hot",
+    outputs="logits",
 )
 sparse_softmax_cross_entropy = make_loss(
     "sparse_softmax_cross_entropy",
@@ -192,6 +201,7 @@ sparse_softmax_cross_entropy = make_loss(
     check_labels,
     "labels",
     softmax_cross_entropy,
+    "logits",
 )
 sigmoid_cross_entropy = make_loss(
     "sigmoid_cross_entropy",
@@ -200,6 +210,7 @@ sigmoid_cross_entropy = make_loss(
     _sigmoid_cross_entropy_grad,
     check_probabilities,
     "binary",
+    outputs="logits",
 )
 
 

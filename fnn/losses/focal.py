@@ -65,7 +65,7 @@ def sigmoid_focal(gamma: Scalar = 2.0, alpha: Scalar | None = None) -> Loss:
         one, zero = weigh(t)
         return one * _focal_derivative(z, gamma) - zero * _focal_derivative(-z, gamma)
 
-    return make_loss("sigmoid_focal", dense_rows, value, grad, check_probabilities, "binary")
+    return make_loss("sigmoid_focal", dense_rows, value, grad, check_probabilities, "binary", outputs="logits")
 
 
 def _focal(z: Array, gamma: Scalar) -> Array:
@@ -103,7 +103,7 @@ def softmax_focal(gamma: Scalar = 2.0, alpha: ClassWeights | None = None) -> Los
     [0.1732868 3.874907 ]
     """
     value, grad = _softmax_formulas("softmax_focal", gamma, alpha)
-    return make_loss("softmax_focal", class_rows, value, grad, check_probabilities, "one-hot")
+    return make_loss("softmax_focal", class_rows, value, grad, check_probabilities, "one-hot", outputs="logits")
 
 
 @factory
@@ -126,6 +126,7 @@ def sparse_softmax_focal(gamma: Scalar = 2.0, alpha: ClassWeights | None = None)
         check_labels,
         "labels",
         softmax_focal(gamma, alpha),
+        "logits",
     )
 
 

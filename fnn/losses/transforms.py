@@ -34,6 +34,7 @@ def from_function(
     grad: Callable[[Any, Any], Array] | None = None,
     name: str | None = None,
     targets: str | None = None,
+    outputs: str | None = None,
 ) -> Loss:
     """A loss from your own function, `(outputs, targets) -> (batch,)`.
 
@@ -43,6 +44,11 @@ def from_function(
         name: what it is called; the function's name by default.
         targets: where they are classes, what they are: "one-hot", "binary" or "labels"; for `smoothed` and
             `class_weighted`.
+        outputs: what it wants from the network, "logits" or "probabilities"; `fit` warns where the network ends with
+            the other.
+
+    Raises:
+        ValueError: `targets` or `outputs` is none of these.
 
     >>> import fnn, jax.numpy as jnp
     >>> quartic = fnn.losses.from_function(lambda y, t: ((y - t) ** 4).sum(-1), name="quartic")
@@ -60,27 +66,34 @@ def from_function(
     if grad is not None:
         function("from_function", grad, 2, "a grad of outputs and targets", hint)
 
-    if targets is not None and (not isinstance(targets, str) or targets not in ("one-hot", "binary", "labels")):
-        got, hint = describe_value(targets), "Omit targets for any other loss."
-        raise ValueError(f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {got}. {hint}")
+    _check_word("targets", targets, ("one-hot", "binary", "labels"))
+    _check_word("outputs", outputs, ("logits", "probabilities"))
     if name is not None:
         instance("from_function", name, str, "Pass a word.", "a name")
     own = name or str(getattr(value, "__name__", "loss"))
 
-    def row_value(outputs: Numbers, targets: Numbers) -> Array:
-        return row_values("loss", value, as_array("outputs", outputs), as_array("targets", targets), True)
+    def row_value(y: Numbers, t: Numbers) -> Array:
+        return row_values("loss", value, as_array("outputs", y), as_array("targets", t), True)
 
-    def checked_grad(outputs: Numbers, targets: Numbers) -> Array:
+    def checked_grad(y: Numbers, t: Numbers) -> Array:
         assert grad is not None
-        y, name = as_array("outputs", outputs), f"loss.grad of {own}"
-        made = array_of(name, call(name, grad, y, as_array("targets", targets)), "an array")
+        y, name = as_array("outputs", y), f"loss.grad of {own}"
+        made = array_of(name, call(name, grad, y, as_array("targets", t)), "an array")
         if made.shape != y.shape:
             hint = "Look at the formula: is there a sum that leaves out an axis?"
             raise ShapeError(f"{name}: expected shape {y.shape}, as the outputs, got {made.shape}. {hint}")
         return made
 
-    loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets)
-    return note_call(loss, from_function, {"value": value, "grad": grad, "name": name, "targets": targets})
+    loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets, None, outputs)
+    arguments = {"value": value, "grad": grad, "name": name, "targets": targets, "outputs": outputs}
+    return note_call(loss, from_function, arguments)
+
+
+def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if value is not None and not (isinstance(value, str) and value in words):
+        *first, last = map(repr, words)
+        wanted, got = f"{', '.join(first)} or {last}", describe_value(value)
+        raise ValueError(f"from_function: expected {name} {wanted}, got {got}. Omit `{name}` for any other loss.")
 
 
 def as_loss(thing: LossLike) -> Loss:
@@ -136,6 +149,7 @@ def smoothed(loss: LossLike, smoothing: float) -> Loss:
         loss.check,
         loss.targets,
         None if inner is loss else smoothed(inner, smoothing),
+        loss.outputs,
     )
 
 
@@ -207,6 +221,7 @@ def _weigh_classes(loss: LossLike, weights: tuple[Scalar, ...] | Array) -> Loss:
         loss.check,
         loss.targets,
         None if loss.dense is None else class_weighted(loss.dense, weights),
+        loss.outputs,
     )
 
 
@@ -235,6 +250,7 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
         )
     pairs = [(scalar("weighted_sum", "a coefficient", c, "Leave the loss out"), as_loss(loss)) for c, loss in terms]
     kinds = {loss.targets for _, loss in pairs}
+    wanted = {loss.outputs for _, loss in pairs} - {None}
 
     def check(outputs: HasShape, targets: np.ndarray) -> None:
         for _, loss in pairs:
@@ -250,7 +266,7 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
     common = kinds.pop() if len(kinds) == 1 else None
     dense: list[tuple[Scalar, Any]] = [(c, loss.dense) for c, loss in pairs] if common == "labels" else []
     whole = weighted_sum(*dense) if dense and all(loss is not None for _, loss in dense) else None
-    return Loss("weighted_sum", value, grad, check, common, whole)
+    return Loss("weighted_sum", value, grad, check, common, whole, wanted.pop() if len(wanted) == 1 else None)
 
 
 def _scale(factor: Scalar, values: Array) -> Array:

@@ -28,8 +28,8 @@ from fnn.plots.study_cells import (
     choose_axes,
     columns_of,
     join_values,
-    judge_text,
     mean_over,
+    monitor_text,
     readable,
     summarise,
     varying_settings,
@@ -113,7 +113,7 @@ def _curve(members: StudyColumns, x: str, ax: Axes | None) -> Figure:
             ax.fill_between(places[there], low[there], high[there], color=CURVE, alpha=0.15, linewidth=0, label=band)
         best = int(np.nanargmin(score))
         label = (
-            f"best{' mean' * bool(over)}{judge_text(members)}: {mean[best]:.4g} at {x} = {format_short(places)[best]}"
+            f"best{' mean' * bool(over)}{monitor_text(members)}: {mean[best]:.4g} at {x} = {format_short(places)[best]}"
         )
         ax.plot(places[best], mean[best], "o", color=MARK, markersize=9, markerfacecolor="none", label=label)
         scale(ax, "y", mean)
@@ -128,7 +128,7 @@ def _curve(members: StudyColumns, x: str, ax: Axes | None) -> Figure:
 
 def _without_value(members: StudyColumns, ax: Axes, cells: list[tuple[Any, StudyCell]]) -> None:
     """Crosses for what diverged, dashes for what has not run, at the bad end of the axis."""
-    edge, away = (0.04, 0.05) if members.largest and members.shows_judge else (0.96, -0.05)
+    edge, away = (0.04, 0.05) if members.mode == "max" and members.shows_monitor else (0.96, -0.05)
     height = ax.get_xaxis_transform()
     for marker, label, at in (
         ("x", "diverged: no value", [place for place, cell in cells if cell.diverged]),
@@ -174,7 +174,7 @@ def _numbers(members: StudyColumns, names: Sequence[str]) -> str:
     """What the numbers are."""
     free = varying_settings(members, names)
     mean, others = mean_over(members, [n for n in free if n == "seed"]), [n for n in free if n != "seed"]
-    best = f", best over {join_values(others)}{judge_text(members)}" if others else ""
+    best = f", best over {join_values(others)}{monitor_text(members)}" if others else ""
     return readable(members.figure) + (f", {mean}" if mean else "") + best
 
 
@@ -192,7 +192,7 @@ def _shades(members: StudyColumns, cells: Cells) -> Shades:
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     pad = 0.0 if high > low else abs(low) / 100 or 0.01  # a single number has a colour too
     wide = len(values) and low > 0 and needs_log_scale(values)
-    smaller = members.shows_judge and not members.largest
+    smaller = members.shows_monitor and members.mode == "min"
     if wide and smaller:  # a cost that exploded would leave one colour for all others
         high = min(high, max(SPAN * low, 10 * float(np.median(values))))
     return ScalarMappable((LogNorm if wide else Normalize)(low - pad, high + pad), "Blues_r" if smaller else "Blues")
@@ -236,7 +236,7 @@ def _best(members: StudyColumns, ax: Axes, cells: Cells, values: tuple[np.ndarra
     if best.has_value:
         own = {name: format_short(v[best.member : best.member + 1])[0] for name, v in members.settings.items()}
         which = ", ".join(f"{name} = {value}" for name, value in own.items() if name != "seed")
-        label = f"best{judge_text(members)}: {best.value:.4g} at {which}"
+        label = f"best{monitor_text(members)}: {best.value:.4g} at {which}"
         if filled:
             ax.add_patch(Rectangle((a - 0.5, b - 0.5), 1, 1, fill=False, ec=MARK, lw=2.5, zorder=3, label=label))
         else:

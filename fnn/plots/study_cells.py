@@ -1,7 +1,7 @@
 """What a study says of its settings: a figure of its table for each value, or pair of values, of some of them.
 
 Seeds and folds are averaged over; of the settings that are not asked for the best are taken. Needs no more than
-`points`, `table`, `judge` and `largest`, which what `fnn.sweep` and `fnn.cross_validate` return have.
+`points`, `table`, `monitor` and `mode`, which what `fnn.sweep` and `fnn.cross_validate` return have.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ class StudyColumns(NamedTuple):
     deviation: np.ndarray | None  # of the figure over the folds
     diverged: np.ndarray  # in how many folds
     folds: int | None  # None: no cross-validation
-    judge: str
-    largest: bool  # whether more of the judge is better
+    monitor: str  # the column that tells which is best
+    mode: str  # "min" or "max"
 
     @property
-    def shows_judge(self) -> bool:
-        """Whether the figure is the one that judges."""
-        return self.figure == self.judge
+    def shows_monitor(self) -> bool:
+        """Whether the figure is the one that tells the best."""
+        return self.figure == self.monitor
 
 
 class StudyCell(NamedTuple):
@@ -54,7 +54,7 @@ def columns_of(found: Any, figure: str | None) -> StudyColumns:
         TypeError: it is no such thing.
         ValueError: it has no settings, or no such figure.
     """
-    if isinstance(found, type) or not all(hasattr(found, name) for name in ("points", "table", "judge", "largest")):
+    if isinstance(found, type) or not all(hasattr(found, name) for name in ("points", "table", "monitor", "mode")):
         got = type(found).__name__
         raise TypeError(
             f"found: expected what fnn.sweep or fnn.cross_validate returns, got {got}. Pass the whole of it."
@@ -63,21 +63,21 @@ def columns_of(found: Any, figure: str | None) -> StudyColumns:
     if not names:
         raise ValueError("found: expected settings to choose from, got none. Pass over={'lr': [0.1, 0.2]} to it.")
     figures = [name for name in table if name not in (*names, "diverged") and not _is_deviation(name, table)]
-    figure = found.judge if figure is None else figure
+    figure = found.monitor if figure is None else figure
     if not isinstance(figure, str) or figure not in figures:
         got = describe_value(figure)
         raise ValueError(f"figure: expected one of {', '.join(figures)}, got {got}. Name a column.")
-    judged, diverged = np.asarray(table[found.judge], float), np.asarray(table["diverged"]).astype(int)
+    judged, diverged = np.asarray(table[found.monitor], float), np.asarray(table["diverged"]).astype(int)
     return StudyColumns(
         settings={name: np.asarray(table[name]) for name in names},
         figure=figure,
         values=np.asarray(table[figure], float),
-        scores=np.where(np.isfinite(judged) & (diverged == 0), -judged if found.largest else judged, np.inf),
+        scores=np.where(np.isfinite(judged) & (diverged == 0), -judged if found.mode == "max" else judged, np.inf),
         deviation=table.get(f"{figure}_std"),
         diverged=diverged,
         folds=len(found.folds) if hasattr(found, "folds") else None,
-        judge=found.judge,
-        largest=found.largest,
+        monitor=found.monitor,
+        mode=found.mode,
     )
 
 
@@ -130,9 +130,9 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def judge_text(members: StudyColumns) -> str:
-    """What judges, where that is not what is shown."""
-    return "" if members.shows_judge else f" by {readable(members.judge)}"
+def monitor_text(members: StudyColumns) -> str:
+    """What tells the best, where that is not what is shown."""
+    return "" if members.shows_monitor else f" by {readable(members.monitor)}"
 
 
 def varying_settings(members: StudyColumns, but: Sequence[str]) -> list[str]:

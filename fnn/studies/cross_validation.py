@@ -58,8 +58,8 @@ class CrossValidation(NamedTuple):
     predictions: np.ndarray | None
     run: Run | None
     standardiser: Standardiser | None
-    judge: str  # the column that tells which is best
-    largest: bool  # whether more of it is better
+    monitor: str  # the column that tells which is best
+    mode: str  # whether the smallest of it ("min") or the largest ("max") is best
     plans: list[ExecutionPlan]
 
     @property
@@ -86,7 +86,7 @@ class CrossValidation(NamedTuple):
         tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.argsort(self.table, self.judge, self.largest, self.table["diverged"] > 0)
+        return tables.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"] > 0)
 
     def __repr__(self) -> str:
         return tables.format_table(self.table, self._order())
@@ -191,8 +191,8 @@ def cross_validate(
     if refit and not early:
         run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
         run = run._replace(columns=of_frame)
-    judge = figures.judge, figures.largest
-    return CrossValidation(points, columns, scores, histories, made, found, predictions, run, scaler, *judge, plans)
+    monitored = figures.monitor, figures.mode
+    return CrossValidation(points, columns, scores, histories, made, found, predictions, run, scaler, *monitored, plans)
 
 
 def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -170,7 +170,7 @@ def ensemble(
         )
         raise ValueError(f"ensemble: expected members that trained, got none: {got}. {hint}.")
     params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
-    turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}).name)
+    turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
     shape = rows.train.x.shape[1:]
     return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
 

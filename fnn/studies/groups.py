@@ -167,7 +167,7 @@ def group_members(
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
     net, loss = resolve("net", first.config.net, Layer, settings), resolve_loss(first.config.loss, settings)
-    warn_if_output_mismatch(net, loss.name, None, data.train.x, 4)
+    warn_if_output_mismatch(net, loss, None, data.train.x)
     return groups
 
 

@@ -1,12 +1,12 @@
 """What each member of a study ended with."""
 
-import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnn.data.arrays import owned_array
+from fnn.data.warnings import warn
 from fnn.fitting.segments import without_debug_nans
 from fnn.runs import Run, TrainingInterrupted, check_distinct, history_columns
 from fnn.studies import tables
@@ -33,14 +33,14 @@ class ResultTable:
         self.ended = np.zeros(count, bool)  # False: it has not run, or a signal ended it
 
     @property
-    def judge(self) -> str:
+    def monitor(self) -> str:
         """The column that says which member is best."""
         return f"validation_{self.config.monitor}" if self.validates else "loss"
 
     @property
-    def largest(self) -> bool:
-        """Whether more of it is better."""
-        return self.config.mode == "max"
+    def mode(self) -> str:
+        """Whether the smallest ("min") or the largest ("max") of it is best."""
+        return self.config.mode
 
     def add(self, places: np.ndarray, outcome: ChunkResult, last: bool = False) -> None:
         """Fill in the rows of an outcome; `last`: the figures of the last epoch, not of the best."""
@@ -71,7 +71,7 @@ class ResultTable:
 
     def scores(self) -> np.ndarray:
         """Smaller is better; what diverged, or has not run, is inf."""
-        values = np.asarray(self.columns[self.judge], float) * (-1 if self.largest else 1)
+        values = np.asarray(self.columns[self.monitor], float) * (-1 if self.mode == "max" else 1)
         return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
 
 
@@ -81,11 +81,10 @@ def warn_if_interrupted(who: str, names: list[str], figures: ResultTable, how: E
         return False
     done = figures.columns["epochs"]
     hint = f"Call {who} again to go on from there" if how.checkpoint else "Pass checkpoint=folder to be able to go on"
-    warnings.warn(
+    warn(
         f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
         f"of them had begun; what there is comes back. {hint}.",
         TrainingInterrupted,
-        stacklevel=3,
     )
     return True
 

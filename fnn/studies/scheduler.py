@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices import free_bytes, usual_devices
 from fnn.fitting import resume
 from fnn.fitting.interrupts import catch_signals
@@ -123,11 +124,12 @@ OF_THREAD: dict[str, Any] = {
 
 
 def copy_thread_settings() -> Callable[[], Any]:
-    """A context in which another thread computes as this one does now."""
-    values = {name: getattr(jax.config, name) for name in OF_THREAD}
+    """A context in which another thread computes as this one does now, and warns at the same line."""
+    values, caller = {name: getattr(jax.config, name) for name in OF_THREAD}, find_caller()
 
     def as_here() -> Any:
         stack = contextlib.ExitStack()
+        stack.enter_context(warnings_for(caller))
         for name, context in OF_THREAD.items():
             stack.enter_context(context(values[name]))
         return stack

@@ -35,8 +35,8 @@ class Sweep(NamedTuple):
     histories: dict[str, np.ndarray]
     best: int
     runs: dict[int, Run]
-    judge: str  # the column that tells which is best
-    largest: bool  # whether more of it is better
+    monitor: str  # the column that tells which is best
+    mode: str  # whether the smallest of it ("min") or the largest ("max") is best
     plans: list[ExecutionPlan]
 
     @property
@@ -68,7 +68,7 @@ class Sweep(NamedTuple):
         tables.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.argsort(self.table, self.judge, self.largest, self.table["diverged"])
+        return tables.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"])
 
     def __repr__(self) -> str:
         return tables.format_table(self.table, self._order())
@@ -172,4 +172,4 @@ def sweep(
     best = best if best >= 0 and figures.has_run()[best] else -1
     table = columns | figures.columns
     runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
-    return Sweep(points, table, figures.histories, best, runs, figures.judge, figures.largest, plans)
+    return Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.fitting.output_kinds import to_probabilities
 from tests.helpers.problems import LABELS, LOSS, fit
 
 losses = fnn.losses
@@ -75,6 +76,30 @@ MIXED_UP = {
         LABELS,
         "expected logits, got probabilities, rows that sum to 1 from the end",
     ),
+    "a loss of one's own": (
+        ends_with(fnn.softmax),
+        losses.from_function(LOSS.value, name="mine", targets="labels", outputs="logits"),
+        LABELS,
+        "loss: mine expected logits, got softmax",
+    ),
+    "one output": (
+        ends_with(width=1),
+        losses.from_function(LOSS.value, name="mine", targets="labels", outputs="logits"),
+        0 * LABELS,
+        "loss: mine expected one output per class, got a single one, .* Use sigmoid_cross_entropy or sigmoid_focal",
+    ),
+    "probabilities of one's own": (
+        ends_with(),
+        losses.from_function(losses.cross_entropy.value, name="mine", outputs="probabilities"),
+        ONE_HOT,
+        "loss: mine expected probabilities, got any numbers.* Use a loss on logits, or end the network with softmax",
+    ),
+    "a sum": (
+        ends_with(fnn.softmax),
+        losses.weighted_sum((1.0, losses.softmax_cross_entropy), (0.1, losses.squared_error)),
+        ONE_HOT,
+        r"loss: weighted_sum\(.*\) expected logits, got softmax",
+    ),
     "dense": (
         ends_with(),
         losses.cross_entropy,
@@ -113,6 +138,11 @@ def test_a_mix_up_warns_with_the_mend(name):
         (ends_with(fnn.sigmoid, width=1), losses.binary_cross_entropy, COLUMN),
         (ends_with(fnn.softmax), losses.squared_error, ONE_HOT),
         (ends_with(fnn.relu), LOSS, LABELS),
+        (  # goes by what the loss says, not by its name
+            ends_with(fnn.softmax),
+            losses.from_function(losses.cross_entropy.value, name="softmax_cross_entropy", outputs="probabilities"),
+            ONE_HOT,
+        ),
         (ends_with(jnp.sin), LOSS, LABELS),
         (ends_with(fnn.residual(fnn.softmax)), LOSS, LABELS),  # x is added to it
         (fnn.mixed_precision(ends_with()), LOSS, LABELS),
@@ -125,3 +155,12 @@ def test_what_belongs_together_does_not(network, loss, t):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit(network=network, loss=loss, t=t, epochs=0)
+
+
+def test_probabilities_are_made_as_the_loss_says():
+    own = {"value": lambda y, t: (y - t).sum(-1), "outputs": "logits"}
+    assert to_probabilities(losses.smoothed(LOSS, 0.1)) is fnn.softmax
+    assert to_probabilities(losses.from_function(**own, targets="labels")) is fnn.softmax
+    assert to_probabilities(losses.from_function(**own, targets="binary")) is fnn.sigmoid
+    for loss in (losses.from_function(**own), losses.cross_entropy, losses.squared_error):
+        assert to_probabilities(loss)("as it is") == "as it is"

@@ -40,6 +40,41 @@ def test_every_loss_whose_targets_are_classes_says_so():
         assert case.loss.targets == ("binary" if binary else kinds[case.targets])
 
 
+# every loss on probabilities and every loss on logits; all others say nothing
+OUTPUTS = {
+    **dict.fromkeys(("cross_entropy", "sparse_cross_entropy", "binary_cross_entropy"), "probabilities"),
+    **dict.fromkeys(("softmax_cross_entropy", "sparse_softmax_cross_entropy", "sigmoid_cross_entropy"), "logits"),
+    **dict.fromkeys(("softmax_focal", "sparse_softmax_focal", "sigmoid_focal"), "logits"),
+}
+
+
+def test_every_loss_says_whether_it_wants_logits_or_probabilities():
+    said = {case.name.split(",")[0]: case.loss.outputs for case in LOSSES}
+    assert {name: outputs for name, outputs in said.items() if outputs} == OUTPUTS
+    assert all(loss.outputs is None for loss in (losses.squared_error, losses.hinge, losses.huber(1.0)))
+
+
+def test_losses_made_of_losses_hand_on_what_they_want():
+    sparse, error = losses.sparse_softmax_cross_entropy, losses.squared_error
+    own = losses.from_function(brier, targets="labels", outputs="probabilities")
+    both = losses.weighted_sum((1.0, sparse), (0.5, losses.sparse_softmax_focal(2.0)))
+    assert losses.smoothed(sparse, 0.1).outputs == losses.class_weighted(sparse, (1, 2)).outputs == both.outputs
+    assert both.outputs == sparse.outputs == "logits" and both.dense.outputs == "logits"
+    assert losses.class_weighted(own, (1, 2)).outputs == "probabilities"
+    assert losses.weighted_sum((1.0, losses.cross_entropy), (1.0, error)).outputs == "probabilities"
+    assert losses.weighted_sum((1.0, losses.cross_entropy), (1.0, losses.softmax_cross_entropy)).outputs is None
+    assert losses.from_function(brier).outputs is None
+    for loss in (sparse, losses.smoothed(losses.softmax_focal(1.0), 0.1)):
+        assert loss.dense is None or loss.dense.outputs == loss.outputs
+    with pytest.raises(ValueError, match=r"from_function: expected outputs 'logits' or 'prob.*got 'logit'\. Omit"):
+        losses.from_function(brier, outputs="logit")
+
+
+def test_a_loss_made_by_position_is_what_it_was():
+    loss = fnn.Loss("own", brier, None, None, "one-hot", losses.cross_entropy)
+    assert (loss.targets, loss.dense, loss.outputs) == ("one-hot", losses.cross_entropy, None)
+
+
 @every_class_loss
 @pytest.mark.parametrize("smoothing", [0.1])
 def test_smoothed_is_the_loss_at_smoothed_targets(case, smoothing, x64):

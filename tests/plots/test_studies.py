@@ -17,18 +17,20 @@ from fnn.studies.sweeps import Sweep
 RATES = [1e-3, 1e-2, 1e-1, 1.0]
 
 
-def swept(over, loss, diverged=lambda s: False, judge="validation_loss", **more):
+def swept(over, loss, diverged=lambda s: False, monitor="validation_loss", **more):
     """A sweep that found what a function of the settings says; other figures too."""
     points = as_points(over)
     table = {name: np.array([point[name] for point in points]) for name in points[0]}
-    table |= {name: np.array([of(s) for s in points], float) for name, of in {judge: loss, **more}.items()}
+    table |= {name: np.array([of(s) for s in points], float) for name, of in {monitor: loss, **more}.items()}
     table["diverged"] = np.array([diverged(s) for s in points])
-    return SimpleNamespace(points=points, table=table, judge=judge, largest=judge.endswith("accuracy"))
+    return SimpleNamespace(
+        points=points, table=table, monitor=monitor, mode="max" if monitor.endswith("accuracy") else "min"
+    )
 
 
 def validated(over, accuracy, std=lambda s: 0.01, lost=lambda s: 0):
     """A cross-validation of five folds, likewise."""
-    found = swept(over, accuracy, judge="validation_accuracy", validation_accuracy_std=std)
+    found = swept(over, accuracy, monitor="validation_accuracy", validation_accuracy_std=std)
     found.table["diverged"], found.folds = np.array([lost(s) for s in found.points]), [None] * 5
     return found
 
@@ -135,9 +137,9 @@ def test_scales(values, scale):
 @pytest.mark.parametrize("largest", [False, True])
 def test_what_diverged_is_a_cross_at_the_bad_end_and_in_no_mean(largest):
     over = {"lr": [1.0, 2.0, 3.0], "seed": [0, 1]}
-    judge = "accuracy" if largest else "loss"
+    monitor = "accuracy" if largest else "loss"
     lost = lambda s: s["lr"] == 3 or (s["lr"], s["seed"]) == (2, 1)  # noqa: E731
-    figure = plots.sweep(swept(over, lambda s: 1e9 if lost(s) else s["lr"], lost, judge))
+    figure = plots.sweep(swept(over, lambda s: 1e9 if lost(s) else s["lr"], lost, monitor))
     assert lines(figure)["mean over 2 seeds"] == [[1, 1], [2, 2]]
     crosses = np.array(lines(figure)["diverged: no value"])
     assert crosses[:, 0].tolist() == [2, 3] and ((crosses[:, 1] < 0.1) if largest else (crosses[:, 1] > 0.9)).all()
@@ -345,7 +347,7 @@ def test_what_is_no_study_or_has_no_settings_is_refused():
     ):
         plots.sweep({"lr": RATES})
     found = SimpleNamespace(
-        points=[{}], table={"loss": np.ones(1), "diverged": np.zeros(1)}, judge="loss", largest=False
+        points=[{}], table={"loss": np.ones(1), "diverged": np.zeros(1)}, monitor="loss", mode="min"
     )
     with pytest.raises(ValueError, match=r"found: expected settings to choose from, got none\. Pass over="):
         plots.sweep(found)
@@ -357,7 +359,7 @@ def test_seeds_alone_can_be_drawn():
 
 
 def test_studies_have_what_the_pictures_need():
-    assert {"points", "table", "judge", "largest"} <= set(Sweep._fields) & set(CrossValidation._fields)
+    assert {"points", "table", "monitor", "mode"} <= set(Sweep._fields) & set(CrossValidation._fields)
     assert "folds" in CrossValidation._fields and "folds" not in Sweep._fields
 
 

@@ -210,6 +210,7 @@ def test_shapes_seeds_and_batch_sizes_may_be_chosen_and_other_numbers_compile_no
     first = best_of(0.1, refit=True)
     assert has_compiled(compiled) == (3, 3), compiled  # one for each size, and the refit
     assert [plan.members for plan in first.plans] == [6, 6]
+    assert (first.monitor, first.mode) == ("validation_accuracy", "max")
     accuracies = first.table["validation_accuracy"]
     assert accuracies[0] == accuracies[1] < accuracies[2] == accuracies[3] and first.best == 2
     assert [row["features"] for row in first.sorted()] == [6, 6, 3, 3]

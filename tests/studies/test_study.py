@@ -259,6 +259,7 @@ def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(
     accuracies = found.table["validation_accuracy"]
     assert accuracies[0] == accuracies[1] > accuracies[2]
     assert found.best == 0 and list(found.runs) == [0]
+    assert (found.monitor, found.mode) == ("validation_accuracy", "max")
     assert [row["validation_accuracy"] for row in found.sorted()] == accuracies.tolist()
 
 
