@@ -23,7 +23,7 @@ def as_numpy(name: str, value: object, what: str = "an array") -> np.ndarray:
     hint = "Pass an array, or a list of numbers."
     if (
         value is None
-        or isinstance(value, (dict, set, frozenset, str, bytes, type))
+        or isinstance(value, (dict, set, frozenset, type))
         or (not hasattr(value, "__array__") and (callable(value) or hasattr(value, "__next__")))
         or isinstance(value, (types.ModuleType, Record, jax.core.Tracer))
         or is_deleted(value)

@@ -17,6 +17,7 @@ from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices import free_bytes
+from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
@@ -82,7 +83,7 @@ def predict(
     """
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
-    _check_functions(reduce, combine)
+    check_functions(reduce, combine)
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = _specialise(net, run, part, reduce, combine)
@@ -114,7 +115,7 @@ def predictor(
     (1, 2) (5, 2)
     """
     size, run = arguments.whole_number("batch_size", batch_size, 1), checked_run(net, run)
-    _check_functions(reduce, None)
+    check_functions(reduce, None)
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
@@ -144,7 +145,7 @@ def _predict_rows(
 
     def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)
-        _check_rows(made, len(part), reduce)
+        check_row_axis(made, len(part), reduce)
         return program, made
 
     rows, size, chunks = _inputs(x, run, size)
@@ -194,8 +195,8 @@ def _chunk_program(
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
         y = forward_layer(net, params, state, x, None, False)[0]
-        y = y if reduce is None else _arrays_of("reduce", arguments.call("reduce", reduce, y))
-        return y if combine is None else _combine(combine, y, count)
+        y = y if reduce is None else require_arrays("reduce", arguments.call("reduce", reduce, y))
+        return y if combine is None else combine_rows(combine, y, count)
 
     return of_chunk
 
@@ -214,64 +215,6 @@ def _specialise(
 ) -> tuple[Callable[..., Tree], Tree]:
     parts = net, reduce, combine
     return canonical("predict", parts, _chunk_program(*parts), run.params, run.state, x, np.int32(0))
-
-
-def _check_functions(reduce: object, combine: object) -> None:
-    if reduce is not None:
-        arguments.function("reduce", reduce, 1, "a function of the outputs of a chunk", "Pass jax.nn.softmax, say.")
-    if combine is not None:
-        arguments.function("combine", combine, 2, "a function of two things", "Pass jnp.add, say.")
-
-
-def _check_rows(made: Tree, rows: int, reduce: object) -> None:
-    """What is kept of a chunk's outputs is one thing a row."""
-    for leaf in jax.tree.leaves(made):
-        if leaf.shape[:1] != (rows,):
-            raise ShapeError(
-                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
-                f"{leaf.shape}. Reduce over the outputs of a row; rows are put together by combine=jnp.add."
-            )
-
-
-def _arrays_of(name: str, made: Tree) -> Tree:
-    """What a function returned, a tree of arrays of JAX."""
-    leaves = jax.tree.leaves(made, is_leaf=lambda leaf: leaf is None)
-    for leaf in leaves:
-        if not isinstance(leaf, jax.Array):
-            numpy = isinstance(leaf, (np.ndarray, np.generic))
-            got = "one of NumPy" if numpy else arguments.describe_thing(leaf)
-            raise TypeError(f"{name}: expected an array of JAX, got {got}. Use jnp in it, and return an array.")
-    if not leaves:
-        raise TypeError(f"{name}: expected an array, got {arguments.describe_thing(made)}. Return one.")
-    return made
-
-
-def _combine_two(combine: Callable[[Tree, Tree], Tree], left: Tree, right: Tree) -> Tree:
-    made = _arrays_of("combine", arguments.call("combine", combine, left, right))
-    wanted, got = (jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree) for tree in (left, made))
-    if jax.tree.structure(wanted) != jax.tree.structure(got) or jax.tree.leaves(wanted) != jax.tree.leaves(got):
-        shapes = [", ".join(f"{a.dtype}{list(a.shape)}" for a in jax.tree.leaves(tree)) for tree in (wanted, got)]
-        raise ShapeError(f"combine: expected a thing like the two, {shapes[0]}, got {shapes[1]}. Return jnp.add, say.")
-    return made
-
-
-def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) -> Tree:
-    """The first `count` rows made one, by halves; where only one of a pair is real it is taken as it is."""
-    rows = jax.tree.leaves(values)[0].shape[0]
-    real = jnp.arange(rows, dtype=jnp.int32) < count
-    while rows > 1:
-        half = rows // 2
-        pairs = [jax.tree.map(lambda a, k=k: a[k : 2 * half : 2], (values, real)) for k in (0, 1)]  # noqa: B023
-        (left, _), (right, both) = pairs  # rows that are real come first
-        joined = jax.tree.map(
-            lambda new, old, both=both: jnp.where(both.reshape(-1, *[1] * (old.ndim - 1)), new, old),
-            jax.vmap(lambda a, b: _combine_two(combine, a, b))(left, right),
-            left,
-        )
-        rest = jax.tree.map(lambda a, half=half: a[2 * half :], (values, real))
-        values, real = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (joined, pairs[0][1]), rest)
-        rows -= half
-    return jax.tree.map(lambda a: a[0], values)
 
 
 # ---- where the rows come from

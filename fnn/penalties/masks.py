@@ -37,6 +37,8 @@ def weight_mask(params: Params, mask: Mask = None) -> Tree:
     if mask is None:
         return _all_but_exempt(params)
     wanted, hint = "a function of the parameters", "Write lambda params: …."
+    if not callable(mask):
+        raise TypeError(f"mask: expected {wanted}, got {type(mask).__name__}. {hint}")
     marks = call("mask", function("mask", mask, 1, wanted, hint), params)
     wanted, got = _structure(params), _structure(marks)
     if got != wanted:

@@ -157,7 +157,7 @@ def _core():
         "fit": Call(
             fnn.fit,
             FIT,
-            FITTED | TRAINING | {"params": "params", "state": "params", "on_nan": "choice"},
+            FITTED | TRAINING | {"params": "params", "state": "params", "on_nan": "choice", "compile_effort": "choice"},
             fine={"monitor": set(), "mode": {"none"}, "state": {"none"}},
         ),
         "sweep": Call(
@@ -227,6 +227,13 @@ def _core():
                 "reduce": {"none", "activation", "returns complex"},
                 "combine": {"none", "loss"},
             },
+        ),
+        "predictor": Call(
+            fnn.predictor,
+            {"net": NET, "run": RUN, "reduce": None},
+            {"net": "net", "run": "run", "batch_size": "count", "reduce": "function"},
+            lambda serve: serve(X),
+            fine={"reduce": {"none", "activation", "returns complex"}, "net": {"network"}},
         ),
         "evaluate": Call(
             fnn.evaluate,
@@ -429,9 +436,9 @@ def _losses():
         "losses.from_function": Call(
             losses.from_function,
             {"value": lambda y, t: ((y - t) ** 2).sum(-1), "grad": lambda y, t: 2 * (y - t)},
-            {"value": "function", "grad": "function", "name": "label", "targets": "choice"},
+            {"value": "function", "grad": "function", "name": "label", "targets": "choice", "outputs": "choice"},
             number,
-            {"grad": {"none"}, "name": {"none"}, "targets": {"none"}, "value": {"loss"}},
+            {"grad": {"none"}, "name": {"none"}, "targets": {"none"}, "outputs": {"none"}, "value": {"loss"}},
         ),
     }
     return made | more

@@ -155,11 +155,14 @@ def test_points_of_different_names_raise(third, got):
     raises(ValueError, message + got + ". Give all points the same names.", as_points, points)
 
 
+NUMBERED = "Number the choices, and look them up: over={…: [0, 1]} and [a, b][s['lr']]."
+
+
 @pytest.mark.parametrize(
     "value, kind, got",
     [
-        (True, TypeError, "a number, got bool True. Pass an int or a float."),
-        (np.True_, TypeError, "a number, got bool True. Pass an int or a float."),
+        (True, TypeError, f"a number, got bool True. {NUMBERED}"),
+        (np.True_, TypeError, f"a number, got bool True. {NUMBERED}"),
         ("0.1", TypeError, "a number, got str '0.1'. Pass an int or a float."),
         (None, TypeError, "a number, got NoneType None. Pass an int or a float."),
         (1j, TypeError, "a number, got complex 1j. Pass an int or a float."),
