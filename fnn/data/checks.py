@@ -219,7 +219,7 @@ def folder(name: str, value: object) -> str:
 _OUTSIDE = core.get_opaque_trace_state(convention="nnx")
 
 
-def outside_of_jit(name: str, caller: str, data: object) -> None:
+def outside_of_jit(name: str, data: object) -> None:
     """Raise where a function of the host is called inside of a function that JAX compiles.
 
     Data that are traced are left to who reads them.
@@ -229,9 +229,7 @@ def outside_of_jit(name: str, caller: str, data: object) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (data if isinstance(data, (tuple, list)) else [data])):
         return
     if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):  # no number is known inside of jit and scan
-        raise TypeError(
-            f"{name}: expected known numbers, got a call of {caller} inside of jit or scan. {arrays.OUTSIDE}"
-        )
+        raise TypeError(f"{name}: expected known numbers, got a call inside of jit or scan. {arrays.OUTSIDE}")
 
 
 def path(name: str, value: object, what: str = "a path") -> str:

@@ -36,6 +36,7 @@ def load_arrays(
 
     A share to hold out is one of the rows that weigh something: the others do not count in validation either.
     """
+    checks.outside_of_jit("data", data)
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
     train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
@@ -74,6 +75,7 @@ def load_stream_head(
         raise ValueError(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Hold some rows back."
         )
+    checks.outside_of_jit("data", None)
     cut = checks.LostDigits()
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):

@@ -138,8 +138,8 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    checks.outside_of_jit("data", "fit", data)
-    epochs, on_nan = arguments.epochs(epochs), arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    epochs = arguments.epochs(epochs)
+    on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     compile_effort = arguments.one_of("compile_effort", compile_effort, ("auto", *EFFORTS))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)

@@ -55,7 +55,7 @@ def evaluate(
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
-    checks.outside_of_jit("data", "evaluate", data)
+    checks.outside_of_jit("data", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     run = checked_run(net, run)
     rows, chunks = _chunks(data, run, size)

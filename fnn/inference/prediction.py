@@ -141,7 +141,7 @@ def _predict_rows(
 ) -> Tree:
     """What is kept of all rows; `specialise(part)` gives the program of such a chunk, and what it keeps of one."""
 
-    checks.outside_of_jit("x", "predict", x)
+    checks.outside_of_jit("x", x)
 
     def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)

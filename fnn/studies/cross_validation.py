@@ -9,7 +9,6 @@ import numpy as np
 import optax
 
 from fnn import arguments
-from fnn.data import checks
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
@@ -155,7 +154,6 @@ def cross_validate(
     """
     points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
-    checks.outside_of_jit("data", "cross_validate", data)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = arguments.key(key), key

@@ -10,7 +10,7 @@ import optax
 
 from fnn import arguments
 from fnn.constants import memoise_constants
-from fnn.data import arrays, checks
+from fnn.data import arrays
 from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike
 from fnn.fitting.output_kinds import to_probabilities
@@ -140,7 +140,6 @@ def ensemble(
     >>> print(mean.round(1), spread.shape)
     [[0. 1.]] (1, 2)
     """
-    checks.outside_of_jit("data", "ensemble", data)
     arguments.instance("net", net, Layer, "Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 
 from fnn import arguments
-from fnn.data import checks
 from fnn.data.loading import load_arrays
 from fnn.runs import Run
 from fnn.studies import tables
@@ -135,7 +134,6 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    checks.outside_of_jit("data", "sweep", data)
     points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
