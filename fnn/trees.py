@@ -43,7 +43,7 @@ def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
     >>> from fnn.trees import as_arrays
     >>> as_arrays("params", {"w": "text"})
     Traceback (most recent call last):
-    TypeError: params/w: expected an array, got 'text'. Pass an array, or a list of numbers.
+    TypeError: params/w: expected real numbers, got str 'text'. Convert them to a floating dtype.
     """
 
     def leaf(path: Any, a: Any) -> Any:

@@ -51,7 +51,8 @@ def as_array(name: str, value: object, what: str = "real numbers") -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected {what}, got a masked array. Fill the gaps or drop their rows.")
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
-        raise TypeError(f"{name}: expected {what}, got {array.dtype}. Convert them to a floating dtype.")
+        got = describe_thing(value) if isinstance(value, (str, bytes)) else array.dtype
+        raise TypeError(f"{name}: expected {what}, got {got}. Convert them to a floating dtype.")
     return jnp.asarray(value if isinstance(value, (bool, int, float)) else array)
 
 

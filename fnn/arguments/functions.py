@@ -23,7 +23,7 @@ def function(name: str, value: Any, count: int, what: str, hint: str) -> Callabl
     >>> function("from_function", lambda a, b: a, 1, "a function of the inputs", "Pass jnp.sin.")
     Traceback (most recent call last):
         ...
-    TypeError: from_function: expected a function of the inputs, got the function <lambda> of other arguments (a, b).
+    TypeError: from_function: expected a function of the inputs, got function <lambda> of other arguments (a, b).
     Pass jnp.sin.
     """
     got = describe_thing(value)
@@ -32,7 +32,8 @@ def function(name: str, value: Any, count: int, what: str, hint: str) -> Callabl
     elif callable(value) and not isinstance(value, type) and not getattr(value, "is_factory", False):
         signature = _signature(value)
         if signature is None or _takes(signature, count):
-            return value
+            found: Callable[..., Any] = value
+            return found
         got += f" of other arguments ({', '.join(signature.parameters)})"
     raise TypeError(f"{name}: expected {what}, got {got}. {hint}")
 

@@ -32,8 +32,9 @@ def describe_value(value: object) -> str:
         return f"the class {value.__name__}"
     if isinstance(value, types.ModuleType):
         return f"the module {value.__name__}"
-    if callable(value) and not isinstance(value, Record) and isinstance(getattr(value, "__name__", None), str):
-        return f"{'the factory' if getattr(value, 'is_factory', False) else 'function'} {value.__name__}"
+    name = None if isinstance(value, Record) or not callable(value) else getattr(value, "__name__", None)
+    if isinstance(name, str):
+        return f"{'the factory' if getattr(value, 'is_factory', False) else 'function'} {name}"
     return _short(value.item() if isinstance(value, (np.number, np.bool_)) else value, repr) or type(value).__name__
 
 

@@ -88,7 +88,8 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
         if not hasattr(made, "__iter__") or isinstance(made, (str, bytes, dict)) or getattr(made, "ndim", 1) == 0:
             got = f"{arguments.describe_thing(made)} from {arguments.describe_thing(source)}"
             raise TypeError(f"{name}: expected chunks (x, t), got {got}. Yield them.")
-        return made
+        found: Iterable[Any] = made
+        return found
 
     return Stream(Spec(getattr(source, "__name__", type(source).__name__)), chunks, numbered=takes_epoch)
 

@@ -1,6 +1,7 @@
 """What is kept of the outputs of a chunk, and how that of two rows becomes one: `reduce` and `combine`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,9 +44,9 @@ def require_arrays(name: str, made: Tree) -> Tree:
 
 def _combine_two(combine: Callable[[Tree, Tree], Tree], left: Tree, right: Tree) -> Tree:
     made = require_arrays("combine", arguments.call("combine", combine, left, right))
-    wanted, got = (jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree) for tree in (left, made))
-    if jax.tree.structure(wanted) != jax.tree.structure(got) or jax.tree.leaves(wanted) != jax.tree.leaves(got):
-        shapes = [", ".join(f"{a.dtype}{list(a.shape)}" for a in jax.tree.leaves(tree)) for tree in (wanted, got)]
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (left, made)]
+    shapes = [[a.shape for a in jax.tree.leaves(tree)] for tree in (left, made)]
+    if structures[0] != structures[1] or shapes[0] != shapes[1]:
         raise ShapeError(f"combine: expected a thing like the two, {shapes[0]}, got {shapes[1]}. Return jnp.add, say.")
     return made
 

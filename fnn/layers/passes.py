@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from fnn.arguments import array_of, call, describe_thing
+from fnn.factories import Spec
 from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
 
@@ -53,7 +54,20 @@ def _call(what: str, layer: Layer, wanted: str, count: int, *given: Any) -> tupl
     if not callable(function):
         hint = "Pass a function, or train with gradient=fnn.autodiff." if what == "backward" else "Pass a function."
         raise TypeError(f"{name}: expected a function that returns {wanted}, got {describe_thing(function)}. {hint}")
-    made = call(name, function, *given)
+    try:
+        made = call(name, function, *given)
+    except TypeError as error:
+        raised = str(error).partition(" got one that raises ")[2].partition(". Look at")[0]
+        if (
+            not raised
+            or what != "forward"
+            or not isinstance(layer.spec, Spec)
+            or not str(error).startswith(f"{name}: ")
+        ):
+            raise
+        got = f"others, with which it raises {raised}"
+        hint = "Pass what its init returned, or what was trained."
+        raise TypeError(f"{name}: expected params and a state like those of its init, got {got}. {hint}") from error
     if not isinstance(made, (tuple, list)) or len(made) != count:
         got = f"{len(made)} things" if isinstance(made, (tuple, list)) and _has_arrays(made) else describe_thing(made)
         raise TypeError(f"{name}: expected {wanted}, got {got}. Return these {count}.")

@@ -91,7 +91,7 @@ def decision_boundary(
         raise ValueError(f"span: expected a pair (low, high), got {arguments.describe_thing(span)}. Pass (-2.0, 2.0).")
     run = checked_run(net, run)
     figure, ax = axes(ax)
-    ticks = np.linspace(*low_high, grid)
+    ticks = np.linspace(float(low_high[0]), float(low_high[1]), grid)
     leaves = jax.tree.leaves(run.params)
     points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2).astype(leaves[0].dtype if leaves else np.float32)
     y = predict(net, run, points)

@@ -25,8 +25,8 @@ def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, 
         hint = f"Pass its row numbers: folds=list(folds.split(x, t{', groups' * (groups is not None)}))."
         got = arguments.describe_thing(folds)
         raise TypeError(f"folds: expected a number, or pairs of row numbers, got {got}. {hint}")
-    words = isinstance(folds, (str, bytes, dict, set, type, Record)) or arguments.is_deleted(folds)
-    if words or not hasattr(folds, "__iter__") or getattr(folds, "ndim", 1) == 0:
+    other = isinstance(folds, (str, bytes, dict, set, type, Record)) or arguments.is_deleted(folds)
+    if other or not hasattr(folds, "__iter__") or getattr(folds, "ndim", 1) == 0:
         folds = arguments.whole_number("folds", folds, 2)
         if stratify and not are_classes(t):
             raise ValueError("stratify: expected targets that are classes, got numbers. Pass stratify=False.")

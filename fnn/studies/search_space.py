@@ -200,7 +200,7 @@ def _number(name: str, value: Any) -> int | float:
     choice = isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and not _is_number(value))
     if choice and "[" in name:
         hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."
-    number = arguments.real_number(name, "a number", value, hint)
+    number: Any = arguments.real_number(name, "a number", value, hint)
     if isinstance(number, jax.core.Tracer):
         raise TypeError(f"{name}: expected a number, got {arguments.describe_thing(value)}. {hint}")
     if not math.isfinite(number):

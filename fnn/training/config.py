@@ -139,12 +139,14 @@ def update_optimizer(
             raise TypeError(f"optimizer: expected one that goes by the gradient alone, got {got}. {hint}") from error
         raise
     known = isinstance(made, tuple) and len(made) == 2
-    if not known or jax.tree.structure(made[0]) != jax.tree.structure(params):
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (made[0] if known else None, params)]
+    if not known or structures[0] != structures[1]:
         got = arguments.describe_thing(made[0] if known else made)
         raise TypeError(
             f"optimizer: expected updates like the parameters and a state, got {got}. Return (updates, state)."
         )
-    return made
+    found: tuple[Params, OptimizerState] = made
+    return found
 
 
 def check_settings_are_used(config: TrainerConfig, names: Iterable[str]) -> None:
