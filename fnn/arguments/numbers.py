@@ -67,7 +67,8 @@ def real_number(name: str, what: str, value: object, hint: str) -> Scalar:
     if real and isinstance(value, (np.ndarray, jax.Array)):
         real = value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer))
     if not real:
-        raise TypeError(f"{name}: expected {what}, got {describe_thing(value)}. {hint}")
+        got = (describe_value if hasattr(value, "dtype") else describe_thing)(value)
+        raise TypeError(f"{name}: expected {what}, got {got}. {hint}")
     if isinstance(value, jax.core.Tracer):
         return value
     number: float = value.item() if isinstance(value, (np.number, np.ndarray, jax.Array)) else value  # type: ignore

@@ -34,7 +34,8 @@ def describe_value(value: object) -> str:
         return f"the module {value.__name__}"
     name = None if isinstance(value, Record) or not callable(value) else getattr(value, "__name__", None)
     if isinstance(name, str):
-        return f"{'the factory' if getattr(value, 'is_factory', False) else 'function'} {name}"
+        kind = "ufunc" if isinstance(value, np.ufunc) else "function"
+        return f"{'the factory' if getattr(value, 'is_factory', False) else kind} {name}"
     return _short(value.item() if isinstance(value, (np.number, np.bool_)) else value, repr) or type(value).__name__
 
 
@@ -46,7 +47,7 @@ def describe_thing(value: object) -> str:
     str 'a' list [1] NoneType None object
     """
     shown, kind = describe_value(value), type(value).__name__
-    plain = shown.startswith((kind, "the ", "a ", "function "))
+    plain = shown.startswith((kind, "the ", "a ", "function ", "ufunc "))
     return shown if plain else f"{kind} {shown}"
 
 

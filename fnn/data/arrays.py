@@ -5,7 +5,7 @@ into again goes through `owned_array`, here and nowhere else.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -165,11 +165,8 @@ def read(name: str, value: Any) -> Array | np.ndarray:
         raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")
     if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
         value = [_tensor_numbers(v) if hasattr(v, "detach") else v for v in value]
-    if isinstance(value, (list, tuple)) and _are_tables(value):
-        raise ValueError(
-            f"{name}: expected one array, got a {type(value).__name__} of {len(value)} arrays of other shapes. "
-            "Put their columns side by side: np.hstack."
-        )
+    if isinstance(value, (list, tuple)) and are_tables(value) and len({np.shape(a) for a in value}) > 1:
+        refuse_several(name, value)
     array = arguments.as_numpy(name, _unpack(name, value))
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
@@ -183,10 +180,16 @@ def _unpack(name: str, value: Any) -> Any:
     return _column_numbers(name, value) if hasattr(value, "to_numpy") else value
 
 
-def _are_tables(values: Sequence[Any]) -> bool:
-    """Whether these are several arrays of rows that do not make one: two inputs of a network, say."""
+def are_tables(values: Sequence[Any]) -> bool:
+    """Whether these are several arrays of rows: two inputs of a network, say."""
     shapes = [np.shape(value) for value in values if isinstance(value, (np.ndarray, jax.Array))]
-    return len(shapes) == len(values) > 1 and len(set(shapes)) > 1 and min(map(len, shapes)) > 1
+    return len(shapes) == len(values) > 1 and min(map(len, shapes)) > 1
+
+
+def refuse_several(name: str, values: Sequence[Any]) -> NoReturn:
+    """Raise for several arrays where one is wanted."""
+    got = f"a {type(values).__name__} of {len(values)} arrays"
+    raise ValueError(f"{name}: expected one array, got {got}. Put their columns side by side: np.hstack.")
 
 
 def _tensor_numbers(value: Any) -> np.ndarray:

@@ -104,15 +104,24 @@ def inputs(
     return put(array, arrays.inputs_dtype(array.dtype, dtype))
 
 
+def one_input(name: str, x: object, t: object) -> None:
+    """Raise where the inputs are several arrays, each with as many rows as there are targets."""
+    shape = getattr(t, "shape", None)
+    count = shape[0] if shape else len(t) if isinstance(t, (list, tuple)) else None
+    if isinstance(x, (tuple, list)) and len(x) != count and arrays.are_tables(x) and {len(a) for a in x} == {count}:
+        arrays.refuse_several(name, x)
+
+
 def check_axes(name: str, value: object, shape: Shape, in_shape: Shape | None) -> None:
     """Raise where an axis of the inputs is missing: that of the features, or that of the rows."""
     one = in_shape is not None and shape == in_shape
     if len(shape) >= 2 and not (one and shape[1:] != in_shape):
         return
     own = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else name
+    own = next(part for part in reversed(own.split(", ")) if not part.startswith(("chunk ", "rows ")))
     row, column = f"{own}[None, :]", f"{own}[:, None]"
     if isinstance(value, (list, tuple)):
-        row, column = f"[{name}]", f"[[v] for v in {name}]"
+        row, column = f"[{own}]", f"[[v] for v in {own}]"
     hint = f"Write {row} for one row" if one else f"Reshape: {column}"
     hint += "" if in_shape is not None else f", or for one row {row}"
     wanted = "(rows, features)" if len(shape) < 2 else f"(rows, {', '.join(map(str, shape))})"
@@ -179,7 +188,8 @@ def row_weights(name: str, value: object, count: int) -> np.ndarray:
     """Row weights as they are: `(rows,)`, finite, at least 0."""
     array = np.asarray(rows(name, value))
     if array.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), one weight per row, got {array.shape}. Pass one per row.")
+        hint = "Pass np.ravel(weights)." if array.size == count else "Pass one per row."
+        raise ValueError(f"{name}: expected shape ({count},), one weight per row, got {array.shape}. {hint}")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
         raise ValueError(

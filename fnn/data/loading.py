@@ -37,6 +37,7 @@ def load_arrays(
     A share to hold out is one of the rows that weigh something: the others do not count in validation either.
     """
     checks.outside_of_jit("data", data)
+    _require_known("key", key)
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
     train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
@@ -76,6 +77,7 @@ def load_stream_head(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Hold some rows back."
         )
     checks.outside_of_jit("data", None)
+    _require_known("key", key)
     cut = checks.LostDigits()
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
@@ -95,6 +97,11 @@ def load_stream_head(
     return Data(train, held), None, columns
 
 
+def _require_known(name: str, value: object) -> None:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name}: expected a known {name}, got {arguments.describe_value(value)}. {arrays.OUTSIDE}")
+
+
 def _part(
     name: str,
     x: Any,
@@ -104,6 +111,7 @@ def _part(
     cut: checks.LostDigits,
     scalable: bool,
 ) -> Part:
+    checks.one_input(f"{name}[0]", x, t)
     x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned_array)
     t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array)
     checks.same_rows(name, x, t)

@@ -244,6 +244,7 @@ def check_chunk(
     They may still be the memory of the source. `cut` gets the names of what loses digits.
     """
     _check_parts(name, value)
+    checks.one_input(f"{name}, x", value[0], value[1])
     x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
     checks.same_rows(name, x, t)
     if len(value) == 2 or value[2] is None:

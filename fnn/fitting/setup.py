@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn import trees
 from fnn.compilation.programs import Program, identify, output_shapes, signature, trainer_for
+from fnn.data import arrays
 from fnn.layers.passes import init_layer
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
@@ -56,6 +57,9 @@ def plain_errors() -> Iterator[None]:
     """Raise errors without JAX's remark on its own internals, of no use for a mistake in the arguments."""
     try:
         yield
+    except jax.errors.JAXTypeError as error:  # of a function that holds what an outer jit, grad or vmap traces
+        what = "net, loss, optimizer: expected ones made of known numbers"
+        raise TypeError(f"{what}, got one that holds a traced array. {arrays.OUTSIDE}") from error
     except (ValueError, TypeError) as error:
         error.__notes__ = []
         raise

@@ -126,7 +126,7 @@ def serial(*layers: LayerLike) -> Layer:
     >>> print(out_shape, [p["w"].shape for p in params if p])
     (2,) [(4, 3), (3, 2)]
     """
-    children = [layer_of(f"layers[{i}]", layer) for i, layer in enumerate(layers)]
+    children = [as_layer(layer) for layer in layers]
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         params: list[Any] = []

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.types import Record
 
 Point = dict[str, int | float]
 TRACED_INTEGERS = ("seed", "patience")  # whole numbers that change no shape
@@ -197,7 +198,8 @@ def _values(name: str, given: Any) -> list[int | float]:
 def _number(name: str, value: Any) -> int | float:
     """A finite Python number: NumPy's and JAX's become `int` or `float`."""
     hint = "Pass an int or a float."
-    choice = isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and not _is_number(value))
+    choice = isinstance(value, (bool, np.bool_, Record)) or callable(value)
+    choice = choice or (isinstance(value, str) and not _is_number(value))
     if choice and "[" in name:
         hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."
     number: Any = arguments.real_number(name, "a number", value, hint)

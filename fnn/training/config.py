@@ -106,9 +106,10 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
     if hasattr(thing, "gradient_transformation"):  # optax.MultiSteps
         got, hint = type(thing).__name__, "Pass its .gradient_transformation()."
         raise TypeError(f"{name}: expected {wanted}, got {got}. {hint}")
-    if kind is optax.GradientTransformation and getattr(thing, "__module__", "") == "fnn.schedules":
+    module, closure = str(getattr(thing, "__module__", "")), "<locals>" in getattr(thing, "__qualname__", "")
+    if kind is optax.GradientTransformation and closure and module.startswith(("fnn.schedules", "optax.")):
         raise TypeError(f"{name}: expected {wanted}, got a schedule. Pass optax.sgd(schedule), say.")
-    of_optax = str(getattr(thing, "__module__", "")).startswith("optax.") and inspect.isfunction(thing)
+    of_optax = module.startswith("optax.") and inspect.isfunction(thing)
     if getattr(thing, "is_factory", False) or of_optax:
         raise TypeError(f"{name}: expected {wanted}, got the factory {thing.__name__}. Call it.")
     if isinstance(thing, NO_SETTINGS) or not callable(thing):
@@ -117,7 +118,8 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
     made = call_with_settings(name, arguments.function(name, thing, 1, of_settings, HINTS[kind]), settings, HINTS[kind])
     if not isinstance(made, kind):
         got = arguments.describe_thing(made)
-        raise TypeError(f"{name}: expected {wanted}, got a function of the settings that makes {got}. Return one.")
+        hint = "Return its .gradient_transformation()." if hasattr(made, "gradient_transformation") else "Return one."
+        raise TypeError(f"{name}: expected {wanted}, got a function of the settings that makes {got}. {hint}")
     return made
 
 
