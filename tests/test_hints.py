@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pandas as pd
 import pytest
 import sklearn.model_selection
@@ -156,6 +157,38 @@ HINTS = {  # what is wrong, what is said, and what works when the hint is follow
         lambda: swept({"act": [0, 1]}, chosen),
     ),
     "two inputs": (lambda: fit(((X, X[:, :2]), LABELS)), "np.hstack", lambda: fit((np.hstack((X, X[:, :2])), LABELS))),
+    "two inputs alike": (
+        lambda: fit(((X, X), LABELS)),
+        "got a tuple of 2 arrays. Put their columns side by side: np.hstack",
+        lambda: fit((np.hstack((X, X)), LABELS)),
+    ),
+    "activations in a sweep": (
+        lambda: swept({"act": [fnn.relu, fnn.tanh]}, lambda s: fnn.serial(fnn.dense(4), s["act"], fnn.dense(2))),
+        "over={…: [0, 1]} and [a, b][s['act']]",
+        lambda: swept({"act": [0, 1]}, chosen),
+    ),
+    "weights as a column": (
+        lambda: fit(weights=np.ones((12, 1), "float32")),
+        "Pass np.ravel(weights)",
+        lambda: fit(weights=np.ravel(np.ones((12, 1), "float32"))),
+    ),
+    "MultiSteps of a setting": (
+        lambda: fit(optimizer=lambda s: optax.MultiSteps(optax.sgd(s["lr"]), 2), settings={"lr": 0.1}),
+        "Return its .gradient_transformation()",
+        lambda: fit(
+            optimizer=lambda s: optax.MultiSteps(optax.sgd(s["lr"]), 2).gradient_transformation(), settings={"lr": 0.1}
+        ),
+    ),
+    "a schedule of optax": (
+        lambda: fit(optimizer=optax.cosine_decay_schedule(0.1, 9)),
+        "Pass optax.sgd(schedule)",
+        lambda: fit(optimizer=optax.sgd(optax.cosine_decay_schedule(0.1, 9))),
+    ),
+    "an optimizer that goes by the cost": (
+        lambda: fit(optimizer=optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())),
+        "optimizer: expected one that goes by the gradient alone, got",
+        lambda: fit(optimizer=optax.sgd(schedules.cosine_decay(0.1, 9)), validation=0.25, patience=1),
+    ),
     "a dict of columns": (
         lambda: fit(({"a": SUM, "b": SUM}, LABELS)),
         "np.column_stack(list(values))",
@@ -204,6 +237,8 @@ CALLS = {
     "x": lambda a: fnn.predict(NET, RUN, a),
     "run": lambda a: fnn.predict(NET, RUN._replace(params=jax.tree.map(lambda p: p * a.sum(), RUN.params)), X),
     "data, x": lambda a: jnp.asarray(fnn.evaluate(NET, RUN, (a, LABELS), {"m": fnn.accuracy})["m"]),
+    "settings['lr']": lambda a: fit(optimizer=lambda s: optax.sgd(s["lr"]), settings={"lr": a.sum()}).history.loss,
+    "net, loss, optimizer": lambda a: fit(optimizer=optax.sgd(a.sum())).history.loss,
     "data[0] of a sweep": lambda a: fnn.sweep(NET, SCE, SGD, (a, LABELS), over={"seed": [0]}, epochs=1).run.params[0][
         "w"
     ],
@@ -217,9 +252,18 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_a_function_of_the_host_inside_of_a_compiled_one_is_named(name, transform):
     with pytest.raises(
-        TypeError, match=r"^[a-z]+[^:]*: expected .* got .*\. Call this outside .* fnn.trainer, or net.f"
+        TypeError,
+        match=r"^[a-z]+[^:]*: expected .* got .*\. (Call this outside .*|Use )fnn.trainer(, or net.f| inside of jit)",
     ):
         TRANSFORMS[transform](CALLS[name])
+
+
+@pytest.mark.parametrize("transform", [jax.jit, lambda call: lambda key: jax.vmap(call)(key[None])])
+def test_a_traced_key_is_named(transform):
+    with pytest.raises(
+        TypeError, match="^(key: expected a known key, got a traced key|data: expected known numbers, got a)"
+    ):
+        transform(lambda key: fit(key=key).history.loss)(jax.random.key(0))
 
 
 def test_inside_of_jit_a_trainer_and_forward_work():

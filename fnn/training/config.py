@@ -235,7 +235,9 @@ def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, floa
             )
         if isinstance(plain, jax.core.Tracer):
             got = arguments.describe_thing(plain)
-            raise TypeError(f"settings[{name!r}]: expected a known number, got {got}. Use fnn.trainer inside of jit.")
+            raise TypeError(
+                f"settings[{name!r}]: expected a known number, got {got}. Use fnn.trainer inside of jit, grad and vmap."
+            )
     return dict(value)
 
 
