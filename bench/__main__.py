@@ -15,6 +15,7 @@ QUESTIONS = {
     "conv": "a step of a convolutional network",
     "study": "60 fits of a cross-validation; thousands of small networks at once",
     "start": "whole processes: import, compile, train 300 steps",
+    "first": "the first call of fit, of a sweep over widths, of predict for any number of rows",
     "memory": "the peak of a fit",
     "scale": "cost against rows, steps, width, depth, members",
     "stream": "training on a file larger than memory",

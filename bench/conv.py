@@ -2,10 +2,11 @@
 
 A LeNet-like network on images of 28 × 28 pixels: 20 and 50 kernels of 5 × 5, each followed by relu and max-pooling by
 2, then 500 and 10 units; batches of 64, momentum. The fused run is what `fnn.trainer` gives, with the guard against
-non-finite values; the Python loop calls a jitted step of the same network without one. "By the library" is the usual
-JAX program: `lax.conv_general_dilated` and `reduce_window`, differentiated by autodiff. PyTorch and Keras are measured
-where they are installed; PyTorch with as many threads as there are cores. The matrix products alone, of the very
-shapes that convolutions and dense layers come down to, are what no program of products can beat.
+non-finite values; the Python loop calls a jitted step of the same network without one. All shuffle every epoch and
+fetch the rows of a batch each step. "By the library" is the usual JAX program: `lax.conv_general_dilated` and
+`reduce_window`, differentiated by autodiff. PyTorch and Keras are measured where they are installed; PyTorch with as
+many threads as there are cores. The matrix products alone, of the very shapes that convolutions and dense layers come
+down to, are what no program of products can beat.
 """
 
 import importlib.util
@@ -41,6 +42,11 @@ def rows() -> fnn.Data:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(BATCH * BATCHES, 28, 28, 1)).astype(np.float32)
     return fnn.Data(fnn.Part(jnp.asarray(x), jnp.asarray(rng.integers(0, 10, len(x)), jnp.int32)))
+
+
+def batches() -> np.ndarray:
+    """The row numbers of each step, in an order drawn anew."""
+    return np.random.permutation(BATCH * BATCHES).astype(np.int32).reshape(STEPS, BATCH)
 
 
 # ---- fnn
@@ -81,18 +87,18 @@ def python_loop(data: fnn.Data, outputs: Callable[[Any, Any], Any]) -> Work:
     """A jitted step, called again and again."""
 
     @jax.jit
-    def step(params: Any, state: Any, x: Any, t: Any) -> Any:
+    def step(params: Any, state: Any, rows: Any, data: fnn.Data) -> Any:
+        x, t = data.train.x[rows], data.train.t[rows]
         value, grads = jax.value_and_grad(lambda params: LOSS(outputs(params, x), t).mean())(params)
         updates, state = OPTIMIZER.update(grads, state, params)
         return optax.apply_updates(params, updates), state, value
 
     params = NET.init(jax.random.key(0), (28, 28, 1))[0]
-    x, t = data.train.x[:BATCH], data.train.t[:BATCH]
 
     def work() -> Any:
         p, s, value = params, OPTIMIZER.init(params), None
-        for _ in range(STEPS):
-            p, s, value = step(p, s, x, t)
+        for rows in batches():
+            p, s, value = step(p, s, rows, data)
         return p, value
 
     return work
@@ -111,13 +117,14 @@ def pytorch(data: fnn.Data) -> Work:
         nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10),
     ).to(where)  # fmt: skip
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9), nn.CrossEntropyLoss()
-    x = torch.tensor(np.asarray(data.train.x[:BATCH])).permute(0, 3, 1, 2).contiguous().to(where)
-    t = torch.tensor(np.asarray(data.train.t[:BATCH]), dtype=torch.int64).to(where)
+    x = torch.tensor(np.asarray(data.train.x)).permute(0, 3, 1, 2).contiguous().to(where)
+    t = torch.tensor(np.asarray(data.train.t), dtype=torch.int64).to(where)
 
     def work() -> None:
-        for _ in range(STEPS):
+        for numbers in batches():
+            rows = torch.from_numpy(numbers).to(where)
             optimizer.zero_grad()
-            loss(net(x), t).backward()
+            loss(net(x[rows]), t[rows]).backward()
             optimizer.step()
         torch_peer.finished()
 

@@ -1,7 +1,7 @@
 """How near is a training step of a dense network to its own matrix products, and how does it compare?
 
-784-512-512-10, relu, batches of 128, float32, momentum. fnn shuffles, fetches the rows of a batch and guards against
-non-finite values; the peers train on one batch that they hold. PyTorch has a thread a core. The bounds are the
+784-512-512-10, relu, batches of 128, float32, momentum. All shuffle every epoch and fetch the rows of a batch each
+step; fnn guards against non-finite values as well. PyTorch has a thread a core. The bounds are the
 matrix products of a step and the update of its parameters, each timed alone.
 
 On a GPU a second table: 4 layers of 8,192, batches of 8,192, bfloat16 products with float32 parameters, beside the
@@ -30,23 +30,22 @@ WIDE, WIDE_BATCHES = 8_192, 4  # 268 million parameters: with momentum and deriv
 PEAK = "one product of 8,192³"
 
 
-def task(sizes: tuple[int, ...], batch: int, narrow: bool = False) -> Task:
+def task(sizes: tuple[int, ...], batch: int, batches: int, narrow: bool = False) -> Task:
     """Noise: no step is faster for what it sees."""
-    rng = np.random.default_rng(0)
-    x, t = rng.standard_normal((batch, sizes[0]), np.float32), rng.integers(0, sizes[-1], batch, np.int32)
-    return Task(sizes, "relu", "mean", RATE, x, t, threads=os.cpu_count() or 1, narrow=narrow)
+    rng, rows = np.random.default_rng(0), batch * batches
+    x, t = rng.standard_normal((rows, sizes[0]), np.float32), rng.integers(0, sizes[-1], rows, np.int32)
+    return Task(sizes, "relu", "mean", RATE, x, t, batch, threads=os.cpu_count() or 1, narrow=narrow)
 
 
-def fused(task: Task, batches: int) -> Work:
-    """An epoch as one program: so many steps."""
+def fused(task: Task) -> Work:
+    """An epoch as one program."""
     layers: list[fnn.Layer | fnn.activations.Activation] = []
     for features in task.sizes[1:]:
         layers += [fnn.dense(features), fnn.relu]
     net = fnn.serial(*layers[:-1])
     net = fnn.mixed_precision(net) if task.narrow else net
-    batch, x, t = len(task.x), np.tile(task.x, (batches, 1)), np.tile(task.t, batches)
-    data = fnn.Data(fnn.Part(jnp.asarray(x), jnp.asarray(t)))
-    training = fnn.trainer(net, LOSS, optax.sgd(RATE, momentum=0.9), batch_size=batch)
+    data = fnn.Data(fnn.Part(jnp.asarray(task.x), jnp.asarray(task.t)))
+    training = fnn.trainer(net, LOSS, optax.sgd(RATE, momentum=0.9), batch_size=task.batch)
     run = jax.jit(training.run, donate_argnums=0)
     state = [jax.jit(training.init)(jax.random.key(0), data)]
 
@@ -59,10 +58,10 @@ def fused(task: Task, batches: int) -> Work:
 
 def main(rounds: int = 15, quick: bool = False) -> str:
     """Measure, write JSON and picture, return the table."""
-    given, shapes = task(SIZES, BATCH), dense_products(SIZES, BATCH)
     steps = BATCHES // 4 if quick else BATCHES
+    given, shapes = task(SIZES, BATCH, steps), dense_products(SIZES, BATCH)
     candidates: dict[str, tuple[Make, int]] = {
-        "fnn, fused": (lambda: fused(given, steps), steps),
+        "fnn, fused": (lambda: fused(given), steps),
         PRODUCTS: (lambda: products(shapes, steps), steps),
         UPDATE: (lambda: momentum(weights(SIZES), steps), steps),
         **peers.installed(given, steps, quick),
@@ -80,10 +79,10 @@ def main(rounds: int = 15, quick: bool = False) -> str:
 def wide(rounds: int, quick: bool) -> str:
     """bfloat16, as wide as a GPU is busy with."""
     sizes = (WIDE,) * 5
-    given, shapes = task(sizes, WIDE, narrow=True), dense_products(sizes, WIDE)
+    given, shapes = task(sizes, WIDE, WIDE_BATCHES, narrow=True), dense_products(sizes, WIDE)
     one = [(WIDE, WIDE, WIDE)]
     candidates: dict[str, tuple[Make, int]] = {
-        "fnn, fused": (lambda: fused(given, WIDE_BATCHES), WIDE_BATCHES),
+        "fnn, fused": (lambda: fused(given), WIDE_BATCHES),
         "bound: its matrix products alone": (lambda: products(shapes, 4, "bfloat16"), 4),
         # as many of them as have the FLOP of a step, so that the rows can be compared
         f"bound: as many FLOP by {PEAK}": (lambda: products(one, len(shapes), "bfloat16"), 1),

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 OFTEN = 0.005  # seconds between two looks at the memory of a process
 
 
-def started(script: str, *arguments: str) -> subprocess.Popen[str]:
+def started(script: str, *arguments: str, output: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """A script of `bench/scripts` in a process of its own."""
     roots = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]  # where fnn is, installed or not
     command = [sys.executable, str(HERE / "scripts" / f"{script}.py"), *arguments]
@@ -23,7 +23,7 @@ def started(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         env=environment,
-        stdout=subprocess.DEVNULL,
+        stdout=output,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -37,6 +37,14 @@ def seconds(script: str, *arguments: str) -> float:
     taken = time.perf_counter() - begun
     _check(script, process, said)
     return taken
+
+
+def printed_seconds(script: str, *arguments: str) -> float:
+    """What a script has measured itself: the number that it prints."""
+    process = started(script, *arguments, output=subprocess.PIPE)
+    printed, said = process.communicate()
+    _check(script, process, said)
+    return float(printed)
 
 
 def peak_bytes(script: str, *arguments: str) -> float:

@@ -42,7 +42,7 @@ def task() -> Task:
     """The same for the peers."""
     part = rows().train
     classes = np.asarray(part.t).argmax(1).astype(np.int32)
-    return Task((2, 3, 2), "sigmoid", "sum", RATE, np.asarray(part.x), classes, threads=1)
+    return Task((2, 3, 2), "sigmoid", "sum", RATE, np.asarray(part.x), classes, len(part.x), threads=1)
 
 
 def training_and_start(gradient: Any = fnn.autodiff) -> tuple[fnn.Trainer, fnn.TrainState]:

@@ -131,7 +131,10 @@ class TrainingDiverged(UserWarning):
 
 
 class TrainingInterrupted(UserWarning):
-    """Ctrl-C or SIGTERM ended a run early; what there was of it came back."""
+    """Ctrl-C or SIGTERM ended a run early, and a handler of the program's own returned: the run so far came back.
+
+    Without such a handler Ctrl-C raises a KeyboardInterrupt, and SIGTERM ends the process.
+    """
 
 
 def history_columns(metrics: Iterable[str], validates: bool = True) -> list[str]:

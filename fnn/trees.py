@@ -162,10 +162,9 @@ def _are_alike(one: Tree, other: Tree) -> bool:
 
 @memoise_constants
 def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
-    made: tuple[Params, State] = jax.eval_shape(
-        lambda: call(f"init of {net}", net.init, jax.random.key(0), in_shape)[:2]
-    )
-    return made
+    name = f"init of {net}"
+    shapes: tuple[Params, State] = jax.eval_shape(lambda: call(name, net.init, jax.random.key(0), in_shape)[:2])
+    return shapes
 
 
 def to_jax(name: str, array: HasShape) -> jax.Array:

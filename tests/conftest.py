@@ -18,8 +18,9 @@ settings.load_profile("fnn")
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=3, help="how often test_kill kills a training run")
+    parser.addoption("--signals", type=int, default=300, help="how many signals the long run of test_signals sends")
     parser.addoption("--programs", type=int, default=200, help="how many programs the long run of test_fuzz has")
-    parser.addoption("--seed", type=int, default=0, help="which program of test_fuzz' long run is the first")
+    parser.addoption("--seed", type=int, default=0, help="which program is the first, at which times signals come")
     parser.addoption("--children", type=int, default=1, help="how many of them run at a time")
     parser.addoption("--networks", type=int, default=2000, help="how many right networks the slow test checks")
 
@@ -28,6 +29,12 @@ def pytest_addoption(parser):
 def kills(request):
     """How often to kill."""
     return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def signals(request):
+    """How many signals, and the seed of their times."""
+    return request.config.getoption("--signals"), request.config.getoption("--seed")
 
 
 @pytest.fixture

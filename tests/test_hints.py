@@ -261,7 +261,7 @@ def test_a_function_of_the_host_inside_of_a_compiled_one_is_named(name, transfor
 @pytest.mark.parametrize("transform", [jax.jit, lambda call: lambda key: jax.vmap(call)(key[None])])
 def test_a_traced_key_is_named(transform):
     with pytest.raises(
-        TypeError, match="^(key: expected a known key, got a traced key|data: expected known numbers, got a)"
+        TypeError, match=r"^(key: expected a known key, got a traced key|data: expected known numbers, got a)"
     ):
         transform(lambda key: fit(key=key).history.loss)(jax.random.key(0))
 

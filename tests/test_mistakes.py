@@ -1,7 +1,7 @@
 """Mistakes of people who are new here, and what they are told: the argument, what was expected, the hint."""
 
-import contextlib
 import pickle
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ import pytest
 
 import fnn
 from fnn import losses
+from fnn.fitting.segments import segments
 from tests.helpers.compare import has_hint
+from tests.helpers.signals import ending_of, handler
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-2, 2, (60, 2)).astype("float32")
@@ -181,41 +183,31 @@ def test_classes_to_hold_out_by_may_be_one_hot_rows():
         assert abs(held.mean() - C.mean()) < 1 / 15 and len(held) == len(wanted)
 
 
-class Late(list):
-    """Signals that come when the first look is past: the members have begun, and done no epoch."""
+def signal_before_the_first_epoch(monkeypatch):
+    """A signal that comes when the members have begun, and done no epoch."""
 
-    looked = False
+    def signalling(*args):
+        signal.raise_signal(signal.SIGINT)
+        yield from segments(*args)
 
-    def __bool__(self):
-        self.looked, before = True, self.looked
-        return before
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    signals = contextlib.contextmanager(lambda: iter([Late(["SIGINT"])]))
-    monkeypatch.setattr("fnn.studies.scheduler.catch_signals", signals)
+    monkeypatch.setattr("fnn.studies.scheduler.segments", signalling)
     return {"epochs": 10**6, "progress": False, "devices": jax.devices()[:1], "width": 1}
 
 
-def test_of_a_study_that_has_done_nothing_nothing_is_best(interrupted):
-    study = {"optimizer": lambda s: optax.sgd(s["lr"]), "data": (X, C), "over": {"lr": [0.1, 0.2]}, **interrupted}
-    with pytest.warns(fnn.TrainingInterrupted):
-        found = fnn.sweep(NET, SCE, **study)
-    with pytest.warns(fnn.TrainingInterrupted):
-        judged = fnn.cross_validate(NET, SCE, **study)
-    for result in (found, judged):
+def test_of_a_study_that_has_done_nothing_nothing_is_best(monkeypatch):
+    more = signal_before_the_first_epoch(monkeypatch)
+    study = {"optimizer": lambda s: optax.sgd(s["lr"]), "data": (X, C), "over": {"lr": [0.1, 0.2]}, **more}
+    for result in (ending_of(fnn.sweep, NET, SCE, **study).run, ending_of(fnn.cross_validate, NET, SCE, **study).run):
         assert result.best == -1
         with pytest.raises(ValueError, match=r"got none: it ended too early. Call it again."):
             result.settings  # noqa: B018
 
 
-def test_an_ensemble_that_has_done_nothing_says_nothing(interrupted):
-    with (
-        pytest.warns(fnn.TrainingInterrupted),
-        pytest.raises(ValueError, match=r"expected members that trained, got none: it was ended too early"),
-    ):
-        fnn.ensemble(NET, SCE, ADAM, (X, C), members=2, **interrupted)
+def test_an_ensemble_that_has_done_nothing_says_nothing(monkeypatch):
+    more = signal_before_the_first_epoch(monkeypatch)
+    assert ending_of(fnn.ensemble, NET, SCE, ADAM, (X, C), members=2, **more).run is None
+    with handler(signal.SIGINT, lambda *of: None), pytest.raises(KeyboardInterrupt, match="when 0 of them had begun"):
+        fnn.ensemble(NET, SCE, ADAM, (X, C), members=2, **more)
 
 
 def test_results_of_studies_can_be_pickled():

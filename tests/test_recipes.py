@@ -1,6 +1,11 @@
 """The programs of `docs/recipes.md` do what it says."""
 
+import json
 import re
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -38,7 +43,7 @@ def close(a, b, atol=1e-6):
 
 def test_every_recipe_is_tested():
     source = Path(__file__).read_text()
-    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 6
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 7
 
 
 def test_gradient_clipping():
@@ -96,3 +101,31 @@ def test_early_stopping():
     assert len(losses) == best + 21 < 2000
     score = fnn.evaluate(space["net"], run, space["held"], {"loss": space["loss"]})["loss"]
     assert score == pytest.approx(losses[best], rel=1e-5)
+
+
+def test_a_server_answers_requests_of_several_clients_with_the_outputs():
+    space = names("Serving over HTTP")
+    server, x = space["server"], space["x"]
+    address = f"http://localhost:{server.server_address[1]}"
+
+    def ask(rows):
+        request = urllib.request.Request(address, json.dumps(rows).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda rows: ask(x[:rows].tolist()), [1, 5, 32, 9, 1]))
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+            ask([[1, 2]])
+        with refused.value:
+            assert "expected x of shape" in json.loads(refused.value.read())
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+    whole = fnn.predict(space["net"], space["run"], x)
+    for rows, answer in zip([1, 5, 32, 9, 1], answers, strict=True):
+        np.testing.assert_allclose(answer, whole[:rows], atol=1e-6)

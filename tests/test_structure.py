@@ -124,25 +124,52 @@ def test_experiments_and_benchmarks_use_public_names(folder):
     assert {path: names for path, names in used.items() if names - allowed(path)} == {}
 
 
+def listed_modules(text):
+    """The modules that a package's docstring lists, in its order."""
+    return re.findall(r"^- `(\w+)`", text, re.M)
+
+
+def modules_of(package):
+    """The modules and packages that lie in a package."""
+    return {p.stem for p in package.glob("*.py")} - {"__init__"} | {
+        p.parent.name for p in package.glob("*/__init__.py")
+    }
+
+
+def later(text, package, listed, own):
+    """The modules of its own package that a module imports and that are not listed before it."""
+    reached = set()
+    for module, names in imports(text):
+        if module == package:
+            reached |= set(names) & set(listed)
+        elif module.startswith(package + "."):
+            reached.add(module.removeprefix(package + ".").split(".")[0])
+    return reached - set(listed[: listed.index(own) + 1])
+
+
 def test_modules_import_only_from_those_before_them_in_their_package():
+    listed = listed_modules('"""A package.\n\n- `one`: first\n- `two`: second, with\n  `a name`\n- `three`: last\n"""')
+    assert listed == ["one", "two", "three"]
+    for planted in (
+        "from fnn.layers.three import thing",
+        "from fnn.layers import one, three",
+        "import fnn.layers.three.inner",
+        "def f():\n    from fnn.layers.three import thing",
+    ):
+        assert later(planted, "fnn.layers", listed, "two") == {"three"}, planted
+    assert later("from fnn.layers import unlisted\nfrom fnn.layers.new import f", "fnn.layers", listed, "two") == {
+        "new"
+    }
+    assert not later("from fnn.layers.one import f\nfrom fnn.layers2.three import f", "fnn.layers", listed, "two")
+    assert not later("import fnn.layers.two.inner\nfrom fnn.data.three import f", "fnn.layers", listed, "two")
     for package in sorted({path.parent for path, _ in modules()} - {PACKAGE}):
         name = ".".join(package.relative_to(ROOT).parts)
-        listed = re.findall(r"^- `(\w+)`", (package / "__init__.py").read_text(), re.M)
-        present = {p.stem for p in package.glob("*.py")} | {
-            p.name for p in package.iterdir() if (p / "__init__.py").exists()
-        }
-        assert set(listed) == present - {"__init__"}, name
-        for path in package.rglob("*.py"):
+        listed = listed_modules((package / "__init__.py").read_text())
+        assert sorted(listed) == sorted(modules_of(package)), name
+        for path in sorted(package.rglob("*.py")):
             own = path.relative_to(package).parts[0].removesuffix(".py")
-            if own == "__init__":
-                continue
-            reached = set()
-            for module, names in imports(path.read_text()):
-                if module == name:
-                    reached |= set(names) & set(listed)
-                elif module.startswith(name + "."):
-                    reached.add(module.removeprefix(name + ".").split(".")[0])
-            assert reached <= set(listed[: listed.index(own) + 1]), (path, reached)
+            if own != "__init__":
+                assert later(path.read_text(), name, listed, own) == set(), path
 
 
 def test_the_folders_are_small():

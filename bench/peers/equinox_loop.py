@@ -27,7 +27,8 @@ def make(task: Task, steps: int) -> Work:
         return reduce(optax.softmax_cross_entropy_with_integer_labels(jax.vmap(net)(x), t))
 
     @eqx.filter_jit
-    def step(net: Any, state: Any, x: Any, t: Any) -> Any:
+    def step(net: Any, state: Any, x: Any, t: Any, rows: Any) -> Any:
+        x, t = (x, t) if task.full else (x[rows], t[rows])
         value, grads = cost(net, x, t)
         updates, state = optimizer.update(grads, state, eqx.filter(net, eqx.is_array))
         return eqx.apply_updates(net, updates), state, value
@@ -36,8 +37,8 @@ def make(task: Task, steps: int) -> Work:
 
     def work() -> Any:
         (net, state), value = start, None
-        for _ in range(steps):
-            net, state, value = step(net, state, x, t)
+        for rows in task.batches(steps):
+            net, state, value = step(net, state, x, t, rows)
         return eqx.filter(net, eqx.is_array), value
 
     return work

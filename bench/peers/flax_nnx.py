@@ -26,15 +26,16 @@ def make(task: Task, steps: int) -> Work:
         return reduce(optax.softmax_cross_entropy_with_integer_labels(net(x), t))
 
     @nnx.jit
-    def step(net: Any, optimizer: Any, x: Any, t: Any) -> Any:
+    def step(net: Any, optimizer: Any, x: Any, t: Any, rows: Any) -> Any:
+        x, t = (x, t) if task.full else (x[rows], t[rows])
         value, grads = nnx.value_and_grad(cost)(net, x, t)
         optimizer.update(net, grads)
         return value
 
     def work() -> Any:
         value = None
-        for _ in range(steps):
-            value = step(net, optimizer, x, t)
+        for rows in task.batches(steps):
+            value = step(net, optimizer, x, t, rows)
         return value, nnx.state(net)
 
     return work

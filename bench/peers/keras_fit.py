@@ -21,5 +21,5 @@ def make(task: Task, steps: int) -> Work:
     ])  # fmt: skip
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     net.compile(optimizer=keras.optimizers.SGD(task.rate_of_the_mean, momentum=0.9), loss=loss)
-    x, t = np.tile(task.x, (steps, 1)), np.tile(task.t, steps)
-    return lambda: net.fit(x, t, batch_size=len(task.x), epochs=1, shuffle=False, verbose=0)
+    x, t = np.tile(task.x, (task.epochs(steps), 1)), np.tile(task.t, task.epochs(steps))
+    return lambda: net.fit(x, t, batch_size=task.batch, epochs=1, shuffle=not task.full, verbose=0)

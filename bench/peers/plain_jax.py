@@ -25,7 +25,8 @@ def make(task: Task, steps: int) -> Work:
         return reduce(optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), t))
 
     @jax.jit
-    def step(params: Any, state: Any, x: Any, t: Any) -> Any:
+    def step(params: Any, state: Any, x: Any, t: Any, rows: Any) -> Any:
+        x, t = (x, t) if task.full else (x[rows], t[rows])
         value, grads = jax.value_and_grad(cost)(params, x, t)
         updates, state = optimizer.update(grads, state, params)
         return optax.apply_updates(params, updates), state, value
@@ -39,8 +40,8 @@ def make(task: Task, steps: int) -> Work:
 
     def work() -> Any:
         (params, state), value = start, None
-        for _ in range(steps):
-            params, state, value = step(params, state, x, t)
+        for rows in task.batches(steps):
+            params, state, value = step(params, state, x, t, rows)
         return params, value
 
     return work

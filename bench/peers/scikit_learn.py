@@ -1,4 +1,4 @@
-"""scikit-learn: `MLPClassifier.fit` of one batch, an epoch a step, which is faster than `partial_fit`. On the CPU."""
+"""scikit-learn: `MLPClassifier.fit`, which is faster than `partial_fit`. On the CPU."""
 
 import warnings
 
@@ -13,7 +13,8 @@ def make(task: Task, steps: int) -> Work:
     net = MLPClassifier(
         task.sizes[1:-1], activation={"relu": "relu", "sigmoid": "logistic"}[task.hidden], solver="sgd",
         learning_rate_init=task.rate_of_the_mean, momentum=0.9, nesterovs_momentum=False, alpha=0.0,
-        batch_size=len(task.x), max_iter=steps, n_iter_no_change=steps + 1, shuffle=False, random_state=0,
+        batch_size=task.batch, max_iter=task.epochs(steps), n_iter_no_change=steps + 1, shuffle=not task.full,
+        random_state=0,
     )  # fmt: skip
 
     def work() -> None:

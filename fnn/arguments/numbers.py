@@ -132,8 +132,8 @@ def fraction(name: str, value: Any) -> float:
 def key(value: object) -> jax.Array:
     """One random key, from a seed or as it is."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        made: jax.Array = jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
-        return made
+        from_seed: jax.Array = jax.random.wrap_key_data(jax.device_put(seed_words([value])[0]))
+        return from_seed
     kind = f"{value.dtype} {value.shape}" if isinstance(value, jax.Array) else describe_thing(value)
     default = jax.random.wrap_key_data(jax.device_put(seed_words([0])[0])).dtype
     if not isinstance(value, jax.Array) or is_deleted(value) or value.shape != () or value.dtype != default:

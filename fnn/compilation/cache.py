@@ -7,6 +7,7 @@ allocate and the process dies. So the oldest programs are dropped in time.
 import ctypes
 import functools
 import gc
+import os
 import sys
 import threading
 from collections import OrderedDict
@@ -40,15 +41,25 @@ class Cache:
         self.most, self.most_bytes = most, most_bytes
         self.entries: OrderedDict[Any, Entry] = OrderedDict()
         self.lock = threading.RLock()
+        self.process: int | None = None  # the one that has made the first entry
 
     def get(self, key: Hashable, make: Callable[[], V], size: Callable[[V], int] = lambda value: 0) -> V:
         """The value of a key, made now if it is new; `size` says how many bytes of captured arrays it holds.
+
+        Raises:
+            RuntimeError: this process is a fork of one that has made entries. JAX's threads are not in it.
 
         >>> from fnn.compilation.cache import Cache
         >>> numbers = Cache(most=1)
         >>> numbers.get("a", lambda: 1), numbers.get("a", lambda: 2), numbers.get("b", lambda: 3), len(numbers.entries)
         (1, 1, 3, 1)
         """
+        self.process = self.process or os.getpid()
+        if self.process != os.getpid():
+            raise RuntimeError(
+                f"process: expected one that was started by itself, got a fork of process {self.process}, which has "
+                "trained or predicted: JAX would wait in it forever. Use multiprocessing.get_context('spawn')."
+            )
         with self.lock:
             new = key not in self.entries
             entry = self.entries.setdefault(key, Entry())

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from fnn import arguments
 from fnn.constants import memoise_constants
@@ -52,8 +53,8 @@ def components(
     else:
 
         def of_settings(settings: Settings, params: Params, x: Array) -> tuple[Params, Array]:
-            made: tuple[Params, Array] = _forward(resolve("net", config.net, Layer, settings))(params, x)
-            return made
+            both: tuple[Params, Array] = _forward(resolve("net", config.net, Layer, settings))(params, x)
+            return both
 
         made, outputs = jax.eval_shape(of_settings, named, params, x)
     mask = jax.ShapeDtypeStruct((size,), bool)
@@ -68,6 +69,14 @@ def components(
     for name, metric in config.metrics:
         functions[f"metrics.{name}"] = Component(_metric(name, metric), (outputs, t))
     return functions
+
+
+def uses_key(gradient: Component) -> bool:
+    """Whether the gradient of a batch depends on the key of its step, as that of a network with dropout does."""
+    # a function made here, since JAX remembers the program of one that it has traced
+    closed = jax.make_jaxpr(lambda *given: gradient.call(*given))(*gradient.arguments)
+    _, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return bool(used[len(jax.tree.leaves(gradient.arguments[0]))])
 
 
 def _forward(net: Layer) -> Callable[..., Any]:

@@ -155,8 +155,8 @@ def _parameters(equation: Equation) -> dict[str, Any]:
     function that asks for the derivative.
     """
     if equation.primitive.name not in RULES:
-        made: dict[str, Any] = equation.params
-        return made
+        parameters: dict[str, Any] = equation.params
+        return parameters
     return {name: value for name, value in equation.params.items() if not callable(value)}
 
 

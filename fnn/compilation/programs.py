@@ -5,8 +5,8 @@ are traced at each call, since what they read may have changed. A program keeps 
 none of the functions: so it computes later what it was known by.
 """
 
-from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
+import functools
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import fingerprint
 from fnn.constants import is_constant
+from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options
 from fnn.layers.passes import forward_layer
@@ -77,8 +78,8 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
             row_values("loss", loss.value, of_parts[-1], part.t, True)
         return of_parts
 
-    made: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
-    return made
+    shapes: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)
+    return shapes
 
 
 class Frozen(NamedTuple):
@@ -155,15 +156,19 @@ def compile_with(lowered: Any, options: dict[str, Any]) -> Any:
         return lowered.compile()
 
 
-def compile_in_parallel(starting: Callable[[], Any], running: Callable[[], Any]) -> tuple[Any, Any]:
-    """Compile what begins a run in a thread of its own, and here what goes on with it, which takes longer.
+def compile_in_parallel(
+    lowerings: Iterable[Callable[[], Callable[[], Any]]], must_stop: Callable[[], bool] = never
+) -> list[Any]:
+    """Compile several functions at a time, each in a thread of its own: XLA leaves Python to others meanwhile.
 
-    XLA leaves Python to others while it compiles.
+    Args:
+        lowerings: each lowers its function in this thread, and returns what compiles it.
+        must_stop: whether to give up.
+
+    Raises:
+        Interrupted: the program was asked to stop. What compiles then goes on to its end, for nobody.
     """
-    with ThreadPoolExecutor(1) as pool:
-        begin = pool.submit(starting)
-        whole = running()
-        return begin.result(), whole
+    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop)
 
 
 def signature(tree: Tree) -> tuple[Any, tuple[Any, ...]]:
@@ -178,15 +183,38 @@ def _configuration() -> tuple[Any, ...]:
     return tuple(getattr(jax.config, name, None) for name in names)
 
 
-def precompile(program: Program, effort: str, arguments: tuple[Any, ...], data: Data) -> None:
-    """Compile `init` and `run` at once, where they have not been: calls find them compiled."""
-    if effort in program.compiled or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+def precompile(
+    program: Program,
+    wanted: Iterable[str],
+    arguments: tuple[Any, ...],
+    data: Data,
+    must_stop: Callable[[], bool] = never,
+) -> None:
+    """Compile, at once, those of the wanted functions that have not been: calls find them compiled.
+
+    Args:
+        program: the run.
+        wanted: "init", or an effort with which to compile the run.
+        arguments: of `init`.
+        data: of the run.
+        must_stop: whether to give up.
+
+    Raises:
+        Interrupted: the program was asked to stop.
+    """
+    missing = [name for name in wanted if name not in program.compiled]
+    if jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
-    none = np.int32(0)
-    starting = program.init.lower(*arguments)  # type: ignore[attr-defined]
-    running = program.run(effort).lower  # type: ignore[attr-defined]
-    compile_in_parallel(starting.compile, lambda: running(program.state, data, none, none).compile())
-    program.compiled.add(effort)
+
+    def lower(name: str) -> Callable[[], Any]:
+        function: Any = program.init if name == "init" else program.run(name)
+        none = np.int32(0)
+        given = arguments if name == "init" else (program.state, data, none, none)
+        compile_it: Callable[[], Any] = function.lower(*given).compile
+        return compile_it
+
+    compile_in_parallel([functools.partial(lower, name) for name in missing], must_stop)
+    program.compiled.update(missing)
 
 
 def identify(

@@ -55,8 +55,8 @@ def owned_array(array: Array | np.ndarray, dtype: DTypeLike | None = None) -> ja
             return array
         if jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype:  # else JAX has no program for it
             return array.astype(dtype)
-    made: jax.Array = jax.device_put(aligned_copy(array, dtype))
-    return made
+    on_device: jax.Array = jax.device_put(aligned_copy(array, dtype))
+    return on_device
 
 
 def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
@@ -245,8 +245,8 @@ def _frame_numbers(name: str, value: Any) -> np.ndarray:
     if hasattr(value, "iloc"):
         kinds = set(value.dtypes)
         if len(kinds) == 1 and isinstance(next(iter(kinds)), np.dtype):
-            made: np.ndarray = value.to_numpy()
-            return made
+            table: np.ndarray = value.to_numpy()
+            return table
         columns = [value.iloc[:, i] for i in range(value.shape[1])]
     else:
         columns = value.get_columns() if hasattr(value, "get_columns") else value.columns

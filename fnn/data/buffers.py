@@ -13,17 +13,18 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
 from fnn.data.streams import Seed, Stream, check_chunk, philox
 from fnn.data.warnings import find_caller, warnings_for
+from fnn.devices.threads import STEP, Task, never
 from fnn.kernels.memory import aligned_zeros
 from fnn.types import Buffer, DType, Part, Shape, ShapeError
 
 BUFFER_BYTES = 64_000_000
+PATIENCE, PATIENCE_ON_SIGNAL = 10.0, 0.5  # seconds that a source has to end by itself
 MOST_ROWS = 2**30  # of an epoch, over which weights must sum up; how many there are is not known before its end
 
 
@@ -157,8 +158,7 @@ def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | No
     batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
     if plan.stream.rows is not None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
-    made: int = batches * plan.batch_size
-    return made
+    return batches * plan.batch_size
 
 
 def _staging_arrays(
@@ -193,22 +193,22 @@ def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
 
 
 def prefetch(
-    items: Generator[Any, None, None], put: Callable[[Any], Any] = jax.device_put
+    items: Generator[Any, None, None],
+    put: Callable[[Any], Any] = jax.device_put,
+    must_stop: Callable[[], bool] = never,
 ) -> Generator[Any, None, None]:
     """The items, each made and put on the device by one background thread while the one before it is in use.
 
     An error of the thread is raised here. Close the iterator (or drop it) to end the thread; it ends before it makes
-    another item.
+    another item. A source that hangs is left after some seconds. Where the program was asked to stop there are no more
+    items, also in the midst of waiting for one.
     """
-    made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    made, caller = queue.SimpleQueue[Any](), find_caller()
     room, stop = threading.Semaphore(1), threading.Event()
-    caller = find_caller()
-    # these two belong to a thread
-    x64, device = jnp.result_type(float) == np.float64, jax.config.jax_default_device  # type: ignore[attr-defined]
 
     def work() -> None:
         try:
-            with jax.enable_x64(x64), jax.default_device(device), warnings_for(caller):
+            with warnings_for(caller):
                 room.acquire()
                 for item in items:
                     made.put((put(item), None))
@@ -222,11 +222,17 @@ def prefetch(
         finally:
             items.close()
 
-    thread = threading.Thread(target=work, name="fnn stream", daemon=True)
-    thread.start()
     try:
-        while True:
-            item, error = made.get()
+        task = Task(work, "fnn stream", here=False)
+    except RuntimeError:  # Python starts no threads any more, because it is about to end
+        yield from map(put, items)
+        return
+    try:
+        while not must_stop():
+            try:
+                item, error = made.get(timeout=STEP)
+            except queue.Empty:
+                continue
             if isinstance(error, StopIteration):
                 return
             if error is not None:
@@ -236,4 +242,4 @@ def prefetch(
     finally:
         stop.set()
         room.release()
-        thread.join(timeout=10)  # it finishes the item under way; a source that hangs must not hang the program
+        task.end(PATIENCE_ON_SIGNAL if must_stop() else PATIENCE)

@@ -110,8 +110,8 @@ def _group_numbers(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     """Shuffled, the groups are split as rows would be; else the largest group left goes to the smallest fold."""
     sizes = np.bincount(group)
     if rng is not None:
-        made: np.ndarray = _plain(sizes, k, rng)[group]
-        return made
+        folds: np.ndarray = _plain(sizes, k, rng)[group]
+        return folds
     fold_of, filled = np.empty(len(sizes), int), np.zeros(k, int)
     for g in np.argsort(sizes, kind="stable")[::-1]:  # of equal ones the last first, as scikit-learn has it
         fold_of[g] = filled.argmin()

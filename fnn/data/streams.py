@@ -224,8 +224,8 @@ def _memory_map(name: str, value: Any) -> np.ndarray:
         raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}. Convert to numbers, classes to 0, 1, ….")
     if value.ndim == 0 or value.size == 0:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Pass data.")
-    made: np.ndarray = value
-    return made
+    array: np.ndarray = value
+    return array
 
 
 def philox(*words: int) -> np.random.Generator:

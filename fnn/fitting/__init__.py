@@ -2,7 +2,7 @@
 
 - `divergence`: Where a run became nan or inf: found afterwards, by doing the bad step again, so that it costs no
   other anything
-- `interrupts`: Ctrl-C and SIGTERM, noted, so that what is under way can be finished
+- `interrupts`: Ctrl-C and SIGTERM, held back until what is under way has been kept, then handed on
 - `segments`: A run in segments of about half a second, so that the host can do what only a host can between them
 - `progress`: A progress bar, where somebody can see it: on a terminal, with tqdm installed
 - `resume`: Checkpoints of a run under way: what they hold, whether the same run is asked for again, and when to

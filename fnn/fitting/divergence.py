@@ -9,9 +9,9 @@ import numpy as np
 
 from fnn.losses.reduction import row_values
 from fnn.runs import TrainState
-from fnn.training.batches import Batch, batch_sizes, full_batch
+from fnn.training.batches import Batch, batch_sizes
 from fnn.training.config import TrainerConfig, bind
-from fnn.training.fused_loop import batches_of_epoch, compute_step, epoch_key, row_order
+from fnn.training.fused_loop import batches_of_epoch, compute_step, row_order
 from fnn.training.state import mask_nonfinite
 from fnn.types import Array, Data, Key
 
@@ -74,10 +74,7 @@ def _replay_step(config: TrainerConfig) -> Callable[[TrainState, Data], Any]:
 
 def _batch_of(config: TrainerConfig, s: TrainState, data: Data, j: Array) -> tuple[Batch, Array, Key]:
     """The batch of that step, which rows they are, and the step's key."""
-    rows = data.train.x.shape[0]
-    size, batches = batch_sizes(rows, config.batch_size)
-    if batches == 1:
-        return full_batch(data.train), jnp.arange(rows, dtype=jnp.int32), epoch_key(s)
+    size, _ = batch_sizes(data.train.x.shape[0], config.batch_size)
     at = jax.lax.dynamic_slice_in_dim(row_order(config, s, data.train), j * size, size)
     batch, key = batches_of_epoch(config, s, data.train)(j)
     return batch, at, key

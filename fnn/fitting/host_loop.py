@@ -1,8 +1,9 @@
 """`fit`: the host's loop around the fused one. It checks what it is given, then runs compiled segments, and between
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
+from fnn.devices.threads import Interrupted
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import warn_if_output_mismatch
@@ -24,7 +26,7 @@ from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
-from fnn.runs import History, Run, TrainingDiverged, TrainingInterrupted, TrainState
+from fnn.runs import History, Run, TrainingDiverged, TrainState
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
@@ -36,7 +38,20 @@ from fnn.training.config import (
     trainer_config,
 )
 from fnn.training.state import Start
-from fnn.types import ArrayLike, KeyLike, Layer, LossLike, Metric, OfSettings, Params, PathLike, Penalty, State
+from fnn.types import (
+    ArrayLike,
+    Columns,
+    KeyLike,
+    Layer,
+    LossLike,
+    Metric,
+    OfSettings,
+    Params,
+    PathLike,
+    Penalty,
+    Shape,
+    State,
+)
 
 
 def fit(
@@ -121,12 +136,13 @@ def fit(
             run; before anything compiles.
         DamagedFile: all checkpoints in the folder are damaged.
         TrainingDiverged: with `on_nan="raise"`; its `run` is what would have been returned.
-        KeyboardInterrupt: at a second Ctrl-C.
+        KeyboardInterrupt: at Ctrl-C, once the segment under way (half a second) is finished and written. Its `run` is
+            the run so far, None if nothing has been trained. At SIGTERM the process ends then, after a line on stderr.
+            A handler of your own is called instead. In the main thread only.
 
     Warns:
         TrainingDiverged: a cost or a parameter became nan or inf; says where. The finite parameters are returned.
-        TrainingInterrupted: after Ctrl-C or SIGTERM the segment under way (half a second) is finished and written,
-            and what there is comes back. In the main thread only.
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does the run so far.
         UserWarning: float64 data lose digits; probabilities and logits are mixed up; a checkpoint could not be
             written, or is damaged and the one before it was used, or is of another version of JAX or another device;
             a stream that goes on shuffles by itself; a part of the run could not be compared with the checkpoint's.
@@ -144,10 +160,9 @@ def fit(
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
+    parts = net, loss, optimizer
     config = trainer_config(
-        net,
-        loss,
-        optimizer,
+        *parts,
         penalty=penalty,
         gradient=gradient,
         metrics=metrics,
@@ -169,24 +184,21 @@ def fit(
     about = {} if folder is None else resume.describe_run(*request, stream)
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
     checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
-    with without_debug_nans():
-        effort = _choose_effort(compile_effort, config, start, program, epochs)
-        end, history, names = _run_to_end(config, start, program, checkpoints, epochs, progress, effort, stream)
-    params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
-    run = Run(params, state, history, end, arrays.train.x.shape[1:], held, columns)
-    if names:
-        _warn_of_interrupt(names[0], end, epochs, folder)
-    located = None if stream is not None else arrays
-    _report_divergence(divergence.describe(config, end, located, settings or {}, held), run, on_nan)
+    with catch_signals() as signals, without_debug_nans():
+        to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
+        end, history = _run_to_end(*to_end, signals.heard)
+        run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
+        signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
+    signals.warn(_is_done(end, epochs))
+    assert end is not None and run is not None  # else the line above raised an error
+    _report_divergence(divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan)
     return run
 
 
 # ---- the run, and what the host does between its segments
 
 
-def _choose_effort(asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
-    if asked != "auto":
-        return asked
+def _choose_effort(config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
     _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
     return choose_effort(program.work, epochs, epochs * batches)
 
@@ -198,14 +210,20 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
-    effort: str,
+    compile_effort: str,
     stream: Stream | None,
-) -> tuple[TrainState, History, list[str]]:
-    """The end of the run, its history, and the signals that ended it early, if any did."""
+    must_stop: Callable[[], bool],
+) -> tuple[TrainState | None, History]:
+    """The end of the run, and its history; no state where it was to stop while it compiled."""
     state, histories = checkpoints.state, [checkpoints.history]
+    effort = compile_effort if compile_effort != "auto" else _choose_effort(config, start, program, epochs)
+    try:
+        goes_on = epochs > 0 and not _is_done(state, epochs)
+        wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
+        precompile(program, wanted, tuple(start), start.data, must_stop)
+    except Interrupted:
+        return state, histories[0]
     if state is None:
-        if stream is None and epochs > 0:
-            precompile(program, effort, tuple(start), start.data)
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
         warn_if_output_mismatch(net, loss, state, start.data.train.x)
@@ -213,22 +231,37 @@ def _run_to_end(
         following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
-        following = stream_segments(config, stream, state, epochs, held, pace, reading=record)
-    with catch_signals() as names, progress_bar(progress, epochs, int(state.epoch)) as show, closing(following):
+        following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop)
+    with progress_bar(progress, epochs, int(state.epoch)) as show, closing(following), suppress(Interrupted):
         try:
             for segment in following:
                 state = segment.state
                 histories.append(segment.history)
                 show(segment)
                 checkpoints.write(state, histories)
-                if names:
+                if must_stop():
                     break
         except Exception:
             if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
                 checkpoints.write(state, histories, last=True)
             raise
-        checkpoints.write(state, histories, last=True)
-    return state, concatenate(histories), names
+    checkpoints.write(state, histories, last=True)
+    return state, concatenate(histories)
+
+
+def _is_done(end: TrainState | None, epochs: int) -> bool:
+    """Whether a run has all its epochs, or has stopped by itself."""
+    return end is not None and (int(end.epoch) >= epochs or not bool(end.active))
+
+
+def _best_run(
+    end: TrainState | None, history: History, in_shape: Shape, held: Any, columns: Columns | None
+) -> Run | None:
+    """What comes back of a run: its best parameters. Nothing comes back of one that has not begun."""
+    if end is None:
+        return None
+    params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
+    return Run(params, state, history, end, in_shape, held, columns)
 
 
 def _stream(data: Any, batch_size: int | None) -> Stream:
@@ -241,16 +274,19 @@ def _stream(data: Any, batch_size: int | None) -> Stream:
     return stream
 
 
-def _warn_of_interrupt(name: str, state: TrainState, epochs: int, checkpoint: Any) -> None:
-    if int(state.epoch) >= epochs or not bool(state.active):
-        return  # it came when all was done
-    hint = "Pass checkpoint=folder to be able to go on" if checkpoint is None else "Call fit again to go on from there"
-    kept = "" if checkpoint is None else f", and is kept in {checkpoint}"
-    warn(
-        f"training: expected {epochs} epochs, got {name} in epoch {int(state.epoch)}, step {int(state.step)} (both "
-        f"counted from 0); what there is comes back{kept}. {hint}.",
-        TrainingInterrupted,
-    )
+def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, name: str) -> str:
+    """What a signal of this name ended, and what of it is kept."""
+    text = f"training: expected {epochs} epochs, got {name}"
+    if end is None:
+        return f"{text} while it compiled; nothing has been trained. Call fit again to train."
+    done, folder = _is_done(end, epochs), checkpoints.folder
+    at = "when all was done" if done else f"in epoch {int(end.epoch)}, step {int(end.step)} (both counted from 0)"
+    what = "the whole run" if done else "the run so far"
+    if checkpoints.holds(end):
+        return f"{text} {at}; {what} is kept in {folder}. Call fit again to {'load the run' if done else 'resume'}."
+    if folder is None:
+        return f"{text} {at}; {what} is in no file. Pass checkpoint=folder to keep runs."
+    return f"{text} {at}; {what} could not be written to {folder}. Free space, or pass another folder."
 
 
 def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:

@@ -63,8 +63,16 @@ def study_progress_bar(
         bar.close()
 
 
+def _is_terminal(stream: Any) -> bool:
+    """Whether somebody can see it. There may be no stderr at all, or one that is closed, or can only write."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
 def _bar(epochs: int, done: int) -> Any:
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         return None
     try:
         from tqdm import tqdm

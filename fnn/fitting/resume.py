@@ -14,7 +14,7 @@ import numpy as np
 
 from fnn import trees
 from fnn.compilation import cache
-from fnn.compilation.components import components
+from fnn.compilation.components import components, uses_key
 from fnn.compilation.fingerprints import fingerprint
 from fnn.compilation.probes import alike, probe
 from fnn.data.reading import StreamRecord
@@ -30,6 +30,7 @@ from fnn.training.state import Start, dtype_of
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
 VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
+NOISE, OF_STEP, OF_EPOCH = "noise of a full batch", "drawn with the key of its step", "drawn with the key of its epoch"
 READ = "read/"  # how the names of what was read of a stream begin
 SHARE = 20  # times as long as a write took is the least until the next
 
@@ -37,7 +38,9 @@ SHARE = 20  # times as long as a write took is the least until the next
 # ---- what a run is
 
 
-def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = None) -> dict[str, Any]:
+def describe_run(
+    config: TrainerConfig, start: Start, stream: Stream | None = None, least: int | None = None
+) -> dict[str, Any]:
     """What a run was asked for, as text and numbers: two of the same description give the same bits.
 
     This is the one place that says what identifies a run. The number of epochs is not part of it.
@@ -49,6 +52,8 @@ def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = No
     - Names as printed say little and are there to be read; they have no addresses.
     - Arrays (data, parameters and layer state to start from) are identified by their SHA-256: exact.
     - Settings and plain arguments are compared as they are: exact.
+    - Where a full batch draws noise (dropout), with which key: an older fnn used another. `least` is how many rows it
+      trains on at least, where these are a part of the data.
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.
     """
@@ -74,6 +79,9 @@ def describe_run(config: TrainerConfig, start: Start, stream: Stream | None = No
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
+    rows = len(data.train.x) if least is None else least
+    full = stream is None and (config.batch_size is None or config.batch_size >= rows)
+    about |= {NOISE: OF_STEP} if full and uses_key(functions["gradient"]) else {}
     made = functions["optimizer.init"].arguments[1]
     values = functools.cache(lambda: probe(config, tuple(settings), data.train, made))
     known = VALUES, str(about[PROGRAMS])
@@ -114,6 +122,7 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
             f"checkpoint: expected one that describes its run as this version of fnn does, got that of another in "
             f"{folder}. Go on with the version that wrote it, or name another folder to start anew."
         )
+    expected = {NOISE: OF_EPOCH, **expected} if NOISE in got else expected
     others = expected[VERSIONS] != got[VERSIONS]
     if others:
         warn(
@@ -251,6 +260,10 @@ class Checkpoints:
     def history(self) -> History:
         """The history up to there."""
         return self._restored.history
+
+    def holds(self, state: TrainState) -> bool:
+        """Whether this state is in the folder."""
+        return self.folder is not None and position(state) == self._written
 
     def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
         """Write a checkpoint if it is time; the histories become one."""

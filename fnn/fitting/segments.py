@@ -14,7 +14,7 @@ import numpy as np
 from fnn.runs import History, TrainState
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.fused_loop import LONGEST_HISTORY
-from fnn.types import Data, Params
+from fnn.types import Data
 
 SEGMENT_SECONDS = 0.5
 
@@ -45,15 +45,10 @@ def segment_seconds(between: float | None) -> float:
 
 
 class Pace:
-    """How many steps a segment should have, so that it takes so many seconds: a guess at first, then as measured."""
+    """How many steps a segment should have, so that it takes so many seconds: one at first, then as measured."""
 
     def __init__(self, seconds: float, seconds_per_step: float | None = None) -> None:
         self.seconds, self.seconds_per_step = seconds, seconds_per_step
-
-    def guess(self, params: Params, batch_size: int) -> None:
-        """Guess from the size of the network, ten times too slow: the first segment measures."""
-        weights = sum(a.size for a in jax.tree.leaves(params))
-        self.seconds_per_step = 10 * (1e-5 + 6 * weights * batch_size / 2e9)
 
     def measure(self, seconds: float, steps: int) -> None:
         """Take a segment of so many seconds and steps as the measure of the next."""
@@ -96,7 +91,6 @@ def segments(
     if pace.seconds_per_step is None:
         state, history = run(state, rows, np.int32(0), np.int32(0))  # compiles, and runs nothing
         yield Segment(state, _copy_history(history, 0), 0.0)
-        pace.guess(state.params, size)
     while done < epochs and active:
         begin = time.perf_counter()
         most = min(epochs - done, longest)
@@ -118,11 +112,11 @@ def position(state: TrainState) -> tuple[int, int, int, bool]:
 
 def _copy_history(history: History, epochs: int) -> History:
     # a copy: a view would keep the room of LONGEST_HISTORY epochs alive
-    made: History = jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
-    return made
+    copy: History = jax.tree.map(lambda h: np.asarray(h)[..., :epochs].copy(), history)
+    return copy
 
 
 def concatenate(pieces: list[History]) -> History:
     """The histories one after another."""
-    made: History = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)
-    return made
+    whole: History = jax.tree.map(lambda *parts: np.concatenate(parts, -1), *pieces)
+    return whole

@@ -12,10 +12,11 @@ import numpy as np
 
 from fnn import arguments
 from fnn.compilation.cache import programs
-from fnn.compilation.programs import freeze, signature
+from fnn.compilation.programs import compile_in_parallel, freeze, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
+from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import History, TrainState
@@ -25,12 +26,15 @@ from fnn.training.state import dtype_of
 from fnn.types import Buffer, Layer, Part
 
 
-def _program(config: TrainerConfig, *arguments: Any) -> Callable[..., Any]:
-    """A buffer trainer's `run` for buffers of such shapes. The state is donated, the buffer is not."""
+def _program(config: TrainerConfig, must_stop: Callable[[], bool], *arguments: Any) -> Callable[..., Any]:
+    """A buffer trainer's `run` for buffers of such shapes, compiled. The state is donated, the buffer is not."""
 
     def make() -> tuple[Callable[..., Any], int]:
         frozen = freeze(build_buffer_trainer(config), arguments)
-        return jax.jit(frozen.call, donate_argnums=0), frozen.bytes
+        run: Any = jax.jit(frozen.call, donate_argnums=0)
+        if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
+            compile_in_parallel([lambda: run.lower(*arguments).compile], must_stop)
+        return run, frozen.bytes
 
     if config.identity is None:  # nothing is known of it: nothing is remembered
         return make()[0]
@@ -46,6 +50,7 @@ def stream_segments(
     pace: Pace | None = None,
     buffer_rows: int | None = None,
     reading: StreamRecord | None = None,
+    must_stop: Callable[[], bool] = never,
 ) -> Generator[Segment, None, None]:
     """`fnn.fitting.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
 
@@ -63,8 +68,10 @@ def stream_segments(
         buffer_rows: rows of a buffer, a multiple of the batch size; None: about 64 MB, or all rows of the first epoch
             where they are fewer.
         reading: what the run has read so far, kept up to date; it knows the rows of a buffer, and compares.
+        must_stop: whether to end early, also in the midst of waiting for rows or for the compiler.
 
     Raises:
+        Interrupted: it was to end while it compiled, or while it compared the first rows.
         ValueError, TypeError: a chunk is not usable; the message has its number. If it is in the first buffer, before
             the run is compiled.
         ValueError: rows are not those that `reading` has seen.
@@ -89,20 +96,20 @@ def stream_segments(
     done, step, run = int(state.epoch), int(state.step), None
     if done > 0 and reading.first is not None:
         reading.warn_if_it_shuffles()
-        reading.check_first(first_record(plan))
+        first = Task(functools.partial(first_record, plan), "fnn stream")
+        reading.check_first(results([first], must_stop)[0])
     if done >= epochs or not bool(state.active):
         return
-    with closing(prefetch(buffers(plan, range(done, epochs), step))) as arriving:
+    with closing(prefetch(buffers(plan, range(done, epochs), step), must_stop=must_stop)) as arriving:
         for buffer in arriving:
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
             epoch, step, ended = int(state.epoch), int(state.step), False
             reading.take(_record(buffer, epoch, plan.batch_size), len(buffer.part.x))
             if run is None:
-                run = _program(one_order, state, buffer, validation, np.int32(0))
+                run = _program(one_order, must_stop, state, buffer, validation, np.int32(0))
                 state, row, over = run(state, buffer, validation, np.int32(0))  # compiles, and runs no step
                 ended = bool(over)  # where a stream has fewer rows than the state has steps behind it
                 none = jax.tree.map(lambda a: np.zeros(0, a.dtype), row)
-                pace.guess(state.params, plan.batch_size)
                 yield Segment(state, _piece(row, ended, none, reading), 0.0)
             while not ended and (step < end or bool(buffer.last)) and bool(state.active):
                 begin = time.perf_counter()
@@ -123,8 +130,8 @@ def _piece(row: History, ended: bool, none: History, reading: StreamRecord) -> H
     if not ended:
         return none
     reading.end_epoch()
-    made: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
-    return made
+    row_alone: History = jax.tree.map(lambda a: np.asarray(a)[None], row)
+    return row_alone
 
 
 def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:

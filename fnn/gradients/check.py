@@ -279,16 +279,16 @@ def _sample(both: Callable[..., tuple[Array, Array]], narrow: bool, points: Para
         seeds = jnp.arange(1 + ROUNDINGS, dtype=jnp.uint32)
 
         def round_both(a: Array, s: Array) -> tuple[Array, Array]:
-            made: tuple[Array, Array] = add_rounding(partial(both, amount=a, seed=s), a, s)(*one)
-            return made
+            pair: tuple[Array, Array] = add_rounding(partial(both, amount=a, seed=s), a, s)(*one)
+            return pair
 
         hand, auto = lax.map(lambda a: round_both(*a), (amounts, seeds))
         moved = (hand - auto,) if narrow else (hand, auto)
         noise = jnp.stack([jnp.abs(v[1:] - v[0]).max(0) for v in moved]).max(0)
         return Samples(hand[0], auto[0], jnp.where(jnp.isnan(noise), jnp.inf, noise))
 
-    made: Samples = lax.map(at, (points, states))
-    return made
+    samples: Samples = lax.map(at, (points, states))
+    return samples
 
 
 def _long(tree: Tree, dtype: DType) -> Array:

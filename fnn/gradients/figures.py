@@ -191,8 +191,7 @@ class _LeafSegments:
 
     def per_leaf(self, values: Array, reduce: Callable[..., Array], none: float) -> Array:
         if self.rows.size <= MATRIX:
-            made: Array = reduce(jnp.where(self.real, values[..., self.rows], none), axis=-1)
-            return made
+            return reduce(jnp.where(self.real, values[..., self.rows], none), axis=-1)
         return jnp.stack([reduce(values[..., span], axis=-1, initial=none) for span in self.spans], -1)
 
     def largest(self, values: Array) -> Array:

@@ -84,8 +84,8 @@ def directional_derivatives(
         scale = jnp.where(scale > 0, scale, 1.0)
         return DirectionalDerivatives(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), scale)
 
-    made: DirectionalDerivatives = lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
-    return made
+    slopes: DirectionalDerivatives = lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
+    return slopes
 
 
 def _direction(leaf: Array, number: Array, random: Array) -> Array:
@@ -100,8 +100,8 @@ def pseudo_random(size: int, seed: Numbers, dtype: DTypeLike) -> Array:
     place = lax.iota(jnp.uint32, size) + jnp.asarray(seed).astype(jnp.uint32) * jnp.uint32(max(size, 1))
     bits = place * jnp.uint32(2654435761)
     bits = (bits ^ (bits >> 15)) * jnp.uint32(2246822519)
-    made: Array = (bits ^ (bits >> 13)).astype(dtype) / 2.0**31 - 1.0
-    return made
+    uniform: Array = (bits ^ (bits >> 13)).astype(dtype) / 2.0**31 - 1.0
+    return uniform
 
 
 def _complex_step(cost: Callable[[Any], Any], point: Params, direction: Params) -> tuple[Array, Array]:

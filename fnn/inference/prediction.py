@@ -16,7 +16,7 @@ from fnn import arguments, trees
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
-from fnn.devices import free_bytes
+from fnn.devices.memory import free_bytes
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer

@@ -12,4 +12,5 @@
   back
 - `convolution`: The three products of a convolution, each computed in the way that is fast on the platform: chosen
   here alone
+- `effort`: How hard to compile a run on a CPU: as hard as its work is worth
 """

@@ -42,20 +42,20 @@ class Convolution(NamedTuple):
 
 def forward(x: Array, w: Array, c: Convolution) -> Array:
     """`x ∗ w`: (batch, height, width, in) and (kh, kw, in/groups, out) to (batch, rows, columns, out)."""
-    made: Array = _outputs.bind(*_varying_alike(x, w), c=c)
-    return made
+    outputs: Array = _outputs.bind(*_varying_alike(x, w), c=c)
+    return outputs
 
 
 def weight_gradient(x: Array, dy: Array, c: Convolution) -> Array:
     """The derivative by the weights."""
-    made: Array = _by_weights.bind(*_varying_alike(x, dy), c=c)
-    return made
+    by_weights: Array = _by_weights.bind(*_varying_alike(x, dy), c=c)
+    return by_weights
 
 
 def input_gradient(dy: Array, w: Array, c: Convolution) -> Array:
     """The derivative by the inputs."""
-    made: Array = _by_inputs.bind(*_varying_alike(dy, w), c=c)
-    return made
+    by_inputs: Array = _by_inputs.bind(*_varying_alike(dy, w), c=c)
+    return by_inputs
 
 
 def _tiled_forward(x: Array, w: Array, c: Convolution, least: int = WIDE) -> Array:
@@ -265,8 +265,10 @@ def _primitive(
         if not spoils(_tile(c, other.shape[-1])):
             return tiled(images, other, c)
         finite = jnp.isfinite((0 * images).sum())  # faster than `all`, as in `fnn.state`
-        made: Array = lax.cond(every_member(finite), partial(tiled, c=c), partial(tiled, c=c, least=1), images, other)
-        return made
+        convolved: Array = lax.cond(
+            every_member(finite), partial(tiled, c=c), partial(tiled, c=c, least=1), images, other
+        )
+        return convolved
 
     primitive = Primitive(f"fnn_convolution_{name}")
     primitive.def_impl(jax.jit(compute, static_argnames="c"))

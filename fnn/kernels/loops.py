@@ -129,8 +129,8 @@ def _one_function(call: Callable[..., Any]) -> Callable[..., Any]:
 
         shapes = [jax.typeof(a) for a in operands]
         with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
-            made: list[Array] = jax.jit(whole)(*(a for a in operands if a.size))[0]
-            return made
+            leaves: list[Array] = jax.jit(whole)(*(a for a in operands if a.size))[0]
+            return leaves
 
     return one
 
@@ -155,8 +155,8 @@ def _batching_rule(
 
     def one(member: list[Any]) -> list[Array]:
         own = iter(member)
-        made: list[Array] = call(*(a if axis is None else next(own) for a, axis in zip(operands, axes, strict=True)))
-        return made
+        results: list[Array] = call(*(a if axis is None else next(own) for a, axis in zip(operands, axes, strict=True)))
+        return results
 
     outputs = lax.map(one, of_each)
     return outputs, [0] * len(outputs)

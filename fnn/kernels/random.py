@@ -25,8 +25,8 @@ def mix(h: Array) -> Array:
 def mix_once(h: Array) -> Array:
     """As much of it as one coin, the top bit, needs."""
     h = h * jnp.uint32(0x85EBCA6B)
-    made: Array = (h ^ (h >> 15)) * jnp.uint32(0xC2B2AE35)
-    return made
+    bits: Array = (h ^ (h >> 15)) * jnp.uint32(0xC2B2AE35)
+    return bits
 
 
 def uniform(key: Key, shape: Shape) -> Array:

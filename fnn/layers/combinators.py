@@ -34,8 +34,8 @@ def layer_of(name: str, thing: LayerLike) -> Layer:
     if isinstance(thing, Layer):
         return thing
     if isinstance(thing, Activation):
-        made: Layer = _activation_layer(thing)
-        return made
+        layer: Layer = _activation_layer(thing)
+        return layer
     if getattr(thing, "is_factory", False):
         raise TypeError(
             f"{thing.__name__}: expected a layer, got the factory that makes it. Call it: {thing.__name__}(...)."

@@ -58,8 +58,8 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        made: Array = jax.grad(lambda y: row_value(y, targets).sum())(jnp.asarray(outputs))
-        return made
+        by_outputs: Array = jax.grad(lambda y: row_value(y, targets).sum())(jnp.asarray(outputs))
+        return by_outputs
 
     hint = "Pass a function of outputs and targets."
     function("from_function", value, 2, "a value of outputs and targets", hint)

@@ -1,5 +1,6 @@
 """Many runs of one config, its members: what each has of its own, and a chunk of them as one compiled program."""
 
+import functools
 from collections.abc import Callable
 from math import ceil
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from jax.sharding import SingleDeviceSharding
 from fnn import arguments
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
+from fnn.devices.threads import never
 from fnn.fitting.setup import plain_errors
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
 from fnn.runs import History, TrainState
@@ -33,8 +35,8 @@ class Members(NamedTuple):
 
     def take(self, at: Any) -> "Members":
         """Those in these places."""
-        made: Members = jax.tree.map(lambda a: a[at], self)
-        return made
+        members: Members = jax.tree.map(lambda a: a[at], self)
+        return members
 
 
 class Shared(NamedTuple):
@@ -86,14 +88,25 @@ def chunk_trainer(config: TrainerConfig, width: int, places: int, data: Data) ->
     return jax.vmap(init, (0, 0, axes)), jax.vmap(pure.run, (0, axes, None, None))
 
 
-def compiled_chunk(config: TrainerConfig, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
+def compiled_chunk(
+    config: TrainerConfig,
+    width: int,
+    places: int,
+    members: Members,
+    data: Data,
+    device: Any,
+    must_stop: Callable[[], bool] = never,
+) -> Chunk:
     """A chunk's programs for one device, compiled once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
     key = (config, width, places, signature(arguments), device)
-    return programs.get(key, lambda: _compile(config, width, places, arguments, device), lambda chunk: chunk.bytes)
+    make = functools.partial(_compile, config, width, places, arguments, device, must_stop)
+    return programs.get(key, make, lambda chunk: chunk.bytes)
 
 
-def _compile(config: TrainerConfig, width: int, places: int, arguments: Any, device: Any) -> Chunk:
+def _compile(
+    config: TrainerConfig, width: int, places: int, arguments: Any, device: Any, must_stop: Callable[[], bool]
+) -> Chunk:
     init, run = chunk_trainer(config, width, places, arguments[2])
     there = SingleDeviceSharding(device)
 
@@ -105,10 +118,12 @@ def _compile(config: TrainerConfig, width: int, places: int, arguments: Any, dev
         starting = jax.jit(init).lower(*on_device(arguments))
         end = on_device(starting.out_info)
         running = jax.jit(run, donate_argnums=0).trace(end, on_device(arguments[2]), number, number)
-    begin, whole = compile_in_parallel(
-        lambda: compile_with(starting, quick_compile_options()),
-        lambda: compile_with(running.lower(), small_network_options() if width > 1 else {}),
-    )
+    options = small_network_options() if width > 1 else {}
+    lowerings: list[Callable[[], Any]] = [
+        lambda: functools.partial(compile_with, starting, quick_compile_options()),
+        lambda: functools.partial(compile_with, running.lower(), options),
+    ]
+    begin, whole = compile_in_parallel(lowerings, must_stop)
     held = bytes_of(running.jaxpr)
     return Chunk(
         lambda members, data: begin(members.keys, members.settings, data), whole, {"seconds per step": None}, held

@@ -1,7 +1,8 @@
 """`cross_validate`: how well a network does on rows that it has not seen, all folds as members of one program; and,
 with several settings, which of them does best."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -12,6 +13,7 @@ from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
+from fnn.fitting.interrupts import catch_signals
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.studies import tables
@@ -26,10 +28,10 @@ from fnn.studies.groups import (
     group_members,
     member_keys,
 )
-from fnn.studies.results import ResultTable, member_run, warn_if_interrupted
+from fnn.studies.results import ResultTable, interrupt_text, member_run
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.training.config import resolve
-from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike
+from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape
 
 
 class CrossValidation(NamedTuple):
@@ -142,6 +144,10 @@ def cross_validate(
 
     Raises:
         ValueError, TypeError: something does not fit; before anything compiles.
+        KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `CrossValidation` so far. SIGTERM likewise.
+
+    Warns:
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does what there is.
 
     >>> import fnn, numpy as np, optax
     >>> rng = np.random.default_rng(0)
@@ -167,30 +173,37 @@ def cross_validate(
     both, resumable = Data(part, part), how.checkpoint is not None
     groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
     figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
-    best = _Best(figures, len(points), len(made))
-
-    def take(group: Group, outcome: ChunkResult) -> None:
-        places = group.places[outcome.at]
-        figures.add(places, outcome, last=True)
-        best.add(places, [member_run(outcome, i, part.x.shape[1:], None, last=True) for i in range(len(places))])
-
-    plans, names = run_groups("cross_validate", groups_, epochs, how, take)
-    early = warn_if_interrupted("cross_validate", names, figures, how)
-    scores, histories = _of_points(figures, len(points), len(made))
-    columns = _table(points, scores, figures.columns["diverged"])
-    found = -1 if early and not np.isfinite(best.score) else best.point
-    chosen = points[found]
-    parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
+    best = _Best(figures, len(points), len(made), part.x.shape[1:])
     scaler = _scaler(part, of_frame) if standardise else None
-    predictions, run = None, None
-    if not early:
-        settings = {**(training.get("settings") or {}), **chosen}
-        predictions = _predictions(parts[0], settings, best.runs, made, scalers, np.asarray(part.x), repeats)
-    if refit and not early:
-        run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
-        run = run._replace(columns=of_frame)
-    monitored = figures.monitor, figures.mode
-    return CrossValidation(points, columns, scores, histories, made, found, predictions, run, scaler, *monitored, plans)
+    with catch_signals() as signals:
+        plans = run_groups("cross_validate", groups_, epochs, how, best.take, signals.heard)
+        found = _of_folds(points, figures, made, best, scaler, plans)
+        signals.keep(found, functools.partial(interrupt_text, "cross_validate", figures, how))
+    if not figures.ended.all():
+        signals.warn()
+        return found
+    chosen = points[found.best]
+    parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
+    settings = {**(training.get("settings") or {}), **chosen}
+    with catch_signals() as signals:
+        signals.keep(found, functools.partial(_refit_text, how.checkpoint))
+        rows_of = functools.partial(_predictions, parts[0], settings, best.runs, made, scalers, np.asarray(part.x))
+        found = found._replace(predictions=rows_of(repeats, signals.heard))
+        if refit and not signals.heard():
+            run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
+            found = found._replace(run=run._replace(columns=of_frame))
+        signals.keep(found, functools.partial(_refit_text, how.checkpoint))
+    signals.warn()
+    return found
+
+
+def _refit_text(folder: str | None, name: str) -> str:
+    """What a signal of this name ended, once all folds had run."""
+    kept = "in no file. Pass checkpoint=folder to keep studies" if folder is None else f"kept in {folder}. Call again"
+    return (
+        f"cross_validate: expected the best settings to train on all rows, got {name} before they had; the folds have "
+        f"run, and are {kept}."
+    )
 
 
 def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -203,6 +216,17 @@ def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "Choose the number of epochs by the histories of the result."
             )
     return points
+
+
+def _of_folds(
+    points: list[dict[str, Any]], figures: ResultTable, folds: list[Fold], best: "_Best", scaler: Any, plans: Any
+) -> CrossValidation:
+    """What the folds have given so far; without predictions, and without a run on all rows."""
+    scores, histories = _of_points(figures, len(points), len(folds))
+    columns = _table(points, scores, figures.columns["diverged"])
+    point = best.point if figures.ended.all() or np.isfinite(best.score) else -1
+    monitored = figures.monitor, figures.mode
+    return CrossValidation(points, columns, scores, histories, folds, point, None, None, scaler, *monitored, plans)
 
 
 def _of_points(figures: ResultTable, points: int, folds: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -238,10 +262,16 @@ def _key_of(point: dict[str, Any], key: np.ndarray) -> np.ndarray:
 class _Best:
     """The runs of the best point so far: a point is judged when all its folds have ended; the others are dropped."""
 
-    def __init__(self, figures: ResultTable, points: int, folds: int):
-        self.figures, self.folds = figures, folds
+    def __init__(self, figures: ResultTable, points: int, folds: int, in_shape: Shape | None = None):
+        self.figures, self.folds, self.in_shape = figures, folds, in_shape
         self.waiting: dict[int, dict[int, Run]] = {point: {} for point in range(points)}
         self.point, self.score, self.runs = 0, np.inf, {}  # type: int, float, dict[int, Run]
+
+    def take(self, group: Group, outcome: ChunkResult) -> None:
+        """What became of some members: their figures after the last epoch, and their runs."""
+        places = group.places[outcome.at]
+        self.figures.add(places, outcome, last=True)
+        self.add(places, [member_run(outcome, i, self.in_shape, None, last=True) for i in range(len(places))])
 
     def add(self, places: Sequence[int], runs: list[Run]) -> None:
         for place, run in zip(places, runs, strict=True):
@@ -255,12 +285,21 @@ class _Best:
 
 
 def _predictions(
-    net: Any, settings: Any, runs: Any, folds: list[Fold], scalers: Any, x: np.ndarray, repeats: int
-) -> np.ndarray:
-    """What each fold's network says of the rows that it has not seen."""
+    net: Any,
+    settings: Any,
+    runs: Any,
+    folds: list[Fold],
+    scalers: Any,
+    x: np.ndarray,
+    repeats: int,
+    must_stop: Callable[[], bool],
+) -> np.ndarray | None:
+    """What each fold's network says of the rows that it has not seen; None if it was to stop before the end."""
     layer = resolve("net", net, Layer, settings)
     each, whole = len(folds) // repeats, None
     for number, (_, test) in enumerate(folds):
+        if must_stop():
+            return None
         rows = x[test] if scalers[number] is None else scalers[number](x[test])
         y = predict(layer, runs[number], rows)
         if whole is None:

@@ -1,5 +1,6 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Unpack
 
@@ -13,12 +14,13 @@ from fnn.constants import memoise_constants
 from fnn.data import arrays
 from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike
+from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
-from fnn.studies.results import ResultTable, warn_if_interrupted
+from fnn.studies.results import ResultTable, interrupt_text
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.training.config import resolve_loss
 from fnn.types import (
@@ -130,6 +132,11 @@ def ensemble(
 
     Raises:
         ValueError, TypeError: something does not fit; before anything compiles.
+        KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `Ensemble` so far, None if no member has trained.
+            SIGTERM likewise.
+
+    Warns:
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does what there is.
 
     >>> import fnn, numpy as np, optax
     >>> x = np.linspace(-1, 1, 32, dtype="float32")[:, None]
@@ -159,19 +166,20 @@ def ensemble(
             best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
             kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
 
-    plans, names = run_groups("ensemble", groups, epochs, how, take)
-    warn_if_interrupted("ensemble", names, figures, how)
-    begun = figures.has_run()
-    whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
-    if not whole:
-        got, hint = (
-            ("all diverged", "Lower the learning rate") if begun.any() else ("it was ended too early", "Call it again")
-        )
-        raise ValueError(f"ensemble: expected members that trained, got none: {got}. {hint}.")
-    params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
-    turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
-    shape = rows.train.x.shape[1:]
-    return Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
+    with catch_signals() as signals:
+        plans = run_groups("ensemble", groups, epochs, how, take, signals.heard)
+        begun, found = figures.has_run(), None
+        whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
+        if whole:
+            params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
+            turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
+            shape = rows.train.x.shape[1:]
+            found = Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
+        signals.keep(found, functools.partial(interrupt_text, "ensemble", figures, how))
+    signals.warn(bool(figures.ended.all()))
+    if found is None:
+        raise ValueError("ensemble: expected members that trained, got none: all diverged. Lower the learning rate.")
+    return found
 
 
 @memoise_constants
@@ -180,8 +188,8 @@ def _together(net: Layer, turn: Any, count: int) -> Layer:
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         def of_one(params: Params, state: State) -> Array:
-            made: Array = turn(net.forward(params, state, x, None, False)[0])
-            return made
+            probabilities: Array = turn(net.forward(params, state, x, None, False)[0])
+            return probabilities
 
         outputs = jax.vmap(of_one, axis_size=count)(params, state)
         return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None

@@ -71,8 +71,8 @@ def _rows_of_fold(name: str, rows: Any, count: int) -> np.ndarray:
         raise ValueError(f"{name}: expected row numbers, got {rows.dtype} of shape {rows.shape}. Pass a list of them.")
     if rows.min() < 0 or rows.max() >= count:
         raise ValueError(f"{name}: expected rows 0 to {count - 1}, got {rows.min()} to {rows.max()}. Count from 0.")
-    made: np.ndarray = rows.astype(np.int64)
-    return made
+    numbers: np.ndarray = rows.astype(np.int64)
+    return numbers
 
 
 def check_weights(weight: Any, folds: list[Fold]) -> None:

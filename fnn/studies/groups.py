@@ -204,7 +204,9 @@ def _group(
     check_settings_are_used(config, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
-        about = resume.describe_run(config, start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0)))
+        like = start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0))
+        least = None if views[0] is None else int(np.min(views[0].length))
+        about = resume.describe_run(config, like, None, least)
         about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
     members = _members(tasks, full.settings, differing)
     return Group(places, identified, Shared(data, *views), members, about)

@@ -6,9 +6,8 @@ import jax
 import numpy as np
 
 from fnn.data.arrays import owned_array
-from fnn.data.warnings import warn
 from fnn.fitting.segments import without_debug_nans
-from fnn.runs import Run, TrainingInterrupted, check_distinct, history_columns
+from fnn.runs import Run, check_distinct, history_columns
 from fnn.studies import tables
 from fnn.studies.groups import ExecutionOptions, MemberSpec
 from fnn.studies.scheduler import ChunkResult
@@ -66,8 +65,8 @@ class ResultTable:
 
     def has_run(self) -> np.ndarray:
         """Which members have run; all, where there was nothing to run."""
-        made: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
-        return made
+        has_run: np.ndarray = (self.columns["epochs"] > 0) | self.columns["diverged"] | (self.epochs == 0)
+        return has_run
 
     def scores(self) -> np.ndarray:
         """Smaller is better; what diverged, or has not run, is inf."""
@@ -75,18 +74,14 @@ class ResultTable:
         return np.where(np.isfinite(values) & ~self.columns["diverged"], values, np.inf)
 
 
-def warn_if_interrupted(who: str, names: list[str], figures: ResultTable, how: ExecutionOptions) -> bool:
-    """Whether a signal came before the end; then a warning says how far it was."""
-    if not names or figures.ended.all():
-        return False
-    done = figures.columns["epochs"]
-    hint = f"Call {who} again to go on from there" if how.checkpoint else "Pass checkpoint=folder to be able to go on"
-    warn(
-        f"{who}: expected {len(done)} members to train {figures.epochs} epochs, got {names[0]} when {(done > 0).sum()} "
-        f"of them had begun; what there is comes back. {hint}.",
-        TrainingInterrupted,
-    )
-    return True
+def interrupt_text(caller: str, figures: ResultTable, how: ExecutionOptions, name: str) -> str:
+    """What a signal of this name ended, and what of it is kept."""
+    members, begun = len(figures.ended), int(figures.has_run().sum())
+    text = f"{caller}: expected {members} members to train {figures.epochs} epochs, got {name} when "
+    text += "all was done" if figures.ended.all() else f"{begun} of them had begun"
+    if how.checkpoint is None:
+        return f"{text}; what there is of them is in no file. Pass checkpoint=folder to keep studies."
+    return f"{text}; what there is of them is kept in {how.checkpoint}. Call {caller} again to resume."
 
 
 def member_run(outcome: ChunkResult, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:

@@ -1,14 +1,12 @@
 """The host's loop around many members: chunk after chunk, on one or several devices or threads, to the end.
 
-Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is show_progress and checkpoints are written.
+Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is shown and checkpoints are written.
 """
 
-import contextlib
 import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +15,9 @@ import jax
 import numpy as np
 
 from fnn.data.warnings import find_caller, warnings_for
-from fnn.devices import free_bytes, usual_devices
+from fnn.devices.memory import free_bytes, usual_devices
+from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
-from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.progress import study_progress_bar
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
 from fnn.losses.reduction import dtype_of_sums
@@ -30,6 +28,8 @@ from fnn.training.config import TrainerConfig
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
 from fnn.trees import is_key
+
+PATIENCE = 10.0  # seconds that the other threads have to end, when one has raised an error
 
 
 class ExecutionPlan(NamedTuple):
@@ -112,30 +112,6 @@ def history_capacity(epochs: int) -> int:
 
 # ---- the loop
 
-# JAX's settings that belong to a thread where `with` sets them, and what they are set by
-OF_THREAD: dict[str, Any] = {
-    "jax_enable_x64": jax.enable_x64,
-    "jax_default_matmul_precision": jax.default_matmul_precision,
-    "jax_default_prng_impl": jax.default_prng_impl,
-    "jax_threefry_partitionable": jax.threefry_partitionable,
-    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
-    "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
-}
-
-
-def copy_thread_settings() -> Callable[[], Any]:
-    """A context in which another thread computes as this one does now, and warns at the same line."""
-    values, caller = {name: getattr(jax.config, name) for name in OF_THREAD}, find_caller()
-
-    def as_here() -> Any:
-        stack = contextlib.ExitStack()
-        stack.enter_context(warnings_for(caller))
-        for name, context in OF_THREAD.items():
-            stack.enter_context(context(values[name]))
-        return stack
-
-    return as_here
-
 
 class Job(NamedTuple):
     """A group to be run: how far, how, and where its checkpoints are, if anywhere."""
@@ -147,70 +123,79 @@ class Job(NamedTuple):
     seconds: float = 1.0  # between checkpoints
 
 
-def run_chunks(job: Job, take: Callable[[ChunkResult], None], show: Callable[[int, int, bool], None]) -> list[str]:
-    """Run all members; the signals that ended it early.
+def run_chunks(
+    job: Job,
+    take: Callable[[ChunkResult], None],
+    show: Callable[[int, int, bool], None],
+    must_stop: Callable[[], bool],
+) -> None:
+    """Run all members.
 
     Args:
         job: the members.
         take: called with each chunk's outcome, one at a time; chunks that a signal keeps from beginning have none.
         show: called with how many members have done how many epochs more, and whether these were their last.
+        must_stop: whether to end early.
     """
     waiting = iter(range(0, len(job.group.members), job.plan.width))
     lock, failed = threading.Lock(), threading.Event()
     like = None if job.folder is None else _state_of_a_chunk(job)
 
-    with catch_signals() as names:
+    def ends() -> bool:
+        return must_stop() or failed.is_set()
 
-        def must_stop() -> bool:
-            return bool(names) or failed.is_set()
+    def work(device: Any) -> None:
+        shared = job.group.shared
+        shared = shared._replace(data=jax.device_put(shared.data, device))
+        there = job._replace(group=job.group._replace(shared=shared))
+        while not ends():
+            with lock:
+                first = next(waiting, None)
+            if first is None:
+                return
+            at = np.arange(first, min(first + job.plan.width, len(job.group.members)))
 
-        def work(device: Any) -> None:
-            shared = job.group.shared
-            shared = shared._replace(data=jax.device_put(shared.data, device))
-            there = job._replace(group=job.group._replace(shared=shared))
-            while not must_stop():
+            def show_progress(epochs: int, finished: bool, some: int = len(at)) -> None:
                 with lock:
-                    first = next(waiting, None)
-                if first is None:
-                    return
-                at = np.arange(first, min(first + job.plan.width, len(job.group.members)))
+                    show(some, epochs, finished)
 
-                def show_progress(epochs: int, finished: bool, some: int = len(at)) -> None:
-                    with lock:
-                        show(some, epochs, finished)
+            with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
+                outcome = _run_chunk(there, at, device, like, ends, show_progress)
+            with lock:
+                take(outcome)
 
-                with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
-                    outcome = _run_chunk(there, at, device, like, must_stop, show_progress)
-                with lock:
-                    take(outcome)
-
-        _run_on(job.plan.devices, work, failed)
-    return names
+    _run_on(job.plan.devices, work, failed)
 
 
 def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threading.Event) -> None:
     """Call `work(device)` for each device: here for a single one, else in a thread for each."""
-    if len(devices) == 1:
-        work(devices[0])
-        return
-    as_here = copy_thread_settings()
 
-    def work_in_thread(device: Any) -> None:
-        with as_here():
-            try:
-                work(device)
-            except BaseException:
-                failed.set()
-                raise
-
-    with ThreadPoolExecutor(len(devices)) as pool:
-        futures = [pool.submit(work_in_thread, device) for device in devices]
+    def work_or_stop(device: Any) -> None:
         try:
-            for future in futures:
-                future.result()
+            work(device)
+        except Interrupted:
+            return  # while a chunk compiled: it has not begun
         except BaseException:
             failed.set()  # the others end with their segments
             raise
+
+    if len(devices) == 1:
+        work_or_stop(devices[0])
+        return
+    caller = find_caller()
+
+    def work_in_thread(device: Any) -> None:
+        with warnings_for(caller):
+            work_or_stop(device)
+
+    tasks = [Task(functools.partial(work_in_thread, device), "fnn study") for device in devices]
+    try:
+        results(tasks)
+    except BaseException:
+        failed.set()
+        for task in tasks:
+            task.end(PATIENCE)
+        raise
 
 
 def _run_chunk(
@@ -224,7 +209,7 @@ def _run_chunk(
     data = jax.device_put(group.shared.of(own.fold), device)
     capacity = history_capacity(epochs)
     checkpoints = _checkpoints(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = compiled_chunk(group.config, width, capacity, own, data, device)
+    chunk = compiled_chunk(group.config, width, capacity, own, data, device, must_stop)
     state = chunk.init(own, data) if checkpoints.state is None else checkpoints.state
     histories = [_no_epochs(job, state.params) if checkpoints.state is None else checkpoints.history]
     done = position(state)[0]
@@ -279,24 +264,28 @@ def _checkpoints(job: Job, at: np.ndarray, own: Members, like: Any) -> resume.Ch
 
 
 def run_groups(
-    title: str, groups: list[Group], epochs: int, how: ExecutionOptions, take: Callable[[Group, ChunkResult], None]
-) -> tuple[list[ExecutionPlan], list[str]]:
-    """Run all groups, one after another; how each was run, and the signals that ended it early."""
+    title: str,
+    groups: list[Group],
+    epochs: int,
+    how: ExecutionOptions,
+    take: Callable[[Group, ChunkResult], None],
+    must_stop: Callable[[], bool],
+) -> list[ExecutionPlan]:
+    """Run all groups, one after another, until told to stop; how each was run."""
     folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
     plans = [
         make_plan(group.config, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
         for group, folder in zip(groups, folders, strict=True)
     ]
-    names: list[str] = []
     words = f"{title}: {'; '.join(map(str, plans))}"
     with study_progress_bar(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
         for group, plan, folder in zip(groups, plans, folders, strict=True):
-            if names:
+            if must_stop():
                 break
             _keep_width(folder, plan.width)
             job = Job(group, plan, epochs, folder, how.checkpoint_seconds)
-            names += run_chunks(job, functools.partial(take, group), show)
-    return plans, names
+            run_chunks(job, functools.partial(take, group), show, must_stop)
+    return plans
 
 
 def _width(folder: str | None, how: ExecutionOptions) -> int | None:

@@ -153,8 +153,8 @@ def _draw(given: Any, key: int, i: int, name: str) -> int | float:
     """One number, from a generator that is seeded by what it may depend on."""
     u = np.random.default_rng((key, i, zlib.crc32(name.encode()))).random()  # in [0, 1)
     if not isinstance(given, Distribution):
-        made: int | float = given[int(u * len(given))]
-        return made
+        number: int | float = given[int(u * len(given))]
+        return number
     low, high, logarithmic = given
     ends = (math.log(low), math.log(high)) if logarithmic else (low, high)
     drawn = (1 - u) * ends[0] + u * ends[1]

@@ -1,5 +1,6 @@
 """`sweep`: one network trained with many settings, as a map over the same pure run."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Unpack
 
@@ -9,10 +10,11 @@ import optax
 
 from fnn import arguments
 from fnn.data.loading import load_arrays
+from fnn.fitting.interrupts import catch_signals
 from fnn.runs import Run
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
-from fnn.studies.results import ResultTable, member_run, run_on_device, warn_if_interrupted
+from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
 from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
 from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
 
@@ -123,9 +125,10 @@ def sweep(
     Raises:
         ValueError, TypeError: something does not fit; before anything compiles.
         MemoryError: not even one member fits.
+        KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `Sweep` so far. SIGTERM likewise.
 
     Warns:
-        TrainingInterrupted: Ctrl-C or SIGTERM ended it early; what there is comes back.
+        TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does what there is.
 
     >>> import fnn, numpy as np, optax
     >>> x = np.linspace(-1, 1, 64, dtype="float32")[:, None]
@@ -163,11 +166,13 @@ def sweep(
             runs.clear()
             runs[int(places[row])] = member_run(outcome, row, in_shape, held)
 
-    plans, names = run_groups("sweep", groups, epochs, how, take)
-    columns = {name: np.array([point[name] for point in points]) for name in points[0]}
-    warn_if_interrupted("sweep", names, figures, how)
-    best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
-    best = best if best >= 0 and figures.has_run()[best] else -1
-    table = columns | figures.columns
-    runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
-    return Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
+    with catch_signals() as signals:
+        plans = run_groups("sweep", groups, epochs, how, take, signals.heard)
+        table = {name: np.array([point[name] for point in points]) for name in points[0]} | figures.columns
+        best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
+        best = best if best >= 0 and figures.has_run()[best] else -1
+        runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
+        found = Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
+        signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
+    signals.warn(bool(figures.ended.all()))
+    return found

@@ -42,8 +42,8 @@ def as_arrays(data: Any) -> Data:
                 )
         if part is not None and part.weight is not None:
             row_weights(part.weight, part.x.shape[0], f"data.{name}.weight")
-    made: Data = data
-    return made
+    checked: Data = data
+    return checked
 
 
 MOST_ROWS = 2**31 - 1  # beyond, places in a table do not fit int32

@@ -213,13 +213,12 @@ def _epoch(
 ) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
     _, batches = batch_sizes(padded_rows(data.train), config.batch_size)
-    if batches == 1:
-        batch, key = full_batch(data.train), epoch_key(s)
-        carry = _step(config, _first_carry(s, running), batch, key, jnp.int32(0))
-        s = _store_steps(s, carry, running, jnp.int32(1))
+    batch_of = batches_of_epoch(config, s, data.train)
+    if batches == 1:  # without a loop
+        first = jnp.int32(0)
+        s = _store_steps(s, _step(config, _first_carry(s, running), *batch_of(first), first), running, jnp.int32(1))
         return *end_epoch(config, s, data.validation, running), 1, jnp.asarray(True)
 
-    batch_of = batches_of_epoch(config, s, data.train)
     begin = min_over_vmap(jnp.where(running, s.step, batches))
     stop = begin + jnp.minimum(batches - begin, steps_left)
     after = train_batches(config, s, batch_of, running, begin, stop)
@@ -233,24 +232,23 @@ def epoch_key(s: TrainState) -> Key:
 
 def batches_of_epoch(config: TrainerConfig, s: TrainState, part: Part) -> Callable[[Array], tuple[Batch, Key]]:
     """Return a function from a step of the epoch under way to its batch and its key."""
-    size, _ = batch_sizes(padded_rows(part), config.batch_size)
+    size, batches = batch_sizes(padded_rows(part), config.batch_size)
     key, order = epoch_key(s), row_order(config, s, part)
 
     def batch_of(j: Array) -> tuple[Batch, Key]:
-        own = jax.random.fold_in(key, j)
-        # a fold that a single batch holds trains with the key of a single batch, as it would alone
-        own = own if part.view is None else jnp.where(real_rows(part) <= size, key, own)
-        return batch_at(part, order, j, size), own
+        batch = full_batch(part) if batches == 1 else batch_at(part, order, j, size)
+        return batch, jax.random.fold_in(key, j)
 
     return batch_of
 
 
 def row_order(config: TrainerConfig, s: TrainState, part: Part) -> Array:
-    """The rows in the order of the epoch under way, filled up to whole batches."""
+    """The rows in the order of the epoch under way, filled up to whole batches. A single batch has the given order."""
     rows = padded_rows(part)
     size, batches = batch_sizes(rows, config.batch_size)
     given = jnp.arange(rows, dtype=jnp.int32)
-    order = permutation(s.key, s.epoch, rows, real_rows(part)) if config.shuffle else given
+    shuffles = config.shuffle and batches > 1
+    order = permutation(s.key, s.epoch, rows, real_rows(part)) if shuffles else given
     if part.view is not None:  # a fold that a single batch holds keeps its order, as it would alone
         order = jnp.where(real_rows(part) <= size, given, order)
     return pad_order(order, batches, size)

@@ -52,8 +52,8 @@ def zero_sums(params: Params, metrics: Iterable[str]) -> RunningSums:
     of_metrics: Any = dict.fromkeys(metrics, 0)
     sums: Any = RunningSums(0, 0, of_metrics, (0, 0, of_metrics))  # type: ignore[arg-type]
     # an array for each, since the state may be donated, and no array twice
-    made: RunningSums = jax.tree.map(lambda _: jnp.zeros((), dtype), sums)
-    return made
+    zeros: RunningSums = jax.tree.map(lambda _: jnp.zeros((), dtype), sums)
+    return zeros
 
 
 def empty_history(epochs: int, params: Params, metrics: Iterable[str], validates: bool) -> History:

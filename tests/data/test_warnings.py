@@ -15,6 +15,7 @@ import pytest
 import fnn
 from fnn.data import checks
 from fnn.losses import sparse_cross_entropy, sparse_softmax_cross_entropy, squared_error
+from tests.helpers.signals import handler
 
 X = np.linspace(-1, 1, 12, dtype="float32")[:, None]
 WIDE = X.astype("float64")
@@ -147,7 +148,7 @@ def test_so_does_one_of_an_interrupt(monkeypatch):
     ]
     for call in calls:
         sent.clear()
-        with pytest.warns(fnn.TrainingInterrupted) as caught:
+        with handler(signal.SIGINT, lambda *of: None), pytest.warns(fnn.TrainingInterrupted) as caught:
             call()
         check_line(caught, call)
 

@@ -1,12 +1,13 @@
 """The progress bar: what it shows, and where it stays silent."""
 
+import io
 import sys
 
 import numpy as np
 import pytest
 
 import fnn
-from fnn.fitting.progress import progress_bar
+from fnn.fitting.progress import progress_bar, study_progress_bar
 from fnn.fitting.segments import Segment, segment_seconds
 
 
@@ -33,6 +34,26 @@ def test_it_is_silent_where_nobody_wants_or_sees_it(wanted, tty, installed, caps
     with progress_bar(wanted, 10, 0) as show:
         show(segment([0.5]))
     assert capsys.readouterr().err == ""
+
+
+class Log:
+    """What some services put in the place of stderr."""
+
+    write = flush = lambda *of: None
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stderr", [None, Log(), closed()], ids=["none", "a log", "closed"])
+def test_it_is_silent_where_stderr_is_no_file(stderr, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with progress_bar(True, 10, 0) as show, study_progress_bar(True, "study", 3, 10) as show_study:
+        show(segment([0.5]))
+        show_study(1, 10, True)
 
 
 def test_segments_are_no_longer_than_checkpoints_are_apart():

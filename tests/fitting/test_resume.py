@@ -377,3 +377,76 @@ def test_without_safetensors_the_command_is_named_before_the_run(tmp_path, monke
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     assert 'Run: pip install "fnn[files]"' in refused(ImportError, checkpoint=tmp_path)
     assert not any("run" in name or "init" in name for name in compiled)
+
+
+# ---- noise of a full batch, which was drawn with the key of the epoch before
+
+NOISY = fnn.serial(fnn.dense(4), fnn.dropout(0.5), fnn.dense(2))
+
+
+def quietly_noisy(*parts):
+    """A gradient of one's own that draws noise."""
+    of = fnn.autodiff(*parts)
+
+    def gradient(params, state, x, t, weight, key, train):
+        g = of(params, state, x, t, weight, key, train)
+        return g._replace(grads=jax.tree.map(lambda a: a + 1e-3 * jax.random.normal(key, a.shape), g.grads))
+
+    return gradient
+
+
+@pytest.fixture
+def older(monkeypatch):
+    """A function: a checkpoint of two epochs, described as before."""
+
+    def write(folder, run):
+        with monkeypatch.context() as patch:
+            patch.setattr("fnn.fitting.resume.uses_key", lambda gradient: False)
+            return run(2, folder)
+
+    return write
+
+
+def one_run(**more):
+    return lambda epochs, folder: fit(epochs=epochs, checkpoint=folder, **more)
+
+
+def folds(batch_size, layer):
+    """Folds of 50 rows, of which a batch may hold all."""
+    net = fnn.serial(fnn.dense(4), layer, fnn.dense(2))
+    return lambda epochs, folder: fnn.cross_validate(
+        net, LOSS, optax.sgd(0.1), (X, LABELS), folds=2, epochs=epochs, batch_size=batch_size, checkpoint=folder,
+        progress=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        one_run(network=NOISY, batch_size=None),
+        one_run(network=NOISY, batch_size=100),
+        one_run(gradient=quietly_noisy, batch_size=None),
+        folds(50, fnn.dropout(0.5)),
+    ],
+    ids=["None", "as many as rows", "gradient", "folds"],
+)
+def test_an_older_run_with_noise_of_a_full_batch_is_refused(run, older, tmp_path):
+    older(tmp_path / "older", run)
+    with pytest.raises(ValueError) as caught:
+        run(4, tmp_path / "older")
+    assert (
+        "\n  noise of a full batch: expected drawn with the key of its epoch, got drawn with the key of its step\n"
+        in str(caught.value)
+    )
+    run(2, tmp_path / "now")
+    run(4, tmp_path / "now")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [one_run(batch_size=None), one_run(network=NOISY, batch_size=99), folds(49, fnn.dropout(0.5)), folds(50, fnn.tanh)],
+    ids=["no noise", "two batches", "folds of two batches", "folds without noise"],
+)
+def test_any_other_older_run_goes_on(run, older, tmp_path):
+    older(tmp_path, run)
+    run(4, tmp_path)

@@ -36,6 +36,15 @@ def test_a_stream_trains_as_the_same_rows_in_memory():
     assert streamed.best_epoch == in_memory.best_epoch == 3 and streamed.in_shape == (4,)
 
 
+def test_a_full_batch_has_the_masks_of_a_stream_of_one_batch():
+    """The single batch of an epoch has the key of batch 0, however the rows come."""
+    net = fnn.serial(fnn.dense(8), fnn.dropout(0.5), fnn.dense(2))
+    run = lambda data, size: fnn.fit(net, LOSS, optax.sgd(0.5), data, epochs=3, batch_size=size, shuffle=False)  # noqa: E731
+    streamed = run(lambda epoch: [(X, T)], 300).history.loss
+    for size in (None, 300, 1000):
+        np.testing.assert_allclose(run((X, T), size).history.loss, streamed, rtol=1e-5)
+
+
 def test_a_stream_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path):
     whole = fit()
     fit(epochs=2, checkpoint=tmp_path)

@@ -105,7 +105,7 @@ class Plain:
             key: of the run, an integer.
             settings: numbers for the optimizer.
             train, validation: rows.
-            stream: whether the rows come as a stream, whose batches have the keys of many even where there is one.
+            stream: whether the rows come as a stream, whose batches have the batch size even where there is one.
             shaken: change weights and inputs by some units in the last place, to see what rounding does.
         """
         p, root = self.program, jax.random.key(key)
@@ -128,7 +128,7 @@ class Plain:
             for j in range(batches):
                 rows = order[j * size : (j + 1) * size]
                 batch, mask = _filled(train, rows, size)
-                own = jax.random.fold_in(key_epoch, j) if batches > 1 or stream else key_epoch
+                own = jax.random.fold_in(key_epoch, j)
                 # a whole batch has no mask where all batches are whole
                 whole = not stream and len(train.x) % size == 0
                 new = self.step(params, state, optimizer, settings, batch, mask, own, whole=whole)

@@ -9,7 +9,7 @@ import pytest
 
 import fnn
 from fnn.data.streams import memory_mapped
-from fnn.devices import free_bytes
+from fnn.devices.memory import free_bytes
 
 NET = fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3))
 PARAMS, STATE, _ = NET.init(jax.random.key(0), (4,))

@@ -1,6 +1,7 @@
 """Cross-validation: every fold is the run of `fit` on its rows alone, and sees nothing of the others."""
 
 import csv
+import os
 import signal
 
 import jax
@@ -14,6 +15,7 @@ from fnn.runs import TrainingInterrupted
 from fnn.studies.cross_validation import _Best, cross_validate
 from tests.helpers.compare import has_hint
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
+from tests.helpers.signals import ending_of, handler
 from tests.helpers.studies import (
     EPOCHS,
     ONE,
@@ -289,8 +291,9 @@ def test_images_of_bytes_are_standardised_without_a_warning():
 def test_ctrl_c_ends_it_early_and_the_same_call_goes_on_to_the_same_bits(width, devices, signals, tmp_path):
     whole = validated(refit=True)
     signals.send(signal.SIGINT, when=lambda count, segment: count == 110)
-    with pytest.warns(TrainingInterrupted, match=r"cross_validate: expected 12 members .*Call cross_validate again"):
-        part = validated(refit=True, devices=devices, checkpoint=tmp_path)
+    stop = ending_of(validated, refit=True, devices=devices, checkpoint=tmp_path)
+    assert str(stop).startswith("cross_validate: expected 12 members") and "Call cross_validate again" in str(stop)
+    part = stop.run
     assert part.predictions is None and part.run is None and np.isnan(part.table["validation_loss"]).any()
     assert part.settings == OVER[0] and len(str(part).splitlines()) == 3
     again = validated(refit=True, devices=devices, checkpoint=tmp_path)
@@ -300,10 +303,43 @@ def test_ctrl_c_ends_it_early_and_the_same_call_goes_on_to_the_same_bits(width, 
         validated(devices=devices, checkpoint=tmp_path, key=6)
 
 
-def test_a_signal_when_all_is_done_is_no_interruption(signals):
+def test_a_signal_when_all_folds_are_done_ends_the_program_too(signals):
     signals.send(signal.SIGINT, when=lambda count, segment: segment.state.epoch.max() == EPOCHS)
-    found = validated(over=OVER[:1], repeats=1)
-    assert found.predictions is not None
+    stop = ending_of(validated, over=OVER[:1], repeats=1)
+    assert "when all was done" in str(stop) and np.isfinite(stop.run.table["validation_loss"]).all()
+
+
+@pytest.mark.parametrize("returns", [False, True], ids=["Ctrl-C", "a handler that returns"])
+def test_a_signal_in_the_fit_on_all_rows_keeps_the_folds(returns, monkeypatch, tmp_path):
+    def signalling(*args):
+        for segment in fnn.fitting.segments.segments(*args):
+            if segment.state.epoch == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield segment
+
+    whole = validated(refit=True)
+    monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr("fnn.fitting.host_loop.segments", signalling)
+    text = "expected the best settings to train on all rows, got SIGTERM before they had; the folds have run, and are "
+    if returns:
+        with handler(signal.SIGTERM, lambda *of: None), pytest.warns(TrainingInterrupted, match=text + "in no file"):
+            found = validated(refit=True)
+    else:
+        stop = ending_of(validated, refit=True, checkpoint=tmp_path)
+        assert text + f"kept in {tmp_path}. Call again." in str(stop)
+        found = stop.run
+    assert len(found.run.history.loss) == 3
+    assert same_bits([found.predictions, found.table], [whole.predictions, whole.table])
+
+
+def test_a_signal_in_the_predictions_keeps_the_folds(monkeypatch):
+    def signalling(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return fnn.predict(*args)
+
+    monkeypatch.setattr("fnn.studies.cross_validation.predict", signalling)
+    found = ending_of(validated, refit=True).run
+    assert found.predictions is None and found.run is None and np.isfinite(found.table["validation_loss"]).all()
 
 
 # ---- what is refused

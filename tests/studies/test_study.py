@@ -1,6 +1,7 @@
 """Sweeps, and the engine under all studies: members equal runs done alone, and do not touch each other."""
 
 import csv
+import os
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from fnn.studies.scheduler import ExecutionPlan
 from fnn.studies.search_space import draws, log_uniform
 from tests.helpers.compare import has_hint
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
+from tests.helpers.signals import ending_of, handler
 from tests.helpers.studies import (
     EPOCHS,
     ONE,
@@ -305,7 +307,7 @@ class Planned(Exception):
 
 @pytest.fixture
 def plan_of(monkeypatch):
-    def stop(job, take, show):
+    def stop(job, take, show, must_stop):
         raise Planned(job.plan)
 
     monkeypatch.setattr("fnn.studies.scheduler.run_chunks", stop)
@@ -550,13 +552,12 @@ def test_a_column_that_is_not_there(whole):
 
 def test_ctrl_c_ends_a_sweep_early_with_what_there_is(signals, whole):
     signals.send(signal.SIGINT, when=lambda count, segment: segment.state.epoch.max() == 7)
-    with pytest.warns(TrainingInterrupted) as caught:
-        found = swept(keep="all")
-    assert str(caught[0].message) == (
-        "sweep: expected 4 members to train 25 epochs, got SIGINT when 3 of them had begun; what there is comes back. "
-        "Pass checkpoint=folder to be able to go on."
+    stop = ending_of(swept, keep="all")
+    assert str(stop) == (
+        "sweep: expected 4 members to train 25 epochs, got SIGINT when 3 of them had begun; what there is of them is "
+        "in no file. Pass checkpoint=folder to keep studies."
     )
-    assert caught[0].filename.endswith("studies.py")
+    found = stop.run
     assert found.table["epochs"].tolist() == [7, min(7, whole.table["epochs"][1]), 7, 0]
     for name, values in found.histories.items():
         np.testing.assert_array_equal(values[:3, :7], whole.histories[name][:3, :7])
@@ -580,8 +581,9 @@ def test_the_same_call_goes_on_to_the_bits_of_one_that_nobody_disturbed(
     run = {"keep": "all", "width": width, "devices": devices}
     whole = swept(**run)
     signals.send(number, when=when)
-    with pytest.warns(TrainingInterrupted, match="got SIG.*Call sweep again to go on from there"):
-        part = swept(**run, checkpoint=tmp_path)
+    stop = ending_of(swept, **run, checkpoint=tmp_path)
+    assert "got SIG" in str(stop) and str(stop).endswith(f"is kept in {tmp_path}. Call sweep again to resume.")
+    part = stop.run
     ended = [part.table["epochs"][i] == whole.table["epochs"][i] for i in range(4)]
     assert not all(ended)
     signals.lengths.clear()
@@ -597,18 +599,46 @@ def test_the_same_call_goes_on_to_the_bits_of_one_that_nobody_disturbed(
     assert more.table["epochs"].max() == 27 and same_bits(more.histories["loss"][0, :25], whole.histories["loss"][0])
 
 
-def test_a_signal_when_all_is_done_is_no_interruption(signals):
+def test_a_signal_when_all_is_done_ends_the_program_too(signals):
     signals.send(signal.SIGINT, when=lambda count, segment: segment.state.epoch.max() == EPOCHS)
-    assert swept(POINTS[:3]).table["epochs"].max() == EPOCHS  # warnings are errors
+    stop = ending_of(swept, POINTS[:3])
+    assert "got SIGINT when all was done" in str(stop) and stop.run.table["epochs"].max() == EPOCHS
 
 
-def test_a_second_signal_interrupts_at_once_also_with_threads(signals):
-    before = signal.getsignal(signal.SIGINT)
-    for devices in (ONE, TWO):
-        signals.send(signal.SIGINT, signal.SIGTERM, when=lambda count, segment: True)
-        with pytest.raises(KeyboardInterrupt):
-            swept(width=1, devices=devices)
-        assert signal.getsignal(signal.SIGINT) is before
+def test_a_handler_that_returns_lets_the_program_go_on_with_what_there_is(signals):
+    signals.send(signal.SIGTERM, when=lambda count, segment: segment.state.epoch.max() == 7)
+    with handler(signal.SIGTERM, lambda *of: None), pytest.warns(TrainingInterrupted, match="when 3 of them") as caught:
+        assert swept().table["epochs"].max() == 7
+    assert caught[0].filename.endswith("studies.py")
+
+
+@pytest.mark.parametrize("devices", [ONE, TWO], ids=["one", "threads"])
+def test_a_storm_of_signals_leaves_no_thread(devices, signals):
+    before, threads = signal.getsignal(signal.SIGINT), set(threading.enumerate())
+    signals.send(*[signal.SIGINT, signal.SIGTERM] * 20, when=lambda count, segment: count == 5)
+    assert ending_of(swept, width=1, devices=devices).run.table["epochs"].min() == 0
+    assert signal.getsignal(signal.SIGINT) is before and set(threading.enumerate()) == threads
+
+
+@pytest.mark.parametrize("devices", [ONE, TWO], ids=["one", "threads"])
+def test_a_compiler_that_takes_long_is_not_waited_for(devices, monkeypatch):
+    let_go, compiling = threading.Event(), []
+
+    def stuck(lowered, options):
+        compiling.append(threading.current_thread())
+        os.kill(os.getpid(), signal.SIGINT)
+        let_go.wait()
+
+    monkeypatch.setattr("fnn.studies.chunks.compile_with", stuck)
+    monkeypatch.setattr("fnn.devices.threads.PATIENCE", 0.05)
+    rows = {"data": (X[:95], LABELS[:95])}  # a shape of its own: nothing is compiled
+    try:
+        stop = ending_of(swept, width=1, devices=devices, **rows)
+    finally:
+        let_go.set()
+    assert "got SIGINT when 0 of them had begun" in str(stop) and stop.run.best == -1
+    for thread in compiling:
+        thread.join()
 
 
 def test_another_study_in_that_folder_is_refused_before_anything_compiles(whole, tmp_path, compiled):

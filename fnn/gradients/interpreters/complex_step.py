@@ -154,8 +154,7 @@ def _extreme(inputs: Sequence[Array], parameters: Mapping[str, Any], turn: float
     (x,), axes = inputs, parameters["axes"]
     top = (turn * x.real).max(axes, keepdims=True)
     tied = turn * x.real == top
-    made: Array = jnp.where(tied, x, 0).sum(axes) / tied.sum(axes).astype(x.real.dtype)
-    return made
+    return jnp.where(tied, x, 0).sum(axes) / tied.sum(axes).astype(x.real.dtype)
 
 
 def _gap_to_second(x: Array, axes: Sequence[int], turn: float) -> Array:

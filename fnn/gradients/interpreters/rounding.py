@@ -65,8 +65,8 @@ def add_rounding(function: Callable[..., Any], amount: Numbers, seed: Numbers) -
 def scatter_seed(seed: Numbers) -> Array:
     """An odd number of as many bits as there are, from a small one."""
     words = jnp.uint64 if jnp.result_type(float) == jnp.float64 else jnp.uint32
-    made: Array = jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize)) | 1
-    return made
+    word: Array = jnp.asarray(seed).astype(words) * words(0x9E3779B97F4A7C15 % 2 ** (8 * jnp.dtype(words).itemsize)) | 1
+    return word
 
 
 class _Rounding(Interpreter):

@@ -98,10 +98,10 @@ class Interpreter:
 
             return take
 
+        outputs: list[Any]
         outputs, found = lax.switch(index, [walk_branch(branch) for branch in parameters["branches"]], operands)
         self.note(found)
-        made: list[Any] = outputs
-        return made
+        return outputs
 
 
 def bind(equation: Equation, inputs: list[Any]) -> list[Any]:

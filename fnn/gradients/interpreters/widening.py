@@ -80,8 +80,8 @@ class _Widening(Interpreter):
         if not self.narrow(narrow):
             return value
         half_an_ulp = float(jnp.finfo(narrow).eps / 2 / jnp.finfo(self.dtype).eps)
-        made: Array = move_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
-        return made
+        moved: Array = move_by_ulps(jnp.asarray(value).astype(self.dtype), half_an_ulp * self.amount, self.seed)
+        return moved
 
     def narrow(self, dtype: DTypeLike) -> bool:
         return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < self.dtype.itemsize

@@ -13,15 +13,15 @@ def free_bytes(devices: Iterable[Any] = ()) -> int | None:
 
     Of devices with memory of their own as much as if each had only what the fullest has: they get equal shares.
 
-    >>> from fnn.devices import free_bytes
+    >>> from fnn.devices.memory import free_bytes
     >>> free = free_bytes()
     >>> free is None or free > 0
     True
     """
     stats = [device.memory_stats() or {} for device in dict.fromkeys(devices)]
     if stats and all("bytes_limit" in of for of in stats):
-        made: int | None = len(stats) * min(of["bytes_limit"] - of.get("bytes_in_use", 0) for of in stats)
-        return made
+        free: int | None = len(stats) * min(of["bytes_limit"] - of.get("bytes_in_use", 0) for of in stats)
+        return free
     try:  # what is "available" counts the pages of files that can be given up; os.sysconf's free pages do not
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024

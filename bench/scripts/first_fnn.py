@@ -1,0 +1,53 @@
+"""The seconds of a first call of fnn: `fit` (with a compile effort as second argument), `widths`, `predict`."""
+
+import sys
+import time
+
+import jax
+import numpy as np
+import optax
+from sklearn.datasets import load_digits
+
+import fnn
+
+digits = load_digits()
+x, t = (digits.data / 16).astype("float32"), digits.target.astype("int32")
+WIDTHS = [20, 40, 60, 80, 100]
+LOSS, ACCURACY = fnn.losses.sparse_softmax_cross_entropy, {"accuracy": fnn.accuracy}
+jax.numpy.zeros(1).block_until_ready()  # the backend starts
+
+
+def network(width: int) -> fnn.Layer:
+    """One hidden layer."""
+    return fnn.serial(fnn.dense(width), fnn.tanh, fnn.dense(10))
+
+
+def fit(effort: str = "auto") -> None:
+    """20 epochs."""
+    fnn.fit(
+        network(100), LOSS, optax.adam(1e-3), (x, t), epochs=20, batch_size=64, validation=0.2, metrics=ACCURACY,
+        compile_effort=effort, progress=False,
+    )  # fmt: skip
+
+
+def widths() -> None:
+    """Five of them."""
+    fnn.sweep(
+        lambda s: network(int(s["width"])), LOSS, optax.adam(1e-3), (x, t), over={"width": WIDTHS}, epochs=20,
+        batch_size=64, validation=0.2, metrics=ACCURACY, monitor="accuracy", mode="max", progress=False,
+    )  # fmt: skip
+
+
+params, state, _ = network(100).init(jax.random.key(0), (64,))
+run = fnn.Run(params, state, None, None, (64,))  # type: ignore[arg-type]
+
+
+def predict() -> None:
+    """100 numbers of rows."""
+    for rows in np.random.default_rng(0).integers(1, 1001, 100):
+        fnn.predict(network(100), run, x[:rows])
+
+
+begin = time.perf_counter()
+{"fit": fit, "widths": widths, "predict": predict}[sys.argv[1]](*sys.argv[2:])
+print(time.perf_counter() - begin)

@@ -1,0 +1,5 @@
+"""The machine: its memory, and threads.
+
+- `memory`: How much memory there is to take
+- `threads`: Threads that a signal does not wait for, and that end quietly with the program
+"""

@@ -1,0 +1,177 @@
+"""Threads that a signal does not wait for, and that end quietly with the program.
+
+Whatever may take long and hears no signal itself (compiling, a source of rows that waits for a network) runs in such a
+thread. The caller waits in short steps, and gives up where the program was asked to stop.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+import jax
+
+STEP = 0.05  # seconds between two looks at whether to stop
+PATIENCE = 1.0  # seconds that a thread has to end by itself, once the program was asked to stop
+MOMENT = 0.5  # seconds that it has once it was made to
+EXIT = 2.0  # seconds that all threads have when Python ends
+
+T = TypeVar("T")
+
+# JAX's settings that belong to a thread where `with` sets them, and what they are set by
+OF_THREAD: dict[str, Any] = {
+    "jax_enable_x64": jax.enable_x64,
+    "jax_default_device": jax.default_device,
+    "jax_default_matmul_precision": jax.default_matmul_precision,
+    "jax_default_prng_impl": jax.default_prng_impl,
+    "jax_threefry_partitionable": jax.threefry_partitionable,
+    "jax_numpy_dtype_promotion": jax.numpy_dtype_promotion,
+    "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
+}
+
+_exiting = threading.Event()  # set when Python ends
+
+
+class Interrupted(BaseException):
+    """What was waited for was given up, because the program was asked to stop."""
+
+
+def never() -> bool:
+    """Return False: no signal is looked for."""
+    return False
+
+
+def copy_thread_settings() -> Callable[[], Any]:
+    """A context in which another thread computes as this one does now."""
+    values = {name: getattr(jax.config, name) for name in OF_THREAD}
+
+    def as_here() -> Any:
+        stack = contextlib.ExitStack()
+        for name, context in OF_THREAD.items():
+            stack.enter_context(context(values[name]))
+        return stack
+
+    return as_here
+
+
+class Task(Generic[T]):
+    """A function that runs in a thread of its own, with the JAX settings of the thread that made the task.
+
+    Where Python starts no threads any more, because it is about to end, the function runs at once in this thread, or
+    with `here=False` a RuntimeError is raised.
+
+    >>> from fnn.devices.threads import Task
+    >>> Task(lambda: 6 * 7, "an example").result()
+    42
+    """
+
+    def __init__(self, function: Callable[[], T], name: str, here: bool = True) -> None:
+        self._function, self._as_there = function, copy_thread_settings()
+        self._value: Any = None
+        self._error: BaseException | None = Interrupted()  # what a thread ends with that was made to end
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            if not here:
+                raise
+            self._work()  # a thread that has not started is not alive
+
+    def _work(self) -> None:
+        try:
+            with self._as_there():
+                self._value = self._function()
+            self._error = None
+        except BaseException as error:
+            self._error = error
+        finally:
+            del self._function
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait so long, or without a limit; whether the thread has ended."""
+        if self._thread.ident is not None:  # else the function ran here
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def result(self) -> T:
+        """What the function returned, or the error that it raised. Waits for the end."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        value: T = self._value
+        return value
+
+    def end(self, patience: float) -> None:
+        """End the thread: wait so long; then raise SystemExit in it where it next runs Python, and wait a moment."""
+        if not self.wait(0 if _exiting.is_set() else patience):
+            self.exit()
+            self.wait(0 if _exiting.is_set() else MOMENT)
+
+    def exit(self) -> None:
+        """Raise SystemExit in the thread where it next runs Python."""
+        if self._thread.is_alive():
+            exit_thread(self._thread.ident)
+
+
+def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -> list[Any]:
+    """What the tasks returned, once all have ended; the error of the first that raised one.
+
+    Raises:
+        Interrupted: the program was asked to stop, and they did not end soon after. They are left to end by themselves.
+    """
+    until = math.inf
+    for task in tasks:
+        while not task.wait(STEP) and time.monotonic() < until:
+            if must_stop():
+                until = min(until, time.monotonic() + PATIENCE)
+    if time.monotonic() >= until and not all([task.wait(0) for task in tasks]):
+        for task in tasks:
+            task.exit()
+        tasks[-1].wait(MOMENT)
+        raise Interrupted
+    return [task.result() for task in tasks]
+
+
+def exit_thread(ident: int | None) -> None:
+    """Raise SystemExit in a thread, where it next runs Python; in the midst of a call that never returns it cannot."""
+    if ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit))
+
+
+# ---- when Python ends
+
+
+def _end_threads() -> None:
+    """End the threads that are still in this package, before Python ends under them.
+
+    A thread that comes back from compiled code then finds no Python, which aborts the process.
+    """
+    _exiting.set()
+    end, asked = time.monotonic() + EXIT, set[int]()
+    while (inside := _threads_inside()) and time.monotonic() < end:
+        for ident in inside - asked:
+            exit_thread(ident)
+        asked |= inside
+        time.sleep(STEP / 10)
+
+
+def _threads_inside() -> set[int]:
+    """The other threads that run a function of this package, or one that it has called."""
+    return {n for n, frame in sys._current_frames().items() if n != threading.get_ident() and _is_inside(frame)}
+
+
+def _is_inside(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == __name__.partition(".")[0]:
+            return True
+        frame = frame.f_back
+    return False
+
+
+atexit.register(_end_threads)

@@ -1,0 +1,64 @@
+"""Compiled programs on the disk: in the folder that was named last, and nowhere once that is turned off."""
+
+import os
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import fnn
+
+SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+SETTINGS += ("jax_persistent_cache_min_entry_size_bytes",)
+
+
+@pytest.fixture(autouse=True)
+def settings_are_as_before():
+    before = {name: getattr(jax.config, name) for name in SETTINGS}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    jax.jit(lambda x: x - 1)(1.0)  # so that JAX looks at the setting
+
+
+def count(folder):
+    return len(os.listdir(folder))
+
+
+def test_the_folder_named_last_counts_and_none_when_it_is_off(tmp_path):
+    first, second, third = (str(tmp_path / name) for name in ("first", "second", "third"))
+    fnn.enable_compile_cache(first)
+    jax.jit(lambda x: x + 1)(1.0)
+    kept = count(first)
+    assert kept > 0
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.jit(lambda x: x + 2)(1.0)
+    assert count(first) == kept
+    fnn.enable_compile_cache(second)
+    jax.jit(lambda x: x + 3)(1.0)
+    assert count(first) == kept and count(second) > 0
+    fnn.enable_compile_cache(first)
+    jax.jit(lambda x: x + 4)(1.0)
+    assert count(first) > kept
+    os.mkdir(third)
+    jax.config.update("jax_compilation_cache_dir", third)  # by JAX alone
+    jax.jit(lambda x: x + 5)(1.0)
+    assert count(third) > 0
+
+
+def test_a_run_is_kept_and_found(tmp_path):
+    x = np.ones((7, 3), "float32")
+    parts = fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optax.sgd(0.1), (x, x[:, :1])
+
+    def train():
+        fnn.fit(*parts, epochs=1, progress=False)
+
+    fnn.enable_compile_cache(tmp_path / "programs")
+    train()
+    kept = set(os.listdir(tmp_path / "programs"))
+    assert any("run" in name for name in kept)
+    fnn.clear_caches()
+    jax.clear_caches()
+    train()
+    assert {name for name in os.listdir(tmp_path / "programs") if not name.endswith("atime")} <= kept
