@@ -37,7 +37,7 @@ def load_arrays(
     A share to hold out is one of the rows that weigh something: the others do not count in validation either.
     """
     checks.outside_of_jit("data", data)
-    _require_known("key", key)
+    _refuse_tracer("key", key)
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
     train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
@@ -77,7 +77,7 @@ def load_stream_head(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Hold some rows back."
         )
     checks.outside_of_jit("data", None)
-    _require_known("key", key)
+    _refuse_tracer("key", key)
     cut = checks.LostDigits()
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
@@ -97,7 +97,7 @@ def load_stream_head(
     return Data(train, held), None, columns
 
 
-def _require_known(name: str, value: object) -> None:
+def _refuse_tracer(name: str, value: object) -> None:
     if isinstance(value, jax.core.Tracer):
         raise TypeError(f"{name}: expected a known {name}, got {arguments.describe_value(value)}. {arrays.OUTSIDE}")
 
