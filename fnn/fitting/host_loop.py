@@ -178,7 +178,7 @@ def fit(
     key, progress = arguments.key(key), arguments.flag("progress", progress)
     with open_folder(folder, of_study=False):  # before anything that takes time
         params, state = load_start(params, state)
-        stream = _stream(data) if is_stream(data) else None
+        stream = _stream(data, config.batch_size) if is_stream(data) else None
         load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
         arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
         request = config, Start(key, arrays, numbers, params, state)
@@ -278,9 +278,14 @@ def _best_run(
     return Run(params, state, history, end, in_shape, held, columns)
 
 
-def _stream(data: Any) -> Stream:
+def _stream(data: Any, batch_size: int | None) -> Stream:
     """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
-    return data if isinstance(data, Stream) else open_stream(as_stream("data", data))
+    stream = data if isinstance(data, Stream) else open_stream(as_stream("data", data))
+    if batch_size is None:
+        raise ValueError(
+            "batch_size: expected rows per step for a stream, which is never one batch, got None. Write batch_size=32."
+        )
+    return stream
 
 
 def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, name: str) -> str:

@@ -96,9 +96,10 @@ def execution_options(
     width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any
 ) -> ExecutionOptions:
     """These arguments, checked."""
-    known = isinstance(devices, Sequence) and len(devices) > 0 and all(isinstance(d, jax.Device) for d in devices)
+    known = isinstance(devices, (list, tuple)) and devices and all(isinstance(d, jax.Device) for d in devices)
     if devices is not None and not known:
-        raise TypeError(f"devices: expected a list of JAX devices, got {devices!r}. Write devices=jax.devices().")
+        got = arguments.describe_value(devices)
+        raise TypeError(f"devices: expected a list of JAX devices, got {got}. Write devices=jax.devices().")
     return ExecutionOptions(
         width=None if width is None else arguments.whole_number("width", width, 1),
         devices=devices,
