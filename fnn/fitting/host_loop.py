@@ -179,8 +179,7 @@ def fit(
     with open_folder(folder, of_study=False):  # before anything that takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
-        load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
-        arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
+        arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
@@ -276,6 +275,11 @@ def _best_run(
         return None
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     return Run(params, state, history, end, in_shape, held, columns)
+
+
+def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
+    """The rows on the device: all, or those that a stream begins with; which were held out; the names of columns."""
+    return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
 
 
 def _stream(data: Any, batch_size: int | None) -> Stream:
