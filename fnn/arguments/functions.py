@@ -63,12 +63,13 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 def call(name: str, function: Callable[..., Any], *given: Any, what: str = "a function that JAX can trace") -> Any:
     """What a user's function returns. Of errors that are Python's, JAX's or NumPy's own, it says where they come from.
 
-    What the user raises, other than errors of types, values and names, goes on as it is.
+    Other errors, and those of a class of the user's, go on as they are.
     """
     try:
         return function(*given)
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        if OUR_FORM.match(str(error)):
+        library = type(error).__module__.partition(".")[0]
+        if OUR_FORM.match(str(error)) or library not in ("builtins", "jax", "jaxlib", "numpy", "optax"):
             raise
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{name}: expected {what}, got {_of_function(error)}") from error

@@ -9,7 +9,21 @@ import jax.numpy as jnp
 from fnn import arguments
 from fnn.factories import factory
 from fnn.kernels import matmul
-from fnn.types import Array, ArrayLike, Cache, DType, Key, Layer, Params, Scalar, Shape, ShapeError, State, Train
+from fnn.types import (
+    Array,
+    ArrayLike,
+    Cache,
+    DType,
+    Key,
+    Layer,
+    Params,
+    Record,
+    Scalar,
+    Shape,
+    ShapeError,
+    State,
+    Train,
+)
 
 # how a parameter begins: a standard deviation, or (key, shape, dtype) -> values
 Initial = Scalar | Callable[[Array, Shape, DType], ArrayLike]
@@ -88,9 +102,8 @@ def initial_deviation(name: str, what: str, initial: Initial | None, optional: b
     """Checked where it is a number: None and functions come back as they are."""
     if initial is None and optional:
         return initial
-    if callable(initial):
-        wanted, hint = "a function (key, shape, dtype) -> array", "Use one of jax.nn.initializers."
-        return arguments.function(f"{name}: {what}", initial, 3, wanted, hint)
+    if callable(initial) and not isinstance(initial, (type, Record)) and not getattr(initial, "is_factory", False):
+        return initial
     return arguments.scalar(name, f"a standard deviation {what}", initial, "Pass a small number, such as 0.1")
 
 
@@ -98,6 +111,8 @@ def initial_values(name: str, initial: Initial, key: Key, shape: Shape) -> Array
     """Initial values: a number is the standard deviation of a normal distribution, a callable is an initializer."""
     dtype = jnp.result_type(float)
     if callable(initial):
+        wanted, hint = "a function (key, shape, dtype) -> array", "Use one of jax.nn.initializers."
+        arguments.function(name, initial, 3, wanted, hint)
         made = arguments.as_floats(name, arguments.call(name, initial, key, shape, dtype))
         if made.shape != shape:
             got = f"{made.shape} from {arguments.describe_thing(initial)}"

@@ -36,11 +36,14 @@ def forward_layer(
     """`layer.forward(params, state, x, key, train)`, which returns outputs, new state and a cache for `backward`."""
     made = _call("forward", layer, "(y, new_state, cache)", 3, params, state, x, key, train)
     name = f"forward of {_name(layer)}"
-    y = array_of(name, made[0], "an array of outputs", floats=False)
-    if y.shape[:1] != x.shape[:1]:
-        wanted, got = f"one output per row, shape ({x.shape[0]}, ...)", y.shape
-        raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")
-    return y, made[1], made[2]
+    for output in jax.tree.leaves(made[0], is_leaf=lambda leaf: leaf is None) or [
+        made[0]
+    ]:  # of your own: several, maybe
+        y = array_of(name, output, "an array of outputs", floats=False)
+        if hasattr(x, "shape") and y.shape[:1] != x.shape[:1]:
+            wanted, got = f"one output per row, shape ({x.shape[0]}, ...)", y.shape
+            raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")
+    return made[0], made[1], made[2]
 
 
 def backward_layer(layer: Layer, params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
@@ -57,15 +60,11 @@ def _call(what: str, layer: Layer, wanted: str, count: int, *given: Any) -> tupl
     try:
         made = call(name, function, *given)
     except TypeError as error:
-        raised = str(error).partition(" got one that raises ")[2].partition(". Look at")[0]
-        if (
-            not raised
-            or what != "forward"
-            or not isinstance(layer.spec, Spec)
-            or not str(error).startswith(f"{name}: ")
-        ):
+        raised = str(error).removeprefix(f"{name}: ").partition(" got one that raises ")
+        own = isinstance(layer.spec, Spec) and what == "forward" and raised[0].startswith("expected ")
+        if not own or not raised[2]:
             raise
-        got = f"others, with which it raises {raised}"
+        got = f"others, with which it raises {raised[2].partition('. Look at')[0]}"
         hint = "Pass what its init returned, or what was trained."
         raise TypeError(f"{name}: expected params and a state like those of its init, got {got}. {hint}") from error
     if not isinstance(made, (tuple, list)) or len(made) != count:

@@ -101,7 +101,7 @@ def test_a_backward_of_ones_own_is_named(backward, message):
 
 
 def test_what_a_user_raises_goes_on_as_it_is():
-    class Mine(RuntimeError):
+    class Mine(ValueError):
         pass
 
     def forward(p, s, x, key, train):
