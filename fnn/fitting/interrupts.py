@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from fnn.data.warnings import warn
 from fnn.runs import TrainingInterrupted
+from fnn.storage.locks import release_locks
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,6 +105,7 @@ def _hand_on(number: signal.Signals, handler: Any, frame: FrameType | None) -> N
     if callable(handler):
         handler(number, frame)
     else:  # the process ends with it
+        release_locks()
         signal.signal(number, handler)
         signal.raise_signal(number)
 
