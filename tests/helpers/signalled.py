@@ -132,7 +132,7 @@ def main(kind, folder):
     except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the rest of a storm
         others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-        others = [name for name in others if not (kind == "compiling" and name == "fnn compile")]  # ends by itself
+        others = [name for name in others if name != "fnn compile"]  # XLA cannot be interrupted; this ends by itself
         say(json.dumps({"threads": others, "done": progress_of(getattr(stop, "run", None))}))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise
