@@ -112,6 +112,7 @@ def show(outcomes):
         silent[outcome.kind] += not outcome.says
     times = sorted(outcome.seconds for outcome in outcomes)
     print(f"\n{len(outcomes)} signals: half within {times[len(times) // 2]:.2f} s, all within {times[-1]:.2f} s")
+    print(f"{sum(seconds > 5 for seconds in times)} took more than 5 s, on a machine that has other work too")
     for kind, seconds in slowest.items():
         print(f"{kind}: at most {seconds:.2f} s; {silent[kind]} came before there was anything to keep")
 
