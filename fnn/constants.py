@@ -66,7 +66,7 @@ def _is_constant(thing: Any, seen: set[int]) -> bool:
 
 def _is_constant_function(function: Any, seen: set[int]) -> bool:
     if getattr(function, "is_factory", False):  # it remembers what it has made, which changes nothing
-        return _is_constant(function.__wrapped__, seen)
+        return _is_constant(getattr(function, "__wrapped__", ()), seen)
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     cells = [tuple(cell) if type(cell) is list else cell for cell in cells]  # lists of its own: no user reaches them
     cells = [cell for cell in cells if not isinstance(cell, _SCOPE)]

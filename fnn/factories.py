@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments import call, describe_thing
 from fnn.types import Layer, Loss, Penalty, Record
 
 P = ParamSpec("P")  # the arguments of a factory
@@ -98,16 +99,17 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
     >>> fnn.summary(named(fnn.dense(3)), (2,)).multiply_adds
     6
     """
+    _check_functions(make=make, children=children)
     if make is None:
         return functools.partial(factory, children=children)
-    signature = inspect.signature(make)
+    name, signature = describe_thing(make), inspect.signature(make)
 
     def finish(spec: Spec, bound: inspect.BoundArguments) -> Any:
-        made = make(*bound.args, **bound.kwargs)
+        made = _call_make(name, make, bound)
         if isinstance(made, Loss):
             return note_call(made._replace(name=str(spec)), spec.factory, dict(spec.arguments))
         if children is not None:
-            spec = spec._replace(children=tuple(children(*bound.args, **bound.kwargs)))
+            spec = spec._replace(children=_children(name, children, bound))
         elif isinstance(made, Layer) and isinstance(made.spec, Spec):  # another factory made it
             spec = spec._replace(children=(made,))
         made = made._replace(spec=spec)
@@ -117,7 +119,7 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
 
     @functools.wraps(make)
     def build(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+        bound = _bind(make, signature, tuple(map(_plain, args)), {k: _plain(v) for k, v in kwargs.items()})
         bound.apply_defaults()
         spec = Spec(build, tuple(bound.arguments.items()))
         identity = _identity(spec.arguments)
@@ -130,6 +132,41 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
 
     build.is_factory = True  # type: ignore[attr-defined]
     return build
+
+
+def _check_functions(**functions: Any) -> None:
+    for name, value in functions.items():
+        if value is not None and (not callable(value) or isinstance(value, (type, Record))):
+            got = describe_thing(value)
+            raise TypeError(f"factory: expected a function as {name}, got {got}. Write @fnn.factory above it.")
+
+
+def _bind(make: Callable[..., Any], signature: inspect.Signature, args: Any, kwargs: Any) -> inspect.BoundArguments:
+    """The arguments of a call by name; where they do not fit, an error that says what there is."""
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name, names = getattr(make, "__name__", type(make).__name__), ", ".join(signature.parameters)
+        hint = f"Call help({name})." if names else f"Write {name}()."
+        raise TypeError(f"{name}: expected the arguments ({names}), got a call of others: {error}. {hint}") from None
+
+
+def _call_make(name: str, make: Callable[..., Any], bound: inspect.BoundArguments) -> Any:
+    """What a factory's function returns."""
+    made = call(name, functools.partial(make, *bound.args, **bound.kwargs), what="a function that makes a layer")
+    if not isinstance(made, Record) and not (hasattr(made, "_replace") and hasattr(made, "spec")):
+        got = describe_thing(made)
+        raise TypeError(f"factory: expected {name} to return a layer, or what has a spec, got {got}. Return one.")
+    return made
+
+
+def _children(name: str, children: Callable[..., Any], bound: inspect.BoundArguments) -> tuple[Any, ...]:
+    """The layers that a factory's `children` returns."""
+    made = call(f"children of {name}", functools.partial(children, *bound.args, **bound.kwargs))
+    if not isinstance(made, (list, tuple)) or not all(isinstance(child, Record) or callable(child) for child in made):
+        got = describe_thing(made)
+        raise TypeError(f"children of {name}: expected a list of layers, got {got}. Return the layers in it.")
+    return tuple(made)
 
 
 class _Places:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations.limits import nan_or_1
-from fnn.arguments import scalar
-from fnn.types import Array, Numbers, Scalar
+from fnn.arguments import as_array, call, describe_value, flag, function, is_deleted, scalar
+from fnn.types import Array, Numbers, Record, Scalar, ShapeError
 
 Schedule = Callable[[Numbers], Numbers]
 
@@ -47,6 +48,7 @@ def exponential_decay(initial: Scalar, decay_steps: Scalar, decay_rate: Scalar, 
     initial = _rate(name, initial)
     decay_steps = _steps(name, decay_steps)
     decay_rate = scalar(name, "a decay_rate", decay_rate, "Pass 1 for no decay", positive=True)
+    staircase = flag("staircase", staircase, name)
 
     def schedule(step: Numbers) -> Array:
         step = _number(step)
@@ -188,8 +190,18 @@ def warm_up(schedule: Schedule | Scalar, steps: Scalar, start: Scalar = 0.0) -> 
 
 def as_schedule(name: str, rate: object) -> Schedule:
     """What may stand where a learning rate is wanted: a schedule, or a number for a constant one."""
-    if callable(rate):
-        return rate
+    if callable(rate) and not isinstance(rate, Record):
+        hint = "Pass a number, or one of fnn.schedules."
+        given = function(name, rate, 1, "a learning rate or a function of the step", hint)
+
+        def schedule(step: Numbers) -> Numbers:
+            made = as_array(name, call(name, given, step), "a learning rate from the schedule")
+            if made.shape != np.shape(step):
+                wanted, got = f"one learning rate per step, shape {np.shape(step)}", made.shape
+                raise ShapeError(f"{name}: expected {wanted}, got {got}. Return as many numbers as there are steps.")
+            return made
+
+        return schedule
     number = _rate(name, rate)
     return lambda step: number
 
@@ -204,8 +216,13 @@ def _steps(name: str, value: object) -> Scalar:
 
 def _items(name: str, what: str, values: object) -> list[Any]:
     """A list of numbers, from any sequence or one-dimensional array."""
-    if isinstance(values, (str, bytes, dict)) or not hasattr(values, "__iter__") or getattr(values, "ndim", 1) != 1:
-        raise TypeError(f"{name}: expected a list of {what}, got {values!r}. Write {what}=[…].")
+    if (
+        isinstance(values, (str, bytes, dict, set, type))
+        or is_deleted(values)
+        or not hasattr(values, "__iter__")
+        or getattr(values, "ndim", 1) != 1
+    ):
+        raise TypeError(f"{name}: expected a list of {what}, got {describe_value(values)}. Write {what}=[…].")
     return list(values)
 
 
@@ -216,9 +233,10 @@ def _float(number: Numbers) -> Array:
 
 def _number(step: Numbers) -> Array:
     """Steps as floats; exact up to 2^24."""
-    if isinstance(step, (int, float, np.generic, np.ndarray)) and np.any(np.less(step, 0)):
-        raise ValueError(f"schedule: expected a step of at least 0, got {np.min(step)}. Count steps from 0.")
-    return _float(step)
+    given = as_array("schedule", step, "a step")
+    if not isinstance(given, jax.core.Tracer) and np.any(np.less(given, 0)):
+        raise ValueError(f"schedule: expected a step of at least 0, got {np.min(given)}. Count steps from 0.")
+    return _float(given)
 
 
 def _parts(step: Numbers, steps: Scalar) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments import as_array, call
 from fnn.constants import memoise_constants
 from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
 
@@ -36,6 +37,22 @@ def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
             raise ValueError(f"{name}: expected one leaf of that name, got two. Rename a key.")
         leaves[name] = leaf
     return leaves
+
+
+def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
+    """A tree of arrays of JAX, or a TypeError that says which leaf is none; with `keys` typed keys stay as they are.
+
+    >>> from fnn.trees import as_arrays
+    >>> as_arrays("params", {"w": "text"})
+    Traceback (most recent call last):
+    TypeError: params/w: expected real numbers, got str 'text'. Convert them to a floating dtype.
+    """
+
+    def leaf(path: Any, a: Any) -> Any:
+        return a if keys and is_key(a) else as_array("/".join([name, *map(_key, path)]), a)
+
+    made: Tree = jax.tree_util.tree_map_with_path(leaf, tree, is_leaf=lambda a: a is None)
+    return made
 
 
 def is_key(leaf: object) -> bool:
@@ -150,7 +167,8 @@ def _are_alike(one: Tree, other: Tree) -> bool:
 
 @memoise_constants
 def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
-    shapes: tuple[Params, State] = jax.eval_shape(lambda: net.init(jax.random.key(0), in_shape)[:2])
+    name = f"init of {net}"
+    shapes: tuple[Params, State] = jax.eval_shape(lambda: call(name, net.init, jax.random.key(0), in_shape)[:2])
     return shapes
 
 

@@ -2,6 +2,7 @@
 
 - `limits`: nan and infinity in functions made of pieces: nan stays nan, infinity has its limit, to autodiff as well
 - `softmax`: Softmax of logits and its logarithm, written so that no digit is lost where one class leads
+- `formulas`: A formula of an elementwise activation, applied: what it raises is named, and what it returns is checked
 - `elementwise`: Activations: callables that know their derivative
 """
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
+from fnn.activations.formulas import apply_formula, check_formulas
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
 from fnn.arguments import as_floats, beside, finite, like, real_number
@@ -52,7 +53,7 @@ class Activation(Record):
 copyreg.pickle(Activation, reduce)
 
 
-def elementwise(name: object, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
+def elementwise(name: str, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
     """An activation that works on each element by itself: `y = f(x)`, `dx = dy f'(x)`.
 
     Args:
@@ -67,9 +68,15 @@ def elementwise(name: object, value: Callable[[Array], Array], derivative: Calla
     >>> fnn.serial(fnn.dense(4), square, fnn.dense(1))
     serial(dense(4), square, dense(1))
     """
-    activation = Activation(name, value, lambda x: derivative(as_floats(name, x)), lambda x, dy: dy * derivative(x))
-    call = {"name": name, "value": value, "derivative": derivative}
-    return note_call(activation._with_doc(value.__doc__), elementwise, call)
+    check_formulas(name, value, derivative)
+
+    def slope(x: Array) -> Array:
+        return apply_formula(f"derivative of {name}", derivative, x)
+
+    result: Callable[[Array], Array] = lambda x: apply_formula(f"value of {name}", value, x)  # noqa: E731
+    activation = Activation(name, result, lambda x: slope(as_floats(name, x)), lambda x, dy: dy * slope(x))
+    origin = {"name": name, "value": value, "derivative": derivative}
+    return note_call(activation._with_doc(value.__doc__), elementwise, origin)
 
 
 # ---- the logistic family, written with e = exp(-|x|), which neither overflows nor cancels
@@ -234,6 +241,8 @@ def elu(alpha: float = 1.0) -> Activation:
 def _slope(name: str, slope: Scalar | np.ndarray) -> Scalar | np.ndarray:
     """A number, checked; an array of slopes, one per channel, as it is."""
     if isinstance(slope, (np.ndarray, jax.Array)) and slope.ndim:
+        if not isinstance(as_floats(name, slope), jax.core.Tracer) and not np.isfinite(np.asarray(slope)).all():
+            raise ValueError(f"{name}: expected finite slopes, got nan or inf among them. Pass numbers such as 0.2.")
         return slope
     return finite(name, "a finite slope", slope, "Pass a number such as 0.2.")
 
@@ -343,8 +352,8 @@ def rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Layer:
     [[-0.2  2. ]]
     """
     low, high = (real_number("rrelu", "a slope", slope, "Pass a number such as 0.2.") for slope in (lower, upper))
-    known = isinstance(low, (int, float)) and isinstance(high, (int, float))
-    if known and not 0 <= low <= high < math.inf:
+    known = [slope for slope in (low, high) if isinstance(slope, (int, float))]
+    if not all(0 <= slope < math.inf for slope in known) or known != sorted(known):
         raise ValueError(f"rrelu: expected 0 <= lower <= upper, got {low} and {high}. Swap or raise them.")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:

@@ -11,9 +11,18 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from fnn import arguments
 from fnn.constants import memoise_constants
 from fnn.gradients.cost import autodiff
+from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.losses.reduction import row_values
 from fnn.training.batches import batch_sizes
-from fnn.training.config import TrainerConfig, bind, cost_gradient, resolve, resolve_loss
+from fnn.training.config import (
+    TrainerConfig,
+    bind,
+    cost_gradient,
+    init_optimizer,
+    resolve,
+    resolve_loss,
+    update_optimizer,
+)
 from fnn.training.state import dtype_of
 from fnn.types import Array, Gradients, Key, Layer, Metric, OptimizerState, Params, Part, Penalty, Rows, Settings, Tree
 
@@ -74,9 +83,9 @@ def _forward(net: Layer) -> Callable[..., Any]:
     """The parameters, and what the network makes of examples."""
 
     def forward(params: Params, x: Array) -> tuple[Params, Array]:
-        made, state, _ = net.init(arguments.key(0), x.shape[1:])
+        made, state, _ = init_layer(net, arguments.key(0), x.shape[1:])
         made = made if params is None else params
-        return made, net.forward(made, state, x, None, False)[0]
+        return made, forward_layer(net, made, state, x, None, False)[0]
 
     return forward
 
@@ -92,13 +101,13 @@ def _net(config: TrainerConfig, start: Params) -> Callable[..., Any]:
 
     def net(settings: Settings, key: Key, x: Array, mask: Array) -> Tree:
         layer = resolve("net", config.net, Layer, settings)
-        params, state, _ = layer.init(key, x.shape[1:])
+        params, state, _ = init_layer(layer, key, x.shape[1:])
         if start is not None:  # of another dtype, maybe
             params = jax.tree.map(lambda a, given: a.astype(jnp.result_type(given)), params, start)
-        ways = [layer.forward(params, state, x, key, train) for train in (False, True, Rows(mask))]
+        ways = [forward_layer(layer, params, state, x, key, train) for train in (False, True, Rows(mask))]
         if config.gradient is autodiff:
             return params, state, [(y, new_state) for y, new_state, _ in ways]
-        return params, state, ways, [layer.backward(params, cache, jnp.ones_like(y)) for y, _, cache in ways[1:]]
+        return params, state, ways, [backward_layer(layer, params, cache, jnp.ones_like(y)) for y, _, cache in ways[1:]]
 
     return net
 
@@ -106,7 +115,7 @@ def _net(config: TrainerConfig, start: Params) -> Callable[..., Any]:
 def _loss(config: TrainerConfig) -> Callable[..., Any]:
     def loss(settings: Settings, y: Array, t: Array) -> tuple[Array, Array]:
         made = resolve_loss(config.loss, settings)
-        return made.value(y, t), made.grad(y, t)
+        return row_values("loss", made.value, y, t, True), arguments.call("loss.grad", made.grad, y, t)
 
     return loss
 
@@ -137,14 +146,13 @@ def _metric(name: str, metric: Metric) -> Callable[..., Any]:
 
 def _optimizer(config: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def init(settings: Settings, params: Params) -> OptimizerState:
-        return resolve("optimizer", config.optimizer, optax.GradientTransformation, settings).init(params)
+        return init_optimizer(resolve("optimizer", config.optimizer, optax.GradientTransformation, settings), params)
 
     def update(
         settings: Settings, grads: Params, state: OptimizerState, params: Params
     ) -> tuple[Params, OptimizerState]:
         made = resolve("optimizer", config.optimizer, optax.GradientTransformation, settings)
         with jax.numpy_dtype_promotion("standard"):
-            found: tuple[Params, OptimizerState] = made.update(grads, state, params)
-            return found
+            return update_optimizer(made, grads, state, params)
 
     return init, update

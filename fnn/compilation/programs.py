@@ -22,6 +22,8 @@ from fnn.constants import is_constant
 from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options
+from fnn.layers.passes import forward_layer
+from fnn.losses.reduction import row_values
 from fnn.runs import History, TrainState
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
@@ -72,8 +74,8 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
         net, loss = resolve("net", config.net, Layer, settings), resolve_loss(config.loss, settings)
         of_parts = []
         for part in (part for part in rows if part is not None):
-            of_parts.append(net.forward(params, layers, part.x, None, False)[0])
-            loss.value(of_parts[-1], part.t)
+            of_parts.append(forward_layer(net, params, layers, part.x, None, False)[0])
+            row_values("loss", loss.value, of_parts[-1], part.t, True)
         return of_parts
 
     shapes: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)

@@ -5,16 +5,21 @@ into again goes through `owned_array`, here and nowhere else.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.kernels.memory import aligned_copy
 from fnn.types import Array, ArrayLike, Columns, DType, DTypeLike, Params, ShapeError, Tree
 
 Names = tuple[str, ...]
+OUTSIDE = (  # the hint where something is traced
+    "Call this outside of compiled functions; inside them use fnn.trainer, or "
+    "net.forward(params, state, x, None, False)."
+)
 
 
 # ---- memory
@@ -59,13 +64,22 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
 
     Args:
         name: what errors call it.
-        tree: leaves that are no arrays stay as they are.
+        tree: of arrays.
         cut: gets the name, if float64 numbers lose digits.
     """
 
     def leaf(a: Any) -> Any:
-        if not (hasattr(a, "shape") and hasattr(a, "dtype")) or _is_key(a) or isinstance(a, jax.core.Tracer):
+        if isinstance(a, jax.core.Tracer):
+            raise TypeError(f"{name}: expected known arrays, got {arguments.describe_value(a)}. {OUTSIDE}")
+        if not (hasattr(a, "shape") and hasattr(a, "dtype")) or arguments.is_deleted(a):
+            got = arguments.describe_thing(a)
+            raise TypeError(
+                f"{name}: expected arrays, got {got} among them. Pass what was trained, such as run.params."
+            )
+        if _is_key(a):
             return a
+        if not isinstance(a, jax.Array) and a.dtype.kind not in "fiubcV":
+            raise TypeError(f"{name}: expected numbers, got dtype {a.dtype} among them. Pass what was trained.")
         a = a if isinstance(a, jax.Array) else read(name, a)
         dtype = jax.dtypes.canonicalize_dtype(a.dtype)
         if a.dtype != dtype:
@@ -137,26 +151,23 @@ def _ends(array: Array | np.ndarray) -> tuple[int, int]:
 def read(name: str, value: Any) -> Array | np.ndarray:
     """A JAX array as it is, anything else as a NumPy array: lists, frames, tensors. A view where that is possible."""
     if isinstance(value, jax.core.Tracer):
-        raise TypeError(
-            f"{name}: expected numbers, got a traced array. Call this outside of compiled functions; inside them use "
-            "fnn.trainer, or net.forward(params, state, x, None, False)."
-        )
-    if isinstance(value, jax.Array):
+        raise TypeError(f"{name}: expected numbers, got a traced array. {OUTSIDE}")
+    if isinstance(value, jax.Array) and not arguments.is_deleted(value):
         return value
-    if value is None:
-        raise TypeError(f"{name}: expected an array, got None. Pass data=(x, t).")
+    if isinstance(value, dict):
+        raise TypeError(
+            f"{name}: expected one array, got {arguments.describe_thing(value)}. "
+            "Put the columns side by side: np.column_stack(list(values))."
+        )
     if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask without a warning
         raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
-    if hasattr(value, "toarray"):
+    if hasattr(value, "toarray") and not callable(value):
         raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")
     if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
         value = [_tensor_numbers(v) if hasattr(v, "detach") else v for v in value]
-    try:
-        array = np.asarray(_unpack(name, value))
-    except ValueError:
-        raise ValueError(
-            f"{name}: expected a rectangular array, got rows of different lengths. Pad or drop them."
-        ) from None
+    if isinstance(value, (list, tuple)) and are_tables(value) and len({np.shape(a) for a in value}) > 1:
+        refuse_several(name, value)
+    array = arguments.as_numpy(name, _unpack(name, value))
     return array.astype(array.dtype.newbyteorder("=")) if not array.dtype.isnative else array
 
 
@@ -167,6 +178,18 @@ def _unpack(name: str, value: Any) -> Any:
     if columns_of(value) is not None:
         return _frame_numbers(name, value)
     return _column_numbers(name, value) if hasattr(value, "to_numpy") else value
+
+
+def are_tables(values: Sequence[Any]) -> bool:
+    """Whether these are several arrays of rows: two inputs of a network, say."""
+    shapes = [np.shape(value) for value in values if isinstance(value, (np.ndarray, jax.Array))]
+    return len(shapes) == len(values) > 1 and min(map(len, shapes)) > 1
+
+
+def refuse_several(name: str, values: Sequence[Any]) -> NoReturn:
+    """Raise for several arrays where one is wanted."""
+    got = f"a {type(values).__name__} of {len(values)} arrays"
+    raise ValueError(f"{name}: expected one array, got {got}. Put their columns side by side: np.hstack.")
 
 
 def _tensor_numbers(value: Any) -> np.ndarray:

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
+from fnn import arguments
 from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.kernels import memory
@@ -45,9 +47,7 @@ class LostDigits:
 def rows(name: str, value: object) -> Array | np.ndarray:
     """A table of rows from what a user has: lists, NumPy, frames, tensors, JAX. Finite numbers, at least one row."""
     array = arrays.read(name, value)
-    if jnp.issubdtype(array.dtype, jax.dtypes.extended) or (
-        array.dtype.kind not in "fiub" and not jnp.issubdtype(array.dtype, jnp.floating)
-    ):
+    if not is_numeric(array.dtype):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}. Convert to numbers, classes to 0, 1, ….")
     if array.ndim == 0:
         raise ValueError(f"{name}: expected a table of rows, got the single number {array}. Pass an array.")
@@ -55,6 +55,13 @@ def rows(name: str, value: object) -> Array | np.ndarray:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {array.shape}. Pass data.")
     _finite(name, array)
     return array
+
+
+def is_numeric(dtype: DType) -> bool:
+    """Whether numbers of this dtype are real: floats, also those of 8 and 16 bits, integers, bools."""
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
+        return False
+    return dtype.kind in "fiub" or bool(jnp.issubdtype(dtype, jnp.floating))
 
 
 def _finite(name: str, array: Array | np.ndarray) -> None:
@@ -87,9 +94,7 @@ def inputs(
         in_shape: of one example, where it is known, for the hint of an error.
     """
     array = rows(name, value)
-    if array.ndim < 2:
-        hint = f"Write {name}[None, :] for one row" if array.shape == in_shape else f"Reshape: {name}[:, None]"
-        raise ValueError(f"{name}: expected shape (rows, features), got {array.shape}. {hint}.")
+    check_axes(name, value, array.shape, in_shape)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64
         arrays.check_fits(name, array, integer, "Scale them to floats")
@@ -97,6 +102,30 @@ def inputs(
             cut.integers.append(name)
     _check_floats(name, array, arrays.inputs_dtype(array.dtype, dtype), value, cut)
     return put(array, arrays.inputs_dtype(array.dtype, dtype))
+
+
+def one_input(name: str, x: object, t: object) -> None:
+    """Raise where the inputs are several arrays, each with as many rows as there are targets."""
+    shape = getattr(t, "shape", None)
+    count = shape[0] if shape else len(t) if isinstance(t, (list, tuple)) else None
+    if isinstance(x, (tuple, list)) and len(x) != count and arrays.are_tables(x) and {len(a) for a in x} == {count}:
+        arrays.refuse_several(name, x)
+
+
+def check_axes(name: str, value: object, shape: Shape, in_shape: Shape | None) -> None:
+    """Raise where an axis of the inputs is missing: that of the features, or that of the rows."""
+    one = in_shape is not None and shape == in_shape
+    if len(shape) >= 2 and not (one and shape[1:] != in_shape):
+        return
+    own = f"{name}.to_numpy()" if hasattr(value, "to_numpy") else name
+    own = next(part for part in reversed(own.split(", ")) if not part.startswith(("chunk ", "rows ")))
+    row, column = f"{own}[None, :]", f"{own}[:, None]"
+    if isinstance(value, (list, tuple)):
+        row, column = f"[{own}]", f"[[v] for v in {own}]"
+    hint = f"Write {row} for one row" if one else f"Reshape: {column}"
+    hint += "" if in_shape is not None else f", or for one row {row}"
+    wanted = "(rows, features)" if len(shape) < 2 else f"(rows, {', '.join(map(str, shape))})"
+    raise ValueError(f"{name}: expected shape {wanted}, got {shape}. {hint}.")
 
 
 def targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy) -> Any:
@@ -159,7 +188,8 @@ def row_weights(name: str, value: object, count: int) -> np.ndarray:
     """Row weights as they are: `(rows,)`, finite, at least 0."""
     array = np.asarray(rows(name, value))
     if array.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), one weight per row, got {array.shape}. Pass one per row.")
+        hint = "Pass np.ravel(weights)." if array.size == count else "Pass one per row."
+        raise ValueError(f"{name}: expected shape ({count},), one weight per row, got {array.shape}. {hint}")
     if (array < 0).any():
         row = int(np.argmax(array < 0))
         raise ValueError(
@@ -186,13 +216,34 @@ def pair_or_triple(name: str, value: object) -> tuple[Any, Any, Any]:
 def pair(name: str, value: object) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
+        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_thing(value)
         raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Write {name}=(x, t).")
     return value[0], value[1]
 
 
 def folder(name: str, value: object) -> str:
     """The path of a folder."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name}: expected a folder, got {type(value).__name__}. Write {name}='folder'.")
-    return os.path.expanduser(os.fspath(value))
+    return path(name, value, "a folder")
+
+
+_OUTSIDE = core.get_opaque_trace_state(convention="nnx")
+
+
+def outside_of_jit(name: str, data: object) -> None:
+    """Raise where a function of the host is called inside of a function that JAX compiles.
+
+    Data that are traced are left to who reads them.
+    """
+    if core.get_opaque_trace_state(convention="nnx") == _OUTSIDE:  # the rule; it takes less than a microsecond
+        return
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (data if isinstance(data, (tuple, list)) else [data])):
+        return
+    if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):  # no number is known inside of jit and scan
+        raise TypeError(f"{name}: expected known numbers, got a call inside of jit or scan. {arrays.OUTSIDE}")
+
+
+def path(name: str, value: object, what: str = "a path") -> str:
+    """A path as text; `~` is the home folder."""
+    if not isinstance(value, (str, os.PathLike)) or not (text := os.fspath(value)) or not isinstance(text, str):
+        raise TypeError(f"{name}: expected {what}, got {arguments.describe_thing(value)}. Write {name}='name'.")
+    return os.path.expanduser(text)

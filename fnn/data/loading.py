@@ -8,7 +8,7 @@ import numpy as np
 from fnn import arguments
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
-from fnn.data.streams import Stream, check_chunk
+from fnn.data.streams import Stream, check_chunk, has_rows
 from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State
 
 
@@ -36,6 +36,8 @@ def load_arrays(
 
     A share to hold out is one of the rows that weigh something: the others do not count in validation either.
     """
+    checks.outside_of_jit("data", data)
+    _refuse_tracer("key", key)
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
     train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
@@ -74,10 +76,12 @@ def load_stream_head(
         raise ValueError(
             f"validation: expected rows (x, t) beside a stream, got the share {validation}. Hold some rows back."
         )
+    checks.outside_of_jit("data", None)
+    _refuse_tracer("key", key)
     cut = checks.LostDigits()
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
-        if len(chunk[0]):
+        if has_rows(f"data, chunk {number}", chunk):
             x, t, _ = check_chunk(f"data, chunk {number}", chunk, dtype, checks.LostDigits())  # the buffers warn
             train = Part(arrays.owned_array(x[:1]), arrays.owned_array(t[:1]), arrays.owned_array(np.ones(1, dtype)))
             columns = arrays.columns(chunk)
@@ -93,6 +97,11 @@ def load_stream_head(
     return Data(train, held), None, columns
 
 
+def _refuse_tracer(name: str, value: object) -> None:
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"{name}: expected a known {name}, got {arguments.describe_value(value)}. {arrays.OUTSIDE}")
+
+
 def _part(
     name: str,
     x: Any,
@@ -102,6 +111,7 @@ def _part(
     cut: checks.LostDigits,
     scalable: bool,
 ) -> Part:
+    checks.one_input(f"{name}[0]", x, t)
     x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned_array)
     t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array)
     checks.same_rows(name, x, t)

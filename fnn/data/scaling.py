@@ -17,12 +17,16 @@ class Standardiser(NamedTuple):
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """`(x - mean)/deviation`, column by column; computed in float64, in the dtype of `x` if that is floating."""
-        arrays.same_columns("x", self.columns, arrays.columns((x, None)))
-        x = np.asarray(checks.rows("x", x))
+        return self.apply("x", x)
+
+    def apply(self, name: str, x: ArrayLike) -> np.ndarray:
+        """The same, of an argument of this name."""
+        arrays.same_columns((name,), self.columns, arrays.columns((x, None)))
+        x = np.asarray(checks.rows(name, x))
         if x.shape[1:] != self.mean.shape:
             raise ShapeError(
-                f"x: expected rows of shape {self.mean.shape}, as the standardiser was fitted to, got {x.shape[1:]}. "
-                "Pass the same columns."
+                f"{name}: expected rows of shape {self.mean.shape}, as the standardiser was fitted to, "
+                f"got {x.shape[1:]}. Pass the same columns."
             )
         made: np.ndarray = ((x - self.mean) / self.deviation).astype(
             x.dtype if x.dtype.kind == "f" else self.mean.dtype
@@ -46,8 +50,12 @@ def standardiser(x: ArrayLike) -> Standardiser:
      [ 1.  0.]
      [ 3.  0.]]
     """
+    return _fit("x", x)
+
+
+def _fit(name: str, x: ArrayLike) -> Standardiser:
     names = arrays.columns((x, None))
-    x = np.asarray(checks.rows("x", x))
+    x = np.asarray(checks.rows(name, x))
     mean, deviation = x.mean(0, np.float64), x.std(0, np.float64)  # float16 would overflow, float32 lose digits
     constant = (x == x[0]).all(0)  # rounding can leave such a column a deviation that is not quite 0
     return Standardiser(np.where(constant, x[0], mean), np.where(constant | (deviation == 0), 1.0, deviation), names)
@@ -67,8 +75,10 @@ def standardise(train: ArrayLike, *others: ArrayLike) -> np.ndarray | tuple[np.n
     >>> print(x.ravel(), x_test.ravel())
     [-1.  1.] [3.]
     """
-    apply = standardiser(train)
-    return tuple(apply(x) for x in (train, *others)) if others else apply(train)
+    fitted = _fit("train", train)
+    names = ("train", *(f"others[{i}]" for i in range(len(others))))
+    made = tuple(fitted.apply(name, x) for name, x in zip(names, (train, *others), strict=True))
+    return made if others else made[0]
 
 
 # ---- classes and groups, as a user hands them over

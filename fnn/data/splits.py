@@ -6,6 +6,7 @@ Stone 1974, "Cross-validatory choice and assessment of statistical predictions";
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from fnn import arguments
@@ -124,13 +125,14 @@ def _group_numbers(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
 
 def _count(rows: Any) -> int:
     """How many rows. The length of a tuple `(x, t)` or of a dict is that of something else."""
-    unsized = not hasattr(rows, "__len__") or getattr(rows, "shape", None) == ()
-    count = rows if unsized or isinstance(rows, (str, tuple, dict)) else len(rows)
+    unsized = not hasattr(rows, "__len__") or getattr(rows, "shape", None) == () or arguments.is_deleted(rows)
+    other = isinstance(rows, (str, bytes, tuple, dict, set, type, jax.core.Tracer)) or callable(rows)
+    count = rows if unsized or other else len(rows)
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
         got = type(rows).__name__
         raise TypeError(f"rows: expected how many, or an array of them, got {got}. Write folds(len(x)).")
-    if count < 2:
-        raise ValueError(f"rows: expected at least 2 rows, got {count}. Pass more.")
+    if not 2 <= count < 2**31:
+        raise ValueError(f"rows: expected at least 2 rows, got {arguments.describe_value(count)}. Pass more.")
     return int(count)
 
 
@@ -146,7 +148,7 @@ def _generator(key: object, repeats: int) -> Generator:
             raise ValueError(f"key: expected a seed, else {repeats} repeats are alike, got None. Write key=0.")
         return None
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**32:
-        got = key if isinstance(key, (int, float, np.number)) else type(key).__name__
+        got = arguments.describe_value(key) if isinstance(key, (int, float, np.number)) else type(key).__name__
         raise ValueError(f"key: expected None or a whole number from 0 to 2³² - 1, got {got}. Write key=0.")
     return np.random.RandomState(int(key))
 
@@ -303,7 +305,9 @@ def labels_of(name: str, value: ArrayLike, count: int) -> np.ndarray:
 
 def _names(name: str, value: ArrayLike) -> np.ndarray | None:
     """An array of strings if `value` is one, else None. NumPy would make a name of None or nan without a warning."""
-    array = np.array(value, object) if isinstance(value, (list, tuple)) else np.asarray(value)
+    if isinstance(value, (jax.Array, dict)):
+        return None
+    array = np.array(value, object) if isinstance(value, (list, tuple)) else arguments.as_numpy(name, value)
     if array.dtype.kind not in "OUT" or array.ndim == 0 or isinstance(value, np.ma.MaskedArray):
         return None
     strings = np.array([isinstance(v, str) for v in array.ravel()], bool).reshape(array.shape)

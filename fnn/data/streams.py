@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from fnn import arguments
 from fnn.data import checks
 from fnn.factories import Spec
-from fnn.types import ArrayLike, DType, PathLike, ShapeError
+from fnn.types import ArrayLike, DType, PathLike, Record, ShapeError
 
 CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
 
@@ -47,6 +48,7 @@ def is_stream(data: object) -> bool:
     if isinstance(data, Stream):
         return True
     table = isinstance(data, (tuple, list, dict, str, bytes)) or hasattr(data, "__array__") or hasattr(data, "to_numpy")
+    table = table or isinstance(data, (type, Record)) or arguments.is_module(data)
     return not table and (callable(data) or hasattr(data, "__iter__"))
 
 
@@ -75,10 +77,21 @@ def as_stream(name: str, source: Any, once: bool = False) -> Stream:
     if hasattr(source, "__iter__"):
         return Stream(Spec(type(source).__name__), lambda seed, epoch, shuffle: source, numbered=False)
     if not callable(source):
-        raise TypeError(f"{name}: expected a stream of chunks, got {type(source).__name__}. Pass a generator function.")
+        got = type(source).__name__
+        raise TypeError(f"{name}: expected a stream of chunks, got {got}. Pass a generator function.")
     takes_epoch = _takes_an_argument(source)
-    spec = Spec(getattr(source, "__name__", type(source).__name__))
-    return Stream(spec, lambda seed, epoch, shuffle: source(epoch) if takes_epoch else source(), numbered=takes_epoch)
+    hint = "Pass a generator function, such as def chunks(epoch)."
+    arguments.function(name, source, int(takes_epoch), "a function of the epoch that yields chunks", hint)
+
+    def chunks(seed: Seed, epoch: int, shuffle: bool) -> Iterable[Any]:
+        made: Any = arguments.call(name, source, *[epoch] * takes_epoch)
+        if not hasattr(made, "__iter__") or isinstance(made, (str, bytes, dict)) or getattr(made, "ndim", 1) == 0:
+            got = f"{arguments.describe_thing(made)} from {arguments.describe_thing(source)}"
+            raise TypeError(f"{name}: expected chunks (x, t), got {got}. Yield them.")
+        found: Iterable[Any] = made
+        return found
+
+    return Stream(Spec(getattr(source, "__name__", type(source).__name__)), chunks, numbered=takes_epoch)
 
 
 def open_stream(stream: Stream) -> Stream:
@@ -158,11 +171,15 @@ def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_r
     ...     print(stream, stream.rows, [len(x) for x, t in stream.chunks((0,), 0, False)])
     memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
     """
-    names = [name for name, value in (("x", x), ("t", t), ("weight", weight)) if value is not None]
+    names = ["x", "t"] + ["weight"] * (weight is not None)
     arrays = [_memory_map(f"memory_mapped: {name}", value) for name, value in zip(names, (x, t, weight), strict=False)]
     for array in arrays[1:]:
         checks.same_rows("memory_mapped", arrays[0], array)
     rows = len(arrays[0])
+    for name, array, axes in zip(names, arrays, ("at least 2", None, "1"), strict=False):
+        if (name == "x" and array.ndim < 2) or (name == "weight" and array.ndim != 1):
+            hint = "Save x[:, None]." if name == "x" else "Save one weight per row."
+            raise ValueError(f"memory_mapped: {name}: expected {axes} axes, got shape {array.shape}. {hint}")
     row_bytes = max(1, sum(a.nbytes for a in arrays) // rows)
     size = max(1, CHUNK_BYTES // row_bytes)
     if chunk_rows is not None:
@@ -194,12 +211,17 @@ class _Blocks:
 
 def _memory_map(name: str, value: Any) -> np.ndarray:
     if isinstance(value, (str, os.PathLike)):
+        checks.path(name, value)
         try:
             value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
-    if not hasattr(value, "shape") or not hasattr(value, "nbytes"):
-        raise TypeError(f"{name}: expected a path or an array, got {type(value).__name__}. Pass the file's name.")
+    is_array = isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer)
+    if not is_array or arguments.is_deleted(value) or isinstance(value, np.ma.MaskedArray):
+        got = arguments.describe_thing(value)
+        raise TypeError(f"{name}: expected a path or an array, got {got}. Pass the file's name.")
+    if not checks.is_numeric(value.dtype):
+        raise TypeError(f"{name}: expected numbers, got dtype {value.dtype}. Convert to numbers, classes to 0, 1, ….")
     if value.ndim == 0 or value.size == 0:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {value.shape}. Pass data.")
     array: np.ndarray = value
@@ -215,20 +237,31 @@ def philox(*words: int) -> np.random.Generator:
 
 
 def check_chunk(
-    name: str, value: object, dtype: DType, cut: checks.LostDigits
+    name: str, value: Any, dtype: DType, cut: checks.LostDigits
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A chunk `(x, t)` or `(x, t, weight)` as NumPy arrays in the dtypes of a run; the weight may be None.
 
     They may still be the memory of the source. `cut` gets the names of what loses digits.
     """
-    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
-        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else type(value).__name__
-        raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Yield these.")
+    _check_parts(name, value)
+    checks.one_input(f"{name}, x", value[0], value[1])
     x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
     checks.same_rows(name, x, t)
     if len(value) == 2 or value[2] is None:
         return x, t, None
     return x, t, checks.row_weights(f"{name}, weights", value[2], len(x))
+
+
+def _check_parts(name: str, value: Any) -> None:
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_thing(value)
+        raise TypeError(f"{name}: expected (inputs, targets) or (inputs, targets, weights), got {got}. Yield these.")
+
+
+def has_rows(name: str, value: Any) -> bool:
+    """Whether a chunk `(x, t)` or `(x, t, weight)` has any rows."""
+    _check_parts(name, value)
+    return not hasattr(value[0], "__len__") or np.shape(value[0]) == () or len(value[0]) > 0
 
 
 def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:

@@ -114,8 +114,8 @@ def fit(
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
         compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
             time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
-            "auto" takes what ends soonest, by `epochs` and the sizes of network and data. The last bits of a run may
-            differ from effort to effort. On a CPU only; a stream has "high".
+            "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
+            and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
         checkpoint: a folder, made if it is not there, for one process at a time. The run is kept in it while it goes
             on; the same call again goes on where that was, to the same bits (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
@@ -178,15 +178,15 @@ def fit(
     key, progress = arguments.key(key), arguments.flag("progress", progress)
     with open_folder(folder, of_study=False):  # before anything that takes time
         params, state = load_start(params, state)
-        stream = _stream(data) if is_stream(data) else None
-        load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
-        arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
+        stream = _stream(data, config.batch_size) if is_stream(data) else None
+        arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
-        about = {} if folder is None else resume.describe_run(*request, stream)
+        effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
+        about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
         checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)
         with catch_signals() as signals, without_debug_nans():
-            to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
+            to_end = config, start, program, checkpoints, epochs, progress, effort, stream
             end, history = _run_to_end(*to_end, signals.heard)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
@@ -206,7 +206,13 @@ def _open_checkpoints(folder: str | None, about: Any, program: Program, *argumen
     return resume.Checkpoints(folder, about, program.state, no_epochs, *arguments)
 
 
-def _choose_effort(config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
+def _choose_effort(
+    asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int, folder: str | None
+) -> str:
+    if asked != "auto":
+        return asked
+    if folder is not None:  # it may go on to more epochs, to the bits of a run that had them from the beginning
+        return "high"
     _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
     return choose_effort(program.work, epochs, epochs * batches)
 
@@ -218,13 +224,12 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
-    compile_effort: str,
+    effort: str,
     stream: Stream | None,
     must_stop: Callable[[], bool],
 ) -> tuple[TrainState | None, History]:
     """The end of the run, and its history; no state where it was to stop while it compiled."""
     state, histories = checkpoints.state, [checkpoints.history]
-    effort = compile_effort if compile_effort != "auto" else _choose_effort(config, start, program, epochs)
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
         wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
@@ -272,9 +277,19 @@ def _best_run(
     return Run(params, state, history, end, in_shape, held, columns)
 
 
-def _stream(data: Any) -> Stream:
+def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
+    """The rows on the device: all, or those that a stream begins with; which were held out; the names of columns."""
+    return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
+
+
+def _stream(data: Any, batch_size: int | None) -> Stream:
     """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
-    return data if isinstance(data, Stream) else open_stream(as_stream("data", data))
+    stream = data if isinstance(data, Stream) else open_stream(as_stream("data", data))
+    if batch_size is None:
+        raise ValueError(
+            "batch_size: expected rows per step for a stream, which is never one batch, got None. Write batch_size=32."
+        )
+    return stream
 
 
 def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, name: str) -> str:

@@ -118,6 +118,11 @@ def digest(tree: Any) -> str | None:
     return made.hexdigest()[:16]
 
 
+def describe_effort(effort: str) -> dict[str, str]:
+    """How hard a run was compiled, which may change its last bits; "high" where nothing is said of it."""
+    return {} if effort in ("auto", "high") else {"compile_effort": effort}
+
+
 def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     """Raise a ValueError that lists everything in which this run is not the one of the checkpoint.
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from fnn import trees
 from fnn.compilation.programs import Program, identify, output_shapes, signature, trainer_for
+from fnn.data import arrays
+from fnn.layers.passes import init_layer
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
 from fnn.training.ranges import check_settings
@@ -55,6 +57,9 @@ def plain_errors() -> Iterator[None]:
     """Raise errors without JAX's remark on its own internals, of no use for a mistake in the arguments."""
     try:
         yield
+    except jax.errors.JAXTypeError as error:  # of a function that holds what an outer jit, grad or vmap traces
+        what = "net, loss, optimizer: expected ones made of known numbers"
+        raise TypeError(f"{what}, got one that holds a traced array. {arrays.OUTSIDE}") from error
     except (ValueError, TypeError) as error:
         error.__notes__ = []
         raise
@@ -73,7 +78,7 @@ def check_initial_values(config: TrainerConfig, start: Start) -> None:
     net = resolve("net", config.net, Layer, start.settings)
     if start.params is None and start.state is None:
         return
-    made = jax.eval_shape(lambda: net.init(jax.random.key(0), start.data.train.x.shape[1:])[:2])
+    made = jax.eval_shape(lambda: init_layer(net, jax.random.key(0), start.data.train.x.shape[1:])[:2])
     hint = "Pass what was trained with this network, such as run.params and run.state."
     for name, expected, got in zip(("params", "state"), made, (start.params, start.state), strict=True):
         if got is None:

@@ -18,6 +18,7 @@ from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
 from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
+from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
@@ -168,8 +169,8 @@ def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], 
     @functools.lru_cache
     def outputs(in_shape: Any) -> Any:
         def forward(x: Any) -> Any:
-            params, state, _ = net.init(jax.random.key(0), in_shape)
-            return net.forward(params, state, x, None, False)[0]
+            params, state, _ = init_layer(net, jax.random.key(0), in_shape)
+            return forward_layer(net, params, state, x, None, False)[0]
 
         return jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float)))
 

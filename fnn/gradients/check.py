@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn import trees
-from fnn.gradients.cost import autodiff, backprop
+from fnn import arguments, trees
+from fnn.gradients.cost import autodiff, backprop, scale_and_loss
 from fnn.gradients.figures import Samples, leaf_statistics
 from fnn.gradients.interpreters.rounding import add_rounding
 from fnn.gradients.interpreters.walk import is_float
@@ -18,6 +18,7 @@ from fnn.gradients.interpreters.widening import widen
 from fnn.gradients.report import GradientCheck
 from fnn.gradients.slopes import DirectionPlan, directional_derivatives, directions_plan, pseudo_random
 from fnn.kernels.compiler_options import quick_compile_options
+from fnn.layers.passes import backward_layer, forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.types import (
@@ -31,6 +32,7 @@ from fnn.types import (
     LossLike,
     Params,
     Penalty,
+    Rows,
     ShapeError,
     State,
     Train,
@@ -48,9 +50,9 @@ def _check_shapes(
     """Derivatives of other shapes than what they are of: a sum over the rows forgotten, say."""
 
     def by_hand(params: Params, x: Array) -> tuple[Array, Array, Params, Array]:
-        y, _, cache = net.forward(params, state, x, key, train)
+        y, _, cache = forward_layer(net, params, state, x, key, train)
         dy = loss.grad(y, t)
-        return y, dy, *(net.backward(params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
+        return y, dy, *(backward_layer(net, params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
 
     y, dy, dparams, dx = jax.eval_shape(by_hand, params, x)
     hint = "Look at the formula: which sum over the rows, or which transpose, is missing?"
@@ -126,7 +128,12 @@ def check_gradients(
     >>> fnn.check_gradients(net, fnn.losses.softmax_cross_entropy, params, state, x, t, show=False).ok
     True
     """
-    x, t, loss = jnp.asarray(x), jnp.asarray(t), as_loss(loss)
+    scale_and_loss(net, loss, penalty, reduction)  # checks them
+    x, t, loss = arguments.as_array("x", x), arguments.as_array("t", t), as_loss(loss)
+    show, train = arguments.flag("show", show), train if isinstance(train, Rows) else arguments.flag("train", train)
+    params, state = trees.as_arrays("params", params), trees.as_arrays("state", state, keys=True)
+    trees.check_fits_network(net, params, state, x.shape[1:], "check_gradients: params")
+    key = None if key is None else _as_key(key)
     if not x.shape[:1] or not x.shape[0]:
         raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass a batch.")
     _check_shapes(net, loss, params, state, x, t, key, train)
@@ -161,6 +168,12 @@ def check_gradients(
     return result
 
 
+def _as_key(key: Key) -> Key:
+    """A key, of the new kind or the old; or a seed."""
+    old = isinstance(key, jax.Array) and not arguments.is_deleted(key) and key.dtype == jnp.uint32 and key.ndim == 1
+    return key if old or (isinstance(key, jax.core.Tracer) and trees.is_key(key)) else arguments.key(key)
+
+
 def _cost_terms(
     net: Layer,
     loss: Loss,
@@ -175,7 +188,7 @@ def _cost_terms(
     """Return a function of parameters and state: the terms of the cost, one per row, and the penalty."""
 
     def costs(p: Params, state: State) -> Array:
-        y, _, _ = net.forward(p, state, x, key, train)
+        y, _, _ = forward_layer(net, p, state, x, key, train)
         values = row_values("loss", loss, y, t)
         counts = jnp.ones_like(values) if weight is None else jnp.asarray(weight, values.dtype)
         rows = jnp.where(counts > 0, values * counts, 0.0)
@@ -295,10 +308,10 @@ def _add_inputs(net: Layer) -> Layer:
     """The network with its inputs among the parameters, so that the derivative by them is checked as well."""
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
-        return net.forward(params["params"], state, params["x"], key, train)
+        return forward_layer(net, params["params"], state, params["x"], key, train)
 
     def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
-        dparams, dx = net.backward(params["params"], cache, dy)
+        dparams, dx = backward_layer(net, params["params"], cache, dy)
         return {"params": dparams, "x": dx}, dx
 
     return Layer(net.spec, net.init, forward, backward)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments import array_of, call, instance, one_of
+from fnn.layers.passes import backward_layer, forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values, row_weights, stop_uncounted, weighted_sum
 from fnn.types import Array, Gradients, Key, Layer, Loss, LossLike, Params, Penalty, State, Train
@@ -41,7 +43,7 @@ def autodiff(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
     >>> print(gradient(params, state, x, t).grads[0]["w"])
     [[-10.]]
     """
-    scale, loss = _scale(reduction), as_loss(loss)
+    scale, loss = scale_and_loss(net, loss, penalty, reduction)
 
     def gradient(
         params: Params,
@@ -53,8 +55,8 @@ def autodiff(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
         train: Train = True,
     ) -> Gradients:
         def cost(params: Params) -> tuple[Array, tuple[Array, Array, State, Array]]:
-            y, new_state, _ = net.forward(params, state, x, key, train)
-            total, count = weighted_sum(row_values("loss", loss, stop_uncounted(y, weight), t), weight)
+            y, new_state, _ = forward_layer(net, params, state, x, key, train)
+            total, count = weighted_sum(row_values("loss", loss.value, stop_uncounted(y, weight), t, True), weight)
             return total * scale(count), (total, count, new_state, y)
 
         grads, (total, count, new_state, y) = jax.grad(cost, has_aux=True)(params)
@@ -78,7 +80,7 @@ def backprop(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
     >>> print(gradient(params, state, x, t).grads[0]["w"])
     [[-10.]]
     """
-    scale, loss = _scale(reduction), as_loss(loss)
+    scale, loss = scale_and_loss(net, loss, penalty, reduction)
 
     def gradient(
         params: Params,
@@ -89,10 +91,10 @@ def backprop(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
         key: Key = None,
         train: Train = True,
     ) -> Gradients:
-        y, new_state, cache = net.forward(params, state, x, key, train)
-        total, count = weighted_sum(row_values("loss", loss, y, t), weight)
+        y, new_state, cache = forward_layer(net, params, state, x, key, train)
+        total, count = weighted_sum(row_values("loss", loss.value, y, t, True), weight)
         dy = _output_gradient(loss, y, t, weight, scale(count))
-        grads, _ = net.backward(params, cache, dy)
+        grads, _ = backward_layer(net, params, cache, dy)
         if penalty is not None:
             grads = jax.tree.map(jnp.add, grads, penalty.grad(params))
         return Gradients(total, count, grads, new_state, y)
@@ -102,17 +104,25 @@ def backprop(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
 
 def _output_gradient(loss: Loss, y: Array, t: Array, weight: Array | np.ndarray | None, scale: Array) -> Array:
     """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
-    dy = loss.grad(y, t)
+    dy = array_of("loss.grad", call("loss.grad", loss.grad, y, t), "an array", floats=False)
     if weight is None:
         return (dy.astype(scale.dtype) * scale).astype(y.dtype)
     weight = row_weights(weight, y.shape[0]).astype(scale.dtype).reshape(-1, *[1] * (y.ndim - 1))
     return jnp.where(weight > 0, dy.astype(scale.dtype) * (weight * scale), 0.0).astype(y.dtype)
 
 
+def scale_and_loss(
+    net: Layer, loss: LossLike, penalty: Penalty | None, reduction: str
+) -> tuple[Callable[[Array], Array], Loss]:
+    """By what the sum over the rows is multiplied, and the loss; all four are checked."""
+    instance("net", net, Layer, "Pass a network, such as fnn.serial(fnn.dense(10)).")
+    if penalty is not None:
+        instance("penalty", penalty, Penalty, "Pass one of fnn.penalties.")
+    return _scale(one_of("reduction", reduction, ("mean", "sum"))), as_loss(loss)
+
+
 def _scale(reduction: str) -> Callable[[Array], Array]:
     """By what the sum over the rows is multiplied, as a function of the sum of the weights."""
     if reduction == "mean":
         return lambda count: 1.0 / jnp.maximum(count, jnp.finfo(count.dtype).tiny)
-    if reduction == "sum":
-        return lambda count: jnp.ones_like(count)
-    raise ValueError(f"reduction: expected 'mean' or 'sum', got {reduction!r}. Choose one of them.")
+    return lambda count: jnp.ones_like(count)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn import arguments, trees
 from fnn.gradients.interpreters.branches import record_branches
 from fnn.types import Array, Params
 
@@ -40,9 +41,19 @@ def numerical_gradient(
     >>> print(fnn.numerical_gradient(lambda p: (p["w"] ** 2).sum(), {"w": jnp.array([1.0, -3.0])})["w"].round(2))
     [ 2. -6.]
     """
-    if order not in STENCILS:
-        raise ValueError(f"order: expected 2 or 6, got {order}. Choose one of them.")
+    if not isinstance(order, int) or order not in STENCILS:
+        raise ValueError(f"order: expected 2 or 6, got {arguments.describe_value(order)}. Choose one of them.")
+    hint = "Pass a function of the parameters that returns one number."
+    arguments.function("function", function, 1, "a function of the parameters", hint)
+    if step is not None:
+        known = arguments.scalar("numerical_gradient", "a step", step, "Pass None to have it chosen", positive=True)
+        step = arguments.number("step", known, 0)
+    params = trees.as_arrays("params", params)
     leaves, tree = jax.tree.flatten(params)
+    if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        got = ", ".join(str(leaf.dtype) for leaf in leaves) or "none"
+        raise TypeError(f"params: expected floating arrays, got {got}. Convert them to a floating dtype.")
+    jax.eval_shape(lambda params: _one_number(arguments.call("function", function, params)), params)
 
     def by(i: int, k: Array, params: Params) -> Array:
         unit = (jnp.arange(leaves[i].size, dtype=k.dtype) == k).astype(leaves[i].dtype).reshape(leaves[i].shape)
@@ -55,6 +66,13 @@ def numerical_gradient(
 
     grads = jax.jit(every)(params)
     return jax.tree.unflatten(tree, [g.reshape(leaf.shape) for g, leaf in zip(grads, leaves, strict=True)])
+
+
+def _one_number(value: object) -> Array:
+    made = arguments.array_of("function", value, "one that returns one floating number")
+    if made.shape:
+        raise TypeError(f"function: expected one that returns one number, got {made.shape}. Take the sum in it.")
+    return made
 
 
 class Difference(NamedTuple):

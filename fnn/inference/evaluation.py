@@ -19,6 +19,7 @@ from fnn.inference.prediction import (
     with_true_rows,
 )
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.runs import Run
@@ -54,6 +55,7 @@ def evaluate(
     >>> fnn.evaluate(net, run, ([[1, 2, 3]], [[1.0, 3.0]]), {"error": fnn.losses.mean_squared_error})
     {'error': 5.0}
     """
+    checks.outside_of_jit("data", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     run = checked_run(net, run)
     rows, chunks = _chunks(data, run, size)
@@ -100,8 +102,8 @@ def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Callabl
     """(params, state, x, t) -> name -> one number per row."""
 
     def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
-        y = net.forward(params, state, x, None, False)[0]
-        return {name: row_values(f"metric {name}", as_loss(metric), y, t) for name, metric in metrics}
+        y = forward_layer(net, params, state, x, None, False)[0]
+        return {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
 
     return of_chunk
 
@@ -120,7 +122,7 @@ def _chunks(data: DataLike, run: Run, size: int) -> tuple[int | None, Iterator[A
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
         return stream.rows, _check_chunks(named, run)
-    if isinstance(data, (tuple, list)) and all(isinstance(a, np.memmap) for a in data):
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(isinstance(a, np.memmap) for a in data):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         starts = range(0, len(data[0]), size)

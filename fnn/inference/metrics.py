@@ -2,11 +2,12 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 
-from fnn.arguments import as_floats
+from fnn.arguments import as_array, as_floats, finite
 from fnn.losses.base import as_labels, mean_of_positions, wide_dtype
-from fnn.types import Array, ArrayLike, Metric, Numbers, ShapeError
+from fnn.types import Array, ArrayLike, Metric, Numbers, Scalar, ShapeError
 
 
 def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
@@ -23,7 +24,7 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
     >>> print(fnn.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1]))
     [1. 0.]
     """
-    y, t = jnp.asarray(outputs), jnp.asarray(targets)
+    y, t = as_array("accuracy", outputs, "real outputs"), as_array("accuracy", targets, "real targets")
     if y.ndim < 2 or y.shape[-1] < 2:
         raise ShapeError(
             f"accuracy: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
@@ -41,7 +42,6 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
     return mean_of_positions(right.reshape(-1).astype(wide_dtype(dtype)), y).astype(dtype)
 
 
-@functools.lru_cache(maxsize=128)
 def binary_accuracy(threshold: float = 0.5) -> Metric:
     """A metric for one output a label: 1 where it lies on the target's side of the threshold, else 0; 0 for nan.
 
@@ -53,8 +53,19 @@ def binary_accuracy(threshold: float = 0.5) -> Metric:
     [1. 0.]
     """
 
+    known = finite("binary_accuracy", "a finite threshold", threshold, "Pass 0.5, or 0.0 for logits.")
+    # of a traced one a function that is its own
+    return (_above.__wrapped__ if isinstance(known, jax.core.Tracer) else _above)(known)
+
+
+binary_accuracy.is_factory = True  # type: ignore[attr-defined]  # handed on without being called, that is said
+
+
+@functools.lru_cache(maxsize=128)
+def _above(threshold: Scalar) -> Metric:
     def right(outputs: Numbers, targets: Numbers) -> Array:
-        y, t = as_floats("binary_accuracy", outputs), jnp.asarray(targets)
+        y = as_floats("binary_accuracy", outputs, "real outputs")
+        t = as_array("binary_accuracy", targets, "real targets")
         if y.shape != t.shape:
             raise ShapeError(f"binary_accuracy: expected targets of shape {y.shape}, got {t.shape}. Reshape them.")
         t = t.astype(y.dtype)

@@ -17,7 +17,9 @@ from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices.memory import free_bytes
+from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.passes import forward_layer
 from fnn.runs import Run
 from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
 
@@ -81,6 +83,7 @@ def predict(
     """
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     run = checked_run(net, run)
+    check_functions(reduce, combine)
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = _specialise(net, run, part, reduce, combine)
@@ -112,6 +115,7 @@ def predictor(
     (1, 2) (5, 2)
     """
     size, run = arguments.whole_number("batch_size", batch_size, 1), checked_run(net, run)
+    check_functions(reduce, None)
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
@@ -137,9 +141,11 @@ def _predict_rows(
 ) -> Tree:
     """What is kept of all rows; `specialise(part)` gives the program of such a chunk, and what it keeps of one."""
 
+    checks.outside_of_jit("x", x)
+
     def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)
-        _check_rows(made, len(part), reduce)
+        check_row_axis(made, len(part), reduce)
         return program, made
 
     rows, size, chunks = _inputs(x, run, size)
@@ -164,13 +170,15 @@ def _predict_rows(
 def checked_run(net: object, run: Any) -> Run:
     """What was trained with this network; its arrays are nobody else's."""
     if not isinstance(net, Layer):
-        hint = "Pass net(found.settings)." if callable(net) else "Pass the network first."
-        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. {hint}")
+        of_settings = callable(net) and not isinstance(net, type)
+        hint = "Pass net(found.settings)." if of_settings else "Pass the network first."
+        got = type(net).__name__ if of_settings else arguments.describe_thing(net)
+        raise TypeError(f"net: expected a Layer, got {got}. {hint}")
     if hasattr(run, "member"):
         raise TypeError("run: expected one run, got an ensemble. Call its own predict(x), or pass its member(0).")
-    if not (hasattr(run, "params") and hasattr(run, "state")):
+    if isinstance(run, type) or not (hasattr(run, "params") and hasattr(run, "state")):
         hint = "Pass found.run." if hasattr(run, "run") else "Pass the whole of it, not its parameters alone."
-        raise TypeError(f"run: expected what fit returned, got {type(run).__name__}. {hint}")
+        raise TypeError(f"run: expected what fit returned, got {arguments.describe_thing(run)}. {hint}")
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
@@ -186,9 +194,9 @@ def _chunk_program(
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
-        y = net.forward(params, state, x, None, False)[0]
-        y = y if reduce is None else reduce(y)
-        return y if combine is None else _combine(combine, y, count)
+        y = forward_layer(net, params, state, x, None, False)[0]
+        y = y if reduce is None else require_arrays("reduce", arguments.call("reduce", reduce, y))
+        return y if combine is None else combine_rows(combine, y, count)
 
     return of_chunk
 
@@ -207,35 +215,6 @@ def _specialise(
 ) -> tuple[Callable[..., Tree], Tree]:
     parts = net, reduce, combine
     return canonical("predict", parts, _chunk_program(*parts), run.params, run.state, x, np.int32(0))
-
-
-def _check_rows(made: Tree, rows: int, reduce: object) -> None:
-    """What is kept of a chunk's outputs is one thing a row."""
-    for leaf in jax.tree.leaves(made):
-        if leaf.shape[:1] != (rows,):
-            raise ShapeError(
-                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
-                f"{leaf.shape}. Reduce over the outputs of a row; rows are put together by combine=jnp.add."
-            )
-
-
-def _combine(combine: Callable[[Tree, Tree], Tree], values: Tree, count: Array) -> Tree:
-    """The first `count` rows made one, by halves; where only one of a pair is real it is taken as it is."""
-    rows = jax.tree.leaves(values)[0].shape[0]
-    real = jnp.arange(rows, dtype=jnp.int32) < count
-    while rows > 1:
-        half = rows // 2
-        pairs = [jax.tree.map(lambda a, k=k: a[k : 2 * half : 2], (values, real)) for k in (0, 1)]  # noqa: B023
-        (left, _), (right, both) = pairs  # rows that are real come first
-        joined = jax.tree.map(
-            lambda new, old, both=both: jnp.where(both.reshape(-1, *[1] * (old.ndim - 1)), new, old),
-            jax.vmap(combine)(left, right),
-            left,
-        )
-        rest = jax.tree.map(lambda a, half=half: a[2 * half :], (values, real))
-        values, real = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), (joined, pairs[0][1]), rest)
-        rows -= half
-    return jax.tree.map(lambda a: a[0], values)
 
 
 # ---- where the rows come from
@@ -260,8 +239,9 @@ def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator
         stream = as_stream("x", x, once=True)
         return stream.rows, program_rows(stream.rows or size, size), _stream_chunks(stream, run, dtype)
     if isinstance(x, np.memmap):
-        if x.ndim < 2 or not len(x):
-            raise ValueError(f"x: expected shape (rows, features), got {x.shape}. Reshape: x[:, None].")
+        checks.check_axes("x", x, x.shape, run.in_shape)
+        if not len(x):
+            raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass rows.")
         return len(x), program_rows(len(x), size), _slices(x, dtype, size)
     arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
     cut = checks.LostDigits()

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fnn import arguments
 from fnn.types import Array, Shape, ShapeError
 
 # "SAME", "VALID" or ((top, bottom), (left, right))
@@ -152,11 +153,17 @@ def window_spec(
     )
 
 
+def shown_window(window: object) -> str:
+    """A window in the name of a layer, whatever it is."""
+    return str(window) if _whole(window, 1) or isinstance(window, int) else arguments.describe_value(window)
+
+
 def _pair(name: str, what: str, value: object) -> tuple[int, int]:
     both = (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
     if not _whole(both, 1):
+        got = arguments.describe_value(value)
         raise ValueError(
-            f"{name}: expected {what} to be two whole numbers, at least 1, got {value!r}. Write {what}=(2, 2)."
+            f"{name}: expected {what} to be two whole numbers, at least 1, got {got}. Write {what}=(2, 2)."
         )
     return int(both[0]), int(both[1])
 
@@ -165,16 +172,16 @@ def _whole(both: object, at_least: int) -> TypeGuard[tuple[int, int]]:
     return (
         isinstance(both, tuple)
         and len(both) == 2
-        and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= at_least for n in both)
+        and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) and at_least <= n < 2**31 for n in both)
     )
 
 
 def _padding(name: str, padding: object) -> Padding:
-    if padding in ("SAME", "VALID"):
+    if isinstance(padding, str) and padding in ("SAME", "VALID"):
         return padding
     if not (isinstance(padding, tuple) and len(padding) == 2 and all(_whole(side, 0) for side in padding)):
         raise ValueError(
             f"{name}: expected padding 'SAME', 'VALID' or ((top, bottom), (left, right)) in whole numbers of at "
-            f"least 0, got {padding!r}. Write padding='SAME'."
+            f"least 0, got {arguments.describe_value(padding)}. Write padding='SAME'."
         )
     return padding

@@ -1,5 +1,6 @@
 """Layers: `init`, `forward` and `backward` of each, with both formulas.
 
+- `passes`: A layer's three functions, called; what one of your own raises is named, and what it returns is checked
 - `combinators`: Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions
 - `linear`: The linear layer
 - `convolution`: The convolution of images, and the layer that makes vectors of them

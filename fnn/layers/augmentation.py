@@ -6,8 +6,8 @@ Moving numbers does not need floats: bytes stay bytes, a quarter of the memory, 
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from fnn import arguments
 from fnn.arguments import as_floats, finite, like, scalar
 from fnn.factories import factory
 from fnn.layers.noise import random_layer, require_key
@@ -38,8 +38,8 @@ def random_shift(most: int) -> Layer:
      [0 0 1]
      [0 3 4]]
     """
-    name = f"random_shift({most})"
     most = _whole("random_shift", "most", most, 0)
+    name = f"random_shift({most})"
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images(name, in_shape)
@@ -81,6 +81,7 @@ def random_flip(rate: Scalar = 0.5, *, vertical: bool = False) -> Layer:
     rate = scalar("random_flip", "a rate", rate, hint)
     if isinstance(rate, (int, float)) and rate > 1:
         raise ValueError(f"random_flip: expected a rate of at most 1, got {rate}. {hint}.")
+    vertical = arguments.flag("vertical", vertical, "random_flip")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _images("random_flip", in_shape)
@@ -117,8 +118,8 @@ def random_crop(height: int, width: int) -> Layer:
     >>> print(fnn.layers.augmentation.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
     [ 5  6  9 10]
     """
-    name = f"random_crop({height}, {width})"
     size = (_whole("random_crop", "height", height, 1), _whole("random_crop", "width", width, 1))
+    name = f"random_crop({height}, {width})"
 
     def spare(shape: Shape) -> tuple[int, int]:
         _images(name, shape)
@@ -213,8 +214,4 @@ def _images(name: str, in_shape: Shape) -> None:
 
 
 def _whole(name: str, what: str, value: object, at_least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise ValueError(
-            f"{name}: expected {what} to be a whole number, at least {at_least}, got {value!r}. Write {what}=2."
-        )
-    return int(value)
+    return arguments.whole_number(name, value, at_least, f"Write {what}=2.", what=f"{what} to be a whole number")

@@ -10,19 +10,27 @@ from jax import lax
 
 from fnn import arguments
 from fnn.activations.elementwise import Activation
-from fnn.arguments import as_floats
+from fnn.arguments import array_of, as_floats, call, describe_thing, is_module
 from fnn.constants import memoise_constants
 from fnn.factories import factory, note_call
+from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train
 
 
 def as_layer(thing: LayerLike) -> Layer:
     """What may stand where a layer is wanted: a layer, an activation, or any function of an array (`jnp.sin`).
 
+    Raises a TypeError for anything else.
+
     >>> import fnn, jax.numpy as jnp
     >>> fnn.as_layer(fnn.sigmoid), fnn.as_layer(jnp.sin)
     (sigmoid, from_function(sin))
     """
+    return layer_of("layer", thing)
+
+
+def layer_of(name: str, thing: LayerLike) -> Layer:
+    """`as_layer`, where the argument is called `name`."""
     if isinstance(thing, Layer):
         return thing
     if isinstance(thing, Activation):
@@ -37,9 +45,11 @@ def as_layer(thing: LayerLike) -> Layer:
         hint = f"Write jnp.{thing.__name__}."
     elif isinstance(thing, (list, tuple)):
         hint = "Write serial(*layers)."
-    elif callable(thing) and not isinstance(thing, (Loss, Penalty)):
+    elif is_module(thing):
+        hint = "Wrap it: fnn.Layer(name, init, forward, backward)."
+    elif callable(thing) and not isinstance(thing, (Loss, Penalty, type)):
         return from_function(thing)
-    raise TypeError(f"layer: expected a layer or a function, got {type(thing).__name__} {thing!r}. {hint}")
+    raise TypeError(f"{name}: expected a layer or a function, got {describe_thing(thing)}. {hint}")
 
 
 @memoise_constants
@@ -71,16 +81,27 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
     serial(dense(8), sin, dense(1))
     """
 
+    hint = "Pass a function such as jnp.sin."
+    function = arguments.function("from_function", function, 1, "a function of the inputs", hint)
+    name = f"from_function({getattr(function, '__name__', type(function).__name__)})"
+
+    def apply(x: Array) -> Array:
+        y = array_of(name, call(name, function, x), "an array of outputs")
+        if y.shape[:1] != x.shape[:1]:
+            wanted, got = f"one output per row, shape ({x.shape[0]}, ...)", y.shape
+            raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")
+        return y
+
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         one = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
-        return (), (), jax.eval_shape(lambda x: function(x), one).shape[1:]  # JAX cannot take every callable itself
+        return (), (), jax.eval_shape(apply, one).shape[1:]
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("from_function", x)
-        return function(x), state, x
+        return apply(x), state, x
 
     def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
-        return (), jax.vjp(function, x)[1](dy)[0]
+        return (), jax.vjp(apply, x)[1](dy)[0]
 
     return Layer(None, init, forward, backward)
 
@@ -114,7 +135,7 @@ def serial(*layers: LayerLike) -> Layer:
             # what prepares the inputs (rescale, flatten) does not change which weights a seed gives
             place = i - next((j for j, p in enumerate(params) if jax.tree.leaves(p)), i)
             try:
-                p, s, out_shape = child.init(jax.random.fold_in(key, place), shapes[-1])
+                p, s, out_shape = init_layer(child, jax.random.fold_in(key, place), shapes[-1])
             except ShapeError as error:
                 chain = " -> ".join(map(str, shapes))
                 raise ShapeError(f"layer {i}, {error} (shapes up to here: {chain})") from None
@@ -127,7 +148,7 @@ def serial(*layers: LayerLike) -> Layer:
         states, caches = [], []
         for i, child in enumerate(children):
             child_key = None if key is None else jax.random.fold_in(key, i)
-            x, s, cache = child.forward(params[i], state[i], x, child_key, train)
+            x, s, cache = forward_layer(child, params[i], state[i], x, child_key, train)
             states.append(s)
             caches.append(cache)
         return x, tuple(states), tuple(caches)
@@ -135,7 +156,7 @@ def serial(*layers: LayerLike) -> Layer:
     def backward(params: Params, caches: Cache, dy: Array) -> tuple[Params, Array]:
         dparams = []
         for child, p, cache in zip(reversed(children), reversed(params), reversed(caches), strict=True):
-            dp, dy = child.backward(p, cache, dy)
+            dp, dy = backward_layer(child, p, cache, dy)
             dparams.append(dp)
         return tuple(reversed(dparams)), dy
 
@@ -159,14 +180,10 @@ def repeat(layer: LayerLike, times: int) -> Layer:
     (10, 8, 8)
     """
     child = as_layer(layer)
-    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
-        raise ValueError(
-            f"repeat: expected times to be a whole number, at least 1, got {arguments.describe_value(times)}. "
-            "Write times=2."
-        )
+    times = arguments.whole_number("repeat", times, 1, "Write times=2.", what="times to be a whole number")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        out_shape = child.init(key, in_shape)[2]
+        out_shape = init_layer(child, key, in_shape)[2]
         if out_shape != in_shape:
             raise ShapeError(
                 f"repeat: expected a layer that keeps the shape, got {in_shape} -> {out_shape} from {child}. "
@@ -179,7 +196,7 @@ def repeat(layer: LayerLike, times: int) -> Layer:
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         def once(x: Array, part: tuple[Array, Params, State]) -> tuple[Array, tuple[State, Cache]]:
             i, p, s = part
-            y, s, cache = child.forward(p, s, x, None if key is None else jax.random.fold_in(key, i), train)
+            y, s, cache = forward_layer(child, p, s, x, None if key is None else jax.random.fold_in(key, i), train)
             return y, (s, cache)
 
         y, (state, caches) = lax.scan(once, as_floats("repeat", x), (jnp.arange(times), params, state))
@@ -187,7 +204,7 @@ def repeat(layer: LayerLike, times: int) -> Layer:
 
     def backward(params: Params, caches: Cache, dy: Array) -> tuple[Params, Array]:
         def once(dy: Array, part: tuple[Params, Cache]) -> tuple[Array, Params]:
-            dp, dx = child.backward(*part, dy)
+            dp, dx = backward_layer(child, *part, dy)
             return dx, dp
 
         dx, dparams = lax.scan(once, dy, (params, caches), times, reverse=True)

@@ -12,9 +12,10 @@ from fnn import arguments
 from fnn.activations.elementwise import Activation
 from fnn.factories import Spec
 from fnn.kernels import matmul
-from fnn.layers.combinators import as_layer, repeat
+from fnn.layers.combinators import as_layer, layer_of, repeat
 from fnn.layers.convolution import conv2d
 from fnn.layers.linear import dense
+from fnn.layers.passes import forward_layer, init_layer
 from fnn.types import Equation, Jaxpr, Key, Layer, LayerLike, Params, Shape, ShapeError, State
 
 
@@ -94,7 +95,11 @@ def summary(net: LayerLike, in_shape: Shape) -> Complexity:
     >>> size.forward_flops, size.training_flops, size.output_map_bytes()
     (40, 96, 40)
     """
-    rows = tuple(_rows(as_layer(net), tuple(in_shape)))
+    layer = layer_of("net", net)
+    if not isinstance(in_shape, (tuple, list)):
+        got = arguments.describe_thing(in_shape)
+        raise TypeError(f"in_shape: expected the shape of one example, got {got}. Pass a tuple, such as (3,).")
+    rows = tuple(_rows(layer, tuple(arguments.whole_number("in_shape", n, 0, "Pass (3,), say.") for n in in_shape)))
     return Complexity(
         rows,
         sum(row.multiply_adds > 0 for row in rows),
@@ -149,7 +154,7 @@ def _tables(layer: Layer, in_shape: Shape) -> tuple[Params, State, Shape]:
     out_shape: list[Shape] = []
 
     def init(key: Key) -> tuple[Params, State]:
-        params, state, shape = layer.init(key, in_shape)
+        params, state, shape = init_layer(layer, key, in_shape)
         out_shape.append(shape)
         return params, state
 
@@ -165,7 +170,7 @@ def _multiply_adds(layer: Layer, in_shape: Shape) -> int:
     """Multiply-adds of the matrix products and convolutions in one example's forward pass."""
     params, state, _ = _tables(layer, in_shape)
     x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
-    traced = jax.make_jaxpr(lambda p, s, x: layer.forward(p, s, x, None, False)[0])(params, state, x)
+    traced = jax.make_jaxpr(lambda p, s, x: forward_layer(layer, p, s, x, None, False)[0])(params, state, x)
     return _products_in(traced.jaxpr)
 
 

@@ -3,14 +3,13 @@
 from math import prod
 
 import jax
-import numpy as np
 
 from fnn import arguments
 from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
-from fnn.kernels.windows import Padding, window_spec
+from fnn.kernels.windows import Padding, shown_window, window_spec
 from fnn.layers.linear import Initial, initial_deviation, initial_values
 from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
@@ -65,9 +64,11 @@ def conv2d(
     >>> print(params["w"].shape, params["b"].shape, out_shape)
     (5, 5, 3, 20) (20,) (14, 14, 20)
     """
-    _whole("features", features, "conv2d(20, (5, 5))")
-    name = f"conv2d({features}, {window})"
-    _whole("groups", groups, "groups=1")
+    wanted, hint = "a whole number of", "Write conv2d(20, (5, 5))."
+    features = arguments.whole_number("conv2d", features, 1, hint, what=f"{wanted} features")
+    groups = arguments.whole_number("conv2d", groups, 1, "Write groups=1.", what=f"{wanted} groups")
+    bias = arguments.flag("bias", bias, "conv2d")
+    name = f"conv2d({features}, {shown_window(window)})"
     if features % groups:
         raise ValueError(
             f"{name}: expected features that can be cut into {groups} groups, got {features}. "
@@ -75,7 +76,7 @@ def conv2d(
         )
     slide = window_spec(name, window, stride, padding, dilation)
     weight_init = initial_deviation(name, "weight_init", weight_init)
-    bias_init = initial_deviation(name, "bias_init", bias_init)
+    bias_init = initial_deviation(name, "bias_init", bias_init, False)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         rows, columns = slide.over(name, in_shape)
@@ -86,9 +87,9 @@ def conv2d(
             )
         shape = (*slide.window, in_shape[-1] // groups, features)
         deviation = prod(shape[:3]) ** -0.5 if weight_init is None else weight_init
-        params = {"w": initial_values(deviation, jax.random.fold_in(key, 0), shape)}
+        params = {"w": initial_values(f"{name}: weight_init", deviation, jax.random.fold_in(key, 0), shape)}
         if bias:
-            params["b"] = initial_values(bias_init, jax.random.fold_in(key, 1), (features,))
+            params["b"] = initial_values(f"{name}: bias_init", bias_init, jax.random.fold_in(key, 1), (features,))
         return params, (), (rows.outputs, columns.outputs, features)
 
     def over(x_shape: Shape, w: Array) -> Convolution:
@@ -113,14 +114,6 @@ def conv2d(
         return dparams, convolution.input_gradient(dy, w, c)
 
     return Layer(None, init, forward, backward)
-
-
-def _whole(what: str, value: object, hint: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(
-            f"conv2d: expected a whole number of {what}, at least 1, got {arguments.describe_value(value)}. "
-            f"Write {hint}."
-        )
 
 
 @factory

@@ -5,12 +5,25 @@ from typing import overload
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fnn import arguments
 from fnn.factories import factory
 from fnn.kernels import matmul
-from fnn.types import Array, ArrayLike, Cache, DType, Key, Layer, Params, Scalar, Shape, ShapeError, State, Train
+from fnn.types import (
+    Array,
+    ArrayLike,
+    Cache,
+    DType,
+    Key,
+    Layer,
+    Params,
+    Record,
+    Scalar,
+    Shape,
+    ShapeError,
+    State,
+    Train,
+)
 
 # how a parameter begins: a standard deviation, or (key, shape, dtype) -> values
 Initial = Scalar | Callable[[Array, Shape, DType], ArrayLike]
@@ -42,13 +55,11 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
     >>> print(params["w"].shape, params["b"], out_shape)
     (3, 2) [0. 0.] (2,)
     """
-    if isinstance(features, bool) or not isinstance(features, (int, np.integer)) or features < 1:
-        raise ValueError(
-            f"dense: expected a whole number of features, at least 1, got {arguments.describe_value(features)}. "
-            "Write dense(10)."
-        )
+    hint = "Write dense(10)."
+    features = arguments.whole_number("dense", features, 1, hint, what="a whole number of features")
+    bias = arguments.flag("bias", bias, "dense")
     weight_init = initial_deviation("dense", "weight_init", weight_init)
-    bias_init = initial_deviation("dense", "bias_init", bias_init)
+    bias_init = initial_deviation("dense", "bias_init", bias_init, False)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         if len(in_shape) != 1 or in_shape[0] < 1:
@@ -57,9 +68,9 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
             )
         shape = (in_shape[0], features)
         deviation = shape[0] ** -0.5 if weight_init is None else weight_init
-        params = {"w": initial_values(deviation, jax.random.fold_in(key, 0), shape)}
+        params = {"w": initial_values("dense: weight_init", deviation, jax.random.fold_in(key, 0), shape)}
         if bias:
-            params["b"] = initial_values(bias_init, jax.random.fold_in(key, 1), (features,))
+            params["b"] = initial_values("dense: bias_init", bias_init, jax.random.fold_in(key, 1), (features,))
         return params, (), (features,)
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
@@ -84,21 +95,31 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
 
 
 @overload
-def initial_deviation(name: str, what: str, initial: Initial) -> Initial: ...
+def initial_deviation(name: str, what: str, initial: Initial, optional: bool = ...) -> Initial: ...
 @overload
-def initial_deviation(name: str, what: str, initial: Initial | None) -> Initial | None: ...
-def initial_deviation(name: str, what: str, initial: Initial | None) -> Initial | None:
+def initial_deviation(name: str, what: str, initial: Initial | None, optional: bool = ...) -> Initial | None: ...
+def initial_deviation(name: str, what: str, initial: Initial | None, optional: bool = True) -> Initial | None:
     """Checked where it is a number: None and functions come back as they are."""
-    if initial is None or callable(initial):
+    if initial is None and optional:
+        return initial
+    if callable(initial) and not isinstance(initial, (type, Record)) and not getattr(initial, "is_factory", False):
         return initial
     return arguments.scalar(name, f"a standard deviation {what}", initial, "Pass a small number, such as 0.1")
 
 
-def initial_values(initial: Initial, key: Key, shape: Shape) -> Array:
+def initial_values(name: str, initial: Initial, key: Key, shape: Shape) -> Array:
     """Initial values: a number is the standard deviation of a normal distribution, a callable is an initializer."""
     dtype = jnp.result_type(float)
     if callable(initial):
-        return jnp.asarray(initial(key, shape, dtype))
+        wanted, hint = "a function (key, shape, dtype) -> array", "Use one of jax.nn.initializers."
+        arguments.function(name, initial, 3, wanted, hint)
+        made = arguments.as_floats(name, arguments.call(name, initial, key, shape, dtype))
+        if made.shape != shape:
+            got = f"{made.shape} from {arguments.describe_thing(initial)}"
+            raise ShapeError(
+                f"{name}: expected initial values of shape {shape}, got {got}. Return an array of that shape."
+            )
+        return made
     if isinstance(initial, (int, float)) and initial == 0:
         return jnp.zeros(shape, dtype)
     return jax.random.normal(key, shape, dtype) * jnp.asarray(initial, dtype)

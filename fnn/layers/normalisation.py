@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.arguments import as_floats, beside, like, scalar
+from fnn.arguments import as_floats, beside, flag, like, scalar
 from fnn.factories import factory
 from fnn.layers.precision import float32_or_wider
 from fnn.types import Array, Cache, Key, Layer, Params, Rows, Scalar, Shape, ShapeError, State, Train
@@ -64,6 +64,7 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-5, *, scale: bool = True
     if isinstance(momentum, (int, float)) and momentum > 1:
         raise ValueError(f"batch_norm: expected a momentum of at most 1, got {momentum}. Keep a share in [0, 1].")
     eps = scalar("batch_norm", "an eps", eps, "Write eps=1e-5", positive=True)
+    scale, offset = flag("scale", scale, "batch_norm"), flag("offset", offset, "batch_norm")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         params, channels = _initial_affine("batch_norm", in_shape, scale, offset), in_shape[-1:]
@@ -135,6 +136,7 @@ def layer_norm(eps: Scalar = 1e-5, *, scale: bool = True, offset: bool = True) -
      [ 0.  0.]]
     """
     eps = scalar("layer_norm", "an eps", eps, "Write eps=1e-5", positive=True)
+    scale, offset = flag("scale", scale, "layer_norm"), flag("offset", offset, "layer_norm")
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return _initial_affine("layer_norm", in_shape, scale, offset), (), in_shape

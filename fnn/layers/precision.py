@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fnn.arguments import as_floats
+from fnn.arguments import as_floats, describe_value
 from fnn.factories import factory
-from fnn.layers.combinators import as_layer
+from fnn.layers.combinators import layer_of
+from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.types import Array, Cache, DType, DTypeLike, Key, Layer, LayerLike, Params, Shape, State, Train, Tree
 
 
@@ -39,24 +41,24 @@ def mixed_precision(net: LayerLike, dtype: DTypeLike = "bfloat16") -> Layer:
     float32 bfloat16 float32
     """
     try:
-        narrow = None if dtype is None else jnp.dtype(dtype)  # NumPy takes None for float64
+        narrow = jnp.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None  # NumPy takes None, too
     except TypeError:
         narrow = None
     if narrow is None or not jnp.issubdtype(narrow, jnp.floating):
-        raise TypeError(f"mixed_precision: expected a floating dtype, got {dtype!r}. Write 'bfloat16'.")
-    child = as_layer(net)
+        raise TypeError(f"mixed_precision: expected a floating dtype, got {describe_value(dtype)}. Write 'bfloat16'.")
+    child = layer_of("net", net)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        return child.init(key, in_shape)
+        return init_layer(child, key, in_shape)
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = as_floats("mixed_precision", x)
         p = _cast_floats(narrow, params)
-        y, new_state, cache = child.forward(p, state, x.astype(narrow), key, train)
+        y, new_state, cache = forward_layer(child, p, state, x.astype(narrow), key, train)
         return y.astype(x.dtype), _cast_like(state, new_state), (p, cache)
 
     def backward(params: Params, cache: tuple[Params, Cache], dy: Array) -> tuple[Params, Array]:
-        dparams, dx = child.backward(*cache, dy.astype(narrow))
+        dparams, dx = backward_layer(child, *cache, dy.astype(narrow))
         return _cast_like(params, dparams), dx.astype(dy.dtype)  # y, and so dy, has the dtype of x
 
     return Layer(None, init, forward, backward)

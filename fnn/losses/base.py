@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import scalar
+from fnn.arguments import as_array, as_numpy, describe_value, scalar
 from fnn.types import Array, DType, HasShape, Loss, Numbers, Scalar, ShapeError, TargetCheck
 
 ClassWeights = Sequence[Scalar] | Array | np.ndarray  # one number per class
@@ -35,23 +35,21 @@ def class_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Ar
 
 
 def _alike(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
-    y, t = _outputs(name, outputs), jnp.asarray(targets)
+    y, t = _outputs(name, outputs), as_array(name, targets, "real targets")
     if y.shape != t.shape:
         raise ShapeError(
             f"{name}: expected targets of the shape of the outputs {y.shape}, got {t.shape}. {_shape_hint(y, t)}"
         )
-    if not (jnp.issubdtype(t.dtype, jnp.floating) or jnp.issubdtype(t.dtype, jnp.integer) or t.dtype == bool):
-        raise TypeError(f"{name}: expected real targets, got {t.dtype}. Convert them to a floating dtype.")
     return y.astype(wide_dtype(y.dtype)), t.astype(wide_dtype(y.dtype))
 
 
 def sparse_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
     """Outputs as `(batch · positions, classes)`, in float32 at least, targets as as many class numbers."""
-    y, t = _outputs(name, outputs), jnp.asarray(targets)
+    y, t = _outputs(name, outputs), as_array(name, targets, "real targets")
     if y.shape[:-1] != t.shape:
         hint = "Give one class number for every row." if y.ndim < 3 else "Give one class number per position."
         if t.shape == (*y.shape[:-1], 1):
-            hint = "Reshape the targets: targets[:, 0]."
+            hint = "Reshape the targets: targets[:, 0]; np.ravel(targets), of a frame or a list."
         elif t.shape == y.shape:
             hint = "Use the loss without 'sparse_' for one-hot targets."
         raise ShapeError(
@@ -59,7 +57,8 @@ def sparse_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, A
         )
     if not jnp.issubdtype(t.dtype, jnp.integer):
         raise TypeError(
-            f"{name}: expected integer class numbers, got {t.dtype}. Convert them: targets.astype('int32')."
+            f"{name}: expected integer class numbers, got {t.dtype}. "
+            "Convert them: targets.astype('int32'); np.asarray(targets, 'int32'), of a list."
         )
     return y.astype(wide_dtype(y.dtype)).reshape(t.size, y.shape[-1]), as_labels(t).reshape(-1)
 
@@ -75,7 +74,7 @@ def as_labels(labels: Array) -> Array:
 
 
 def _outputs(name: str, outputs: Numbers) -> Array:
-    y = jnp.asarray(outputs)
+    y = as_array(name, outputs, "outputs of a floating dtype")
     if y.ndim == 0:
         raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
     if not jnp.issubdtype(y.dtype, jnp.floating):
@@ -85,9 +84,10 @@ def _outputs(name: str, outputs: Numbers) -> Array:
 
 def _shape_hint(y: Array, t: Array) -> str:
     if y.ndim == t.ndim + 1 and y.shape[-1] == 1:
-        return "Reshape the targets: targets[:, None]."
+        others = "of a Series targets.to_numpy()[:, None], of a list [[t] for t in targets]"
+        return f"Reshape the targets: targets[:, None]; {others}."
     if t.ndim == y.ndim + 1 and t.shape[-1] == 1:
-        return "Reshape the targets: targets[:, 0]."
+        return "Reshape the targets: targets[:, 0]; np.ravel(targets), of a frame or a list."
     if y.ndim == t.ndim + 1:
         return "Use one-hot targets, or a sparse_ loss for class numbers."
     return "Give one target for every output."
@@ -162,9 +162,9 @@ def class_weights(name: str, weights: ClassWeights) -> tuple[Scalar, ...] | Arra
     known = not any(isinstance(w, jax.core.Tracer) for w in weights) if isinstance(weights, (tuple, list)) else True
     if not known:
         return jnp.stack([jnp.asarray(w, jnp.result_type(float)) for w in weights])
-    array = np.asarray(weights)
+    array = as_numpy(name, weights, "a weight for every class")
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected a weight for every class, got {weights!r}. {hint}")
+        raise TypeError(f"{name}: expected a weight for every class, got {describe_value(weights)}. {hint}")
     if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
         raise ValueError(f"{name}: expected weights of at least 0, not all 0, got {tuple(array.tolist())}. {hint}")
     return tuple(weights) if isinstance(weights, (tuple, list)) else tuple(array.tolist())

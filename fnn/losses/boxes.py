@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations.limits import nan_or_1
+from fnn.arguments import as_array, flag
 from fnn.factories import factory
 from fnn.losses.base import dense_rows, make_loss
 from fnn.types import Array, ArrayLike, HasShape, Loss, Numbers, ShapeError, TargetCheck
@@ -34,7 +35,7 @@ from fnn.types import Array, ArrayLike, HasShape, Loss, Numbers, ShapeError, Tar
 
 
 def _box_rows(name: str, outputs: Numbers, targets: Numbers) -> tuple[Array, Array]:
-    y = jnp.asarray(outputs)
+    y = as_array(name, outputs, "boxes as outputs")
     if y.ndim not in (1, 2) or y.shape[-1] != 4:
         raise ShapeError(
             f"{name}: expected boxes (x1, y1, x2, y2), shape (batch, 4), got {y.shape}. "
@@ -188,7 +189,7 @@ def iou(a: ArrayLike, b: ArrayLike) -> Array:
     >>> print(fnn.boxes.iou(jnp.array([[0.0, 0.0, 2.0, 2.0]]), jnp.array([[1.0, 0.0, 3.0, 2.0]])))
     [0.3333333]
     """
-    a, b = jnp.asarray(a), jnp.asarray(b)
+    a, b = as_array("iou", a, "boxes a"), as_array("iou", b, "boxes b")
     if jnp.issubdtype(a.dtype, jnp.integer):
         a = a.astype(b.dtype if jnp.issubdtype(b.dtype, jnp.floating) else jnp.result_type(float))
     y, t = _box_rows("iou", a, b)
@@ -308,10 +309,7 @@ def ciou_loss(constant_tradeoff: bool = True) -> Loss:
     >>> print(fnn.losses.ciou_loss()(jnp.array([[0.0, 0.0, 2.0, 1.0]]), jnp.array([[0.0, 0.0, 1.0, 2.0]])))
     [0.7629183]
     """
-    if not isinstance(constant_tradeoff, bool):
-        raise TypeError(
-            f"ciou_loss: expected constant_tradeoff True or False, got {constant_tradeoff!r}. Write ciou_loss()."
-        )
+    constant_tradeoff = flag("constant_tradeoff", constant_tradeoff, "ciou_loss")
 
     def value(y: Array, t: Array) -> Array:
         v, _ = _shape_difference(y, t)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fnn.arguments import array_of, as_array, call
 from fnn.types import Array, ArrayLike, DType, Metric, ShapeError
 
 
@@ -32,7 +33,7 @@ def dtype_of_sums(dtype: DType) -> DType:
 
 def row_weights(weight: ArrayLike, rows: int, name: str = "weight") -> Array:
     """The weights as an array `(rows,)`: a column beside rows would broadcast to rows × rows."""
-    weight = jnp.asarray(weight)
+    weight = as_array(name, weight)
     if weight.shape != (rows,):
         raise ShapeError(
             f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
@@ -51,9 +52,12 @@ def stop_uncounted(outputs: Array, weight: Array | np.ndarray | None) -> Array:
     return jnp.where(counts.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, lax.stop_gradient(outputs))
 
 
-def row_values(name: str, function: Metric, outputs: Array, t: Array) -> Array:
-    """One number per row from a loss or a metric; anything else is the user's mistake and raises."""
-    values = function(outputs, t)
+def row_values(name: str, function: Metric, outputs: Array, t: Array, floats: bool = False) -> Array:
+    """One number per row from a loss or a metric; anything else is the user's mistake and raises.
+
+    With `floats` it must be of a floating dtype, as that of a loss is: others have no derivative.
+    """
+    values = array_of(name, call(name, function, outputs, t), "one number per row", floats)
     if jnp.shape(values) != (t.shape[0],):
         raise ShapeError(
             f"{name}: expected one number per row, shape ({t.shape[0]},), got {jnp.shape(values)}. "

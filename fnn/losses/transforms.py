@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import beside, like, scalar
+from fnn.arguments import array_of, as_array, beside, call, describe_value, function, instance, like, scalar
 from fnn.factories import factory, note_call
 from fnn.losses.base import (
     ClassWeights,
@@ -25,6 +25,7 @@ from fnn.losses.base import (
     sparse_rows,
     wide_dtype,
 )
+from fnn.losses.reduction import row_values
 from fnn.types import Array, HasShape, Loss, LossLike, Numbers, Scalar, ShapeError
 
 
@@ -57,24 +58,42 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        by_outputs: Array = jax.grad(lambda y: value(y, targets).sum())(outputs)
+        by_outputs: Array = jax.grad(lambda y: row_value(y, targets).sum())(jnp.asarray(outputs))
         return by_outputs
 
-    if targets not in (None, "one-hot", "binary", "labels"):
-        raise ValueError(
-            f"from_function: expected targets 'one-hot', 'binary' or 'labels', got {targets!r}. "
-            "Omit `targets` for any other loss."
-        )
-    if outputs not in (None, "logits", "probabilities"):
-        raise ValueError(
-            f"from_function: expected outputs 'logits' or 'probabilities', got {outputs!r}. "
-            "Omit `outputs` for any other loss."
-        )
-    loss = Loss(
-        name or str(getattr(value, "__name__", "loss")), value, grad or autodiff_grad, None, targets, None, outputs
-    )
+    hint = "Pass a function of outputs and targets."
+    function("from_function", value, 2, "a value of outputs and targets", hint)
+    if grad is not None:
+        function("from_function", grad, 2, "a grad of outputs and targets", hint)
+
+    _check_word("targets", targets, ("one-hot", "binary", "labels"))
+    _check_word("outputs", outputs, ("logits", "probabilities"))
+    if name is not None:
+        instance("from_function", name, str, "Pass a word.", "a name")
+    own = name or str(getattr(value, "__name__", "loss"))
+
+    def row_value(y: Numbers, t: Numbers) -> Array:
+        return row_values("loss", value, as_array("outputs", y), as_array("targets", t), True)
+
+    def checked_grad(y: Numbers, t: Numbers) -> Array:
+        assert grad is not None
+        y, name = as_array("outputs", y), f"loss.grad of {own}"
+        made = array_of(name, call(name, grad, y, as_array("targets", t)), "an array")
+        if made.shape != y.shape:
+            hint = "Look at the formula: is there a sum that leaves out an axis?"
+            raise ShapeError(f"{name}: expected shape {y.shape}, as the outputs, got {made.shape}. {hint}")
+        return made
+
+    loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets, None, outputs)
     arguments = {"value": value, "grad": grad, "name": name, "targets": targets, "outputs": outputs}
     return note_call(loss, from_function, arguments)
+
+
+def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
+    if value is not None and not (isinstance(value, str) and value in words):
+        *first, last = map(repr, words)
+        wanted, got = f"{', '.join(first)} or {last}", describe_value(value)
+        raise ValueError(f"from_function: expected {name} {wanted}, got {got}. Omit `{name}` for any other loss.")
 
 
 def as_loss(thing: LossLike) -> Loss:
@@ -84,9 +103,8 @@ def as_loss(thing: LossLike) -> Loss:
     if getattr(thing, "is_factory", False):
         name = thing.__name__
         raise TypeError(f"loss: expected a loss, got the factory {name}. Call it, with its arguments: {name}(…).")
-    if callable(thing):
-        return from_function(thing)
-    raise TypeError(f"loss: expected a loss, got {type(thing).__name__} {thing!r}. Pass one of fnn.losses.")
+    wanted = "a loss" + (", or a function of outputs and targets" if callable(thing) else "")
+    return from_function(function("loss", thing, 2, wanted, "Pass one of fnn.losses."))
 
 
 # ---- functions of losses
@@ -227,7 +245,8 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
     """
     if not terms or not all(isinstance(term, tuple) and len(term) == 2 for term in terms):
         raise TypeError(
-            f"weighted_sum: expected pairs (coefficient, loss), got {terms}. Write weighted_sum((1.0, loss_a), …)."
+            f"weighted_sum: expected pairs (coefficient, loss), got {describe_value(terms)}. "
+            "Write weighted_sum((1.0, loss_a), …)."
         )
     pairs = [(scalar("weighted_sum", "a coefficient", c, "Leave the loss out"), as_loss(loss)) for c, loss in terms]
     kinds = {loss.targets for _, loss in pairs}

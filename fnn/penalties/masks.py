@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from fnn.arguments import call, describe_value, function
+from fnn.trees import as_arrays
 from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None
@@ -34,11 +36,10 @@ def weight_mask(params: Params, mask: Mask = None) -> Tree:
     """
     if mask is None:
         return _all_but_exempt(params)
+    wanted, hint = "a function of the parameters", "Write lambda params: …."
     if not callable(mask):
-        raise TypeError(
-            f"mask: expected a function of the parameters, got {type(mask).__name__}. Write lambda params: …."
-        )
-    marks = mask(params)
+        raise TypeError(f"mask: expected {wanted}, got {type(mask).__name__}. {hint}")
+    marks = call("mask", function("mask", mask, 1, wanted, hint), params)
     wanted, got = _structure(params), _structure(marks)
     if got != wanted:
         raise ValueError(
@@ -47,7 +48,7 @@ def weight_mask(params: Params, mask: Mask = None) -> Tree:
         )
     for mark in jax.tree.leaves(marks):
         if not isinstance(mark, bool):
-            raise TypeError(f"mask: expected True or False for each array, got {mark!r}. Return bools.")
+            raise TypeError(f"mask: expected True or False for each array, got {describe_value(mark)}. Return bools.")
     return marks
 
 
@@ -65,7 +66,10 @@ def _is_slopes(part: object) -> bool:
 def map_weights(params: Params, mask: Mask, f: Callable[..., Any], otherwise: Callable[..., Any], *more: Tree) -> Tree:
     """`f` of each weight, `otherwise` of each other array; and of their like in more pytrees."""
     return jax.tree.map(
-        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays), weight_mask(params, mask), params, *more
+        lambda counts, *arrays: f(*arrays) if counts else otherwise(*arrays),
+        weight_mask(params, mask),
+        as_arrays("params", params),
+        *more,
     )
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from fnn.arguments import like, scalar
 from fnn.factories import factory
 from fnn.penalties.masks import Mask, map_weights, weight_mask
+from fnn.trees import as_arrays
 from fnn.types import Array, Params, Penalty, Scalar
 
 
@@ -99,6 +100,7 @@ def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Arra
     """A sum over the weights of a pytree, from the formula of one weight array."""
 
     def whole_value(params: Params) -> Array:
+        params = as_arrays("params", params)
         counts = jax.tree.leaves(weight_mask(params, mask))
         values = [value(w) for w, counted in zip(jax.tree.leaves(params), counts, strict=True) if counted]
         return reduce(jnp.add, values) if values else jnp.zeros(())

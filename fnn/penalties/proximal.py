@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fnn.arguments import scalar
+from fnn.arguments import as_array, as_floats, flag, scalar
 from fnn.penalties.masks import Mask, map_weights
 from fnn.schedules import Schedule, as_schedule
-from fnn.types import Array, Numbers, OptimizerState, Params, Scalar
+from fnn.types import Array, Numbers, OptimizerState, Params, Scalar, ShapeError
 
 
 class ProximalL1State(NamedTuple):
@@ -38,13 +38,21 @@ class FistaState(NamedTuple):
     t: Array
 
 
-def soft_threshold(v: Array, threshold: Numbers) -> Array:
+def soft_threshold(v: Numbers, threshold: Numbers) -> Array:
     """`sign(v) max(|v| - threshold, 0)`: the w that minimises `½(w - v)² + threshold |w|`, with exact zeros.
 
     >>> import fnn, jax.numpy as jnp
     >>> print(fnn.penalties.soft_threshold(jnp.array([-3.0, 0.5, 2.0]), 1.0))
     [-2.  0.  1.]
     """
+    v, threshold = as_floats("soft_threshold", v, "real v"), as_array("soft_threshold", threshold, "a real threshold")
+    if threshold.ndim > v.ndim or any(
+        n not in (1, m) for n, m in zip(threshold.shape[::-1], v.shape[::-1], strict=False)
+    ):
+        raise ShapeError(
+            f"soft_threshold: expected a threshold that fits v of shape {v.shape}, "
+            f"got {threshold.shape}. Pass a number."
+        )
     return jnp.sign(v) * jnp.maximum(jnp.abs(v) - jnp.asarray(threshold, v.dtype), 0)
 
 
@@ -79,7 +87,7 @@ def proximal_l1(
     """
     alpha = scalar("proximal_l1", "alpha", alpha, "Pass 0 for no penalty")
     schedule = as_schedule("proximal_l1", learning_rate)
-    made = ApproximateProximalL1State if approximate else ProximalL1State
+    made = ApproximateProximalL1State if flag("approximate", approximate, "proximal_l1") else ProximalL1State
 
     def init(params: Params) -> ProximalL1State | ApproximateProximalL1State:
         return made(jnp.int32(0))
@@ -135,7 +143,7 @@ def fista(
     [2. 0.]
     """
     alpha = scalar("fista", "alpha", alpha, "Pass 0 for no penalty")
-    schedule = as_schedule("fista", learning_rate)
+    schedule, restart = as_schedule("fista", learning_rate), flag("restart", restart, "fista")
 
     def init(params: Params) -> FistaState:
         x = jax.tree.map(jnp.copy, params)  # a buffer of its own: the state and the parameters are both donated

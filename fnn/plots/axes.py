@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fnn.arguments import describe_thing
+
 Axes = Any  # of matplotlib, which is imported late and without types
 Figure = Any  # likewise
 LINE_COLOURS = ("#1f3a4d", "#c8553d", "#7a8b3c", "#8a6bab", "#c99a2e", "#5a7d9a")
@@ -19,6 +21,11 @@ def axes(ax: Axes | None, projection: str | None = None, size: tuple[float, floa
     except ImportError:
         raise ImportError('plots: matplotlib is not installed. Run: pip install "fnn[plots]"') from None
     if ax is not None:
+        if isinstance(ax, type) or not hasattr(ax, "plot") or not hasattr(ax, "figure"):
+            got, hint = describe_thing(ax), "Pass one of plt.subplots(), or leave it out."
+            raise TypeError(f"ax: expected axes of matplotlib, got {got}. {hint}")
+        if projection == "3d" and ax.name != "3d":
+            raise TypeError("ax: expected axes with projection='3d', got flat ones. Add it to plt.subplot(…).")
         return ax.figure, ax
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.add_subplot(projection=projection)

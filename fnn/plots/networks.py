@@ -6,7 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn.inference.prediction import Trained, predict
+from fnn import arguments
+from fnn.data import checks
+from fnn.data.splits import strata
+from fnn.inference.prediction import Trained, checked_run, predict
 from fnn.plots.axes import INK, Axes, Figure, axes, finish
 from fnn.types import ArrayLike, Layer
 
@@ -39,8 +42,10 @@ def classes(x: ArrayLike, t: ArrayLike, *, names: Sequence[str] | None = None, a
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     ['outer', 'inner']
     """
+    points = _points("x", x, 2)
+    labels = _labels("t", t, len(points), names)
     figure, ax = axes(ax)
-    _scatter(ax, _points("classes", x, 2), t, names)
+    _scatter(ax, points, labels, names)
     ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     return finish(figure, ax)
 
@@ -79,8 +84,14 @@ def decision_boundary(
     >>> print(figure.axes[0].get_xlim() == (-2, 2))
     True
     """
+    rows, low_high = _points("x", x, 2), arguments.as_numpy("span", span, "a pair (low, high)")
+    labels, grid = _labels("t", t, len(rows), names), arguments.whole_number("grid", grid, 2)
+    known = low_high.shape == (2,) and low_high.dtype.kind in "fiu" and np.isfinite(low_high).all()
+    if not known or not low_high[0] < low_high[1]:
+        raise ValueError(f"span: expected a pair (low, high), got {arguments.describe_thing(span)}. Pass (-2.0, 2.0).")
+    run = checked_run(net, run)
     figure, ax = axes(ax)
-    ticks = np.linspace(*span, grid)
+    ticks = np.linspace(float(low_high[0]), float(low_high[1]), grid)
     leaves = jax.tree.leaves(run.params)
     points = np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2).astype(leaves[0].dtype if leaves else np.float32)
     y = predict(net, run, points)
@@ -96,9 +107,9 @@ def decision_boundary(
             ax.contourf(ticks, ticks, ahead, levels=[0, ahead.max()], colors=[_class_colour(k)], alpha=0.16)
         if ahead.min() < 0 < ahead.max():
             ax.contour(ticks, ticks, ahead, levels=[0], colors=[INK], linewidths=1.2)
-    _scatter(ax, _points("decision_boundary", x, 2), t, names)
+    _scatter(ax, rows, labels, names)
     ax.plot([], [], color=INK, linewidth=1.2, label="boundary")
-    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=span, ylim=span, aspect="equal")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=tuple(low_high), ylim=tuple(low_high), aspect="equal")
     return finish(figure, ax)
 
 
@@ -131,13 +142,27 @@ def hidden_space(
     >>> print(figure.axes[0].elev, figure.axes[0].azim)
     10 -40
     """
+    points = _points("hidden", hidden, 3)
+    labels, cut = _labels("t", t, len(points), names), None if plane is None else _checked_plane(plane)
+    elevation, azimuth = arguments.number("elevation", elevation), arguments.number("azimuth", azimuth)
     figure, ax = axes(ax, "3d")
-    if plane is not None:
-        _plane(ax, np.asarray(plane[0], float), float(plane[1]))
-    _scatter(ax, _points("hidden_space", hidden, 3), t, names)
+    if cut is not None:
+        _plane(ax, *cut)
+    _scatter(ax, points, labels, names)
     ax.set(xlabel="hidden unit 1", ylabel="hidden unit 2", zlabel="hidden unit 3")
     ax.view_init(elev=elevation, azim=azimuth)
     return finish(figure, ax)
+
+
+def _checked_plane(plane: Any) -> tuple[np.ndarray, float]:
+    hint = "Pass ([1, 1, -1], -0.5), say."
+    if not isinstance(plane, (tuple, list)) or len(plane) != 2:
+        raise TypeError(f"plane: expected (normal, offset), got {arguments.describe_thing(plane)}. {hint}")
+    normal = arguments.as_numpy("plane[0]", plane[0], "three numbers")
+    if normal.shape != (3,) or normal.dtype.kind not in "fiu" or not np.isfinite(normal).all() or not normal.any():
+        got = arguments.describe_thing(plane[0])
+        raise ValueError(f"plane[0]: expected three finite numbers, not all 0, got {got}. {hint}")
+    return normal.astype(float), arguments.number("plane[1]", plane[1])
 
 
 def _plane(ax: Axes, normal: np.ndarray, offset: float) -> None:
@@ -187,7 +212,7 @@ def confusion(
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1', '1', '2']
     """
-    targets, predicted = np.asarray(targets), np.asarray(predicted)
+    targets, predicted = arguments.as_numpy("targets", targets), arguments.as_numpy("predicted", predicted)
     if targets.shape != predicted.shape or targets.ndim != 1:
         raise ValueError(
             f"confusion: expected as many class numbers predicted as targets, got shapes {predicted.shape} and "
@@ -197,8 +222,7 @@ def confusion(
         if not np.issubdtype(numbers.dtype, np.integer) or numbers.min(initial=0) < 0:
             raise ValueError(f"{name}: expected class numbers from 0, got {numbers.dtype}. Pass integers.")
     size = 1 + int(max(targets.max(initial=0), predicted.max(initial=0)))
-    if names is not None and len(names) < size:
-        raise ValueError(f"names: expected {size}, one per class, got {len(names)}. Name all.")
+    _check_names(names, size)
     size = size if names is None else len(names)
     counts = np.zeros((size, size), int)
     np.add.at(counts, (targets, predicted), 1)
@@ -217,13 +241,29 @@ def confusion(
     return figure
 
 
-def _scatter(ax: Axes, points: np.ndarray, t: ArrayLike, names: Sequence[str] | None) -> None:
+def _scatter(ax: Axes, points: np.ndarray, labels: np.ndarray, names: Sequence[str] | None) -> None:
     """The rows, one colour and one entry of the legend a class."""
-    t = np.asarray(t)
-    labels = t.argmax(1) if t.ndim == 2 else t.astype(int)
     for k in np.unique(labels):
         style = {"color": _class_colour(k), "edgecolor": "white", "linewidth": 0.6, "s": 34}
         ax.scatter(*points[labels == k].T, label=names[k] if names else f"class {k}", **style)
+
+
+def _labels(name: str, t: ArrayLike, count: int, names: Sequence[str] | None) -> np.ndarray:
+    """The class of each row, a whole number from 0."""
+    labels = strata(name, checks.rows(name, t), count)
+    if labels.min() < 0:
+        raise ValueError(f"{name}: expected class numbers from 0, got {labels.min()}. Number them 0, 1, ….")
+    _check_names(names, 1 + int(labels.max()))
+    return labels.astype(int)
+
+
+def _check_names(names: Sequence[str] | None, size: int) -> None:
+    if names is None:
+        return
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names: expected a list of words, got {arguments.describe_thing(names)}. Name each class.")
+    if len(names) < size:
+        raise ValueError(f"names: expected {size}, one per class, got {len(names)}. Name all.")
 
 
 def _class_colour(k: int) -> str:
@@ -231,7 +271,7 @@ def _class_colour(k: int) -> str:
 
 
 def _points(name: str, x: ArrayLike, dimensions: int) -> np.ndarray:
-    points = np.asarray(x)
+    points = np.asarray(checks.rows(name, x))
     if points.ndim != 2 or points.shape[1] != dimensions:
         raise ValueError(
             f"{name}: expected points of shape (rows, {dimensions}), got {points.shape}. "

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn import arguments
 from fnn.activations import Activation
 from fnn.plots.axes import LINE_COLOURS, Axes, Figure, axes, finish
 from fnn.runs import History, Run
+from fnn.schedules import as_schedule
 from fnn.types import ArrayLike
 
 
@@ -43,8 +45,14 @@ def curves(
     >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     ['slow', 'fast']
     """
+    words = {"xlabel": xlabel, "ylabel": ylabel}
+    for name, text in words.items():
+        arguments.instance(name, text, str, "Pass text.", "text")
+    log = arguments.flag("log", log)
     figure, ax = axes(ax)
     named = histories if isinstance(histories, Mapping) else {"": histories}
+    if not named:
+        raise ValueError("histories: expected at least one, got an empty dict. Pass what fit returned.")
     for i, (name, history) in enumerate(named.items()):
         _curve(ax, history, name, LINE_COLOURS[i % len(LINE_COLOURS)])
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -57,9 +65,14 @@ def _curve(ax: Axes, history: Run | History | ArrayLike, name: str, colour: str)
     """One history's lines."""
     best = history.best_epoch if isinstance(history, Run) else None
     history = history.history if isinstance(history, Run) else history
+    of = f"histories[{name!r}]" if name else "histories"
     loss, validation = (history.loss, history.validation_loss) if isinstance(history, History) else (history, None)
+    loss = arguments.as_numpy(of, loss, "a run, its history, or costs")
+    if loss.ndim != 1 or loss.dtype.kind not in "fiu":
+        got = f"{loss.dtype}{list(loss.shape)}"
+        raise TypeError(f"{of}: expected one cost per epoch, got {got}. Pass what fit returned, or a list.")
     before = f"{name}, " if name else ""
-    ax.plot(np.asarray(loss), color=colour, label=name if name and validation is None else f"{before}training")
+    ax.plot(loss, color=colour, label=name if name and validation is None else f"{before}training")
     if validation is None:
         return
     values = np.asarray(validation)
@@ -87,11 +100,20 @@ def schedules(named: Mapping[str, Any], steps: int, *, ax: Axes | None = None) -
     >>> figure.axes[0].get_xlabel()
     'step'
     """
+    steps = arguments.whole_number("steps", steps, 1)
+    hint = "Pass {'decay': fnn.schedules.linear_decay(0.1, 0.0, 100)}."
+    arguments.instance("named", named, Mapping, hint, "a dict, name -> schedule")  # type: ignore[type-abstract]
+    if not named:
+        raise ValueError(f"named: expected at least one schedule, got an empty dict. {hint}")
     figure, ax = axes(ax)
     at = np.arange(steps, dtype=np.int32)
     for i, (name, schedule) in enumerate(named.items()):
+        rate = as_schedule(f"named[{name!r}]", schedule)
         with jax.numpy_dtype_promotion("standard"):  # schedules of optax mix the integer step with floats
-            values = np.array(jax.vmap(schedule)(at))
+            values = jax.vmap(rate)(at)
+        if isinstance(values, jax.core.Tracer):
+            got = arguments.describe_thing(values)
+            raise TypeError(f"named[{name!r}]: expected known numbers, got {got}. Call this outside of jit.")
         ax.step(at, values, where="mid", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=name)
     ax.set(xlabel="step", ylabel="learning rate")
     return finish(figure, ax)
@@ -110,6 +132,10 @@ def activation(function: Activation, low: float = -5.0, high: float = 5.0, *, ax
     >>> [text.get_text() for text in plots.activation(fnn.tanh).axes[0].get_legend().get_texts()]
     ['tanh', 'derivative']
     """
+    arguments.instance("function", function, Activation, "Pass fnn.tanh, say, or your own by fnn.elementwise.")
+    low, high = arguments.number("low", low), arguments.number("high", high)
+    if not low < high:
+        raise ValueError(f"low: expected low below high, got {low:g} and {high:g}. Swap or widen them.")
     figure, ax = axes(ax)
     x = np.linspace(low, high, 401, dtype=np.float32)
     ax.plot(x, np.asarray(function(x)), color=LINE_COLOURS[0], label=str(function))

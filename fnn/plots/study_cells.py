@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fnn.arguments import describe_value
+
 
 class StudyColumns(NamedTuple):
     """A study, one value per member."""
@@ -52,7 +54,7 @@ def columns_of(found: Any, figure: str | None) -> StudyColumns:
         TypeError: it is no such thing.
         ValueError: it has no settings, or no such figure.
     """
-    if not all(hasattr(found, name) for name in ("points", "table", "monitor", "mode")):
+    if isinstance(found, type) or not all(hasattr(found, name) for name in ("points", "table", "monitor", "mode")):
         got = type(found).__name__
         raise TypeError(
             f"found: expected what fnn.sweep or fnn.cross_validate returns, got {got}. Pass the whole of it."
@@ -62,8 +64,9 @@ def columns_of(found: Any, figure: str | None) -> StudyColumns:
         raise ValueError("found: expected settings to choose from, got none. Pass over={'lr': [0.1, 0.2]} to it.")
     figures = [name for name in table if name not in (*names, "diverged") and not _is_deviation(name, table)]
     figure = found.monitor if figure is None else figure
-    if figure not in figures:
-        raise ValueError(f"figure: expected one of {', '.join(figures)}, got {figure!r}. Name a column.")
+    if not isinstance(figure, str) or figure not in figures:
+        got = describe_value(figure)
+        raise ValueError(f"figure: expected one of {', '.join(figures)}, got {got}. Name a column.")
     judged, diverged = np.asarray(table[found.monitor], float), np.asarray(table["diverged"]).astype(int)
     return StudyColumns(
         settings={name: np.asarray(table[name]) for name in names},
@@ -90,8 +93,9 @@ def choose_axes(settings: list[str], x: str | None, y: str | None) -> list[str]:
     ['lr', 'l2']
     """
     for name, value in (("x", x), ("y", y)):
-        if value is not None and value not in settings:
-            raise ValueError(f"{name}: expected one of {', '.join(settings)}, got {value!r}. Name a setting.")
+        if value is not None and (not isinstance(value, str) or value not in settings):
+            got = describe_value(value)
+            raise ValueError(f"{name}: expected one of {', '.join(settings)}, got {got}. Name a setting.")
     if x is not None and x == y:
         raise ValueError(f"y: expected another setting than x, got {y!r} for both. Leave y out for a curve.")
     if x is not None:

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import trees
+from fnn import arguments, trees
+from fnn.data import checks
 from fnn.runs import History, Run
 from fnn.storage import files, networks
 from fnn.storage.files import FORMAT, read_kind
@@ -52,9 +53,9 @@ def save(path: PathLike, net: Layer, run: Run) -> None:
     >>> print(net, bool((run.params[0]["w"] == params[0]["w"]).all()))
     serial(dense(2), relu) True
     """
-    path = os.path.expanduser(path)
-    _expect("net", net, Layer, "Pass the network that was trained.")
-    _expect("run", run, Run, "Pass what fit returned.")
+    path = checks.path("path", path)
+    arguments.instance("net", net, Layer, "Pass the network that was trained.")
+    arguments.instance("run", run, Run, "Pass what fit returned.")
     history = None if run.history is None else run.history._asdict()
     if run.history is not None:
         _check_history(run.history)
@@ -114,9 +115,9 @@ def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
     >>> load(path, net=net)[0]
     serial(sin)
     """
-    path = os.path.expanduser(path)
+    path = checks.path("path", path)
     if net is not None:
-        _expect("net", net, Layer, "Pass the network that was trained.")
+        arguments.instance("net", net, Layer, "Pass the network that was trained.")
     leaves, about = read_kind(path, "run")
     with files.naming_damage(path, "the description of a run"):
         saved = _parse(about, leaves)
@@ -162,11 +163,6 @@ def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
     columns = names and Columns(*(names[part] and tuple(map(str, names[part])) for part in ("x", "t")))
     nothing: Any = None
     return Run(params, state, history, nothing, in_shape, None, columns)
-
-
-def _expect(name: str, thing: object, kind: type, hint: str) -> None:
-    if not isinstance(thing, kind):
-        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. {hint}")
 
 
 # ---- params, state and history: their structure, and whether they are those of the network

@@ -79,6 +79,7 @@ class Ensemble(NamedTuple):
     def member(self, i: int) -> Run:
         """One member's parameters and layer state, for `fnn.predict` and `fnn.save`."""
         count = self._count()
+        i = arguments.whole_number("member", i, -count, "Pass 0 for the first.")
         if not -count <= i < count:
             raise IndexError(f"member: expected 0 to {count - 1}, got {i}. Leave out those that diverged.")
         params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
@@ -147,8 +148,7 @@ def ensemble(
     >>> print(mean.round(1), spread.shape)
     [[0. 1.]] (1, 2)
     """
-    if not isinstance(net, Layer):
-        raise TypeError(f"net: expected a Layer, got {type(net).__name__}. Pass a network that is made.")
+    arguments.instance("net", net, Layer, "Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, arguments.key(key)

@@ -10,7 +10,7 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.data.scaling import Standardiser, standardiser
 from fnn.data.splits import are_classes, classes_of, folds as fold_rows
-from fnn.types import RowSelection
+from fnn.types import Record, RowSelection
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to evaluate on
 
@@ -19,9 +19,14 @@ def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, 
     """The rows of each fold."""
     repeats = arguments.whole_number("repeats", repeats, 1)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
-        got = type(stratify).__name__
+        got = arguments.describe_thing(stratify)
         raise TypeError(f"stratify: expected True, False or None, got {got}. Pass folds=fnn.folds(…) for others.")
-    if not hasattr(folds, "__iter__"):
+    if hasattr(folds, "split") and not isinstance(folds, (str, bytes, type)):  # of scikit-learn
+        hint = f"Pass its row numbers: folds=list(folds.split(x, t{', groups' * (groups is not None)}))."
+        got = arguments.describe_thing(folds)
+        raise TypeError(f"folds: expected a number, or pairs of row numbers, got {got}. {hint}")
+    other = isinstance(folds, (str, bytes, dict, set, type, Record)) or arguments.is_deleted(folds)
+    if other or not hasattr(folds, "__iter__") or getattr(folds, "ndim", 1) == 0:
         folds = arguments.whole_number("folds", folds, 2)
         if stratify and not are_classes(t):
             raise ValueError("stratify: expected targets that are classes, got numbers. Pass stratify=False.")
@@ -55,7 +60,7 @@ def _seed_of(key: Any) -> int:
 
 def _pair(name: str, pair: Any, count: int) -> Fold:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else type(pair).__name__
+        got = f"{len(pair)} things" if isinstance(pair, (list, tuple)) else arguments.describe_thing(pair)
         raise TypeError(f"{name}: expected a pair (train, test), got {got}. Pass the row numbers of both sides.")
     return _rows_of_fold(f"{name}[0]", pair[0], count), _rows_of_fold(f"{name}[1]", pair[1], count)
 

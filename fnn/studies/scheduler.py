@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import ceil
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +19,14 @@ from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
 from fnn.fitting.progress import study_progress_bar
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
+from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
 from fnn.storage.checkpoints import read_checkpoint
 from fnn.storage.folders import chunk_folder, chunks_in, group_folder, read_width, write_width
-from fnn.studies.chunks import Members, Shared, chunk_trainer, compiled_chunk, default_width, member_cost
+from fnn.studies.chunks import Members, Shared, chunk_trainer, default_width, member_cost, trace_chunk
 from fnn.studies.groups import ExecutionOptions, Group
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import TrainerConfig
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
@@ -140,6 +143,7 @@ class Job(NamedTuple):
     folder: str | None = None
     seconds: float = 1.0  # between checkpoints
     failures: resume.WriteFailures | None = None  # of the whole study
+    effort: str = "auto"  # to compile with
 
 
 def run_chunks(
@@ -228,13 +232,15 @@ def _run_chunk(
     data = jax.device_put(group.shared.of(own.fold), device)
     capacity = history_capacity(epochs)
     checkpoints = _checkpoints(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = compiled_chunk(group.config, width, capacity, own, data, device, must_stop)
-    state = chunk.init(own, data) if checkpoints.state is None else checkpoints.state
+    chunk = trace_chunk(group.config, width, capacity, own, data, device)
+    effort = _choose_effort(job, chunk.work)
+    init, run = chunk.compile(effort, must_stop)
+    state = init(own.keys, own.settings, data) if checkpoints.state is None else checkpoints.state
     histories = [_no_epochs(job, state.params) if checkpoints.state is None else checkpoints.history]
     done = position(state)[0]
     pace = checkpoints.pace
-    pace.seconds_per_step = chunk.measured["seconds per step"]
-    following = segments(chunk.run, state, data, epochs, group.config.batch_size, pace, capacity)
+    pace.seconds_per_step = chunk.seconds_per_step.get(effort)
+    following = segments(run, state, data, epochs, group.config.batch_size, pace, capacity)
     with closing(following):
         for segment in following:
             state = segment.state
@@ -244,7 +250,7 @@ def _run_chunk(
             if must_stop():
                 break
     checkpoints.write(state, histories, last=True)
-    chunk.measured["seconds per step"] = pace.seconds_per_step
+    chunk.seconds_per_step[effort] = pace.seconds_per_step
     history = concatenate(histories)
     reached, _, _, active = position(state)
     ended = reached >= epochs or not active
@@ -253,6 +259,16 @@ def _run_chunk(
     if width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
     return ChunkResult(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
+
+
+def _choose_effort(job: Job, work: Work) -> str:
+    """What ends soonest for all chunks that a worker runs."""
+    if job.effort != "auto":
+        return job.effort
+    chunks = ceil(job.plan.members / job.plan.width)
+    _, batches = batch_sizes(padded_rows(job.group.shared.data.train), job.group.config.batch_size)
+    epochs = job.epochs * ceil(chunks / len(job.plan.devices))
+    return choose_effort(work, epochs, epochs * batches)
 
 
 def _no_epochs(job: Job, params: Any) -> History:
@@ -316,7 +332,10 @@ def run_groups(
                 break
             if folder is not None:
                 _keep_width(folder, plan.width, failures)
-            job = Job(group, plan, epochs, folder, how.checkpoint_seconds, failures)
+            effort = group.effort
+            if effort == "auto" and (folder is not None or how.width is not None):
+                effort = "high"  # the same however many epochs and members there are: other bits would follow
+            job = Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, effort)
             run_chunks(job, functools.partial(take, group), show, must_stop)
     return plans
 

@@ -5,12 +5,15 @@ Random points find a good one sooner than a grid where few of the settings matte
 
 import itertools
 import math
+import re
 import zlib
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.types import Record
 
 Point = dict[str, int | float]
 TRACED_INTEGERS = ("seed", "patience")  # whole numbers that change no shape
@@ -97,7 +100,8 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
         raise ValueError("draws: expected at least one setting, got none. Write draws(20, lr=uniform(0, 1)).")
     for name, given in ranges.items():
         if isinstance(given, tuple) and not isinstance(given, Distribution):  # the ends of a range, or two choices?
-            raise TypeError(f"{name}: expected a range or a list, got a tuple {given}. Write uniform(…) or [...].")
+            got = f"a tuple {arguments.describe_value(given)}"
+            raise TypeError(f"{name}: expected a range or a list, got {got}. Write uniform(…) or [...].")
     known = {name: given if isinstance(given, Distribution) else _values(name, given) for name, given in ranges.items()}
     return [{name: _draw(given, key, i, name) for name, given in known.items()} for i in range(count)]
 
@@ -174,16 +178,18 @@ def _check_names(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected at least one setting, got an empty dict. Write {{'lr': …}}.")
     for key in value:
         if not isinstance(key, str):
-            raise TypeError(f"{name}: expected names of settings, got {type(key).__name__} {key!r}. Write strings.")
+            raise TypeError(f"{name}: expected names of settings, got {arguments.describe_thing(key)}. Write strings.")
 
 
 def _values(name: str, given: Any) -> list[int | float]:
     """The numbers of a list or an array."""
     if isinstance(given, Distribution):  # a tuple of numbers too
         raise TypeError(f"{name}: expected a list of numbers, got {given}. Use it in draws(…).")
-    values = np.asarray(given).tolist() if hasattr(given, "__array__") else given
+    array = isinstance(given, jax.Array) or hasattr(given, "__array__")
+    values = arguments.as_numpy(name, given, "a list of numbers").tolist() if array else given
     if not isinstance(values, (list, tuple, range)):
-        raise TypeError(f"{name}: expected a list of numbers, got {type(given).__name__} {given!r}. Write [0.1].")
+        got = arguments.describe_thing(given)
+        raise TypeError(f"{name}: expected a list of numbers, got {got}. Write [0.1].")
     if not len(values):
         raise ValueError(f"{name}: expected at least one value, got an empty list. Leave the setting out.")
     return [_number(f"{name}[{i}]", v) for i, v in enumerate(values)]
@@ -191,10 +197,28 @@ def _values(name: str, given: Any) -> list[int | float]:
 
 def _number(name: str, value: Any) -> int | float:
     """A finite Python number: NumPy's and JAX's become `int` or `float`."""
-    if hasattr(value, "__array__") and getattr(value, "ndim", None) == 0:
-        value = np.asarray(value).item()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__} {value!r}. Pass an int or a float.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}. Choose another.")
-    return value
+    hint = "Pass an int or a float."
+    choice = isinstance(value, (bool, np.bool_, Record)) or callable(value)
+    choice = choice or (isinstance(value, str) and not _is_number(value))
+    if choice and "[" in name:
+        hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."
+    number: Any = arguments.real_number(name, "a number", value, hint)
+    if isinstance(number, jax.core.Tracer):
+        raise TypeError(f"{name}: expected a number, got {arguments.describe_thing(value)}. {hint}")
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}. Choose another.")
+    known: int | float = number
+    return known
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _setting(name: str) -> str:
+    """The setting that `over['lr'][0]` or `over[0]['lr']` is of, quoted."""
+    return next((part for part in re.findall(r"\[(.*?)\]", name) if part[0] in "'\""), repr(name.partition("[")[0]))

@@ -61,7 +61,8 @@ class Sweep(NamedTuple):
 
         By default as it prints: by the column that tells the best, those that diverged last.
         """
-        order = self._order() if by is None else tables.argsort(self.table, by, bool(largest))
+        largest = None if largest is None else arguments.flag("largest", largest)
+        order = self._order() if by is None else tables.argsort(self.table, by, False if largest is None else largest)
         return tables.rows(self.table, order)
 
     def to_csv(self, path: PathLike) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fnn import arguments
+from fnn.data import checks
 from fnn.runs import history_columns
 from fnn.types import PathLike
 
@@ -32,8 +34,10 @@ def argsort(columns: Columns, by: str, largest: bool = False, last: Any = False)
     >>> print(argsort({"loss": np.array([0.3, np.nan, 0.1])}, "loss"))
     [2 0 1]
     """
-    if by not in columns:
-        raise ValueError(f"by: expected one of {', '.join(columns)}, got {by!r}. Name a column.")
+    if not isinstance(by, str) or by not in columns:
+        got = arguments.describe_value(by)
+        raise ValueError(f"by: expected one of {', '.join(columns)}, got {got}. Name a column.")
+    largest = arguments.flag("largest", largest)
     values = np.asarray(columns[by], float)
     order = np.argsort(-values if largest else values, kind="stable")
     return order[np.argsort(np.broadcast_to(last, values.shape)[order], kind="stable")]
@@ -70,7 +74,7 @@ def _cell(value: Any) -> str:
 
 def to_csv(columns: Columns, path: PathLike) -> None:
     """Write all rows, in their own order, with all digits."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(checks.path("path", path), "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True))

@@ -1,10 +1,10 @@
 """What a run is made of: the network, the loss, the optimizer and the others, once the settings are known."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import optax
 
@@ -14,10 +14,18 @@ from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
 from fnn.runs import check_distinct, history_columns
-from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty
+from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Params, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
+
+
+NO_SETTINGS = (Layer, Loss, Penalty, Activation, optax.GradientTransformation, type)
+HINTS: dict[type, str] = {  # what to pass where something else was given
+    Layer: "Pass a network, such as fnn.serial(fnn.dense(10)); one of another library as fnn.Layer(…).",
+    Penalty: "Pass one of fnn.penalties, such as fnn.penalties.l2(1e-4).",
+    optax.GradientTransformation: "Pass an optimizer, such as optax.sgd(0.1); a learning rate goes into one.",
+}
 
 
 class TrainerConfig(NamedTuple):
@@ -74,27 +82,73 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
 
 def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
     """Return the function that computes the gradient of a batch's cost; of a bound configuration."""
-    gradient: Callable[..., Gradients] = config.gradient(config.net, config.loss, config.penalty, config.reduction)
+    parts = config.net, config.loss, config.penalty, config.reduction
+    made = arguments.call("gradient", config.gradient, *parts)
+    if not callable(made):
+        got = arguments.describe_thing(made)
+        raise TypeError(f"gradient: expected one that returns a function, as fnn.autodiff does, got {got}. Return one.")
+
+    def gradient(*given: Any) -> Gradients:
+        found = made(*given)
+        if not isinstance(found, tuple) or len(found) != len(Gradients._fields):
+            wanted, got = ", ".join(Gradients._fields), arguments.describe_thing(found)
+            raise TypeError(f"gradient: expected its function to return ({wanted}), got {got}. Return fnn's Gradients.")
+        return Gradients(*found)
+
     return gradient
 
 
 def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> Any:
     """A part of the run, which may be given as a function of the settings."""
-    if thing is None or isinstance(thing, kind):
+    if isinstance(thing, kind) or (thing is None and kind is Penalty):
         return thing
-    of_another_kind = isinstance(thing, (Layer, Loss, Penalty, Activation, optax.GradientTransformation))
-    optax_factory = not of_another_kind and str(getattr(thing, "__module__", "")).startswith("optax.")
-    if getattr(thing, "is_factory", False) or optax_factory:
-        raise TypeError(f"{name}: expected a {kind.__name__}, got the factory {thing.__name__}. Call it.")
-    if of_another_kind or not callable(thing):
-        raise TypeError(f"{name}: expected a {kind.__name__}, got {type(thing).__name__}. Pass one.")
-    made = call_with_settings(thing, settings)
+    wanted = f"a {kind.__name__}"
+    if hasattr(thing, "gradient_transformation"):  # optax.MultiSteps
+        got, hint = type(thing).__name__, "Pass its .gradient_transformation()."
+        raise TypeError(f"{name}: expected {wanted}, got {got}. {hint}")
+    module, closure = str(getattr(thing, "__module__", "")), "<locals>" in getattr(thing, "__qualname__", "")
+    if kind is optax.GradientTransformation and closure and module.startswith(("fnn.schedules", "optax.")):
+        raise TypeError(f"{name}: expected {wanted}, got a schedule. Pass optax.sgd(schedule), say.")
+    of_optax = module.startswith("optax.") and inspect.isfunction(thing)
+    if getattr(thing, "is_factory", False) or of_optax:
+        raise TypeError(f"{name}: expected {wanted}, got the factory {thing.__name__}. Call it.")
+    if isinstance(thing, NO_SETTINGS) or not callable(thing):
+        raise TypeError(f"{name}: expected {wanted}, got {arguments.describe_thing(thing)}. {HINTS[kind]}")
+    of_settings = f"{wanted}, or a function of the settings that makes one"
+    made = call_with_settings(name, arguments.function(name, thing, 1, of_settings, HINTS[kind]), settings, HINTS[kind])
     if not isinstance(made, kind):
-        raise TypeError(
-            f"{name}: expected a {kind.__name__}, got a function of the settings that makes {type(made).__name__}. "
-            "Return one."
-        )
+        got = arguments.describe_thing(made)
+        hint = "Return its .gradient_transformation()." if hasattr(made, "gradient_transformation") else "Return one."
+        raise TypeError(f"{name}: expected {wanted}, got a function of the settings that makes {got}. {hint}")
     return made
+
+
+def init_optimizer(optimizer: optax.GradientTransformation, params: Params) -> OptimizerState:
+    """The state with which an optimizer begins."""
+    return arguments.call("optimizer", optimizer.init, params)
+
+
+def update_optimizer(
+    optimizer: optax.GradientTransformation, grads: Params, state: OptimizerState, params: Params
+) -> tuple[Params, OptimizerState]:
+    """What an optimizer adds to the parameters, a tree like them, and its new state."""
+    try:
+        made = arguments.call("optimizer", optimizer.update, grads, state, params)
+    except TypeError as error:
+        if "missing" in str(error) and "argument" in str(error):
+            hint = "Leave out what goes by the cost: patience= and fnn.schedules are there for it."
+            got = str(error).partition(" got one that raises TypeError: ")[2].partition(". ")[0]
+            raise TypeError(f"optimizer: expected one that goes by the gradient alone, got {got}. {hint}") from error
+        raise
+    known = isinstance(made, tuple) and len(made) == 2
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (made[0] if known else None, params)]
+    if not known or structures[0] != structures[1]:
+        got = arguments.describe_thing(made[0] if known else made)
+        raise TypeError(
+            f"optimizer: expected updates like the parameters and a state, got {got}. Return (updates, state)."
+        )
+    found: tuple[Params, OptimizerState] = made
+    return found
 
 
 def check_settings_are_used(config: TrainerConfig, names: Iterable[str]) -> None:
@@ -136,7 +190,7 @@ class _Halves(dict[str, float]):
         return 0.5
 
 
-def call_with_settings(function: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+def call_with_settings(name: str, function: Callable[..., Any], settings: Mapping[str, Any], hint: str) -> Any:
     """What a function of the settings makes; a setting that it misses is named."""
     try:
         return function(settings)
@@ -144,12 +198,18 @@ def call_with_settings(function: Callable[..., Any], settings: Mapping[str, Any]
         raise ValueError(
             f"settings: expected a number named {missing}, got {sorted(settings)}. Pass settings={{{missing}: …}}."
         ) from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if arguments.OUR_FORM.match(str(error)):
+            raise
+        got = f"{arguments.describe_thing(function)}, which raises {arguments.describe_error(error)}"
+        raise TypeError(f"{name}: expected a function of the settings, got {got}. {hint}") from error
 
 
 def resolve_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     """A loss, or a function of outputs and targets, or a function of the settings that makes either."""
-    if not isinstance(loss, Loss) and callable(loss) and not getattr(loss, "is_factory", False):
-        loss = call_with_settings(loss, settings) if takes_settings(loss) else loss
+    if not isinstance(loss, NO_SETTINGS) and callable(loss) and not getattr(loss, "is_factory", False):
+        hint = "Pass one of fnn.losses."
+        loss = call_with_settings("loss", loss, settings, hint) if takes_settings(loss) else loss
     return as_loss(loss)
 
 
@@ -159,39 +219,49 @@ def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, floa
         return {}
     if not isinstance(value, dict):
         raise TypeError(
-            f"settings: expected a dict of numbers, got {type(value).__name__}. Write settings={{'lr': 0.1}}."
+            f"settings: expected a dict of numbers, got {arguments.describe_thing(value)}. "
+            "Write settings={'lr': 0.1}."
         )
     for name, number in value.items():
         if not isinstance(name, str):
             raise TypeError(f"settings: expected names as keys, got {name!r}. Write settings={{'lr': 0.1}}.")
         if name in reserved:
             raise ValueError(f"settings: expected your own names, got {name!r}, which is an argument. Pass {name}=….")
-        if isinstance(number, str) or not (np.isscalar(number) or getattr(number, "ndim", None) == 0):
-            raise TypeError(f"settings[{name!r}]: expected one number, got {type(number).__name__}. Pass a float.")
-        if not math.isfinite(float(number)):
-            raise ValueError(f"settings[{name!r}]: expected a finite number, got {number}. Choose another.")
+        plain = bool(number) if isinstance(number, (bool, np.bool_)) else number
+        if not isinstance(plain, bool):
+            place, hint = f"settings[{name!r}]", "Pass a float."
+            plain = arguments.finite(
+                place, "a finite number", arguments.real_number(place, "one number", plain, hint), hint
+            )
+        if isinstance(plain, jax.core.Tracer):
+            got = arguments.describe_thing(plain)
+            raise TypeError(
+                f"settings[{name!r}]: expected a known number, got {got}. Use fnn.trainer inside of jit, grad and vmap."
+            )
     return dict(value)
 
 
 def check_gradient(value: Any) -> Any:
     """`fnn.autodiff`, `fnn.backprop`, or one's own of their signature."""
-    if not callable(value):
-        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {value!r}. Pass the function.")
-    return value
+    if isinstance(value, NO_SETTINGS) or not callable(value):
+        got = arguments.describe_value(value)
+        raise TypeError(f"gradient: expected fnn.autodiff or fnn.backprop, got {got}. Pass the function.")
+    return arguments.function("gradient", value, 4, "fnn.autodiff or fnn.backprop", "Pass the function.")
 
 
 def check_metrics(value: Any) -> dict[str, Any]:
     """Functions by name."""
     if value is not None and not isinstance(value, dict):
-        got = type(value).__name__
+        got = arguments.describe_thing(value)
         raise TypeError(f"metrics: expected a dict, name -> function, got {got}. Write {{'accuracy': fnn.accuracy}}.")
     for name, metric in (value or {}).items():
-        if not callable(metric):
-            got = type(metric).__name__
-            raise TypeError(f"metrics[{name!r}]: expected a function of outputs and targets, got {got}. Pass one.")
+        if not isinstance(name, str):
+            got = arguments.describe_thing(name)
+            raise TypeError(f"metrics: expected names as keys, got {got}. Write {{'accuracy': fnn.accuracy}}.")
         if hasattr(metric, "cache_info") or getattr(metric, "is_factory", False):
             factory = metric.__name__
             raise TypeError(f"metrics[{name!r}]: expected a function, got the factory {factory}. Call it: {factory}().")
+        arguments.function(f"metrics[{name!r}]", metric, 2, "a function of outputs and targets", "Pass fnn.accuracy.")
     return dict(value or {})
 
 
@@ -199,26 +269,25 @@ def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validate
     """Whether "min" or "max" of what is monitored is best; it must be said for a metric."""
     if not validates:
         for name, value, default in (("patience", patience, None), ("monitor", monitor, "loss"), ("mode", mode, None)):
-            if value != default:
+            if value is not default and not (isinstance(value, str) and value == default):
                 raise ValueError(
                     f"{name}: expected validation data to judge by, got none. Pass validation=(x, t) or a share."
                 )
-    if monitor != "loss" and monitor not in (metrics or {}):
+    if not isinstance(monitor, str) or (monitor != "loss" and monitor not in (metrics or {})):
         names = ", ".join(map(repr, metrics or {})) or "there is none"
-        raise ValueError(
-            f"monitor: expected 'loss' or a metric's name ({names}), got {monitor!r}. "
-            f"Pass the metric too: metrics={{{monitor!r}: …}}."
-        )
+        got = arguments.describe_value(monitor)
+        hint = f"Pass the metric too: metrics={{{got}: …}}." if isinstance(monitor, str) else "Write monitor='loss'."
+        raise ValueError(f"monitor: expected 'loss' or a metric's name ({names}), got {got}. {hint}")
     if mode is None and monitor != "loss":
         raise ValueError(
             f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Say mode='max' if more is better."
         )
-    if mode == "max" and monitor == "loss":
+    if isinstance(mode, str) and mode == "max" and monitor == "loss":
         raise ValueError(
             "mode: expected 'min' for the loss, got 'max', which would choose the worst epoch. "
             "Name what more of is better: monitor='accuracy'."
         )
-    return one_of("mode", mode or "min", ("min", "max"))
+    return one_of("mode", "min" if mode is None else mode, ("min", "max"))
 
 
 def trainer_config(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.layers.passes import forward_layer
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
@@ -60,7 +61,7 @@ def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
 
     def measure(batch: Batch) -> RunningSums:
-        y, _, _ = config.net.forward(s.params, s.state, batch.x, None, False)
+        y, _, _ = forward_layer(config.net, s.params, s.state, batch.x, None, False)
         total, count = weighted_sum(row_values("loss", config.loss, y, batch.t), batch.weight)
         return RunningSums(total, count, metric_sums(dict(config.metrics), y, batch.t, batch.weight))
 

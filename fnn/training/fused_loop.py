@@ -21,7 +21,7 @@ from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
-from fnn.runs import History, RunningSums, Trainer, TrainState, check_distinct, history_columns
+from fnn.runs import History, RunningSums, Trainer, TrainState
 from fnn.training.batches import (
     Batch,
     add_sums,
@@ -34,7 +34,7 @@ from fnn.training.batches import (
     padded_rows,
     real_rows,
 )
-from fnn.training.config import TrainerConfig, bind, check_metrics, check_monitor, cost_gradient
+from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config, update_optimizer
 from fnn.training.epoch_end import end_epoch
 from fnn.training.state import (
     StepCarry,
@@ -119,24 +119,20 @@ def trainer(
     >>> print(end.params[0]["w"].ravel().round(4), history.loss.shape)
     [3. 3. 3. 3.] (4, 30)
     """
-    measured = tuple(check_metrics(metrics).items())
-    check_distinct(history_columns(dict(measured)))
-    mode = check_monitor(monitor, mode, None, metrics, True)
-    batch_size = None if batch_size is None else arguments.whole_number("batch_size", batch_size, 1)
-    reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))
     return build_trainer(
-        TrainerConfig(
+        trainer_config(
             net,
             loss,
             optimizer,
-            penalty,
-            gradient,
-            measured,
-            batch_size,
-            arguments.flag("shuffle", shuffle),
-            reduction,
-            monitor,
-            mode,
+            penalty=penalty,
+            gradient=gradient,
+            metrics=metrics,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            reduction=reduction,
+            monitor=monitor,
+            mode=mode,
+            validates=True,
         )
     )
 
@@ -330,5 +326,5 @@ def compute_step(
     """Return the gradients, the updates, the new parameters and the optimizer's new state, before any is dropped."""
     g = cost_gradient(config)(params, state, batch.x, batch.t, batch.weight, key, batch.train)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
-        updates, optimizer = config.optimizer.update(g.grads, optimizer, params)
+        updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
         return g, updates, optax.apply_updates(params, updates), optimizer

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.layers.passes import init_layer
 from fnn.losses.reduction import dtype_of_sums
 from fnn.penalties.proximal import check_proximal
 from fnn.runs import History, RunningSums, TrainState
-from fnn.training.config import TrainerConfig
+from fnn.training.config import TrainerConfig, init_optimizer
 from fnn.types import Array, Data, Key, Params, State
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
@@ -22,7 +23,7 @@ def initial_state(
     """The state before the first step: fresh parameters, or copies of the given ones."""
     key_init, key_run = jax.random.split(key)[0], jax.random.fold_in(key, RUN)
     if params is None or state is None:
-        fresh_params, fresh_state, _ = config.net.init(key_init, data.train.x.shape[1:])
+        fresh_params, fresh_state, _ = init_layer(config.net, key_init, data.train.x.shape[1:])
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
     # copies: what the caller gave stays the caller's when this state is donated
     params, state = jax.tree.map(jnp.copy, (params, state))
@@ -30,7 +31,7 @@ def initial_state(
     return TrainState(
         params=params,
         state=state,
-        optimizer=check_proximal(config.optimizer.init(params)),
+        optimizer=check_proximal(init_optimizer(config.optimizer, params)),
         key=jax.random.key_data(key_run),
         settings=settings,
         epoch=jnp.int32(0),

@@ -73,5 +73,5 @@ def test_mistakes_raise():
         fnn.hold_out([1, 2], [1, 2], 1.5)
     with pytest.raises(ValueError, match="hold_out: expected as many targets as inputs, got 3 and 2"):
         fnn.hold_out([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="x: expected finite numbers"):
+    with pytest.raises(ValueError, match="train: expected finite numbers"):
         fnn.standardise([[np.nan]])

@@ -155,6 +155,9 @@ def test_points_of_different_names_raise(third, got):
     raises(ValueError, message + got + ". Give all points the same names.", as_points, points)
 
 
+NUMBERED = "Number the choices, and look them up: over={…: [0, 1]} and [a, b][s['lr']]."
+
+
 @pytest.mark.parametrize(
     "value, kind, got",
     [
@@ -169,9 +172,10 @@ def test_points_of_different_names_raise(third, got):
     ],
 )
 def test_values_that_are_no_finite_numbers_raise(value, kind, got):
-    raises(kind, f"over['lr'][1]: expected {got}", as_points, {"l2": [0.0], "lr": [0.1, value]})
-    raises(kind, f"over[1]['lr']: expected {got}", as_points, [{"lr": 0.1}, {"lr": value}])
-    raises(kind, f"lr[1]: expected {got}", draws, 3, lr=[0.1, value])
+    choice = got.replace("Pass an int or a float.", NUMBERED) if "bool" in got else got
+    raises(kind, f"over['lr'][1]: expected {choice}", as_points, {"l2": [0.0], "lr": [0.1, value]})
+    raises(kind, f"over[1]['lr']: expected {choice}", as_points, [{"lr": 0.1}, {"lr": value}])
+    raises(kind, f"lr[1]: expected {choice}", draws, 3, lr=[0.1, value])
     raises(kind, f"low: expected {got}", uniform, value, 1.0)
     raises(kind, f"high: expected {got}", log_uniform, 1.0, value)
 

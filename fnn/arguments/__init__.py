@@ -1,0 +1,45 @@
+"""What a user hands over, checked: one function for each kind of argument.
+
+Each raises `name: expected X, got Y. Hint.` for what is not of its kind. What is traced is let through where its value
+need not be known.
+
+- `values`: A value in a message; words, True and False, things of a class
+- `numbers`: Numbers and keys of random numbers: a coefficient, a learning rate, a number of steps, a seed
+- `arrays`: Arrays, traced or not: what a user has as an array of NumPy or JAX, and numbers that fit one
+- `functions`: Functions of the user's: what they can be called with, what they raise, what they return
+"""
+
+from fnn.arguments.arrays import (
+    as_array as as_array,
+    as_floats as as_floats,
+    as_numpy as as_numpy,
+    beside as beside,
+    like as like,
+)
+from fnn.arguments.functions import (
+    OUR_FORM as OUR_FORM,
+    array_of as array_of,
+    call as call,
+    function as function,
+    is_module as is_module,
+)
+from fnn.arguments.numbers import (
+    epochs as epochs,
+    finite as finite,
+    fraction as fraction,
+    key as key,
+    number as number,
+    real_number as real_number,
+    scalar as scalar,
+    seed_words as seed_words,
+    whole_number as whole_number,
+)
+from fnn.arguments.values import (
+    describe_error as describe_error,
+    describe_thing as describe_thing,
+    describe_value as describe_value,
+    flag as flag,
+    instance as instance,
+    is_deleted as is_deleted,
+    one_of as one_of,
+)
