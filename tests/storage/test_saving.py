@@ -372,9 +372,9 @@ def test_the_home_folder_has_a_short_name(where, tmp_path, monkeypatch):
 
 def test_arguments_of_other_types_are_refused(path):
     run, hint = a_run(NET), "Pass the network that was trained."
-    assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got Activation. {hint}"
-    assert error(TypeError, save, path, NET, 3) == "run: expected a Run, got int. Pass what fit returned."
-    assert error(TypeError, load, path, 3) == f"net: expected a Layer, got int. {hint}"
+    assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got relu. {hint}"
+    assert error(TypeError, save, path, NET, 3) == "run: expected a Run, got 3. Pass what fit returned."
+    assert error(TypeError, load, path, 3) == f"net: expected a Layer, got 3. {hint}"
     assert "[Errno 2]" in error(FileNotFoundError, load, path)
 
 
