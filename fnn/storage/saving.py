@@ -38,6 +38,7 @@ def save(path: PathLike, net: Layer, run: Run) -> None:
     Raises:
         TypeError: params or state hold something else than dicts, tuples and arrays.
         ShapeError: the parameters are not those of this network.
+        ValueError: the figures of the history are not real numbers, as many in each.
         OSError: the disk is full, the folder is missing or read-only, a device is in the place; says which contents
             are there now.
         ImportError: safetensors is not installed (`pip install "fnn[files]"`).
@@ -56,6 +57,8 @@ def save(path: PathLike, net: Layer, run: Run) -> None:
     arguments.instance("net", net, Layer, "Pass the network that was trained.")
     arguments.instance("run", run, Run, "Pass what fit returned.")
     history = None if run.history is None else run.history._asdict()
+    if run.history is not None:
+        _check_history(run.history)
     tree = {"params": run.params, "state": run.state, "history": history}
     description = {
         "kind": "run",
@@ -126,6 +129,17 @@ def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
     return net, saved._replace(params=params, state=state)
 
 
+def _check_history(history: History) -> None:
+    """Raise a ValueError where its figures are not real numbers, as many in each."""
+    figures = jax.tree.leaves(history)
+    kinds = sorted({f"{'complex' if np.iscomplexobj(a) else 'real'}{np.shape(a)}" for a in figures})
+    if len(kinds) > 1 or "complex" in kinds[0]:
+        raise ValueError(
+            f"run.history: expected real numbers, as many in each figure, got {' and '.join(kinds)}. "
+            "Pass the history that fit returned, or None."
+        )
+
+
 def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
     """The run that a file describes, with arrays of NumPy; whatever is raised says what is wrong with the file."""
     unknown = about["unknown"]
@@ -138,6 +152,7 @@ def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
         lists = [history.metrics, history.validation_metrics]
         if not all(isinstance(part, dict) for part in lists) or not hasattr(history.loss, "dtype"):
             raise TypeError("a history without a loss or metrics")
+        _check_history(history)
     used = trees.flatten_named({"params": params, "state": state, "history": history})
     if surplus := [name for name in leaves if name not in used and not name.startswith("net/")]:
         raise ValueError(f"{len(surplus)} arrays that are no part of it, such as {surplus[0]}")

@@ -99,6 +99,16 @@ def test_names_and_order_of_the_metrics_stay(path):
     same(history, HISTORY)
 
 
+@pytest.mark.parametrize("loss", [np.complex64([3, 2]), np.float32([3]), np.float32([[3, 2]])])
+def test_a_history_that_cannot_be_is_neither_saved_nor_read(path, loss):
+    text = error(ValueError, save, path, NET, a_run(NET, history=HISTORY._replace(loss=loss)))
+    assert text.startswith("run.history: expected real numbers, as many in each figure, got ")
+    save(path, NET, a_run(NET))
+    leaves, about = files.read(path)
+    files.write(path, leaves | {"history/loss": loss}, about)
+    assert "got ValueError: run.history: expected real numbers" in error(files.DamagedFile, load, path)
+
+
 def test_bfloat16_parameters_stay_so_though_the_network_starts_with_float32(path):
     run = a_run(NET)
     run = run._replace(params=jax.tree.map(lambda a: a.astype(jnp.bfloat16), run.params))
@@ -362,9 +372,9 @@ def test_the_home_folder_has_a_short_name(where, tmp_path, monkeypatch):
 
 def test_arguments_of_other_types_are_refused(path):
     run, hint = a_run(NET), "Pass the network that was trained."
-    assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got Activation. {hint}"
-    assert error(TypeError, save, path, NET, 3) == "run: expected a Run, got int. Pass what fit returned."
-    assert error(TypeError, load, path, 3) == f"net: expected a Layer, got int. {hint}"
+    assert error(TypeError, save, path, fnn.relu, run) == f"net: expected a Layer, got relu. {hint}"
+    assert error(TypeError, save, path, NET, 3) == "run: expected a Run, got 3. Pass what fit returned."
+    assert error(TypeError, load, path, 3) == f"net: expected a Layer, got 3. {hint}"
     assert "[Errno 2]" in error(FileNotFoundError, load, path)
 
 
