@@ -11,6 +11,8 @@ from fnn.arguments import as_array, call
 from fnn.constants import memoise_constants
 from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
 
+MOST_LINES = 100  # of a message that lists what differs
+
 
 def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
     """The leaves of a tree by name: the way to a leaf, with slashes (`~1` for a slash in a key, `~0` for `~`).
@@ -130,8 +132,11 @@ def check_same_leaves(
         a, b = expected.get(leaf), got.get(leaf)
         if a is None or b is None or tuple(a.shape) != tuple(b.shape) or kind(a) != kind(b):
             lines.append(f"  {leaf}: expected {describe(a)}, got {describe(b)}")
+    count = len(lines)
+    if count > MOST_LINES:
+        lines[MOST_LINES:] = [f"  … and {count - MOST_LINES} more"]
     if lines:
-        raise ShapeError("\n".join([f"{name}: expected {what}, got {len(lines)} that differ:", *lines, hint]))
+        raise ShapeError("\n".join([f"{name}: expected {what}, got {count} that differ:", *lines, hint]))
 
 
 def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape | None, name: str) -> None:

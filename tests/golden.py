@@ -88,6 +88,7 @@ def folds() -> Any:
         lambda s: optax.sgd(s["lr"]),
         rows(),
         over={"lr": [0.05, 0.2]},
+        compile_effort="high",
         width=2,
         folds=3,
         epochs=5,

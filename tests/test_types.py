@@ -26,10 +26,11 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # ---- nothing is missing from the registry
 
-HELPERS = {
+HELPERS = (
     "fnn.arguments",
     "fnn.activations.limits",
-}  # modules of small functions that others take; in test_special_values
+    "fnn.kernels",
+)  # modules of small functions that others take; in test_special_values
 NUMBERS = {"elementwise", "as_floats", "float32_or_wider"}
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
@@ -42,7 +43,7 @@ def public(module, but):
         if not name.startswith("_")
         and name not in but
         and thing is not fnn.factory
-        and getattr(thing, "__module__", "") not in HELPERS
+        and not (getattr(thing, "__module__", None) or "").startswith(HELPERS)
         and (
             isinstance(thing, (fnn.Activation, fnn.Loss))
             or (isinstance(thing, types.FunctionType) and thing.__module__.startswith("fnn."))

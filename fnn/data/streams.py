@@ -216,8 +216,8 @@ def _memory_map(name: str, value: Any) -> np.ndarray:
             value = np.load(os.path.expanduser(value), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{name}: expected a file written by np.save, got {value}: {error}") from None
-    array = isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer)
-    if not array or arguments.is_deleted(value) or isinstance(value, np.ma.MaskedArray):
+    is_array = isinstance(value, (np.ndarray, jax.Array)) and not isinstance(value, jax.core.Tracer)
+    if not is_array or arguments.is_deleted(value) or isinstance(value, np.ma.MaskedArray):
         got = arguments.describe_thing(value)
         raise TypeError(f"{name}: expected a path or an array, got {got}. Pass the file's name.")
     if not checks.is_numeric(value.dtype):

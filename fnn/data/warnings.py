@@ -27,7 +27,9 @@ class Caller(NamedTuple):
 def find_caller() -> Caller:
     """The line that called fnn: of the first frame outside the package, or of what started this thread of fnn."""
     frame = sys._getframe()
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_globals.get("__name__") == "contextlib"
+    ):  # a context manager of fnn is called by way of contextlib
         frame = frame.f_back
     caller: Caller | None = getattr(_thread, "caller", None)
     if caller is not None and frame.f_globals.get("__name__") in _BELOW_THREADS:

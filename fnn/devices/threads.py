@@ -7,10 +7,13 @@ thread. The caller waits in short steps, and gives up where the program was aske
 import atexit
 import contextlib
 import ctypes
+import logging
 import math
+import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -159,6 +162,18 @@ def _end_threads() -> None:
             exit_thread(ident)
         asked |= inside
         time.sleep(STEP / 10)
+    if inside and getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        _end_by_ctrl_c()
+
+
+def _end_by_ctrl_c() -> None:
+    """End now as Python does after a Ctrl-C that nothing caught, without the part in which a thread may abort it."""
+    with contextlib.suppress(Exception):
+        weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # temporary folders go
+        logging.shutdown()
+        sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
 
 
 def _threads_inside() -> set[int]:

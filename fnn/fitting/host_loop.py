@@ -27,6 +27,7 @@ from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
 from fnn.runs import History, Run, TrainingDiverged, TrainState
+from fnn.storage.folders import open_folder
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
@@ -113,10 +114,10 @@ def fit(
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
         compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
             time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
-            "auto" takes what ends soonest, by `epochs` and the sizes of network and data. The last bits of a run may
-            differ from effort to effort. On a CPU only; a stream has "high".
-        checkpoint: a folder, made if it is not there. The run is kept in it while it goes on; the same call again
-            goes on where that was, to the same bits of parameters and history (on the same machine and versions).
+            "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
+            and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
+        checkpoint: a folder, made if it is not there, for one process at a time. The run is kept in it while it goes
+            on; the same call again goes on where that was, to the same bits (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
             a list of what differs. Of a stream the first buffer and the epoch under way are read again, and it is
             refused where it gives other rows; one that draws its order without the epoch's number cannot give them
@@ -134,6 +135,7 @@ def fit(
     Raises:
         ValueError, TypeError: the data, the targets or an argument are not usable, or the checkpoint is of another
             run; before anything compiles.
+        BlockingIOError: another process or thread trains in the checkpoint's folder; says which process.
         DamagedFile: all checkpoints in the folder are damaged.
         TrainingDiverged: with `on_nan="raise"`; its `run` is what would have been returned.
         KeyboardInterrupt: at Ctrl-C, once the segment under way (half a second) is finished and written. Its `run` is
@@ -160,9 +162,8 @@ def fit(
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
-    parts = net, loss, optimizer
     config = trainer_config(
-        *parts,
+        *(net, loss, optimizer),
         penalty=penalty,
         gradient=gradient,
         metrics=metrics,
@@ -175,30 +176,43 @@ def fit(
         validates=validation is not None,
     )
     key, progress = arguments.key(key), arguments.flag("progress", progress)
-    params, state = load_start(params, state)
-    stream = _stream(data, config.batch_size) if is_stream(data) else None
-    load: Callable[..., Any] = load_arrays if stream is None else load_stream_head
-    arrays, held, columns = load(data if stream is None else stream, validation, weights, key, params, reduction)
-    request = config, Start(key, arrays, numbers, params, state)
-    config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
-    about = {} if folder is None else resume.describe_run(*request, stream)
-    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-    checkpoints = resume.Checkpoints(folder, about, program.state, no_epochs, epochs, seconds, stream)
-    with catch_signals() as signals, without_debug_nans():
-        to_end = config, start, program, checkpoints, epochs, progress, compile_effort, stream
-        end, history = _run_to_end(*to_end, signals.heard)
-        run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
-        signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
-    signals.warn(_is_done(end, epochs))
-    assert end is not None and run is not None  # else the line above raised an error
-    _report_divergence(divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan)
-    return run
+    with open_folder(folder, of_study=False):  # before anything that takes time
+        params, state = load_start(params, state)
+        stream = _stream(data, config.batch_size) if is_stream(data) else None
+        arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
+        request = config, Start(key, arrays, numbers, params, state)
+        config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
+        effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
+        about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
+        checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)
+        with catch_signals() as signals, without_debug_nans():
+            to_end = config, start, program, checkpoints, epochs, progress, effort, stream
+            end, history = _run_to_end(*to_end, signals.heard)
+            run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
+            signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
+        signals.warn(_is_done(end, epochs))
+        assert end is not None and run is not None  # else the line above raised an error
+        _report_divergence(
+            divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan
+        )
+        return run
 
 
 # ---- the run, and what the host does between its segments
 
 
-def _choose_effort(config: TrainerConfig, start: Start, program: Program, epochs: int) -> str:
+def _open_checkpoints(folder: str | None, about: Any, program: Program, *arguments: Any) -> resume.Checkpoints:
+    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
+    return resume.Checkpoints(folder, about, program.state, no_epochs, *arguments)
+
+
+def _choose_effort(
+    asked: str, config: TrainerConfig, start: Start, program: Program, epochs: int, folder: str | None
+) -> str:
+    if asked != "auto":
+        return asked
+    if folder is not None:  # it may go on to more epochs, to the bits of a run that had them from the beginning
+        return "high"
     _, batches = batch_sizes(padded_rows(start.data.train), config.batch_size)
     return choose_effort(program.work, epochs, epochs * batches)
 
@@ -210,13 +224,12 @@ def _run_to_end(
     checkpoints: resume.Checkpoints,
     epochs: int,
     progress: bool,
-    compile_effort: str,
+    effort: str,
     stream: Stream | None,
     must_stop: Callable[[], bool],
 ) -> tuple[TrainState | None, History]:
     """The end of the run, and its history; no state where it was to stop while it compiled."""
     state, histories = checkpoints.state, [checkpoints.history]
-    effort = compile_effort if compile_effort != "auto" else _choose_effort(config, start, program, epochs)
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
         wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
@@ -262,6 +275,11 @@ def _best_run(
         return None
     params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
     return Run(params, state, history, end, in_shape, held, columns)
+
+
+def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
+    """The rows on the device: all, or those that a stream begins with; which were held out; the names of columns."""
+    return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
 
 
 def _stream(data: Any, batch_size: int | None) -> Stream:

@@ -16,6 +16,7 @@ from typing import Any
 
 from fnn.data.warnings import warn
 from fnn.runs import TrainingInterrupted
+from fnn.storage.locks import release_locks
 
 PATIENCE = 5.0  # seconds after which a second signal is handed on at once
 NUMBERS = (signal.SIGTERM, signal.SIGINT)  # in the order in which they are handed on
@@ -95,6 +96,7 @@ def _hand_on(number: signal.Signals, handler: Any, frame: FrameType | None) -> N
     if callable(handler):
         handler(number, frame)
     else:  # the process ends with it
+        release_locks()
         signal.signal(number, handler)
         signal.raise_signal(number)
 

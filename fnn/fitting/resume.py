@@ -1,9 +1,11 @@
 """Checkpoints of a run under way: what they hold, whether the same run is asked for again, and when to write one."""
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -22,8 +24,8 @@ from fnn.data.streams import Stream
 from fnn.data.warnings import warn
 from fnn.fitting.segments import Pace, concatenate, position, segment_seconds
 from fnn.runs import History, TrainState
-from fnn.storage import files
-from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
+from fnn.storage.checkpoints import checkpoint_name, read_checkpoint, write_checkpoint
+from fnn.storage.files import naming_damage, printable
 from fnn.training.config import TrainerConfig
 from fnn.training.state import Start, dtype_of
 
@@ -32,6 +34,7 @@ PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part w
 VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
 NOISE, OF_STEP, OF_EPOCH = "noise of a full batch", "drawn with the key of its step", "drawn with the key of its epoch"
 READ = "read/"  # how the names of what was read of a stream begin
+ANEW = "Restore it from a copy, or name another folder to start anew."
 SHARE = 20  # times as long as a write took is the least until the next
 
 
@@ -115,8 +118,17 @@ def digest(tree: Any) -> str | None:
     return made.hexdigest()[:16]
 
 
+def describe_effort(effort: str) -> dict[str, str]:
+    """How hard a run was compiled, which may change its last bits; "high" where nothing is said of it."""
+    return {} if effort in ("auto", "high") else {"compile_effort": effort}
+
+
 def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
-    """Raise a ValueError that lists everything in which this run is not the one of the checkpoint."""
+    """Raise a ValueError that lists everything in which this run is not the one of the checkpoint.
+
+    A description that has not the parts that `describe_run` makes is a DamagedFile.
+    """
+    _check_description(folder, expected)
     if expected.get(FORMAT_NAME) != FORMAT:
         raise ValueError(
             f"checkpoint: expected one that describes its run as this version of fnn does, got that of another in "
@@ -137,7 +149,7 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
         if name in PRINTED and name not in changed and (name not in doubtful or "0x" in f"{a}{b}"):
             continue  # a function of another name that computes the same
         if name not in (VERSIONS, PROGRAMS, VALUES) and a != b:
-            lines.append(f"  {name}: expected {a}, got {b}")
+            lines.append(f"  {name}: expected {printable(a)}, got {printable(b)}")
     lines += changed.values()
     if doubtful:
         lines += _other_values(folder, sorted(doubtful), expected, got)
@@ -202,6 +214,24 @@ class Restored(NamedTuple):
     values: Any = None  # of the parts of the run, if they are known to be those of the checkpoint
 
 
+class WriteFailures:
+    """Says once that checkpoints cannot be written: one for each run or study."""
+
+    def __init__(self) -> None:
+        self._said = False
+        self._lock = threading.Lock()  # the chunks of a study are written by several threads
+
+    def warn(self, error: Exception) -> None:
+        """Say what went wrong, the first time."""
+        with self._lock:
+            said, self._said = self._said, True
+        if not said:
+            warn(
+                f"checkpoint: {error} Training goes on; were it killed now, it would resume from the newest checkpoint "
+                "that is whole, or from the beginning. Further writes are tried without a warning."
+            )
+
+
 class Checkpoints:
     """The checkpoints of a run: the state to resume from, if any, and the writer of new ones. No folder: neither.
 
@@ -209,18 +239,19 @@ class Checkpoints:
     the last one always. A write that fails (the disk is full) warns once, and the run goes on.
 
     Args:
-        folder: made if it is not there; None: nothing is kept.
+        folder: made when the first is written; whoever calls this holds its lock. None: nothing is kept.
         about: `describe_run` of this run.
         like: its state, or the shapes and dtypes of it.
         history: its history, of no epochs.
         epochs: how many it is to have.
         seconds: between checkpoints, at least.
         stream: what it reads, where that is a stream.
+        failures: of all chunks, where this is of one of them.
 
     Raises:
         ValueError: the folder is of another run; lists what differs.
-        DamagedFile: there are checkpoints, all of them damaged.
-        OSError: the folder cannot be made or read.
+        DamagedFile: there are checkpoints, all of them damaged; or one says what cannot be.
+        OSError: the folder cannot be read.
     """
 
     def __init__(
@@ -232,12 +263,13 @@ class Checkpoints:
         epochs: int,
         seconds: float,
         stream: Stream | None = None,
+        failures: WriteFailures | None = None,
     ) -> None:
         self.folder, self.about, self.seconds = folder, about, seconds
         self.pace = Pace(segment_seconds(None if folder is None else seconds))
         self.record: StreamRecord | None = None
         self._restored = Restored(None, history, 0)
-        self._failed = False
+        self._failures = failures or WriteFailures()
         self._due = time.monotonic() + seconds
         if folder is not None:
             self._restored = _restore(folder, about, like, history)
@@ -247,7 +279,7 @@ class Checkpoints:
                     f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
                     "Ask for as many, or name another folder to start anew."
                 )
-            self.record = None if stream is None else StreamRecord(self._restored.read, stream.numbered)
+            self.record = None if stream is None else _read_before(folder, self._restored, stream)
         self._number = self._restored.number
         self._written = None if self.state is None else position(self.state)
 
@@ -278,41 +310,59 @@ class Checkpoints:
             values = self._restored.values or self.about[VALUES]()
             write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values})
             self._number, self._written = self._number + 1, position(state)
-        except OSError as error:
-            if not self._failed:
-                warn(
-                    f"checkpoint: {error} Training goes on; were it killed now, it would go on from the checkpoint "
-                    "before this one. Every further write is tried, without a word.",
-                )
-            self._failed = True
+        except (OSError, MemoryError) as error:
+            self._failures.warn(error)
         self._due = time.monotonic() + max(self.seconds, SHARE * (time.monotonic() - begin))
 
 
 def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Restored:
     """What is in a folder, if it is of this run."""
-    files.import_safetensors()
-    _make(folder)
     checkpoint = read_checkpoint(folder)
     if checkpoint is None:
         return Restored(None, history, 0)
     for text in checkpoint.damaged:
         warn(f"checkpoint: {text} The one before it is used.")
-    check_same(folder, checkpoint.description, about)
-    shape = checkpoint.leaves["history/loss"].shape
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(shape, a.dtype), history)
-    leaves = {name: leaf for name, leaf in checkpoint.leaves.items() if not name.startswith(READ)}
-    read = {name.removeprefix(READ): checkpoint.leaves[name] for name in checkpoint.leaves.keys() - leaves.keys()}
-    tree = trees.unflatten_named(trees.without_keys({"state": like, "history": shapes}), leaves, folder)
+    path = os.path.join(folder, checkpoint_name(checkpoint.number))
+    expected = checkpoint.description
+    check_same(folder, expected, about)
+    same_versions = expected[VERSIONS] == about[VERSIONS]
+    with naming_damage(path, "the state of this run", ANEW) if same_versions else contextlib.nullcontext():
+        leaves = {name: leaf for name, leaf in checkpoint.leaves.items() if not name.startswith(READ)}
+        read = {name.removeprefix(READ): checkpoint.leaves[name] for name in checkpoint.leaves.keys() - leaves.keys()}
+        epochs = leaves["history/loss"].shape[-1]
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((*a.shape[:-1], epochs), a.dtype), history)
+        tree = trees.unflatten_named(trees.without_keys({"state": like, "history": shapes}), leaves, folder)
+        _check_epochs(tree["state"], epochs)
     state = trees.with_keys(tree["state"], like)
-    values = checkpoint.description[VALUES] if checkpoint.description[VERSIONS] == about[VERSIONS] else None
+    values = expected[VALUES] if same_versions else None
     return Restored(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
 
 
-def _make(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        got = os.strerror(error.errno or 0)
-        raise OSError(
-            error.errno, f"checkpoint: expected a folder, got {got!r} for {folder}. Name one that can be made."
-        ) from None
+def _check_description(path: str, about: Any) -> None:
+    """Raise a DamagedFile where a description of this format has not the parts that `describe_run` makes."""
+    with naming_damage(path, "the description of a run", ANEW):
+        if about.get(FORMAT_NAME) != FORMAT:  # `check_same` says so
+            return
+        numbers = [*about[VALUES].values(), *(of["numbers"] for of in about[PROGRAMS].values())]
+        texts = [*about[VERSIONS].values(), *(of["program"] for of in about[PROGRAMS].values())]
+        exact = [of["exact"] for of in about[PROGRAMS].values()]
+        kinds = ((str, texts), (bool, exact), (list, numbers), ((int, float), [n for some in numbers for n in some]))
+        for kind, things in kinds:
+            if not all(isinstance(thing, kind) for thing in things):
+                raise TypeError(f"something else than {kind}")
+
+
+def _check_epochs(state: TrainState, epochs: int) -> None:
+    """Raise a ValueError where the counters of a state cannot be those of a run with so many epochs of history."""
+    epoch, step, best = (np.asarray(a) for a in (state.epoch, state.step, state.best_epoch))
+    if epoch.max() != epochs or epoch.min() < 0 or step.min() < 0 or best.min() < -1 or best.max() >= max(epochs, 1):
+        raise ValueError(f"epoch {epoch.max()}, step {step.max()} and best epoch {best.max()} of {epochs}")
+
+
+def _read_before(path: str, restored: Restored, stream: Stream) -> StreamRecord:
+    """What the run has read of its stream."""
+    with naming_damage(path, "what was read of a stream", ANEW):
+        record = StreamRecord(restored.read, stream.numbered)
+        if len(record.whole) != restored.history.loss.shape[-1] or not 0 <= (record.room or 0) < 2**27:
+            raise ValueError(f"{len(record.whole)} epochs in buffers of {record.room} rows")
+    return record

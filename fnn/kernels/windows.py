@@ -153,7 +153,7 @@ def window_spec(
     )
 
 
-def shown_window(window: object) -> str:
+def describe_window(window: object) -> str:
     """A window in the name of a layer, whatever it is."""
     return str(window) if _whole(window, 1) or isinstance(window, int) else arguments.describe_value(window)
 

@@ -9,7 +9,7 @@ from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
-from fnn.kernels.windows import Padding, shown_window, window_spec
+from fnn.kernels.windows import Padding, describe_window, window_spec
 from fnn.layers.linear import Initial, initial_deviation, initial_values
 from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
@@ -68,7 +68,7 @@ def conv2d(
     features = arguments.whole_number("conv2d", features, 1, hint, what=f"{wanted} features")
     groups = arguments.whole_number("conv2d", groups, 1, "Write groups=1.", what=f"{wanted} groups")
     bias = arguments.flag("bias", bias, "conv2d")
-    name = f"conv2d({features}, {shown_window(window)})"
+    name = f"conv2d({features}, {describe_window(window)})"
     if features % groups:
         raise ValueError(
             f"{name}: expected features that can be cut into {groups} groups, got {features}. "

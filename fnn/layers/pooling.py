@@ -8,7 +8,7 @@ import numpy as np
 
 from fnn.arguments import as_floats, beside
 from fnn.factories import factory
-from fnn.kernels.windows import Padding, Windows, WindowSpec, add_taps, shown_window, taps, window_spec
+from fnn.kernels.windows import Padding, Windows, WindowSpec, add_taps, describe_window, taps, window_spec
 from fnn.layers.precision import float32_or_wider
 from fnn.types import Array, Cache, DType, InitFn, Key, Layer, Params, Shape, State, Train
 
@@ -46,7 +46,7 @@ def max_pool(
     >>> print(y.ravel(), layer.backward((), cache, y)[1].ravel())
     [5. 5.] [0. 5. 5. 0. 0. 0. 0. 0.]
     """
-    name = f"max_pool({shown_window(window)})"
+    name = f"max_pool({describe_window(window)})"
     slide = _spec_of_windows(name, window, stride, padding)
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
@@ -108,7 +108,7 @@ def avg_pool(
     >>> print(y.ravel(), layer.backward((), cache, y)[1].ravel())
     [2. 6.] [0.5 0.5 3.  0.5 0.5 3. ]
     """
-    name = f"avg_pool({shown_window(window)})"
+    name = f"avg_pool({describe_window(window)})"
     slide = _spec_of_windows(name, window, stride, padding)
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:

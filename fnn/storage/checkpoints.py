@@ -1,6 +1,5 @@
 """The folder of a run: its newest checkpoints, each whole or not there."""
 
-import contextlib
 import os
 import re
 from typing import Any, NamedTuple
@@ -9,12 +8,13 @@ import numpy as np
 
 from fnn import trees
 from fnn.storage import files
+from fnn.storage.atomic import make_folder, remove
 from fnn.storage.files import FORMAT, read_kind
 from fnn.types import PathLike, Tree
 
 
 class Checkpoint(NamedTuple):
-    """What `read_checkpoint` found: the newest whole one, and what is wrong with those that are newer."""
+    """What `read_checkpoint` found: the newest that can be read, and what is wrong with those that are newer."""
 
     number: int
     leaves: dict[str, np.ndarray]
@@ -25,7 +25,8 @@ class Checkpoint(NamedTuple):
 def write_checkpoint(folder: PathLike, number: int, tree: Tree, description: object = None) -> str:
     """Write `checkpoint-<number>.safetensors`, and keep it and the one before it; the path.
 
-    Stale temporaries of killed processes are removed first. One process at a time may write to a folder.
+    Stale temporaries of killed processes are removed first. One process at a time may write to a folder: whoever calls
+    this holds its lock. What cannot be removed stays, and does no harm.
 
     Args:
         folder: made if it is not there.
@@ -35,7 +36,8 @@ def write_checkpoint(folder: PathLike, number: int, tree: Tree, description: obj
         description: whatever JSON holds.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to; the checkpoints that were there are as before.
+        OSError: the disk is full, or the folder cannot be written to; at least the newest of the checkpoints that
+            were there is as before.
         TypeError: a leaf is not an array, or the description is not JSON.
         ValueError: there is a whole checkpoint with a higher number, which would be read instead of this one.
 
@@ -47,52 +49,66 @@ def write_checkpoint(folder: PathLike, number: int, tree: Tree, description: obj
     Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=())
     """
     folder = os.path.expanduser(folder)
-    os.makedirs(folder, exist_ok=True)
-    for name in os.listdir(folder):
-        if name.startswith(".checkpoint-") and name.endswith(".tmp"):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(folder, name))
+    make_folder(folder)
+    remove(folder, [name for name in list_names(folder) if name.startswith(".checkpoint-") and name.endswith(".tmp")])
     if any(n > number for n in _numbers(folder)) and (newest := read_checkpoint(folder)) and newest.number > number:
         raise ValueError(f"{folder}: expected a number above {newest.number}, got {number}. Read_checkpoint first.")
-    path = os.path.join(folder, f"checkpoint-{number}.safetensors")
-    _keep_newest(2, folder, number)  # what a process left that was killed between writing and removing
+    path = os.path.join(folder, checkpoint_name(number))
+    older = [n for n in _numbers(folder) if n < number]
+    remove(folder, map(checkpoint_name, older[2:]))  # what a process left that was killed between writing and removing
     files.write(path, trees.flatten_named(tree), {"kind": "checkpoint", "format": FORMAT, "description": description})
-    _keep_newest(1, folder, number)
+    remove(folder, map(checkpoint_name, older[1:]))
     return path
 
 
-def _keep_newest(count: int, folder: str, number: int) -> None:
-    """Remove all but so many of the checkpoints before this one."""
-    for n in [n for n in _numbers(folder) if n < number][count:]:
-        os.remove(os.path.join(folder, f"checkpoint-{n}.safetensors"))
-
-
 def read_checkpoint(folder: PathLike) -> Checkpoint | None:
-    """The newest checkpoint of a folder that is whole; None where there is none at all. Nothing is deleted.
+    """The newest checkpoint of a folder that can be read and is whole; None where there is none at all.
+
+    Nothing is deleted.
 
     Raises:
-        DamagedFile: there are checkpoints, and all of them are damaged.
+        DamagedFile: there are checkpoints, and all of them are damaged or cannot be read.
+        OSError: the folder cannot be read.
 
-    `named_arrays.filled` makes a tree of the leaves again.
+    `trees.unflatten_named` makes a tree of the leaves again.
     """
     folder = os.path.expanduser(folder)
-    damaged: list[str] = []
+    wrong: dict[str, str] = {}
     for number in _numbers(folder):
+        path = os.path.join(folder, checkpoint_name(number))
         try:
-            leaves, about = read_kind(os.path.join(folder, f"checkpoint-{number}.safetensors"), "checkpoint")
-            return Checkpoint(number, leaves, about["description"], tuple(damaged))
+            leaves, about = read_kind(path, "checkpoint")
+            return Checkpoint(number, leaves, about.get("description"), tuple(wrong.values()))
         except files.DamagedFile as error:
-            damaged.append(str(error))
-    if damaged:
-        raise files.DamagedFile(
-            "\n".join([f"{folder}: expected a whole checkpoint, got {len(damaged)} damaged:", *damaged])
-            + "\nRestore one from a copy, or delete them to start anew."
-        )
+            wrong[path] = str(error)
+        except OSError as error:  # the disk, the rights, a link that leads nowhere
+            wrong[path] = str(error.strerror or error)
+    if wrong:
+        newest = next(iter(wrong))
+        got = f"{len(wrong)} damaged or unreadable: {', '.join(map(os.path.basename, wrong))}"
+        reason = wrong[newest].removeprefix(newest).removeprefix(": ").partition(". ")[0]
+        hint = "Restore one from a copy, or delete them to start anew."
+        raise files.damage_error(folder, "a whole checkpoint", f"{got} ({reason})", hint)
     return None
+
+
+def checkpoint_name(number: int) -> str:
+    """What a checkpoint's file is called."""
+    return f"checkpoint-{number}.safetensors"
+
+
+def list_names(folder: str) -> list[str]:
+    """What is in a folder, if there is one."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        got = os.strerror(error.errno or 0)
+        raise OSError(error.errno, f"{folder}: expected a folder that can be read, got {got!r}. Check it.") from None
 
 
 def _numbers(folder: str) -> list[int]:
     """The numbers of the checkpoints in a folder, newest first."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = (re.fullmatch(r"checkpoint-(\d+)\.safetensors", name) for name in names)
+    found = (re.fullmatch(r"checkpoint-(\d+)\.safetensors", name) for name in list_names(folder))
     return sorted((int(match[1]) for match in found if match), reverse=True)

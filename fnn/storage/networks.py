@@ -2,8 +2,9 @@
 and arrays. Reading looks names up in that table and nowhere else, so a file can run nothing of its own.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,10 +13,14 @@ import numpy as np
 
 from fnn.activations.elementwise import Activation
 from fnn.factories import Spec, call_factory, origin
+from fnn.storage.files import damage_error, printable
 from fnn.trees import to_jax
 from fnn.types import Layer, PathLike
 
 Json = Any  # what JSON holds: None, numbers, text, lists and dicts of these
+HAND_OVER = "Hand the network over: fnn.load(path, net=net)."
+# what a description may ask for: a network of more layers can be handed over
+MOST_LAYERS, MOST_TIMES, MOST_DEPTH = 3000, 2**20, 100
 
 
 def _vocabulary() -> dict[str, Any]:
@@ -55,39 +60,88 @@ def to_json(thing: object, constants: list[np.ndarray], unknown: list[str]) -> J
 
 
 def from_json(path: PathLike, about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Layer:
-    """The network that a file describes."""
-    path = os.fspath(path)
-    hint = "Hand the network over: fnn.load(path, net=net)."
+    """The network that a file describes.
+
+    Raises:
+        ValueError: the network has layers that are not of fnn, so it must be handed over; or an array of it has 64 bits
+            and JAX is set to 32.
+        DamagedFile: the description is of nothing that this version of fnn can make.
+    """
+    printed = printable(about["printed"], 70)
     if about["unknown"]:
-        unknown = ", ".join(dict.fromkeys(about["unknown"]))
+        unknown = list(dict.fromkeys(about["unknown"]))
         raise ValueError(
-            f"{path}: expected a network of fnn's own layers, got {about['printed']}, in which {unknown} "
-            f"{'are' if len(set(about['unknown'])) > 1 else 'is'} not. {hint}"
+            f"{os.fspath(path)}: expected a network of fnn's own layers, got {printed}, in which "
+            f"{printable(', '.join(unknown), 120)} {'are' if len(unknown) > 1 else 'is'} not. {HAND_OVER}"
         )
-    try:
-        net = _make(about["net"], leaves, _vocabulary())
-    except (ValueError, TypeError, KeyError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(
-            f"{path}: expected a network that this version of fnn can make, got {about['printed']} ({reason}). {hint}"
-        ) from None
+    with _naming_network(path, printed):
+        found = _arrays(about["net"], leaves)
+    arrays = {(i, kind): to_jax("net", a) if kind == "jax" else a for (i, kind), a in found.items()}
+    with _naming_network(path, printed):
+        net = _make(about["net"], arrays, _vocabulary())
     if not isinstance(net, Layer):
-        raise ValueError(f"{path}: expected a network, got {net!r}. {hint}")
+        raise damage_error(path, "a network", repr(net), HAND_OVER)
     return net
 
 
-def _make(words: Any, leaves: dict[str, np.ndarray], vocabulary: dict[str, Any]) -> Any:
+@contextlib.contextmanager
+def _naming_network(path: PathLike, printed: str) -> Iterator[None]:
+    """Whatever goes wrong in the `with` is the fault of the description."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        got = f"{printed} ({printable(reason, 100)})"
+        raise damage_error(path, "a network that this version of fnn can make", got, HAND_OVER) from None
+
+
+def _nodes(words: Json, traced: int = 1, depth: int = 0) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Every dict of a description, and how often the layer that it describes is traced when the network starts."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"nested more than {MOST_DEPTH} deep")
+    if isinstance(words, list):
+        for part in words:
+            yield from _nodes(part, traced, depth + 1)
+    elif isinstance(words, dict):
+        yield words, traced
+        arguments = words.get("arguments", {})
+        if arguments.get("times", 0) > MOST_TIMES:
+            raise ValueError(f"repeated more than {MOST_TIMES} times")
+        inner = 3 * traced if "times" in arguments else traced  # for its shape, and under `vmap`, which takes longer
+        for part in arguments.values():
+            yield from _nodes(part, inner, depth + 1)
+
+
+def _arrays(words: Json, leaves: Mapping[str, np.ndarray]) -> dict[tuple[int, str], np.ndarray]:
+    """The arrays that a description speaks of, by number and kind; a ValueError where it has too many layers."""
+    arrays, layers = {}, 0
+    for node, traced in _nodes(words):
+        layers += traced if "factory" in node or "activation" in node else 0
+        if layers > MOST_LAYERS:
+            raise ValueError(f"more than {MOST_LAYERS} layers")
+        if "array" in node:
+            array = leaves[f"net/{int(node['array'])}"]
+            if array.dtype.kind == "c":
+                raise TypeError(f"an array of {array.dtype}")
+            arrays[int(node["array"]), str(node["kind"])] = array
+    return arrays
+
+
+def _make(words: Json, arrays: Mapping[tuple[int, str], Any], vocabulary: Mapping[str, Any]) -> Any:
     """`to_json` backwards."""
     if isinstance(words, list):
-        return tuple(_make(part, leaves, vocabulary) for part in words)
+        return tuple(_make(part, arrays, vocabulary) for part in words)
     if not isinstance(words, dict):
         return words
     if "array" in words:
-        array = leaves[f"net/{words['array']}"]
-        if words["kind"] == "jax":
-            return to_jax("net", array)
+        array = arrays[int(words["array"]), words["kind"]]
         return array[()] if words["kind"] == "number" else array
+    name = words["activation"] if "activation" in words else words["factory"]
+    thing = vocabulary[name]
+    if isinstance(thing, Activation) != ("activation" in words):
+        raise TypeError(f"{name} is {'an activation' if isinstance(thing, Activation) else 'a factory'}")
     if "activation" in words:
-        return vocabulary[words["activation"]]
-    arguments = {name: _make(part, leaves, vocabulary) for name, part in words["arguments"].items()}
-    return call_factory(vocabulary[words["factory"]], arguments)
+        return thing
+    return call_factory(thing, {name: _make(part, arrays, vocabulary) for name, part in words["arguments"].items()})

@@ -1,7 +1,10 @@
 """A run and its network in one file: `save` and `load`."""
 
+import contextlib
 import dataclasses
+import errno
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -27,14 +30,16 @@ def save(path: PathLike, net: Layer, run: Run) -> None:
     description; `load` has to be given it again.
 
     Args:
-        path: where to; the usual ending is `.safetensors`. A file of that name is replaced. `~` is the home folder.
+        path: where to; the usual ending is `.safetensors`. A file of that name is replaced, and its mode stays; of a
+            link the file that it leads to. `~` is the home folder.
         net: the network that `run` is of.
         run: what `fit` returned.
 
     Raises:
         TypeError: params or state hold something else than dicts, tuples and arrays.
         ShapeError: the parameters are not those of this network.
-        OSError: the disk is full, the folder is missing or read-only.
+        OSError: the disk is full, the folder is missing or read-only, a device is in the place; says which contents
+            are there now.
         ImportError: safetensors is not installed (`pip install "fnn[files]"`).
 
     >>> import fnn, jax, os, tempfile
@@ -65,7 +70,17 @@ def save(path: PathLike, net: Layer, run: Run) -> None:
     unknown: list[str] = []
     description |= {"net": networks.to_json(net, constants, unknown), "unknown": unknown}
     tree["net"] = () if unknown else tuple(constants)
-    files.write(path, trees.flatten_named(tree), description)
+    files.write(_follow(path), trees.flatten_named(tree), description)
+
+
+def _follow(path: str) -> str:
+    """Where a link leads; other paths as they are."""
+    if not os.path.islink(path):
+        return path
+    target = os.path.realpath(path)
+    if os.path.islink(target):
+        raise OSError(errno.ELOOP, f"{path}: expected a file, got a link that leads to itself. Name another file.")
+    return target
 
 
 def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
@@ -101,16 +116,38 @@ def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
     if net is not None:
         arguments.instance("net", net, Layer, "Pass the network that was trained.")
     leaves, about = read_kind(path, "run")
+    with files.naming_damage(path, "the description of a run"):
+        saved = _parse(about, leaves)
+    described = net is None
     net = networks.from_json(path, about, leaves) if net is None else net
-    tree = {name: _tree_from_json(part, name, leaves) for name, part in about["tree"].items()}
-    in_shape = None if about["in_shape"] is None else tuple(about["in_shape"])
-    trees.check_fits_network(net, tree["params"], tree["state"], in_shape, os.fspath(path))
-    params, state = (_load_arrays(tree[part], part) for part in ("params", "state"))
-    history: Any = None if tree["history"] is None else History(**tree["history"])
-    nothing: Any = None
+    with files.naming_damage(path, "parameters of its network") if described else contextlib.nullcontext():
+        trees.check_fits_network(net, saved.params, saved.state, saved.in_shape, os.fspath(path))
+    params, state = _load_arrays(saved.params, "params"), _load_arrays(saved.state, "state")
+    return net, saved._replace(params=params, state=state)
+
+
+def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
+    """The run that a file describes, with arrays of NumPy; whatever is raised says what is wrong with the file."""
+    unknown = about["unknown"]
+    if not isinstance(about["printed"], str) or not isinstance(unknown, list) or set(map(type, unknown)) - {str}:
+        raise TypeError("names that are no text")
+    tree = about["tree"]
+    params, state = (_tree_from_json(tree[name], name, leaves) for name in ("params", "state"))
+    history: Any = tree["history"] and History(**_tree_from_json(tree["history"], "history", leaves))
+    if history is not None:
+        lists = [history.metrics, history.validation_metrics]
+        if not all(isinstance(part, dict) for part in lists) or not hasattr(history.loss, "dtype"):
+            raise TypeError("a history without a loss or metrics")
+    used = trees.flatten_named({"params": params, "state": state, "history": history})
+    if surplus := [name for name in leaves if name not in used and not name.startswith("net/")]:
+        raise ValueError(f"{len(surplus)} arrays that are no part of it, such as {surplus[0]}")
+    in_shape = about["in_shape"] and tuple(about["in_shape"])
+    if not all(type(size) is int and 0 <= size < 2**31 for size in in_shape or ()):
+        raise ValueError(f"the shape {in_shape} of an example")
     names = about.get("columns")  # an older file has none
-    columns = names and Columns(*(names[part] and tuple(names[part]) for part in ("x", "t")))
-    return net, Run(params, state, history, nothing, in_shape, None, columns)
+    columns = names and Columns(*(names[part] and tuple(map(str, names[part])) for part in ("x", "t")))
+    nothing: Any = None
+    return Run(params, state, history, nothing, in_shape, None, columns)
 
 
 # ---- params, state and history: their structure, and whether they are those of the network
@@ -130,13 +167,17 @@ def _tree_to_json(tree: Tree, name: str) -> Json:
     )
 
 
-def _tree_from_json(structure: Json, name: str, leaves: dict[str, np.ndarray]) -> Tree:
+def _tree_from_json(structure: Json, name: str, leaves: dict[str, np.ndarray], depth: int = 0) -> Tree:
     """`_tree_to_json` backwards, with the arrays of those names."""
-    if structure is None or structure == 0:
+    if depth > networks.MOST_DEPTH:
+        raise ValueError(f"a tree nested more than {networks.MOST_DEPTH} deep")
+    if structure is None or type(structure) is int:
         return None if structure is None else leaves[name]
     if isinstance(structure, list):
-        return tuple(_tree_from_json(part, f"{name}/{i}", leaves) for i, part in enumerate(structure))
-    return {key: _tree_from_json(part, f"{name}/{trees.escape(key)}", leaves) for key, part in structure.items()}
+        return tuple(_tree_from_json(part, f"{name}/{i}", leaves, depth + 1) for i, part in enumerate(structure))
+    return {
+        key: _tree_from_json(part, f"{name}/{trees.escape(key)}", leaves, depth + 1) for key, part in structure.items()
+    }
 
 
 def _load_arrays(tree: Tree, name: str) -> Tree:

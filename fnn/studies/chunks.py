@@ -1,6 +1,7 @@
 """Many runs of one config, its members: what each has of its own, and a chunk of them as one compiled program."""
 
 import functools
+import threading
 from collections.abc import Callable
 from math import ceil
 from typing import Any, NamedTuple
@@ -16,10 +17,13 @@ from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with
 from fnn.devices.threads import never
 from fnn.fitting.setup import plain_errors
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
-from fnn.runs import History, TrainState
+from fnn.kernels.effort import count_work, effort_options
+from fnn.losses.reduction import dtype_of_sums
+from fnn.runs import TrainState
 from fnn.training.batches import padded_rows
 from fnn.training.config import TrainerConfig, bind
 from fnn.training.fused_loop import build_trainer
+from fnn.training.state import dtype_of
 from fnn.types import Data, Part, RowSelection
 
 
@@ -56,13 +60,34 @@ class Shared(NamedTuple):
         return Data(train, validation)  # type: ignore[arg-type]
 
 
-class Chunk(NamedTuple):
-    """A compiled chunk of so many members."""
+class Chunk:
+    """A chunk of so many members, traced; and its programs for one device, once they are compiled.
 
-    init: Callable[[Members, Data], TrainState]
-    run: Callable[..., tuple[TrainState, History]]
-    measured: dict[str, float | None]  # seconds per step, by the last run
-    bytes: int  # of arrays that the run's functions have captured
+    Args:
+        starting: what begins it, lowered.
+        running: what goes on with it, traced.
+        options: for the compiler.
+    """
+
+    def __init__(self, starting: Any, running: Any, options: dict[str, Any]) -> None:
+        self.bytes, self.work = bytes_of(running.jaxpr), count_work(running.jaxpr.jaxpr)
+        self.seconds_per_step: dict[str, float | None] = {}  # by effort, of the last run
+        self._starting, self._running, self._options = starting, running, options
+        self._programs: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def compile(self, effort: str, must_stop: Callable[[], bool] = never) -> tuple[Callable[..., Any], ...]:
+        """`init(keys, settings, data)` and `run(state, data, epochs, steps)`, compiled the first time."""
+        with self._lock:
+            if effort not in self._programs:
+                options = self._options | effort_options(effort)
+                lowerings: list[Callable[[], Any]] = [
+                    lambda: functools.partial(compile_with, self._starting, quick_compile_options()),
+                    lambda: functools.partial(compile_with, self._running.lower(), options),
+                ]
+                self._programs[effort] = tuple(compile_in_parallel(lowerings, must_stop))
+            programs: tuple[Callable[..., Any], ...] = self._programs[effort]
+            return programs
 
 
 # ---- programs
@@ -88,25 +113,15 @@ def chunk_trainer(config: TrainerConfig, width: int, places: int, data: Data) ->
     return jax.vmap(init, (0, 0, axes)), jax.vmap(pure.run, (0, axes, None, None))
 
 
-def compiled_chunk(
-    config: TrainerConfig,
-    width: int,
-    places: int,
-    members: Members,
-    data: Data,
-    device: Any,
-    must_stop: Callable[[], bool] = never,
-) -> Chunk:
-    """A chunk's programs for one device, compiled once for each shape of members and data."""
+def trace_chunk(config: TrainerConfig, width: int, places: int, members: Members, data: Data, device: Any) -> Chunk:
+    """A chunk for one device, traced once for each shape of members and data."""
     arguments = (members.keys, members.settings, data)
     key = (config, width, places, signature(arguments), device)
-    make = functools.partial(_compile, config, width, places, arguments, device, must_stop)
+    make = functools.partial(_trace, config, width, places, arguments, device)
     return programs.get(key, make, lambda chunk: chunk.bytes)
 
 
-def _compile(
-    config: TrainerConfig, width: int, places: int, arguments: Any, device: Any, must_stop: Callable[[], bool]
-) -> Chunk:
+def _trace(config: TrainerConfig, width: int, places: int, arguments: Any, device: Any) -> Chunk:
     init, run = chunk_trainer(config, width, places, arguments[2])
     there = SingleDeviceSharding(device)
 
@@ -118,16 +133,7 @@ def _compile(
         starting = jax.jit(init).lower(*on_device(arguments))
         end = on_device(starting.out_info)
         running = jax.jit(run, donate_argnums=0).trace(end, on_device(arguments[2]), number, number)
-    options = small_network_options() if width > 1 else {}
-    lowerings: list[Callable[[], Any]] = [
-        lambda: functools.partial(compile_with, starting, quick_compile_options()),
-        lambda: functools.partial(compile_with, running.lower(), options),
-    ]
-    begin, whole = compile_in_parallel(lowerings, must_stop)
-    held = bytes_of(running.jaxpr)
-    return Chunk(
-        lambda members, data: begin(members.keys, members.settings, data), whole, {"seconds per step": None}, held
-    )
+    return Chunk(starting, running, small_network_options() if width > 1 else {})
 
 
 # ---- how many at a time
@@ -139,8 +145,9 @@ SMALL = 2_000_000  # weights × rows of a batch
 WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
 
 
-def member_cost(config: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int]:
-    """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch.
+def member_cost(config: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int, int]:
+    """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch; bytes
+    of its history per epoch.
 
     Its state twice, since a step makes a new one, what backward needs of a batch, its history.
     """
@@ -154,9 +161,10 @@ def member_cost(config: TrainerConfig, shared: Shared, members: Members, places:
 
     x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
     kept = jax.eval_shape(cache, state.settings, state.params, state.state, arguments.key(0), x)
-    history = 4 * places * (1 + len(config.metrics)) * (1 if data.validation is None else 2)
+    figures = (1 + len(config.metrics)) * (1 if data.validation is None else 2)
+    history = figures * jnp.dtype(dtype_of_sums(dtype_of(state.params))).itemsize
     weights = sum(a.size for a in jax.tree.leaves(state.params))
-    return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history, weights, rows
+    return 2 * _bytes(state) + 2 * _bytes(kept) + 2 * history * places, weights, rows, history
 
 
 def _bytes(tree: Any) -> int:

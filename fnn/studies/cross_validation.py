@@ -16,6 +16,7 @@ from fnn.fitting.host_loop import fit
 from fnn.fitting.interrupts import catch_signals
 from fnn.inference.prediction import predict
 from fnn.runs import Run
+from fnn.storage.folders import open_folder
 from fnn.studies import tables
 from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
 from fnn.studies.groups import (
@@ -163,38 +164,39 @@ def cross_validate(
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key, seed = arguments.key(key), key
-    rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))
-    part = rows.train
-    made = make_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
-    check_weights(part.weight, made)
-    views, scalers = fold_selections(made, np.asarray(part.x), standardise)
-    keys, each = member_keys(seed, repeats), len(made) // repeats
-    tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-    both, resumable = Data(part, part), how.checkpoint is not None
-    groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
-    figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
-    best = _Best(figures, len(points), len(made), part.x.shape[1:])
-    scaler = _scaler(part, of_frame) if standardise else None
-    with catch_signals() as signals:
-        plans = run_groups("cross_validate", groups_, epochs, how, best.take, signals.heard)
-        found = _of_folds(points, figures, made, best, scaler, plans)
-        signals.keep(found, functools.partial(interrupt_text, "cross_validate", figures, how))
-    if not figures.ended.all():
+    with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
+        rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))
+        part = rows.train
+        made = make_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
+        check_weights(part.weight, made)
+        views, scalers = fold_selections(made, np.asarray(part.x), standardise)
+        keys, each = member_keys(seed, repeats), len(made) // repeats
+        tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
+        both, resumable = Data(part, part), how.checkpoint is not None
+        groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
+        figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
+        best = _Best(figures, len(points), len(made), part.x.shape[1:])
+        scaler = _scaler(part, of_frame) if standardise else None
+        with catch_signals() as signals:
+            plans = run_groups("cross_validate", groups_, epochs, how, best.take, signals.heard)
+            found = _of_folds(points, figures, made, best, scaler, plans)
+            signals.keep(found, functools.partial(interrupt_text, "cross_validate", figures, how))
+        if not figures.ended.all():
+            signals.warn()
+            return found
+        chosen = points[found.best]
+        parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
+        settings = {**(training.get("settings") or {}), **chosen}
+        with catch_signals() as signals:
+            signals.keep(found, functools.partial(_refit_text, how.checkpoint))
+            rows_of = functools.partial(_predictions, parts[0], settings, best.runs, made, scalers, np.asarray(part.x))
+            found = found._replace(predictions=rows_of(repeats, signals.heard))
+            if refit and not signals.heard():
+                run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
+                found = found._replace(run=run._replace(columns=of_frame))
+            signals.keep(found, functools.partial(_refit_text, how.checkpoint))
         signals.warn()
         return found
-    chosen = points[found.best]
-    parts, same = bind_static((net, loss, optimizer, training.get("penalty")), chosen)
-    settings = {**(training.get("settings") or {}), **chosen}
-    with catch_signals() as signals:
-        signals.keep(found, functools.partial(_refit_text, how.checkpoint))
-        rows_of = functools.partial(_predictions, parts[0], settings, best.runs, made, scalers, np.asarray(part.x))
-        found = found._replace(predictions=rows_of(repeats, signals.heard))
-        if refit and not signals.heard():
-            run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
-            found = found._replace(run=run._replace(columns=of_frame))
-        signals.keep(found, functools.partial(_refit_text, how.checkpoint))
-    signals.warn()
-    return found
 
 
 def _refit_text(folder: str | None, name: str) -> str:

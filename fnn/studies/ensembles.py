@@ -18,6 +18,7 @@ from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.runs import Run
+from fnn.storage.folders import open_folder
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
 from fnn.studies.results import ResultTable, interrupt_text
@@ -151,35 +152,38 @@ def ensemble(
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     seed, key = key, arguments.key(key)
-    rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
-    tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
-    groups = group_members(
-        "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
-    )
-    figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-    kept: dict[int, Any] = {}
+    with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
+        rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
+        groups = group_members(
+            "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
+        )
+        figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
+        kept: dict[int, Any] = {}
 
-    def take(group: Group, outcome: ChunkResult) -> None:
-        figures.add(outcome.at, outcome)
-        state = outcome.state
-        for row, place in enumerate(outcome.at):
-            best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
-            kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
+        def take(group: Group, outcome: ChunkResult) -> None:
+            figures.add(outcome.at, outcome)
+            state = outcome.state
+            for row, place in enumerate(outcome.at):
+                best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
+                kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
 
-    with catch_signals() as signals:
-        plans = run_groups("ensemble", groups, epochs, how, take, signals.heard)
-        begun, found = figures.has_run(), None
-        whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
-        if whole:
-            params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
-            turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
-            shape = rows.train.x.shape[1:]
-            found = Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
-        signals.keep(found, functools.partial(interrupt_text, "ensemble", figures, how))
-    signals.warn(bool(figures.ended.all()))
-    if found is None:
-        raise ValueError("ensemble: expected members that trained, got none: all diverged. Lower the learning rate.")
-    return found
+        with catch_signals() as signals:
+            plans = run_groups("ensemble", groups, epochs, how, take, signals.heard)
+            begun, found = figures.has_run(), None
+            whole = [kept[i] for i in sorted(kept) if begun[i] and not figures.columns["diverged"][i]]
+            if whole:
+                params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
+                turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
+                shape = rows.train.x.shape[1:]
+                found = Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
+            signals.keep(found, functools.partial(interrupt_text, "ensemble", figures, how))
+        signals.warn(bool(figures.ended.all()))
+        if found is None:
+            raise ValueError(
+                "ensemble: expected members that trained, got none: all diverged. Lower the learning rate."
+            )
+        return found
 
 
 @memoise_constants

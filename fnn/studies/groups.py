@@ -19,6 +19,7 @@ from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.setup import trace_outputs, trace_run
 from fnn.gradients.cost import GradientFunction
+from fnn.kernels.effort import EFFORTS
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.search_space import as_points, split_traced
 from fnn.training.config import (
@@ -52,6 +53,7 @@ class TrainingArguments(TypedDict, total=False):
     gradient: Callable[..., GradientFunction]
     reduction: str
     shuffle: bool
+    compile_effort: str
 
 
 TRAINING = tuple(TrainingArguments.__annotations__)
@@ -76,6 +78,7 @@ class Group(NamedTuple):
     shared: Shared
     members: Members
     about: dict[str, Any]  # for a checkpoint
+    effort: str = "auto"  # to compile with
 
 
 class ExecutionOptions(NamedTuple):
@@ -184,6 +187,7 @@ def _group(
 ) -> Group:
     rest = dict(training)
     base = check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
+    effort = arguments.one_of("compile_effort", rest.pop("compile_effort", "auto"), ("auto", *EFFORTS))
     patience, min_delta = rest.get("patience"), rest.pop("min_delta", 0.0)
     min_delta = same.pop("min_delta", min_delta)
     differing = {name: [task.settings[name] for task in tasks] for name in tasks[0].settings if name not in same}
@@ -207,9 +211,13 @@ def _group(
         like = start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0))
         least = None if views[0] is None else int(np.min(views[0].length))
         about = resume.describe_run(config, like, None, least)
-        about |= {"views": resume.digest(views)} | {f"fixed[{name!r}]": value for name, value in same.items()}
+        about |= (
+            resume.describe_effort(effort)
+            | {"views": resume.digest(views)}
+            | {f"fixed[{name!r}]": value for name, value in same.items()}
+        )
     members = _members(tasks, full.settings, differing)
-    return Group(places, identified, Shared(data, *views), members, about)
+    return Group(places, identified, Shared(data, *views), members, about, effort)
 
 
 def bind_static(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

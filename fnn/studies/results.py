@@ -79,6 +79,8 @@ def interrupt_text(caller: str, figures: ResultTable, how: ExecutionOptions, nam
     members, begun = len(figures.ended), int(figures.has_run().sum())
     text = f"{caller}: expected {members} members to train {figures.epochs} epochs, got {name} when "
     text += "all was done" if figures.ended.all() else f"{begun} of them had begun"
+    if not begun:
+        return f"{text}; nothing has been trained. Call {caller} again to train."
     if how.checkpoint is None:
         return f"{text}; what there is of them is in no file. Pass checkpoint=folder to keep studies."
     return f"{text}; what there is of them is kept in {how.checkpoint}. Call {caller} again to resume."

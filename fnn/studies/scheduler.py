@@ -4,11 +4,10 @@ Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is sh
 """
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
+from math import ceil
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +19,14 @@ from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
 from fnn.fitting.progress import study_progress_bar
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
+from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
-from fnn.studies.chunks import Members, Shared, chunk_trainer, compiled_chunk, default_width, member_cost
+from fnn.storage.checkpoints import read_checkpoint
+from fnn.storage.folders import chunk_folder, chunks_in, group_folder, read_width, write_width
+from fnn.studies.chunks import Members, Shared, chunk_trainer, default_width, member_cost, trace_chunk
 from fnn.studies.groups import ExecutionOptions, Group
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import TrainerConfig
 from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
@@ -75,6 +78,8 @@ def make_plan(
     width: int | None,
     devices: Any,
     memory: float | None,
+    begun: int | None = None,
+    in_all: int | None = None,
 ) -> ExecutionPlan:
     """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
 
@@ -82,27 +87,40 @@ def make_plan(
         width: members of a program; None: by their size.
         devices: JAX devices, the same one twice for two threads; None: all there are, a CPU with a thread a core.
         memory: bytes to keep below; None: half of what is free.
+        begun: the width of chunks that are there already, and must stay theirs.
+        in_all: members of all groups, whose histories are kept; None: there is no other group.
 
     Raises:
         MemoryError: not even one fits.
     """
     workers = tuple(devices) if devices is not None else usual_devices()
     places = history_capacity(epochs)
-    each, weights, rows = member_cost(config, shared, members, places)
+    each, weights, rows, history = member_cost(config, shared, members, places)
+    # where the device's memory is the host's: the histories of all members, and twice those of a chunk, to be joined
+    on_host = workers[0].platform == "cpu"
+    kept = (in_all or len(members)) * history * epochs if on_host else 0
+    each += 2 * history * epochs if on_host else 0
     free = free_bytes(workers)
     most_bytes = memory if memory is not None else None if free is None else free / 2
-    room = None if most_bytes is None else int(most_bytes / each)  # members that fit
+    room = None if most_bytes is None else max(0, int((most_bytes - kept) / each))  # members that fit
     if room == 0:
+        hint = "Take fewer epochs or members" if kept > each else "Take a smaller batch_size"
         raise MemoryError(
-            f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {(most_bytes or 0) / 1e9:.3g} GB. "
-            "Take a smaller batch_size."
+            f"memory: expected room for one member and the histories of all, about {(kept + each) / 1e9:.3g} GB, "
+            f"got {(most_bytes or 0) / 1e9:.3g} GB. {hint}."
         )
-    workers = workers[: min(len(members), room or len(members))]
+    if begun is not None and room is not None and room < begun and memory is not None:
+        raise MemoryError(
+            f"memory: expected room for the {begun} members per program with which the study was started, about "
+            f"{(kept + begun * each) / 1e9:.3g} GB, got {memory / 1e9:.3g} GB. "
+            "Raise it, or name another folder to start anew."
+        )
+    workers = workers[: min(len(members), max(1, (room or len(members)) // (begun or 1)))]
     if width is None:
         width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
-    most = width if room is None else room // len(workers)
+    most = width if room is None or begun is not None else room // len(workers)
     width = width if width <= most else 1 << (most.bit_length() - 1)
-    return ExecutionPlan(len(members), width, workers, each * width * len(workers))
+    return ExecutionPlan(len(members), width, workers, kept + each * width * len(workers))
 
 
 def history_capacity(epochs: int) -> int:
@@ -113,6 +131,9 @@ def history_capacity(epochs: int) -> int:
 # ---- the loop
 
 
+OF_MEMBERS = "settings, seeds and folds of these members"
+
+
 class Job(NamedTuple):
     """A group to be run: how far, how, and where its checkpoints are, if anywhere."""
 
@@ -121,6 +142,8 @@ class Job(NamedTuple):
     epochs: int
     folder: str | None = None
     seconds: float = 1.0  # between checkpoints
+    failures: resume.WriteFailures | None = None  # of the whole study
+    effort: str = "auto"  # to compile with
 
 
 def run_chunks(
@@ -209,13 +232,15 @@ def _run_chunk(
     data = jax.device_put(group.shared.of(own.fold), device)
     capacity = history_capacity(epochs)
     checkpoints = _checkpoints(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = compiled_chunk(group.config, width, capacity, own, data, device, must_stop)
-    state = chunk.init(own, data) if checkpoints.state is None else checkpoints.state
+    chunk = trace_chunk(group.config, width, capacity, own, data, device)
+    effort = _choose_effort(job, chunk.work)
+    init, run = chunk.compile(effort, must_stop)
+    state = init(own.keys, own.settings, data) if checkpoints.state is None else checkpoints.state
     histories = [_no_epochs(job, state.params) if checkpoints.state is None else checkpoints.history]
     done = position(state)[0]
     pace = checkpoints.pace
-    pace.seconds_per_step = chunk.measured["seconds per step"]
-    following = segments(chunk.run, state, data, epochs, group.config.batch_size, pace, capacity)
+    pace.seconds_per_step = chunk.seconds_per_step.get(effort)
+    following = segments(run, state, data, epochs, group.config.batch_size, pace, capacity)
     with closing(following):
         for segment in following:
             state = segment.state
@@ -225,7 +250,7 @@ def _run_chunk(
             if must_stop():
                 break
     checkpoints.write(state, histories, last=True)
-    chunk.measured["seconds per step"] = pace.seconds_per_step
+    chunk.seconds_per_step[effort] = pace.seconds_per_step
     history = concatenate(histories)
     reached, _, _, active = position(state)
     ended = reached >= epochs or not active
@@ -234,6 +259,16 @@ def _run_chunk(
     if width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
     return ChunkResult(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
+
+
+def _choose_effort(job: Job, work: Work) -> str:
+    """What ends soonest for all chunks that a worker runs."""
+    if job.effort != "auto":
+        return job.effort
+    chunks = ceil(job.plan.members / job.plan.width)
+    _, batches = batch_sizes(padded_rows(job.group.shared.data.train), job.group.config.batch_size)
+    epochs = job.epochs * ceil(chunks / len(job.plan.devices))
+    return choose_effort(work, epochs, epochs * batches)
 
 
 def _no_epochs(job: Job, params: Any) -> History:
@@ -258,9 +293,17 @@ def _checkpoints(job: Job, at: np.ndarray, own: Members, like: Any) -> resume.Ch
     width, nothing = job.plan.width, None if like is None else _no_epochs(job, like.params)
     if job.folder is None:
         return resume.Checkpoints(None, {}, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
-    folder = os.path.join(job.folder, f"members-{at[0]}-{at[-1]}-width-{width}")
-    about = job.group.about | {"settings, seeds and folds of these members": resume.digest(own), "width": width}
-    return resume.Checkpoints(folder, about, like, nothing, job.epochs, job.seconds)  # type: ignore[arg-type]
+    folder = chunk_folder(job.folder, int(at[0]), int(at[-1]), width)
+    about = job.group.about | {OF_MEMBERS: resume.digest(own), "width": width}
+    return resume.Checkpoints(
+        folder,
+        about,
+        like,
+        nothing,  # type: ignore[arg-type]
+        job.epochs,
+        job.seconds,
+        failures=job.failures,
+    )
 
 
 def run_groups(
@@ -272,33 +315,66 @@ def run_groups(
     must_stop: Callable[[], bool],
 ) -> list[ExecutionPlan]:
     """Run all groups, one after another, until told to stop; how each was run."""
-    folders = [how.checkpoint and f"{how.checkpoint}/{number}" for number in range(len(groups))]
+    folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
+    widths = [_known_width(folder, how.width) for folder in folders]
+    count = sum(len(group.members) for group in groups)
     plans = [
-        make_plan(group.config, group.shared, group.members, epochs, _width(folder, how), how.devices, how.memory)
-        for group, folder in zip(groups, folders, strict=True)
+        make_plan(*group[1:4], epochs, width or how.width, how.devices, how.memory, width, count)
+        for group, width in zip(groups, widths, strict=True)
     ]
+    for group, plan, folder in zip(groups, plans, folders, strict=True):
+        _check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
-    with study_progress_bar(how.progress, words, sum(len(group.members) for group in groups), epochs) as show:
+    failures = resume.WriteFailures()
+    with study_progress_bar(how.progress, words, count, epochs) as show:
         for group, plan, folder in zip(groups, plans, folders, strict=True):
             if must_stop():
                 break
-            _keep_width(folder, plan.width)
-            job = Job(group, plan, epochs, folder, how.checkpoint_seconds)
+            if folder is not None:
+                _keep_width(folder, plan.width, failures)
+            effort = group.effort
+            if effort == "auto" and (folder is not None or how.width is not None):
+                effort = "high"  # the same however many epochs and members there are: other bits would follow
+            job = Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, effort)
             run_chunks(job, functools.partial(take, group), show, must_stop)
     return plans
 
 
-def _width(folder: str | None, how: ExecutionOptions) -> int | None:
-    """The requested width, else the width this study was started with: another would form other chunks."""
-    if how.width is not None or folder is None:
-        return how.width
+def _check_study(folder: str | None, group: Group, width: int) -> None:
+    """Raise a ValueError where the chunks in a folder are another study's, though their names are not this one's.
+
+    A chunk of this name is compared when it is run. More or fewer members than before are no other study.
+    """
+    others = [] if folder is None else chunks_in(folder)
+    first = min(width, len(group.members)) - 1
+    if folder is None or not others or chunk_folder(folder, 0, first, width) in others:
+        return
+    checkpoint = read_checkpoint(others[0])
+    if checkpoint is not None:
+        expected = checkpoint.description
+        if isinstance(expected, dict):
+            expected = {name: value for name, value in expected.items() if name not in (OF_MEMBERS, "width")}
+        resume.check_same(others[0], expected, group.about)
+
+
+def _known_width(folder: str | None, asked: int | None) -> int | None:
+    """The width that the study in this folder was started with: another would form other chunks, and train them anew.
+
+    None: there is no such study.
+    """
+    width = None if folder is None else read_width(folder)
+    if width is not None and asked not in (None, width):
+        raise ValueError(
+            f"width: expected {width}, with which the study in {folder} was started, got {asked}. "
+            "Omit width, or name another folder to start anew."
+        )
+    return width
+
+
+def _keep_width(folder: str, width: int, failures: resume.WriteFailures) -> None:
+    """Write the width down, if it is not there."""
     try:
-        return int(Path(folder, "width").read_text())
-    except (OSError, ValueError):  # there is none, or a process was killed while it wrote this
-        return None
-
-
-def _keep_width(folder: str | None, width: int) -> None:
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, "width").write_text(str(width))
+        if read_width(folder) != width:
+            write_width(folder, width)
+    except OSError as error:
+        failures.warn(error)

@@ -12,6 +12,7 @@ from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals
 from fnn.runs import Run
+from fnn.storage.folders import open_folder
 from fnn.studies import tables
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
@@ -112,7 +113,8 @@ def sweep(
         width: members in one program; None: one after another, but many together where the network is small or the
             device is no CPU. With a width of your own, adding or reordering members changes no other's bits.
         devices: JAX devices to spread over, the same one twice for two threads; None: all, a CPU with a thread a core.
-        memory: bytes to stay below (half of what is free); members are run in chunks that fit.
+        memory: bytes to stay below (half of what is free); members are run in chunks that fit. On a CPU the histories
+            of all members count.
         checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
@@ -124,6 +126,7 @@ def sweep(
 
     Raises:
         ValueError, TypeError: something does not fit; before anything compiles.
+        BlockingIOError: another process or thread trains in the checkpoint's folder; says which process.
         MemoryError: not even one member fits.
         KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `Sweep` so far. SIGTERM likewise.
 
@@ -142,37 +145,45 @@ def sweep(
     keep = arguments.one_of("keep", keep, ("best", "all"))
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
     key = arguments.key(key)
-    rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
-    words = np.asarray(jax.random.key_data(key))
-    tasks = [
-        MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
-        for point in points
-    ]
-    groups = group_members("sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None)
-    figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-    runs: dict[int, Run] = {}
-    in_shape = rows.train.x.shape[1:]
+    with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
+        rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        words = np.asarray(jax.random.key_data(key))
+        tasks = [
+            MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
+            for point in points
+        ]
+        groups = group_members(
+            "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
+        )
+        figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
+        runs, in_shape = dict[int, Run](), rows.train.x.shape[1:]
 
-    def take(group: Group, outcome: ChunkResult) -> None:
-        places = group.places[outcome.at]
-        figures.add(places, outcome)
-        scores = figures.scores()
-        if keep == "all":
-            runs.update({int(place): member_run(outcome, row, in_shape, held) for row, place in enumerate(places)})
-            return
-        row = int(np.argmin(scores[places]))
-        # of equal ones the first, whichever thread comes first
-        if not runs or (scores[places[row]], places[row]) < min((scores[i], i) for i in runs):
-            runs.clear()
-            runs[int(places[row])] = member_run(outcome, row, in_shape, held)
+        def take(group: Group, outcome: ChunkResult) -> None:
+            places = group.places[outcome.at]
+            figures.add(places, outcome)
+            scores = figures.scores()
+            if keep == "all":
+                runs.update({int(place): member_run(outcome, row, in_shape, held) for row, place in enumerate(places)})
+                return
+            row = int(np.argmin(scores[places]))
+            # of equal ones the first, whichever thread comes first
+            if not runs or (scores[places[row]], places[row]) < min((scores[i], i) for i in runs):
+                runs.clear()
+                runs[int(places[row])] = member_run(outcome, row, in_shape, held)
 
-    with catch_signals() as signals:
-        plans = run_groups("sweep", groups, epochs, how, take, signals.heard)
-        table = {name: np.array([point[name] for point in points]) for name in points[0]} | figures.columns
-        best = int(np.argmin(figures.scores())) if keep == "all" and runs else next(iter(runs), -1)
-        best = best if best >= 0 and figures.has_run()[best] else -1
-        runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
-        found = Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
-        signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
-    signals.warn(bool(figures.ended.all()))
-    return found
+        with catch_signals() as signals:
+            plans = run_groups("sweep", groups, epochs, how, take, signals.heard)
+            table = {name: np.array([point[name] for point in points]) for name in points[0]} | figures.columns
+            best = _best_member(figures, runs)
+            runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
+            found = Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
+            signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
+        signals.warn(bool(figures.ended.all()))
+        return found
+
+
+def _best_member(figures: ResultTable, runs: dict[int, Run]) -> int:
+    """The best of the members whose runs were kept; -1 if none has begun."""
+    scores = figures.scores()
+    best = min(runs, key=lambda member: (scores[member], member), default=-1)
+    return best if best >= 0 and figures.has_run()[best] else -1

@@ -1,8 +1,6 @@
 """Files: every dtype to the same bits; every damage found; whole or not there; every message. All on real files."""
 
 import errno
-import hashlib
-import json
 import os
 import pickle
 import random
@@ -22,6 +20,7 @@ import fnn
 from fnn import trees
 from fnn.storage import files
 from tests.helpers.compare import has_hint
+from tests.helpers.harmful_files import header, signed
 
 DTYPES = files._dtypes()
 SMALL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, DTYPES["bfloat16"]), "done": np.array(True)}
@@ -237,16 +236,7 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path):
     )
 
 
-def signed(header, contents=b""):
-    """A file with a right check sum around any header: what only somebody who wants to can make."""
-    data = len(header).to_bytes(8, "little") + header + contents
-    start = 8 + len(files.MAGIC)
-    return data[:start] + hashlib.sha256(data).hexdigest().encode() + data[start + 64 :]
-
-
-def header(about, **tensors):
-    text = json.dumps({"check_sum": "0" * 64, **about}, separators=(",", ":"))
-    return json.dumps({"__metadata__": {"fnn": text}, **tensors}, separators=(",", ":")).encode()
+EMPTY = {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]}
 
 
 @pytest.mark.parametrize(
@@ -260,8 +250,21 @@ def header(about, **tensors):
         signed(files.MAGIC + b"0" * 64 + b'\\"}"}}' + b"[" * 100_000),
         signed(header({"raw": {}, "description": 0})[:-1] + b"!"),
         (2**62).to_bytes(8, "little") + files.MAGIC + b"0" * 64,  # the check sum is wrong too
+        signed(header({"raw": {}, "description": 0}, **dict.fromkeys(map(str, range(60_000)), EMPTY))),
+        signed(header({"raw": {}, "description": [{}] * 140_000})),
     ],
-    ids=["beyond the end", "shape", "object", "no description", "raw", "deep", "no json", "huge header"],
+    ids=[
+        "beyond the end",
+        "shape",
+        "object",
+        "no description",
+        "raw",
+        "deep",
+        "no json",
+        "huge header",
+        "names",
+        "many",
+    ],
 )
 def test_contents_made_to_harm_are_refused_and_allocate_nothing(path, content):
     with open(path, "wb") as file:
@@ -269,7 +272,7 @@ def test_contents_made_to_harm_are_refused_and_allocate_nothing(path, content):
     files._dtypes()
     tracemalloc.start()
     try:
-        wanted = "the check sum" if content[7] else "contents that belong together"
+        wanted = "a header of at most 8388608 bytes" if content[7] else "contents that belong together"
         assert message(path).startswith(f"{path}: expected {wanted}")
         assert tracemalloc.get_traced_memory()[1] < 1_000_000 + 10 * len(content)
     finally:
@@ -293,6 +296,27 @@ def test_of_a_large_foreign_file_only_the_beginning_is_read(path):
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_what_could_not_be_read_again_is_not_written(path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_ARRAYS", 2)
+    with pytest.raises(ValueError, match=r"arrays: expected at most 2, got 3\. Put layers of one kind into a repeat"):
+        files.write(path, dict.fromkeys("abc", np.zeros(1)))
+    with pytest.raises(ValueError, match="description: expected at most 4 MiB of text, got 5000"):
+        files.write(path, {}, "x" * 5_000_000)
+    monkeypatch.setattr(files, "MOST_HEADER", 300)
+    with pytest.raises(ValueError, match=r"arrays: expected names of at most 300 bytes together, got more\. Shorten"):
+        files.write(path, {"a" * 300: np.zeros(1)})
+    assert not os.path.exists(path)
+
+
+def test_a_message_is_one_printable_line_of_at_most_300_characters(tmp_path):
+    folder = tmp_path / ("long " * 40) / ("\n\x1b[2J" * 20)
+    folder.mkdir(parents=True)
+    (folder / "net.fnn").write_bytes(b"\x00" * 500)
+    text = message(folder / "net.fnn")
+    assert len(text) <= 300 and text.isprintable() and text.startswith("…") and "/net.fnn: expected a file" in text
+    assert text.endswith(f". {files.HINT}")
 
 
 # ---- whole or not there

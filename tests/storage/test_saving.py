@@ -192,7 +192,9 @@ def test_a_jax_array_of_64_bits_as_an_argument_needs_jax_to_hold_it(path, monkey
     monkeypatch.setattr(fnn, "peculiar", peculiar, raising=False)
     with jax.enable_x64(True):
         save(path, peculiar(a=jnp.ones(1)), fnn.Run((), (), None, None))
-    assert "(net: expected 32-bit numbers, since JAX is set to these, got float64. " in error(ValueError, load, path)
+    assert error(ValueError, load, path).startswith(
+        "net: expected 32-bit numbers, since JAX is set to these, got float"
+    )
 
 
 def mine(x):
@@ -253,13 +255,14 @@ def described(path, words):
         ({"factory": "os.system", "arguments": {"command": "touch exploded"}}, "(no 'os.system')"),
         ({"factory": "__builtins__", "arguments": {}}, "(no '__builtins__')"),
         ({"factory": "factory", "arguments": {}}, "(no 'factory')"),
-        ({"factory": "relu", "arguments": {}}, ""),
+        ({"factory": "relu", "arguments": {}}, "(relu is an activation)"),
+        ({"activation": "dense"}, "(dense is a factory)"),
         ({"activation": "np"}, "(no 'np')"),
         ({"factory": "dense", "arguments": {"features": 0}}, "at least 1, got 0"),
         ({"factory": "dense", "arguments": {"features": 1, "colour": 2}}, "(dense has no argument 'colour')"),
         ({"factory": "dense", "arguments": {}}, "features"),
         ({"factory": "dense", "arguments": {"features": {"array": 0, "kind": "numpy"}}}, "(no 'net/0')"),
-        ({"nothing": 1}, "(no 'arguments')"),
+        ({"nothing": 1}, "(no 'factory')"),
     ],
 )
 def test_words_that_are_not_in_the_vocabulary_are_refused(path, tmp_path, monkeypatch, words, reason):
@@ -468,9 +471,11 @@ def test_where_all_are_damaged_nothing_starts_anew_in_silence(tmp_path):
         write_checkpoint(tmp_path, number, ())
         spoil(tmp_path, number)
     text = error(files.DamagedFile, read_checkpoint, tmp_path)
-    assert text.startswith(f"{tmp_path}: expected a whole checkpoint, got 2 damaged:\n{tmp_path}/checkpoint-1.")
-    assert f"\n{tmp_path}/checkpoint-0." in text
-    assert text.endswith("\nRestore one from a copy, or delete them to start anew.")
+    assert text.startswith(
+        f"{tmp_path}: expected a whole checkpoint, got 2 damaged or unreadable: checkpoint-1.safetensors, "
+        "checkpoint-0.safetensors (expected the check sum '"
+    )
+    assert text.endswith(". Restore one from a copy, or delete them to start anew.") and len(text) <= 300
     assert len(names(tmp_path)) == 2
 
 

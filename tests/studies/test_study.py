@@ -301,6 +301,9 @@ def test_a_bar_shows_all_epochs_of_all_members(monkeypatch, whole):
 # ---- how members are run
 
 
+KEPT = 4 * EPOCHS * 4 * 4  # bytes of the histories of four members: of the loss and the accuracy, of both parts
+
+
 class Planned(Exception):
     """Instead of running."""
 
@@ -322,28 +325,43 @@ def plan_of(monkeypatch):
 
 def test_members_are_run_as_asked_if_the_memory_allows(plan_of, monkeypatch):
     plan = plan_of()
-    assert plan[:3] == (4, 3, tuple(ONE)) and plan.bytes_ % 3 == 0
-    each = plan.bytes_ // 3
+    assert plan[:3] == (4, 3, tuple(ONE)) and (plan.bytes_ - KEPT) % 3 == 0
+    each = (plan.bytes_ - KEPT) // 3
     for memory, width in ((3.1, 3), (2.9, 2), (1.1, 1)):
-        assert plan_of(memory=memory * each) == (4, width, tuple(ONE), width * each)
-    assert plan_of(memory=3.1 * each, devices=TWO) == (4, 1, tuple(TWO), 2 * each)
-    assert plan_of(memory=1.1 * each, devices=TWO) == (4, 1, tuple(ONE), each)
-    assert plan_of(POINTS[:1], devices=TWO) == (1, 3, tuple(ONE), 3 * each)
-    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: 5 * each)
+        assert plan_of(memory=KEPT + memory * each) == (4, width, tuple(ONE), KEPT + width * each)
+    assert plan_of(memory=KEPT + 3.1 * each, devices=TWO) == (4, 1, tuple(TWO), KEPT + 2 * each)
+    assert plan_of(memory=KEPT + 1.1 * each, devices=TWO) == (4, 1, tuple(ONE), KEPT + each)
+    assert plan_of(POINTS[:1], devices=TWO) == (1, 3, tuple(ONE), KEPT // 4 + 3 * each)
+    monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: 2 * KEPT + 5 * each)
     assert plan_of(width=8).width == 2  # in half of it
     monkeypatch.setattr("fnn.studies.scheduler.free_bytes", lambda device: None)
     assert plan_of(width=8).width == 8  # whatever the number of members
 
 
 def test_a_member_for_which_there_is_no_memory_raises(plan_of, compiled):
-    each = plan_of().bytes_ // 3
+    each = plan_of(width=1).bytes_
     with pytest.raises(MemoryError) as caught:
         swept(memory=0.5 * each)
     assert str(caught.value) == (
-        f"memory: expected room for one member, about {each / 1e9:.3g} GB, got {each / 2e9:.3g} GB. "
-        "Take a smaller batch_size."
+        f"memory: expected room for one member and the histories of all, about {each / 1e9:.3g} GB, "
+        f"got {each / 2e9:.3g} GB. Take a smaller batch_size."
     )
     assert has_compiled(compiled) == (0, 0)
+
+
+def test_the_histories_of_all_members_are_counted(plan_of):
+    """Those that are kept on the host, those of a chunk twice, and what a program has room for, in its dtype."""
+    few, many = (plan_of(width=1, epochs=epochs).bytes_ for epochs in (1024, 2048))
+    each = 4 * 4  # bytes per epoch of a member
+    assert many - few == 1024 * each * (4 + 2 + 2)
+    with jax.enable_x64(True):
+        few, many = (plan_of(width=1, epochs=epochs).bytes_ for epochs in (1024, 2048))
+    assert many - few == 2 * 1024 * each * (4 + 2 + 2)
+    over = [{**point, "batch_size": size} for point, size in zip(POINTS, (16, 16, 32, 32), strict=True)]
+    few, many = (plan_of(over, width=1, epochs=epochs, batch_size=None).bytes_ for epochs in (1024, 2048))
+    assert many - few == 1024 * each * (4 + 2 + 2)  # of both groups, in each plan
+    with pytest.raises(MemoryError, match=r"one member and the histories of all, .* Take fewer epochs or members"):
+        swept(memory=1e6, epochs=100_000)
 
 
 def test_the_memory_of_a_member_grows_with_its_batch_and_its_weights(plan_of):
@@ -690,5 +708,16 @@ def test_a_study_goes_on_with_the_width_that_it_was_begun_with(tmp_path):
 
     assert again(width=2).plans[0].width == 2
     assert again().plans[0].width == 2  # three members alone would be run otherwise
-    (tmp_path / "0" / "width").write_text("")  # a process was killed while it wrote this
-    assert again(memory=1e9).plans[0].width == 1
+    with pytest.raises(ValueError, match=r"width: expected 2, with which the study in .*/0 was started, got 3\. Omit"):
+        again(width=3)
+    for text in ("", "0", "-3", "3", "111111111111", "two", "\0"):
+        (tmp_path / "0" / "width").write_text(text)
+        with pytest.raises(fnn.DamagedFile, match=r"/0/width: expected the number 2, as its folders say, got .* Write"):
+            again()
+    (tmp_path / "0" / "width").unlink()
+    assert again().plans[0].width == 2  # its folders say so
+    (tmp_path / "0" / "width").write_text("2\n")  # by hand, as the message says
+    assert again().plans[0].width == 2
+    with pytest.raises(MemoryError, match="memory: expected room for the 2 members per program with which the study"):
+        again(memory=again().plans[0].bytes_ * 0.75 / 2)
+    assert sorted(os.listdir(tmp_path / "0")) == ["members-0-1-width-2", "members-2-2-width-2", "width"]
