@@ -26,11 +26,8 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # ---- nothing is missing from the registry
 
-HELPERS = (
-    "fnn.arguments",
-    "fnn.activations.limits",
-    "fnn.kernels",
-)  # modules of small functions that others take; in test_special_values
+# modules of small functions that others take
+HELPERS = ("fnn.arguments", "fnn.activations.limits", "fnn.kernels", "fnn.layers.passes")
 NUMBERS = {"elementwise", "as_floats", "float32_or_wider"}
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
@@ -61,7 +58,7 @@ def public(module, but):
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (normalisation, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
-        (combinators, [case.name for case in LAYERS], {"as_layer", "as_floats", "memoise_constants", "note_call"}),
+        (combinators, [case.name for case in LAYERS], {"as_layer", "layer_of", "memoise_constants", "note_call"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],
