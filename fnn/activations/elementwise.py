@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 
-from fnn.activations.formulas import apply_formula, check_formulas
+from fnn.activations.formulas import apply_formula, check_formulas, slopes
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
 from fnn.arguments import as_floats, beside, finite, like, real_number
@@ -321,7 +321,7 @@ def prelu(initial: float = 0.25) -> Layer:
     start = _slope("prelu", initial)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        return {"a": jnp.full(in_shape[-1:], start, jnp.result_type(float))}, (), in_shape
+        return {"a": slopes(start, in_shape[-1:])}, (), in_shape
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x = keep_nan(as_floats("prelu", x))

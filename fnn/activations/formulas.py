@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
+import numpy as np
+
 from fnn.arguments import array_of, call, function, instance
-from fnn.types import Array, ShapeError
+from fnn.types import Array, Scalar, Shape, ShapeError
 
 
 def check_formulas(name: str, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> None:
@@ -30,3 +33,11 @@ def apply_formula(name: str, formula: Callable[[Array], Array], x: Array) -> Arr
         wanted, hint = f"the shape of the inputs {x.shape}", "Return a number for each element."
         raise ShapeError(f"{name}: expected {wanted}, got {y.shape}. {hint}")
     return y
+
+
+def slopes(initial: Scalar | np.ndarray, shape: Shape) -> Array:
+    """The slopes of a prelu at the start, one per channel: a number stands for all."""
+    if np.shape(initial) not in ((), shape):
+        wanted, got = f"one slope, or one per channel, shape {shape}", np.shape(initial)
+        raise ShapeError(f"prelu: expected {wanted}, got {got}. Pass a number such as 0.25.")
+    return jnp.full(shape, initial, jnp.result_type(float))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn.arguments import beside
-from fnn.types import Array
+from fnn.types import Array, ShapeError
 
 
 class Lead(NamedTuple):
@@ -26,6 +26,8 @@ class Lead(NamedTuple):
 @jax.named_scope("smooth")  # which class leads is no kink
 def lead(z: Array) -> Lead:
     """The largest logit of each row, and the others relative to it."""
+    if not z.ndim or not z.shape[-1]:
+        raise ShapeError(f"softmax: expected logits of shape (..., classes), got {z.shape}. Pass a row of them.")
     top = beside(jnp.arange(z.shape[-1]), z) == z.argmax(-1, keepdims=True)
     behind = z - jnp.where(top, z, 0.0).sum(-1, keepdims=True)
     others = jnp.exp(jnp.where(top, -jnp.inf, behind)).sum(-1, keepdims=True)

@@ -91,7 +91,9 @@ def instance(name: str, value: object, kind: type[T], hint: str, what: str = "")
     """A thing of a class; what is wanted is called by the name of the class, or `what`."""
     if not isinstance(value, kind):
         wanted = what or f"a {kind.__name__}"
-        raise TypeError(f"{name}: expected {wanted}, got {describe_value(value)}. {hint}")
+        named = isinstance(value, (type, types.ModuleType, jax.core.Tracer))
+        got = describe_value(value) if named else type(value).__name__
+        raise TypeError(f"{name}: expected {wanted}, got {got}. {hint}")
     return value
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import array_of, call, instance, one_of
+from fnn.arguments import array_of, call, describe_value, instance
 from fnn.layers.passes import backward_layer, forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values, row_weights, stop_uncounted, weighted_sum
@@ -118,7 +118,10 @@ def scale_and_loss(
     instance("net", net, Layer, "Pass a network, such as fnn.serial(fnn.dense(10)).")
     if penalty is not None:
         instance("penalty", penalty, Penalty, "Pass one of fnn.penalties.")
-    return _scale(one_of("reduction", reduction, ("mean", "sum"))), as_loss(loss)
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
+        got = describe_value(reduction)
+        raise ValueError(f"reduction: expected 'mean' or 'sum', got {got}. Choose one of them.")
+    return _scale(reduction), as_loss(loss)
 
 
 def _scale(reduction: str) -> Callable[[Array], Array]:

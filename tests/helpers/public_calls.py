@@ -225,7 +225,7 @@ def _core():
             fine={
                 "x": set(),
                 "reduce": {"none", "activation", "returns complex"},
-                "combine": {"none", "loss"},
+                "combine": {"none", "loss", "returns complex"},
             },
         ),
         "predictor": Call(
