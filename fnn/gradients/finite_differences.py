@@ -9,7 +9,7 @@ from jax import lax
 
 from fnn import arguments, trees
 from fnn.gradients.interpreters.branches import record_branches
-from fnn.types import Array, Params
+from fnn.types import Array, Params, Scalar
 
 # central differences: offsets, weights, and the power of eps that balances truncation against rounding
 STENCILS = {2: ((1,), (1 / 2,), 1 / 3), 6: ((1, 2, 3), (3 / 4, -3 / 20, 1 / 60), 1 / 7)}
@@ -21,7 +21,7 @@ ALONE = 1e-4  # likewise where all of the leaf is 0, and its size unknown
 
 
 def numerical_gradient(
-    function: Callable[[Params], Array], params: Params, *, order: int = 6, step: float | None = None
+    function: Callable[[Params], Array], params: Params, *, order: int = 6, step: Scalar | None = None
 ) -> Params:
     """The derivative of a scalar function by central differences, for every single number of a pytree.
 
@@ -47,7 +47,7 @@ def numerical_gradient(
     arguments.function("function", function, 1, "a function of the parameters", hint)
     if step is not None:
         known = arguments.scalar("numerical_gradient", "a step", step, "Pass None to have it chosen", positive=True)
-        step = arguments.number("step", known, 0)
+        step = known if isinstance(known, jax.core.Tracer) else arguments.number("step", known, 0)
     params = trees.as_arrays("params", params)
     leaves, tree = jax.tree.flatten(params)
     if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
@@ -88,7 +88,7 @@ def difference(
     direction: Params,
     sizes: tuple[Array, Array],
     order: int = 6,
-    step: float | None = None,
+    step: Scalar | None = None,
 ) -> Difference:
     """The derivative of the sum of `function` along `direction`.
 

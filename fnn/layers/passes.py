@@ -6,6 +6,7 @@ Other modules call layers by these, so that a mistake in a layer says which laye
 from typing import Any
 
 import jax
+import numpy as np
 
 from fnn.arguments import array_of, call, describe_thing
 from fnn.factories import Spec
@@ -39,7 +40,9 @@ def forward_layer(
     for output in jax.tree.leaves(made[0], is_leaf=lambda leaf: leaf is None) or [
         made[0]
     ]:  # of your own: several, maybe
-        y = array_of(name, output, "an array of outputs", floats=False)
+        # a layer that is called by hand, of NumPy's inputs, may return what NumPy made of them
+        both = isinstance(x, np.ndarray) and isinstance(output, np.ndarray)
+        y = output if both else array_of(name, output, "an array of outputs", floats=False)
         if hasattr(x, "shape") and y.shape[:1] != x.shape[:1]:
             wanted, got = f"one output per row, shape ({x.shape[0]}, ...)", y.shape
             raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")

@@ -140,7 +140,7 @@ def hidden_space(
     >>> from fnn import plots
     >>> figure = plots.hidden_space([[0.1, 0.2, 0.9], [0.8, 0.7, 0.1]], [0, 1], plane=([1, 1, -1], -0.5))
     >>> print(figure.axes[0].elev, figure.axes[0].azim)
-    10 -40
+    10.0 -40.0
     """
     points = _points("hidden", hidden, 3)
     labels, cut = _labels("t", t, len(points), names), None if plane is None else _checked_plane(plane)

@@ -197,8 +197,8 @@ def _values(name: str, given: Any) -> list[int | float]:
 
 def _number(name: str, value: Any) -> int | float:
     """A finite Python number: NumPy's and JAX's become `int` or `float`."""
-    hint = "Pass an int or a float."
-    choice = isinstance(value, (bool, np.bool_, Record)) or callable(value)
+    hint, value = "Pass an int or a float.", bool(value) if isinstance(value, np.bool_) else value
+    choice = isinstance(value, (bool, Record)) or callable(value)
     choice = choice or (isinstance(value, str) and not _is_number(value))
     if choice and "[" in name:
         hint = f"Number the choices, and look them up: over={{…: [0, 1]}} and [a, b][s[{_setting(name)}]]."

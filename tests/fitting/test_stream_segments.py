@@ -83,7 +83,10 @@ def empty():
             "weights: expected them in the chunks of the stream, as (x, t, weight), got an argument. ",
         ),
         (dict(validation=0.2), "validation: expected rows (x, t) beside a stream, got the share 0.2. "),
-        (dict(batch_size=None), "batch_size: expected a whole number, at least 1, got None. "),
+        (
+            dict(batch_size=None),
+            "batch_size: expected rows per step for a stream, which is never one batch, got None. ",
+        ),
         (dict(data=empty), "data: expected a stream with rows, got none. "),
         (dict(data=lambda: [(X, T + 2)]), "expected class numbers from 0 to 1, got 3 in row 0. "),
         (dict(data=lambda: [(X * np.nan, T)]), "data, chunk 0, x: expected "),

@@ -132,7 +132,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def test_every_public_layer_is_here():
-    public = {name for name, thing in vars(fnn).items() if getattr(thing, "is_factory", False)}
+    public = {name for name, thing in vars(fnn).items() if getattr(thing, "is_factory", False)} - {"binary_accuracy"}
     assert public == {name.partition(",")[0] for name in CASES}
 
 
