@@ -38,6 +38,7 @@ OF_THREAD: dict[str, Any] = {
     "jax_numpy_rank_promotion": jax.numpy_rank_promotion,
 }
 
+_threads = weakref.WeakSet[threading.Thread]()  # of the tasks
 _exiting = threading.Event()  # set when Python ends
 _gave_up = threading.Event()  # set when a signal has ended a wait
 
@@ -80,6 +81,7 @@ class Task(Generic[T]):
         self._value: Any = None
         self._error: BaseException | None = Interrupted()  # what a thread ends with that was made to end
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        _threads.add(self._thread)
         try:
             self._thread.start()
         except RuntimeError:
@@ -159,11 +161,19 @@ def _end_threads() -> None:
     """
     _exiting.set()
     by_ctrl_c = getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1")
-    begin, asked = time.monotonic(), set[int]()
-    while inside := _threads_inside():
+    begin, asked, known, shown = time.monotonic(), set[int](), set[int](), sys.unraisablehook
+
+    def ask_again(error: Any) -> None:
+        if error.exc_type is not SystemExit:
+            shown(error)
+        asked.clear()  # what JAX does at a garbage collection has swallowed it
+
+    sys.unraisablehook = ask_again
+    while inside := _threads_inside(known):
         for ident in inside.keys() - asked:
             exit_thread(ident)
         asked |= inside.keys()
+        known |= inside.keys()
         waited = time.monotonic() - begin
         if waited > EXIT and (by_ctrl_c or _gave_up.is_set() or waited > QUIET_EXIT or not any(inside.values())):
             break
@@ -182,11 +192,17 @@ def _end_by_ctrl_c() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _threads_inside() -> dict[int, bool]:
-    """The other threads that run a function of this package, or one that it has called; whether in compiled code."""
+def _threads_inside(left: set[int]) -> dict[int, bool]:
+    """The other threads that run a function of this package, or one that it has called; whether in compiled code.
+
+    Those of `left` have been inside: while they end they may still free what XLA has made.
+    """
     others = {ident: frame for ident, frame in sys._current_frames().items() if ident != threading.get_ident()}
+    # one that has just started, or is about to end, has no frame of this package
+    begun = {thread.ident: False for thread in list(_threads) if thread.is_alive() and thread.ident is not None}
     # compiled code has no frame: it is called by one of these. A user's code that waits is not compiled
-    return {n: _package(frame) in ("fnn", "jax", "jaxlib") for n, frame in others.items() if _is_inside(frame)}
+    inside = {n: _package(frame) in ("fnn", "jax", "jaxlib") for n, frame in others.items() if _is_inside(frame)}
+    return begun | {ident: False for ident in left & others.keys()} | inside
 
 
 def _is_inside(frame: FrameType | None) -> bool:
