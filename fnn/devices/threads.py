@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -192,7 +192,7 @@ def _end_by_ctrl_c() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _threads_inside(left: set[int]) -> dict[int, bool]:
+def _threads_inside(left: Set[int] = frozenset()) -> dict[int, bool]:
     """The other threads that run a function of this package, or one that it has called; whether in compiled code.
 
     Those of `left` have been inside: while they end they may still free what XLA has made.
@@ -202,7 +202,7 @@ def _threads_inside(left: set[int]) -> dict[int, bool]:
     begun = {thread.ident: False for thread in list(_threads) if thread.is_alive() and thread.ident is not None}
     # compiled code has no frame: it is called by one of these. A user's code that waits is not compiled
     inside = {n: _package(frame) in ("fnn", "jax", "jaxlib") for n, frame in others.items() if _is_inside(frame)}
-    return begun | {ident: False for ident in left & others.keys()} | inside
+    return begun | {ident: False for ident in others.keys() & left} | inside
 
 
 def _is_inside(frame: FrameType | None) -> bool:
