@@ -42,6 +42,7 @@ from fnn.training.state import Start
 from fnn.types import (
     ArrayLike,
     Columns,
+    Data,
     KeyLike,
     Layer,
     LossLike,
@@ -164,7 +165,9 @@ def fit(
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
     config = trainer_config(
-        *(net, loss, optimizer),
+        net,
+        loss,
+        optimizer,
         penalty=penalty,
         gradient=gradient,
         metrics=metrics,
@@ -193,9 +196,7 @@ def fit(
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
-        _report_divergence(
-            divergence.describe(config, end, None if stream else arrays, settings or {}, held), run, on_nan
-        )
+        _report_divergence(config, None if stream else arrays, settings or {}, run, on_nan)
         return run
 
 
@@ -308,7 +309,8 @@ def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Che
     return f"{text} {at}; {what} could not be written to {folder}. Free space, or pass another folder."
 
 
-def _report_divergence(text: str | None, run: Run, on_nan: str) -> None:
+def _report_divergence(config: TrainerConfig, rows: Data | None, settings: Any, run: Run, on_nan: str) -> None:
+    text = divergence.describe(config, run.train_state, rows, settings, run.validation_rows)
     if text is None:
         return
     if on_nan == "raise":

@@ -66,8 +66,8 @@ def choose_effort(work: Work, epochs: int, steps: int) -> str:
 
     >>> from fnn.kernels.effort import Work, choose_effort
     >>> digits = Work(600, 10_000, 50_000, 300_000)
-    >>> [choose_effort(digits, epochs, 23 * epochs) for epochs in (20, 1000, 10_000)]  # doctest: +SKIP
-    ['low', 'medium', 'high']
+    >>> [choose_effort(digits, epochs, 23 * epochs) for epochs in (0, 20, 10**6)]
+    ['low', 'low', 'high']
     """
     if jax.default_backend() != "cpu":
         return "high"

@@ -314,7 +314,7 @@ def run_groups(
     take: Callable[[Group, ChunkResult], None],
     must_stop: Callable[[], bool],
 ) -> list[ExecutionPlan]:
-    """Run all groups, one after another, until told to stop; how each was run."""
+    """Run all groups, one after another, until asked to stop; how each was run."""
     folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
     widths = [_known_width(folder, how.width) for folder in folders]
     count = sum(len(group.members) for group in groups)
