@@ -37,7 +37,7 @@ class Kernel:
         assert self.run(BEGIN.format(path=sys.path))["status"] == "ok"
 
     def send(self, code):
-        return self.client.execute(code, store_history=False)
+        return self.client.execute(code, store_history=False, stop_on_error=False)  # else it ends what comes next, too
 
     def reply(self, request):
         while True:

@@ -227,7 +227,7 @@ def test_a_mistake_that_ones_and_zeros_hide_is_found(layer, leaves, x64):
 # ---- kinks, and what has no complex form
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_networks_with_kinks_are_right_for_every_seed(dtype):
     """The README's first program with relu in place of tanh: a kink 2e-4 away lies inside the steps."""
     net, x = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(2)), np.random.default_rng(0).uniform(-2, 2, (100, 2))
