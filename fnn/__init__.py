@@ -1,6 +1,7 @@
 """Neural networks as pure functions: parameters are pytrees, losses are pure functions, a whole training run is one
 compiled JAX program, and every derivative is derived by hand beside its formula and checked against autodiff."""
 
+import os as _os
 from importlib.metadata import version as _version
 from types import FunctionType as _Function
 
@@ -272,3 +273,6 @@ for _class in [thing for thing in map(globals().get, __all__) if isinstance(thin
         if str(getattr(_part, "__module__", "")).startswith("fnn.") and isinstance(_part, (type, _Function)):
             _part.__module__ = "fnn"
 del _class, _part
+
+if _folder := _os.environ.get("FNN_COMPILE_CACHE"):
+    enable_compile_cache(_folder)
