@@ -69,6 +69,8 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
     """
 
     def leaf(a: Any) -> Any:
+        if _is_owned(a):
+            return a
         if isinstance(a, jax.core.Tracer):
             raise TypeError(f"{name}: expected known arrays, got {arguments.describe_value(a)}. {OUTSIDE}")
         if not (hasattr(a, "shape") and hasattr(a, "dtype")) or arguments.is_deleted(a):
@@ -91,8 +93,14 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
     return jax.tree.map(leaf, tree)
 
 
+def _is_owned(a: object) -> bool:
+    """Whether it is an array on one device as it may stay: what a run's parameters nearly always are."""
+    known = isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer) and isinstance(a.dtype, np.dtype)
+    return known and not a.is_deleted() and len(a.devices()) == 1 and jax.dtypes.canonicalize_dtype(a.dtype) == a.dtype
+
+
 def _is_key(a: object) -> bool:
-    return isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jax.dtypes.extended)
+    return isinstance(a, jax.Array) and not isinstance(a.dtype, np.dtype)
 
 
 # ---- dtypes
@@ -100,7 +108,7 @@ def _is_key(a: object) -> bool:
 
 def dtype_of_run(params: Params) -> DType:
     """The dtype of a run's data: that of its parameters, or the default where there are none."""
-    dtypes = [jnp.result_type(a) for a in jax.tree.leaves(params)]
+    dtypes = [a.dtype if isinstance(a, jax.Array) else jnp.result_type(a) for a in jax.tree.leaves(params)]
     return np.dtype(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), jnp.result_type(float)))
 
 

@@ -27,6 +27,8 @@ class LostDigits:
 
     def warn(self, dtype: DTypeLike) -> None:
         """One clear warning for each kind, the first time that there is something to name."""
+        if not (self.floats or self.integers):
+            return
         kind = jnp.dtype(dtype).name
         if self.floats and "floats" not in self.said:
             warn(

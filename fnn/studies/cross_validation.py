@@ -202,10 +202,12 @@ def cross_validate(
 
 def _refit_text(folder: str | None, name: str) -> str:
     """What a signal of this name ended, once all folds had run."""
-    kept = "in no file. Pass checkpoint=folder to keep studies" if folder is None else f"kept in {folder}. Call again"
+    kept = "are in no file. Pass checkpoint=folder to keep studies."
+    if folder is not None:
+        kept = f"what could be written of them is kept in {folder}. Call again."
     return (
         f"cross_validate: expected the best settings to train on all rows, got {name} before they had; the folds have "
-        f"run, and are {kept}."
+        f"run, and {kept}"
     )
 
 

@@ -83,7 +83,7 @@ def interrupt_text(caller: str, figures: ResultTable, how: ExecutionOptions, nam
         return f"{text}; nothing has been trained. Call {caller} again to train."
     if how.checkpoint is None:
         return f"{text}; what there is of them is in no file. Pass checkpoint=folder to keep studies."
-    return f"{text}; what there is of them is kept in {how.checkpoint}. Call {caller} again to resume."
+    return f"{text}; what could be written of them is kept in {how.checkpoint}. Call {caller} again to resume."
 
 
 def member_run(outcome: ChunkResult, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
