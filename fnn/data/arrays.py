@@ -93,10 +93,16 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
     return jax.tree.map(leaf, tree)
 
 
-def _is_owned(a: object) -> bool:
+def _is_owned(a: Any) -> bool:
     """Whether it is an array on one device as it may stay: what a run's parameters nearly always are."""
-    known = isinstance(a, jax.Array) and not isinstance(a, jax.core.Tracer) and isinstance(a.dtype, np.dtype)
-    return known and not a.is_deleted() and len(a.devices()) == 1 and jax.dtypes.canonicalize_dtype(a.dtype) == a.dtype
+    if not isinstance(a, jax.Array) or isinstance(a, jax.core.Tracer) or a.is_deleted():
+        return False
+    return isinstance(a.dtype, np.dtype) and len(a.devices()) == 1 and _is_kept(a.dtype)
+
+
+def _is_kept(dtype: DType) -> bool:
+    """Whether arrays of this dtype stay as they are in JAX as it is set."""
+    return bool(jax.dtypes.canonicalize_dtype(dtype) == dtype)
 
 
 def _is_key(a: object) -> bool:

@@ -42,8 +42,8 @@ def usual_devices() -> tuple[Any, ...]:
 _GUARDS = [f"jax_transfer_guard_{way}" for way in ("host_to_device", "device_to_host", "device_to_device")]
 
 
-def transfers_allowed() -> AbstractContextManager[None]:
-    """Lets arrays pass between the host and a device, on purpose, where a user has told JAX to refuse that.
+def allow_transfers() -> AbstractContextManager[None]:
+    """Let arrays pass between the host and a device, on purpose, where a user has told JAX to refuse that.
 
     Without such a guard nothing is entered: three guards take longer than a small network's outputs.
     """

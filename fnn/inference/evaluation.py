@@ -10,7 +10,7 @@ from fnn import arguments
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, as_stream, check_chunk, is_stream, rechunk
-from fnn.devices.memory import transfers_allowed
+from fnn.devices.memory import allow_transfers
 from fnn.inference.prediction import (
     Trained,
     checked_run,
@@ -70,7 +70,7 @@ def evaluate(
         _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         shift = _shift(w) if shift is None and w.any() else shift
-        with transfers_allowed():
+        with allow_transfers():
             made = measure(run.params, run.state, aligned_copy(x), aligned_copy(t))
         with np.errstate(all="ignore"):  # inf is looked for in the end, and 0 · inf is of no row that counts
             w = np.ldexp(w, shift or 0)

@@ -16,7 +16,7 @@ from fnn import arguments, trees
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
-from fnn.devices.memory import free_bytes, transfers_allowed
+from fnn.devices.memory import allow_transfers, free_bytes
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
@@ -156,7 +156,7 @@ def _predict_rows(
         if kept is None:
             program, made = with_true_rows(trace, count, part)
             kept = _Reducer(combine) if combine is not None else _RowCollector(made, rows, size, device)
-        with transfers_allowed():  # of the rows, and of how many there are
+        with allow_transfers():  # of the rows, and of how many there are
             now = program(run.params, run.state, part, np.int32(count)), count
         if before is not None:  # fetched while the next chunk is computed
             kept.add(*before)
@@ -295,7 +295,7 @@ class _RowCollector:
         room = -(-rows // size) * size if device else rows
         _check_room(self.row_bytes * room, rows, device)
         new = jnp.zeros if device else np.empty
-        with transfers_allowed():  # of the zero that it is filled with
+        with allow_transfers():  # of the zero that it is filled with
             self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
 
     def add(self, values: Tree, count: int) -> None:
@@ -315,7 +315,7 @@ class _RowCollector:
         if self.rows is None:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self.parts)
             return jax.device_put(whole) if device else whole
-        with transfers_allowed():  # of the place where it is cut
+        with allow_transfers():  # of the place where it is cut
             return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
 
 

@@ -6,8 +6,9 @@ loop by itself; JAX 0.10 does where a flag asks for it. It cannot where the loop
 another loop: then it would end the process. So what may be in such a loop is listed here, and what is not listed is
 compiled as always.
 
-Under `vmap` the members of a small network share every call of a function. Of a large one each step fills the cache by
-itself, and all members' at once overflow it: they run one after another, each as fast as alone.
+Under `vmap` the members of a small network share every call of a function. Of the smallest, whose loop is one function,
+the members run one after another inside that function: alone each is faster than with others. Of a large one each step
+fills the cache by itself, and all members' at once overflow it: they run one after another too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -148,17 +149,20 @@ def _batching_rule(
     operands: Sequence[Array], axes: Sequence[int | None], *, made: ClosedJaxpr
 ) -> tuple[list[Array], list[int]]:
     call = jaxpr_as_fun(made)
-    if _numbers_per_round(made.jaxpr) < SEQUENTIAL_FROM:
+    together = _fits_one_function(made.jaxpr)
+    if not together and _numbers_per_round(made.jaxpr) < SEQUENTIAL_FROM:
         outputs = compile_for_size(jax.vmap(call, in_axes=tuple(axes)), *operands)
         return outputs, [0] * len(outputs)
-    of_each = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
 
     def one(member: list[Any]) -> list[Array]:
         own = iter(member)
         results: list[Array] = call(*(a if axis is None else next(own) for a, axis in zip(operands, axes, strict=True)))
         return results
 
-    outputs = lax.map(one, of_each)
+    of_each = [jnp.moveaxis(a, axis, 0) for a, axis in zip(operands, axes, strict=True) if axis is not None]
+    outputs = (
+        compile_for_size(lambda *of_each: lax.map(one, list(of_each)), *of_each) if together else lax.map(one, of_each)
+    )
     return outputs, [0] * len(outputs)
 
 

@@ -14,6 +14,7 @@ from jax.sharding import SingleDeviceSharding
 from fnn import arguments
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
+from fnn.devices.memory import free_bytes, usual_devices
 from fnn.devices.threads import never
 from fnn.fitting.setup import plain_errors
 from fnn.kernels.compiler_options import quick_compile_options, small_network_options
@@ -22,7 +23,7 @@ from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import TrainState
 from fnn.training.batches import padded_rows
 from fnn.training.config import TrainerConfig, bind
-from fnn.training.fused_loop import build_trainer
+from fnn.training.fused_loop import LONGEST_HISTORY, build_trainer
 from fnn.training.state import dtype_of
 from fnn.types import Data, Part, RowSelection
 
@@ -169,6 +170,88 @@ def member_cost(config: TrainerConfig, shared: Shared, members: Members, places:
 
 def _bytes(tree: Any) -> int:
     return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree) if hasattr(a, "dtype"))
+
+
+class ExecutionPlan(NamedTuple):
+    """How members are run: so many in one program, on these devices (the same one twice: two threads)."""
+
+    members: int
+    width: int
+    devices: tuple[Any, ...]
+    bytes_: int  # about, at once
+
+    def __reduce__(self) -> Any:  # for pickle: JAX's devices belong to a process, their names do not
+        return ExecutionPlan, tuple(self._replace(devices=tuple(map(str, self.devices))))
+
+    def __copy__(self) -> "ExecutionPlan":  # it never changes, and a copy stays in this process
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "ExecutionPlan":
+        return self
+
+    def __repr__(self) -> str:
+        many = "one after another" if self.width == 1 else f"{self.width} in one program"
+        where = f"{len(set(self.devices))} devices" if len(set(self.devices)) > 1 else str(self.devices[0])
+        threads = f", {len(self.devices)} threads" if len(self.devices) > len(set(self.devices)) else ""
+        return f"{self.members} members, {many}, {where}{threads}, about {self.bytes_ / 1e6:.3g} MB"
+
+
+def make_plan(
+    config: TrainerConfig,
+    shared: Shared,
+    members: Members,
+    epochs: int,
+    width: int | None,
+    devices: Any,
+    memory: float | None,
+    begun: int | None = None,
+    in_all: int | None = None,
+) -> ExecutionPlan:
+    """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
+
+    Args:
+        width: members of a program; None: by their size.
+        devices: JAX devices, the same one twice for two threads; None: all there are, a CPU with a thread a core.
+        memory: bytes to keep below; None: half of what is free.
+        begun: the width of chunks that are there already, and must stay theirs.
+        in_all: members of all groups, whose histories are kept; None: there is no other group.
+
+    Raises:
+        MemoryError: not even one fits.
+    """
+    workers = tuple(devices) if devices is not None else usual_devices()
+    places = history_capacity(epochs)
+    each, weights, rows, history = member_cost(config, shared, members, places)
+    # where the device's memory is the host's: the histories of all members, and twice those of a chunk, to be joined
+    on_host = workers[0].platform == "cpu"
+    kept = (in_all or len(members)) * history * epochs if on_host else 0
+    each += 2 * history * epochs if on_host else 0
+    free = free_bytes(workers)
+    most_bytes = memory if memory is not None else None if free is None else free / 2
+    room = None if most_bytes is None else max(0, int((most_bytes - kept) / each))  # members that fit
+    if room == 0:
+        hint = "Take fewer epochs or members" if kept > each else "Take a smaller batch_size"
+        raise MemoryError(
+            f"memory: expected room for one member and the histories of all, about {(kept + each) / 1e9:.3g} GB, "
+            f"got {(most_bytes or 0) / 1e9:.3g} GB. {hint}."
+        )
+    if begun is not None and room is not None and room < begun and memory is not None:
+        raise MemoryError(
+            f"memory: expected room for the {begun} members per program with which the study was started, about "
+            f"{(kept + begun * each) / 1e9:.3g} GB, got {memory / 1e9:.3g} GB. "
+            "Raise it, or name another folder to start anew."
+        )
+    workers = workers[: min(in_all or len(members), max(1, (room or len(workers)) // (begun or 1)))]
+    if width is None:
+        width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
+    most = width if room is None or begun is not None else room // len(workers)
+    width = width if width <= most else 1 << (most.bit_length() - 1)
+    return ExecutionPlan(len(members), width, workers, kept + each * width * len(workers))
+
+
+def history_capacity(epochs: int) -> int:
+    """Epochs that a history has room for: a power of two, so that another number of them seldom compiles again."""
+    return min(LONGEST_HISTORY, 1 << max(0, epochs - 1).bit_length())
 
 
 def default_width(members: int, workers: int, weights: int, rows: int, platform: str) -> int:

@@ -18,6 +18,7 @@ from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import tables
+from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
 from fnn.studies.groups import (
     Group,
@@ -30,7 +31,7 @@ from fnn.studies.groups import (
     member_keys,
 )
 from fnn.studies.results import ResultTable, interrupt_text, member_run
-from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
+from fnn.studies.scheduler import ChunkResult, run_groups
 from fnn.training.config import resolve
 from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape
 

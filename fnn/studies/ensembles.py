@@ -20,9 +20,10 @@ from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import tables
+from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
 from fnn.studies.results import ResultTable, interrupt_text
-from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
+from fnn.studies.scheduler import ChunkResult, run_groups
 from fnn.training.config import resolve_loss
 from fnn.types import (
     Array,

@@ -17,7 +17,7 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.setup import trace_outputs, trace_run
+from fnn.fitting.setup import trace_outputs
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
 from fnn.studies.chunks import Members, Shared
@@ -155,11 +155,8 @@ def group_members(
     by_shape: dict[Any, list[int]] = {}
     for place, task in enumerate(tasks):
         by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
-    several = len(by_shape) > 1
     groups = [
-        _group(
-            parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable, several
-        )
+        _group(parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable)
         for same, places in by_shape.items()
     ]
     # last, since of some mistakes (a width of 8.0) it says more when it is traced
@@ -183,7 +180,6 @@ def _group(
     training: Mapping[str, Any],
     views: tuple[RowSelection | None, RowSelection | None],
     resumable: bool,
-    several: bool,
 ) -> Group:
     rest = dict(training)
     base = check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
@@ -202,9 +198,7 @@ def _group(
     numbers = base | loop_settings(patience, min_delta) | {name: values[0] for name, values in differing.items()}
     key = jax.random.wrap_key_data(jax.device_put(tasks[0].key))
     start = Start(key, data, numbers)
-    # of several groups each is traced now: else an error of the last would come after the first has trained
-    trace = trace_run if several else trace_outputs
-    identified, full, *_ = trace(config, start)
+    identified, full = trace_outputs(config, start)
     check_settings_are_used(config, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from fnn.data.warnings import find_caller, warnings_for
-from fnn.devices.memory import free_bytes, usual_devices
 from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
 from fnn.fitting.progress import study_progress_bar
@@ -24,39 +23,14 @@ from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
 from fnn.storage.checkpoints import read_checkpoint
 from fnn.storage.folders import chunk_folder, chunks_in, group_folder, read_width, write_width
-from fnn.studies.chunks import Members, Shared, chunk_trainer, default_width, member_cost, trace_chunk
+from fnn.studies.chunks import ExecutionPlan, Members, chunk_trainer, history_capacity, make_plan, trace_chunk
 from fnn.studies.groups import ExecutionOptions, Group
 from fnn.training.batches import batch_sizes, padded_rows
-from fnn.training.config import TrainerConfig
-from fnn.training.fused_loop import LONGEST_HISTORY
 from fnn.training.state import dtype_of
 from fnn.trees import is_key
+from fnn.types import Data
 
 PATIENCE = 10.0  # seconds that the other threads have to end, when one has raised an error
-
-
-class ExecutionPlan(NamedTuple):
-    """How members are run: so many in one program, on these devices (the same one twice: two threads)."""
-
-    members: int
-    width: int
-    devices: tuple[Any, ...]
-    bytes_: int  # about, at once
-
-    def __reduce__(self) -> Any:  # for pickle: JAX's devices belong to a process, their names do not
-        return ExecutionPlan, tuple(self._replace(devices=tuple(map(str, self.devices))))
-
-    def __copy__(self) -> "ExecutionPlan":  # it never changes, and a copy stays in this process
-        return self
-
-    def __deepcopy__(self, memo: Any) -> "ExecutionPlan":
-        return self
-
-    def __repr__(self) -> str:
-        many = "one after another" if self.width == 1 else f"{self.width} in one program"
-        where = f"{len(set(self.devices))} devices" if len(set(self.devices)) > 1 else str(self.devices[0])
-        threads = f", {len(self.devices)} threads" if len(self.devices) > len(set(self.devices)) else ""
-        return f"{self.members} members, {many}, {where}{threads}, about {self.bytes_ / 1e6:.3g} MB"
 
 
 class ChunkResult(NamedTuple):
@@ -65,67 +39,6 @@ class ChunkResult(NamedTuple):
     at: np.ndarray
     state: TrainState
     history: History
-
-
-# ---- the plan
-
-
-def make_plan(
-    config: TrainerConfig,
-    shared: Shared,
-    members: Members,
-    epochs: int,
-    width: int | None,
-    devices: Any,
-    memory: float | None,
-    begun: int | None = None,
-    in_all: int | None = None,
-) -> ExecutionPlan:
-    """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
-
-    Args:
-        width: members of a program; None: by their size.
-        devices: JAX devices, the same one twice for two threads; None: all there are, a CPU with a thread a core.
-        memory: bytes to keep below; None: half of what is free.
-        begun: the width of chunks that are there already, and must stay theirs.
-        in_all: members of all groups, whose histories are kept; None: there is no other group.
-
-    Raises:
-        MemoryError: not even one fits.
-    """
-    workers = tuple(devices) if devices is not None else usual_devices()
-    places = history_capacity(epochs)
-    each, weights, rows, history = member_cost(config, shared, members, places)
-    # where the device's memory is the host's: the histories of all members, and twice those of a chunk, to be joined
-    on_host = workers[0].platform == "cpu"
-    kept = (in_all or len(members)) * history * epochs if on_host else 0
-    each += 2 * history * epochs if on_host else 0
-    free = free_bytes(workers)
-    most_bytes = memory if memory is not None else None if free is None else free / 2
-    room = None if most_bytes is None else max(0, int((most_bytes - kept) / each))  # members that fit
-    if room == 0:
-        hint = "Take fewer epochs or members" if kept > each else "Take a smaller batch_size"
-        raise MemoryError(
-            f"memory: expected room for one member and the histories of all, about {(kept + each) / 1e9:.3g} GB, "
-            f"got {(most_bytes or 0) / 1e9:.3g} GB. {hint}."
-        )
-    if begun is not None and room is not None and room < begun and memory is not None:
-        raise MemoryError(
-            f"memory: expected room for the {begun} members per program with which the study was started, about "
-            f"{(kept + begun * each) / 1e9:.3g} GB, got {memory / 1e9:.3g} GB. "
-            "Raise it, or name another folder to start anew."
-        )
-    workers = workers[: min(len(members), max(1, (room or len(members)) // (begun or 1)))]
-    if width is None:
-        width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
-    most = width if room is None or begun is not None else room // len(workers)
-    width = width if width <= most else 1 << (most.bit_length() - 1)
-    return ExecutionPlan(len(members), width, workers, kept + each * width * len(workers))
-
-
-def history_capacity(epochs: int) -> int:
-    """Epochs that a history has room for: a power of two, so that another number of them seldom compiles again."""
-    return min(LONGEST_HISTORY, 1 << max(0, epochs - 1).bit_length())
 
 
 # ---- the loop
@@ -146,48 +59,105 @@ class Job(NamedTuple):
     effort: str = "auto"  # to compile with
 
 
-def run_chunks(
-    job: Job,
-    take: Callable[[ChunkResult], None],
+def run_jobs(
+    jobs: Sequence[Job],
+    take: Callable[[Group, ChunkResult], None],
     show: Callable[[int, int, bool], None],
     must_stop: Callable[[], bool],
 ) -> None:
-    """Run all members.
+    """Run all members of all groups: their chunks wait in one queue, so that one compiles while another trains.
 
     Args:
-        job: the members.
+        jobs: the groups.
         take: called with each chunk's outcome, one at a time; chunks that a signal keeps from beginning have none.
         show: called with how many members have done how many epochs more, and whether these were their last.
         must_stop: whether to end early.
     """
-    waiting = iter(range(0, len(job.group.members), job.plan.width))
+    devices = min((job.plan.devices for job in jobs), key=len)
     lock, failed = threading.Lock(), threading.Event()
-    like = None if job.folder is None else _state_of_a_chunk(job)
+    queue = ChunkQueue(jobs)
+    likes = [None if job.folder is None else _state_of_a_chunk(job) for job in jobs]
 
     def ends() -> bool:
         return must_stop() or failed.is_set()
 
     def work(device: Any) -> None:
-        shared = job.group.shared
-        shared = shared._replace(data=jax.device_put(shared.data, device))
-        there = job._replace(group=job.group._replace(shared=shared))
-        while not ends():
-            with lock:
-                first = next(waiting, None)
-            if first is None:
-                return
-            at = np.arange(first, min(first + job.plan.width, len(job.group.members)))
+        data = jax.device_put(jobs[0].group.shared.data, device)  # the same of all groups
+        while not ends() and (chunk := queue.take()) is not None:
+            number, at = chunk
+            job = jobs[number]
+            group = job.group._replace(shared=job.group.shared._replace(data=data))
 
             def show_progress(epochs: int, finished: bool, some: int = len(at)) -> None:
                 with lock:
                     show(some, epochs, finished)
 
+            when_compiled = functools.partial(queue.note_compilation, number)
             with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
-                outcome = _run_chunk(there, at, device, like, ends, show_progress)
+                there = job._replace(group=group)
+                outcome = _run_chunk(there, at, device, likes[number], ends, show_progress, when_compiled)
             with lock:
-                take(outcome)
+                take(job.group, outcome)
 
-    _run_on(job.plan.devices, work, failed)
+    if len(jobs) > 1:  # else an error of the last group would come after the first has trained
+        _trace_first_chunks(jobs, devices[0])
+    _run_on(devices, work, failed)
+
+
+class ChunkQueue:
+    """The chunks of all groups that wait to be run.
+
+    A worker takes one whose program is compiled; else the first of another group. So no worker waits for a program that
+    another compiles while there is something else to do.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._lock = threading.Lock()
+        self._compiled: set[int] = set()
+        self._begun: set[int] = set()
+        self._waiting = {number: _places(job) for number, job in enumerate(jobs)}
+
+    def take(self) -> tuple[int, np.ndarray] | None:
+        """The number of a job, and which of its members; None: no more wait."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            number = min(self._waiting, key=lambda n: (n not in self._compiled, n in self._begun, n))
+            self._begun.add(number)
+            at = self._waiting[number].pop(0)
+            if not self._waiting[number]:
+                del self._waiting[number]
+            return number, at
+
+    def note_compilation(self, number: int) -> None:
+        """The program of this job is compiled."""
+        with self._lock:
+            self._compiled.add(number)
+
+
+def _places(job: Job) -> list[np.ndarray]:
+    """Which members each chunk of a job has."""
+    members, width = len(job.group.members), job.plan.width
+    return [np.arange(first, min(first + width, members)) for first in range(0, members, width)]
+
+
+def _trace_first_chunks(jobs: Sequence[Job], device: Any) -> None:
+    """Trace each group that is not in a folder yet, so that what does not fit raises before anything compiles."""
+    for job in jobs:
+        if job.folder is None or not chunks_in(job.folder):
+            own, data = _members_and_data(job, _places(job)[0], device)
+            trace_chunk(job.group.config, job.plan.width, history_capacity(job.epochs), own, data, device)
+
+
+def _members_and_data(job: Job, at: np.ndarray, device: Any) -> tuple[Members, Data]:
+    """The members of a chunk, and the data with their folds, on a device.
+
+    The last chunk is filled up, so that all have one width: another width would have other last bits.
+    """
+    width, group = job.plan.width, job.group
+    padded = np.append(at, np.repeat(at[-1:], width - len(at)))
+    own = group.members.take(padded if width > 1 else at[0])
+    return own, jax.device_put(group.shared.of(own.fold), device)
 
 
 def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threading.Event) -> None:
@@ -222,41 +192,52 @@ def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threadi
 
 
 def _run_chunk(
-    job: Job, at: np.ndarray, device: Any, like: Any, must_stop: Callable[[], bool], show: Callable[[int, bool], None]
+    job: Job,
+    at: np.ndarray,
+    device: Any,
+    like: Any,
+    must_stop: Callable[[], bool],
+    show: Callable[[int, bool], None],
+    when_compiled: Callable[[], None],
 ) -> ChunkResult:
     """One chunk, from its beginning or its checkpoint; `like` is its state, shapes and dtypes, if it has one."""
-    width, epochs, group = job.plan.width, job.epochs, job.group
-    # the last one is filled up, so that all have one width: another width would have other last bits
-    padded = np.append(at, np.repeat(at[-1:], width - len(at)))
-    own = group.members.take(padded if width > 1 else at[0])
-    data = jax.device_put(group.shared.of(own.fold), device)
-    capacity = history_capacity(epochs)
+    epochs, group = job.epochs, job.group
+    own, data = _members_and_data(job, at, device)
     checkpoints = _checkpoints(job, at, own, like)  # raises where it is of another study: before anything compiles
-    chunk = trace_chunk(group.config, width, capacity, own, data, device)
-    effort = _choose_effort(job, chunk.work)
-    init, run = chunk.compile(effort, must_stop)
-    state = init(own.keys, own.settings, data) if checkpoints.state is None else checkpoints.state
-    histories = [_no_epochs(job, state.params) if checkpoints.state is None else checkpoints.history]
-    done = position(state)[0]
-    pace = checkpoints.pace
-    pace.seconds_per_step = chunk.seconds_per_step.get(effort)
-    following = segments(run, state, data, epochs, group.config.batch_size, pace, capacity)
-    with closing(following):
-        for segment in following:
-            state = segment.state
-            histories.append(segment.history)
-            show(segment.history.loss.shape[-1], False)
-            checkpoints.write(state, histories)
-            if must_stop():
-                break
-    checkpoints.write(state, histories, last=True)
-    chunk.seconds_per_step[effort] = pace.seconds_per_step
-    history = concatenate(histories)
+    state, histories = checkpoints.state, [checkpoints.history]
+    done, _, _, active = (0, 0, 0, True) if state is None else position(state)
+    if state is None or (done < epochs and active):  # else it is read, and nothing compiles
+        capacity = history_capacity(epochs)
+        chunk = trace_chunk(group.config, job.plan.width, capacity, own, data, device)
+        effort = _choose_effort(job, chunk.work)
+        init, run = chunk.compile(effort, must_stop)
+        when_compiled()
+        if state is None:
+            state = init(own.keys, own.settings, data)
+            histories = [_no_epochs(job, state.params)]
+        pace = checkpoints.pace
+        pace.seconds_per_step = chunk.seconds_per_step.get(effort)
+        following = segments(run, state, data, epochs, group.config.batch_size, pace, capacity)
+        with closing(following):
+            for segment in following:
+                state = segment.state
+                histories.append(segment.history)
+                show(segment.history.loss.shape[-1], False)
+                checkpoints.write(state, histories)
+                if must_stop():
+                    break
+        checkpoints.write(state, histories, last=True)
+        chunk.seconds_per_step[effort] = pace.seconds_per_step
     reached, _, _, active = position(state)
     ended = reached >= epochs or not active
     show(epochs - reached + done if ended else 0, ended)
+    return _chunk_result(job, at, state, concatenate(histories))
+
+
+def _chunk_result(job: Job, at: np.ndarray, state: TrainState, history: History) -> ChunkResult:
+    """Of the members in these places, on the host: what fills the chunk up is left out."""
     state = jax.tree.map(lambda a: a if is_key(a) else np.asarray(a), state)  # NumPy holds no typed keys
-    if width == 1:
+    if job.plan.width == 1:
         state, history = jax.tree.map(lambda a: a[None], (state, history))
     return ChunkResult(at, *jax.tree.map(lambda a: a[: len(at)], (state, history)))
 
@@ -314,30 +295,44 @@ def run_groups(
     take: Callable[[Group, ChunkResult], None],
     must_stop: Callable[[], bool],
 ) -> list[ExecutionPlan]:
-    """Run all groups, one after another, until asked to stop; how each was run."""
+    """Run all groups until asked to stop; how each was run."""
     folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
     widths = [_known_width(folder, how.width) for folder in folders]
     count = sum(len(group.members) for group in groups)
     plans = [
-        make_plan(*group[1:4], epochs, width or how.width, how.devices, how.memory, width, count)
+        make_plan(
+            group.config,
+            group.shared,
+            group.members,
+            epochs,
+            width or how.width,
+            how.devices,
+            how.memory,
+            begun=width,
+            in_all=count,
+        )
         for group, width in zip(groups, widths, strict=True)
     ]
     for group, plan, folder in zip(groups, plans, folders, strict=True):
         _check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
     failures = resume.WriteFailures()
+    jobs = [
+        Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how))
+        for group, plan, folder in zip(groups, plans, folders, strict=True)
+    ]
+    for job in jobs:
+        if job.folder is not None:
+            _keep_width(job.folder, job.plan.width, failures)
     with study_progress_bar(how.progress, words, count, epochs) as show:
-        for group, plan, folder in zip(groups, plans, folders, strict=True):
-            if must_stop():
-                break
-            if folder is not None:
-                _keep_width(folder, plan.width, failures)
-            effort = group.effort
-            if effort == "auto" and (folder is not None or how.width is not None):
-                effort = "high"  # the same however many epochs and members there are: other bits would follow
-            job = Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, effort)
-            run_chunks(job, functools.partial(take, group), show, must_stop)
+        run_jobs(jobs, take, show, must_stop)
     return plans
+
+
+def _effort(group: Group, folder: str | None, how: ExecutionOptions) -> str:
+    """To compile with. Where bits must stay, the same however many epochs and members there are."""
+    kept = folder is not None or how.width is not None
+    return "high" if kept and group.effort == "auto" else group.effort
 
 
 def _check_study(folder: str | None, group: Group, width: int) -> None:

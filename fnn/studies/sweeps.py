@@ -14,9 +14,10 @@ from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import tables
+from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
-from fnn.studies.scheduler import ChunkResult, ExecutionPlan, run_groups
+from fnn.studies.scheduler import ChunkResult, run_groups
 from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
 
 

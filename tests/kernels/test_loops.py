@@ -132,6 +132,26 @@ def test_large_members_run_one_after_another(monkeypatch):
         return len(loops) == 1
 
     x, factor = jnp.arange(6.0).reshape(2, 3), jnp.array([1.0, 2.0, 3.0])
+    monkeypatch.setattr(loops, "ONE_FUNCTION_BELOW", 0)
     assert not one_by_one()
     monkeypatch.setattr(loops, "SEQUENTIAL_FROM", 0)
     assert one_by_one()
+
+
+@pytest.mark.skipif(
+    jax.default_backend() != "cpu" or jax.__version_info__ >= loops.XLA_FUSES_SINCE, reason="for JAX 0.10 on a CPU"
+)
+def test_the_smallest_members_run_one_after_another_in_one_function():
+    def power(x, factor):
+        def call(x):
+            return lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, factor * c[1]), (0, x))[1]
+
+        return compile_for_size(call, x)
+
+    x, factor = jnp.arange(6.0).reshape(3, 2), jnp.array([1.0, 2.0, 3.0])
+    whole = jax.make_jaxpr(jax.vmap(power))(x, factor)
+    (loop,) = [e for e in whole.eqns if e.primitive.name == "fnn_loop"]
+    assert [e.primitive.name for e in loop.params["made"].eqns if e.primitive.name in ("scan", "while")] == ["scan"]
+    text = jax.jit(jax.vmap(power)).lower(x, factor).as_text()
+    assert "xla_cpu_small_call" in text
+    np.testing.assert_array_equal(jax.jit(jax.vmap(power))(x, factor), factor[:, None] ** 3 * x)

@@ -320,13 +320,16 @@ def test_a_signal_in_the_fit_on_all_rows_keeps_the_folds(returns, monkeypatch, t
     whole = validated(refit=True)
     monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
     monkeypatch.setattr("fnn.fitting.host_loop.segments", signalling)
-    text = "expected the best settings to train on all rows, got SIGTERM before they had; the folds have run, and are "
+    text = "expected the best settings to train on all rows, got SIGTERM before they had; the folds have run, and "
     if returns:
-        with handler(signal.SIGTERM, lambda *of: None), pytest.warns(TrainingInterrupted, match=text + "in no file"):
+        with (
+            handler(signal.SIGTERM, lambda *of: None),
+            pytest.warns(TrainingInterrupted, match=text + "are in no file"),
+        ):
             found = validated(refit=True)
     else:
         stop = ending_of(validated, refit=True, checkpoint=tmp_path)
-        assert text + f"kept in {tmp_path}. Call again." in str(stop)
+        assert text + f"what could be written of them is kept in {tmp_path}. Call again." in str(stop)
         found = stop.run
     assert len(found.run.history.loss) == 3
     assert same_bits([found.predictions, found.table], [whole.predictions, whole.table])
