@@ -28,8 +28,10 @@ def check_progress(progress: object) -> bool | str:
 
 def check_on_segment(on_segment: Any) -> OnSegment | None:
     """`on_segment=` of a run: a function of one argument, or None."""
+    if on_segment is None:
+        return None
     hint = "Pass a function of the progress, such as print."
-    return on_segment and arguments.function("on_segment", on_segment, 1, "a function of one argument", hint)
+    return arguments.function("on_segment", on_segment, 1, "a function of one argument", hint)
 
 
 def must_end(on_segment: OnSegment | None, segment: Segment, epochs: int) -> bool:
@@ -38,7 +40,8 @@ def must_end(on_segment: OnSegment | None, segment: Segment, epochs: int) -> boo
         return False
     reached, best = int(segment.state.epoch), int(segment.state.best_epoch)
     first = reached - len(segment.history.loss)
-    stop = on_segment(Progress(first, segment.history, epochs, best if best >= 0 else None, segment.rows_per_second))
+    progress = Progress(first, segment.history, epochs, best if best >= 0 else None, segment.rows_per_second)
+    stop = arguments.call("on_segment", on_segment, progress, what="a function of the progress")
     if stop is not None and not isinstance(stop, (bool, np.bool_)):
         got = arguments.describe_value(stop)
         raise TypeError(
