@@ -21,8 +21,8 @@ OnSegment = Callable[[Progress], bool | None]
 
 def check_progress(progress: object) -> bool | str:
     """`progress=` of a run or a study: True, False or "log"."""
-    if isinstance(progress, str):
-        return arguments.one_of("progress", progress, ("log",))
+    if isinstance(progress, str) and progress == "log":
+        return progress
     return arguments.flag("progress", progress)
 
 

@@ -132,6 +132,6 @@ def test_what_is_neither_true_nor_false_is_refused(returned):
 def test_what_is_no_function_is_refused_before_anything_compiles(wrong, compiled):
     with pytest.raises(TypeError, match="on_segment: expected a function of one argument, got"):
         fit(on_segment=wrong)
-    with pytest.raises(ValueError, match="progress: expected one of 'log'"):
+    with pytest.raises(TypeError, match="progress: expected True or False, got 'logs'"):
         fit(progress="logs")
     assert not any("run" in name for name in compiled)
