@@ -13,6 +13,7 @@ from fnn.layers.adapters.foreign import (
     from_dicts,
     import_library,
     input_dtype,
+    output_shape,
     refuse,
     to_dicts,
 )
@@ -56,32 +57,19 @@ def from_equinox(module: Any, *, axis_name: str = "batch", in_dtype: DTypeLike =
         raise refuse(name, "axis_name to be a word", axis_name, "Write axis_name='batch'.")
     eqx = import_library(name, "equinox", "equinox")
     given = pair or isinstance(module, eqx.Module)
-    if not given:
-        arguments.function(name, module, 1, "a module of equinox", hint)
+    module = module if given else arguments.function(name, module, 1, "a module of equinox", hint)
 
-    def make(key: Key) -> Any:
-        made = module if given else arguments.call(name, module, key)
-        made, state = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-        if not isinstance(made, eqx.Module) or not callable(made) or not isinstance(state, (eqx.nn.State, type(None))):
-            raise refuse(name, "a module of equinox", made, hint)
-        return made, state
+    def parts(key: Key) -> Any:
+        return _split(eqx, name, module if given else arguments.call(name, module, key), hint)
 
-    def split(made: Any) -> tuple[Any, Any, Any]:
-        """Parameters; other arrays, with the state; what is no array."""
-        params, rest = eqx.partition(made[0], _is_float)
-        arrays, static = eqx.partition(rest, _is_array)
-        return params, {"arrays": arrays, "state": made[1]}, static
-
-    like, others, static = split(eqx.filter_eval_shape(make, jax.random.key(0)))
+    like, others, static = eqx.filter_eval_shape(parts, jax.random.key(0))
     takes_key = "key" in inspect.signature(type(static).__call__).parameters
     has_state = others["state"] is not None
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        params, state, _ = split(make(key))
+        params, state, _ = parts(key)
         params, state = (jax.tree.map(jnp.asarray, to_dicts(part)) for part in (params, state))
-        x = example(name, in_shape, dtype)
-        y = jax.eval_shape(lambda p, s, x: layer.forward(p, s, x, None, False)[0], params, state, x)
-        return params, state, y.shape[1:]
+        return params, state, output_shape(apply, params, state, example(in_shape, dtype))
 
     def apply(params: Params, state: State, x: Array, key: Key, train: bool) -> tuple[Array, State]:
         fixed = from_dicts(state, others)
@@ -99,8 +87,17 @@ def from_equinox(module: Any, *, axis_name: str = "batch", in_dtype: DTypeLike =
 
     made_by = getattr(module, "__name__", "function") if not given else type(module[0] if pair else module).__name__
     call = {"module": module, "axis_name": axis_name, "in_dtype": str(dtype)}
-    layer = foreign_layer(from_equinox, call, f"{name}({made_by})", dtype, init, apply)
-    return layer
+    return foreign_layer(from_equinox, call, f"{name}({made_by})", dtype, init, apply)
+
+
+def _split(eqx: Any, name: str, made: Any, hint: str) -> tuple[Any, Any, Any]:
+    """Parameters; other arrays, with the state; what is no array."""
+    model, state = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, eqx.Module) or not callable(model) or not isinstance(state, (eqx.nn.State, type(None))):
+        raise refuse(name, "a module of equinox", model, hint)
+    params, rest = eqx.partition(model, _is_float)
+    arrays, static = eqx.partition(rest, _is_array)
+    return params, {"arrays": arrays, "state": state}, static
 
 
 def _is_array(leaf: object) -> bool:

@@ -56,9 +56,16 @@ def refuse(name: str, what: str, value: object, hint: str) -> TypeError:
     return TypeError(f"{name}: expected {what}, got {describe_thing(value)}. {hint}")
 
 
-def example(name: str, in_shape: Shape, dtype: DType) -> Array:
+def example(in_shape: Shape, dtype: DType) -> Array:
     """A batch of one example, of zeros, to start a network with."""
     return jnp.zeros((1, *in_shape), jnp.result_type(float) if jnp.issubdtype(dtype, jnp.floating) else dtype)
+
+
+def output_shape(apply: Apply, params: Params, state: State, x: Array) -> Shape:
+    """The shape of one example of the outputs; nothing is computed."""
+    with jax.numpy_dtype_promotion("standard"):
+        y = jax.eval_shape(lambda p, s, x: apply(p, s, x, None, False)[0], params, state, x)
+    return y.shape[1:]
 
 
 def input_dtype(name: str, dtype: DTypeLike) -> DType:

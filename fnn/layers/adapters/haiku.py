@@ -46,7 +46,7 @@ def from_haiku(transformed: Any, *, train: str | None = None, in_dtype: DTypeLik
         return {} if train is None else {train: trains}
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        x = example(name, in_shape, dtype)
+        x = example(in_shape, dtype)
         with jax.numpy_dtype_promotion("standard"):
             params, state = whole.init(key, x, **flags(True))  # its averages do not begin in prediction
             y, _ = jax.eval_shape(lambda: whole.apply(params, state, key, x, **flags(False)))

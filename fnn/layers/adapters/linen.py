@@ -56,7 +56,7 @@ def from_flax_linen(module: Any, *, rngs: Sequence[str] = ("dropout",), in_dtype
         return {} if key is None else {stream: jax.random.fold_in(key, i) for i, stream in enumerate(rngs)}
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        x = example(name, in_shape, dtype)
+        x = example(in_shape, dtype)
         with jax.numpy_dtype_promotion("standard"):
             y, variables = module.init_with_output({**streams(key), "params": key}, x, **flags(False))
         state = dict(core.meta.unbox(core.unfreeze(variables)))

@@ -12,6 +12,7 @@ from fnn.layers.adapters.foreign import (
     from_dicts,
     import_library,
     input_dtype,
+    output_shape,
     refuse,
     to_dicts,
 )
@@ -48,8 +49,7 @@ def from_flax_nnx(module: Any, *, in_dtype: DTypeLike = "float32") -> Layer:
         raise refuse(name, "a module of flax.nnx", module, hint)
     nnx = import_library(name, "flax.nnx", "flax")
     given = isinstance(module, nnx.Module)
-    if not given:
-        arguments.function(name, module, 1, "a module of flax.nnx", hint)
+    module = module if given else arguments.function(name, module, 1, "a module of flax.nnx", hint)
 
     def parts(key: Key) -> Tree:
         """Graph, parameters, random streams, other variables."""
@@ -63,9 +63,7 @@ def from_flax_nnx(module: Any, *, in_dtype: DTypeLike = "float32") -> Layer:
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         _, params, _, state = parts(key)
         params, state = (jax.tree.map(jnp.asarray, to_dicts(part)) for part in (params, state))
-        x = example(name, in_shape, dtype)
-        y = jax.eval_shape(lambda p, s, x: layer.forward(p, s, x, None, False)[0], params, state, x)
-        return params, state, y.shape[1:]
+        return params, state, output_shape(apply, params, state, example(in_shape, dtype))
 
     def apply(params: Params, state: State, x: Array, key: Key, train: bool) -> tuple[Array, State]:
         built = nnx.merge(graph, from_dicts(params, like[0]), _draw_streams(like[1], key), from_dicts(state, like[2]))
@@ -74,8 +72,7 @@ def from_flax_nnx(module: Any, *, in_dtype: DTypeLike = "float32") -> Layer:
         return y, from_dicts(to_dicts(nnx.split(built, nnx.Param, nnx.RngState, ...)[3]), state) if train else state
 
     shown = f"{name}({type(module).__name__ if given else getattr(module, '__name__', 'function')})"
-    layer = foreign_layer(from_flax_nnx, {"module": module, "in_dtype": str(dtype)}, shown, dtype, init, apply)
-    return layer
+    return foreign_layer(from_flax_nnx, {"module": module, "in_dtype": str(dtype)}, shown, dtype, init, apply)
 
 
 def _shapes_of_parts(nnx: Any, parts: Any) -> Any:

@@ -27,9 +27,7 @@ PASSED_ON = ("stop_gradient", "copy_p", "optimization_barrier")
 DTYPES = {"float32": 1, "int32": 6, "int64": 7, "bool": 9, "float64": 11}  # numbers of onnx.TensorProto
 
 
-def emit_function(
-    name: str, function: Callable[..., Any], shape: Shape, x: str, emit: Emit, constant: Constant
-) -> str:
+def emit_function(name: str, function: Callable[..., Any], shape: Shape, x: str, emit: Emit, constant: Constant) -> str:
     """The nodes of a function of a batch of such examples; the name of its output.
 
     Raises:
@@ -62,9 +60,7 @@ def _emit_jaxpr(
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _emit_equation(
-    name: str, equation: Equation, inputs: list[str], emit: Emit, constant: Constant
-) -> Sequence[str]:
+def _emit_equation(name: str, equation: Equation, inputs: list[str], emit: Emit, constant: Constant) -> Sequence[str]:
     primitive, params = equation.primitive.name, equation.params
     inner = next((params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params), None)
     if inner is not None and primitive not in ("scan", "while", "cond"):

@@ -58,7 +58,7 @@ def check_program(
     trees.check_fits_network(net, run.params, run.state, shape, "run")
     for name, leaf in trees.flatten_named(trees.without_keys({"params": run.params, "state": run.state})).items():
         if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
-            raise ValueError(f"run.{name}: expected finite numbers, got nan or inf. Export a run that has not diverged.")
+            raise ValueError(f"run.{name}: expected finite numbers, got nan or inf. Export a finite run.")
     if standardiser is not None:
         arguments.instance("standardiser", standardiser, Standardiser, "Pass what fnn.standardiser(x) returned.")
         if np.shape(standardiser.mean) != shape:
