@@ -64,8 +64,9 @@ def network_steps(name: str, net: Layer, params: Params, state: State, in_shape:
         return network_steps(name, made_by, params, state, in_shape)
     making = None if call is None else _MAKINGS.get(call.factory)
     if call is None or making is None:
-        got = arguments.describe_value(str(net))
-        raise TypeError(f"{name}: expected layers of fnn, got {got}. Use export_stablehlo, which takes any layer.")
+        raise TypeError(
+            f"{name}: expected layers of fnn, got {str(net)[:80]}. Use export_stablehlo, which takes any layer."
+        )
     return making(name, dict(call.arguments), params, state, in_shape)
 
 
