@@ -25,7 +25,7 @@ def foreign_layer(
     """
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
-        x = as_floats(name, x) if jnp.issubdtype(dtype, jnp.floating) else x
+        x = as_floats(name, x) if jnp.issubdtype(dtype, jnp.floating) else x.astype(dtype)  # a run may have made floats
         if isinstance(train, Rows) and jax.tree.leaves(state):
             x = _repeat_true_rows(x, train.mask)
         with jax.numpy_dtype_promotion("standard"):  # their code was written for it
