@@ -211,7 +211,7 @@ def own_apply(library, kind, start):
         graph, params, state = nnx.split(NNX[kind](nnx.Rngs(0)), nnx.Param, ...)
 
         def apply(p, s, x, key):
-            model = nnx.merge(graph, p, s)
+            model = nnx.merge(graph, p, jax.tree.map(lambda a: a, s))  # variables of this trace
             model.train()
             y = model(x)
             return y, nnx.split(model, nnx.Param, ...)[2]
