@@ -52,8 +52,9 @@ def export_c(
     >>> path = os.path.join(tempfile.mkdtemp(), "net.c")
     >>> print(export_c(path, net, fnn.Run(params, state, None, None), in_shape=(3,)))
     serial(dense(2), relu); input x: float32 (3); output y: float32 (2)
-    >>> [line for line in open(path) if line.startswith("void")]
-    ['void fnn_predict(const float *x, float *y) {\\n']
+    >>> with open(path) as file:
+    ...     print(file.readlines()[-18].strip())
+    void fnn_predict(const float *x, float *y);
     """
     if not isinstance(function, str) or not NAME.fullmatch(function):
         got = arguments.describe_value(function)

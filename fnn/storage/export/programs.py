@@ -77,7 +77,7 @@ def standardising_numbers(standardiser: Standardiser) -> tuple[np.ndarray, np.nd
     >>> from fnn.storage.export.programs import standardising_numbers
     >>> mean, rest, deviation = standardising_numbers(fnn.standardiser([[1e6 + 0.01], [1e6 + 0.03]]))
     >>> print(mean, rest.round(3), deviation)
-    [1000000.] [0.02] [0.01]
+    [1.e+06] [0.02] [0.01]
     """
     mean = standardiser.mean.astype(np.float32)
     rest = (standardiser.mean - mean).astype(np.float32)
