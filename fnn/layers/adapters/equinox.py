@@ -17,7 +17,7 @@ from fnn.layers.adapters.foreign import (
     refuse,
     to_dicts,
 )
-from fnn.types import Array, DTypeLike, Key, Layer, Params, Shape, State
+from fnn.types import Array, DTypeLike, Key, Layer, Params, Record, Shape, State
 
 
 def from_equinox(module: Any, *, axis_name: str = "batch", in_dtype: DTypeLike = "float32") -> Layer:
@@ -51,7 +51,7 @@ def from_equinox(module: Any, *, axis_name: str = "batch", in_dtype: DTypeLike =
     name, dtype = "from_equinox", input_dtype("from_equinox", in_dtype)
     hint = "Pass a module, or a function of a key that makes one."
     pair = isinstance(module, tuple) and len(module) == 2
-    if isinstance(module, type) or not (pair or callable(module)):
+    if isinstance(module, (type, Record)) or not (pair or callable(module)):
         raise refuse(name, "a module of equinox", module, hint)
     if not isinstance(axis_name, str):
         raise refuse(name, "axis_name to be a word", axis_name, "Write axis_name='batch'.")

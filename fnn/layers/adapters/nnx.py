@@ -16,7 +16,7 @@ from fnn.layers.adapters.foreign import (
     refuse,
     to_dicts,
 )
-from fnn.types import Array, DTypeLike, Key, Layer, Params, Shape, State, Tree
+from fnn.types import Array, DTypeLike, Key, Layer, Params, Record, Shape, State, Tree
 
 
 def from_flax_nnx(module: Any, *, in_dtype: DTypeLike = "float32") -> Layer:
@@ -45,7 +45,7 @@ def from_flax_nnx(module: Any, *, in_dtype: DTypeLike = "float32") -> Layer:
     """
     name, dtype = "from_flax_nnx", input_dtype("from_flax_nnx", in_dtype)
     hint = "Pass a module, or a function of nnx.Rngs that makes one."
-    if isinstance(module, type) or not callable(module):
+    if isinstance(module, (type, Record)) or not callable(module):
         raise refuse(name, "a module of flax.nnx", module, hint)
     nnx = import_library(name, "flax.nnx", "flax")
     given = isinstance(module, nnx.Module)

@@ -57,7 +57,7 @@ def check_program(
     shape = tuple(map(int, shape))
     trees.check_fits_network(net, run.params, run.state, shape, "run")
     for name, leaf in trees.flatten_named(trees.without_keys({"params": run.params, "state": run.state})).items():
-        if jnp.issubdtype(leaf.dtype, jnp.floating) and not bool(jnp.isfinite(leaf).all()):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(as_float64(leaf)).all():
             raise ValueError(f"run.{name}: expected finite numbers, got nan or inf. Export a finite run.")
     if standardiser is not None:
         arguments.instance("standardiser", standardiser, Standardiser, "Pass what fnn.standardiser(x) returned.")
