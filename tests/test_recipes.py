@@ -1,5 +1,6 @@
 """The programs of `docs/recipes.md` do what it says."""
 
+import importlib
 import json
 import re
 import threading
@@ -43,7 +44,7 @@ def close(a, b, atol=1e-6):
 
 def test_every_recipe_is_tested():
     source = Path(__file__).read_text()
-    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 9
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 10
 
 
 def test_gradient_clipping():
@@ -151,3 +152,27 @@ def test_a_network_of_another_library():
     assert losses[-1] < losses[0]
     one, other = (jax.tree.leaves(space["members"].member(i).params)[0] for i in (0, 1))
     assert not np.allclose(one, other)
+
+
+def test_a_run_is_looked_at_while_it_goes_on(tmp_path, monkeypatch):
+    event_files = pytest.importorskip("tensorboardX").__name__
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    losses = names("Looking at a run while it goes on")["run"].history.loss
+    rows = [line.split(",") for line in (tmp_path / "run.csv").read_text().splitlines()]
+    np.testing.assert_array_equal(np.float32([row[1] for row in rows]), losses)
+    assert [int(row[0]) for row in rows] == list(range(50))
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+    np.testing.assert_array_equal(scalars_of(next((tmp_path / "runs" / "first").iterdir()), event_files), losses)
+
+
+def scalars_of(path, package):
+    """The numbers of a file of TensorBoard, in order."""
+    events = importlib.import_module(f"{package}.proto.event_pb2")
+    data, at, found = path.read_bytes(), 0, []
+    while at < len(data):  # length, check sum, event, check sum
+        length = int.from_bytes(data[at : at + 8], "little")
+        event = events.Event.FromString(data[at + 12 : at + 12 + length])
+        found += [value.simple_value for value in event.summary.value]
+        at += 16 + length
+    return np.float32(found)

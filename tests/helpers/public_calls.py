@@ -11,7 +11,7 @@ import optax
 
 import fnn
 from fnn import losses, penalties, plots, schedules
-from tests.helpers.wrong_values import NET, PARAMS, RUN, SCALED, STATE
+from tests.helpers.wrong_values import NET, PARAMS, RUN, SCALED, STATE, TABLE
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
 LABELS = np.arange(7) % 2
@@ -157,7 +157,10 @@ def _core():
         "fit": Call(
             fnn.fit,
             FIT,
-            FITTED | TRAINING | {"params": "params", "state": "params", "on_nan": "choice", "compile_effort": "choice"},
+            FITTED
+            | TRAINING
+            | {"params": "params", "state": "params", "on_nan": "choice", "compile_effort": "choice"}
+            | {"on_segment": "on_segment"},
             fine={"monitor": set(), "mode": {"none"}, "state": {"none"}},
         ),
         "sweep": Call(
@@ -275,7 +278,7 @@ def _core():
                 "weight": "weights",
                 "show": "flag",
             },
-            fine={"params": set(), "state": set(), "key": {"none"}, "x": {"x traced"}},
+            fine={"params": set(), "state": set(), "key": {"none"}, "x": {TABLE}},
         ),
         "numerical_gradient": Call(  # a penalty is such a function
             fnn.numerical_gradient,
@@ -586,7 +589,9 @@ def _others():
         "log_uniform": Call(
             fnn.log_uniform, {"low": 1e-3, "high": 2e300}, {"low": "host number", "high": "host number"}
         ),
-        "enable_compile_cache": Call(fnn.enable_compile_cache, {"folder": os.getcwd()}, {"folder": "path"}),
+        "enable_compile_cache": Call(
+            fnn.enable_compile_cache, {"folder": os.getcwd()}, {"folder": "folder", "most_bytes": "count or 0"}
+        ),
         "clear_caches": Call(fnn.clear_caches, {}, {}),
         "schedules.exponential_decay": Call(
             schedules.exponential_decay,
