@@ -65,7 +65,8 @@ def output_shape(apply: Apply, params: Params, state: State, x: Array) -> Shape:
     """The shape of one example of the outputs; nothing is computed."""
     with jax.numpy_dtype_promotion("standard"):
         y = jax.eval_shape(lambda p, s, x: apply(p, s, x, None, False)[0], params, state, x)
-    return y.shape[1:]
+    shape: Shape = y.shape[1:]
+    return shape
 
 
 def input_dtype(name: str, dtype: DTypeLike) -> DType:
