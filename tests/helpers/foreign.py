@@ -163,7 +163,7 @@ def haiku_cnn(x, is_training):
 
 
 def haiku_attention(x):
-    x = x + hk.MultiHeadAttention(2, 4, w_init_scale=1.0, model_size=6)(x, x, x)
+    x = x + hk.MultiHeadAttention(2, 4, model_size=6, w_init=hk.initializers.VarianceScaling(1.0))(x, x, x)
     return hk.Linear(CLASSES)(x.mean(1))
 
 

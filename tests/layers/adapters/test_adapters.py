@@ -83,9 +83,9 @@ def test_a_sweep_of_16_folds_and_an_ensemble(library):
         progress=False,
     )
     alone = fnn.fit(net, LOSS, optax.adam(rates[3]), data("CNN"), epochs=2, batch_size=8, progress=False)
-    np.testing.assert_allclose(found.run.history.loss[3], alone.history.loss, 1e-4)
+    np.testing.assert_allclose(found.histories["loss"][3], alone.history.loss, 1e-4)
     folded = fnn.cross_validate(net, LOSS, SGD, data("CNN"), epochs=2, batch_size=8, folds=2, progress=False)
-    assert np.isfinite(np.asarray(folded.validation_loss)).all()
+    assert np.isfinite(np.asarray(folded.table["validation_loss"])).all()
     members = fnn.ensemble(net, LOSS, SGD, data("CNN"), members=2, epochs=2, batch_size=8, progress=False)
     assert members.predict(data("CNN")[0]).mean.shape == (32, 3)
 
