@@ -65,6 +65,10 @@ from fnn.gradients.report import GradientCheck as GradientCheck
 from fnn.inference.evaluation import evaluate as evaluate
 from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
 from fnn.inference.prediction import predict as predict, predictor as predictor
+from fnn.layers.adapters.equinox import from_equinox as from_equinox
+from fnn.layers.adapters.haiku import from_haiku as from_haiku
+from fnn.layers.adapters.linen import from_flax_linen as from_flax_linen
+from fnn.layers.adapters.nnx import from_flax_nnx as from_flax_nnx
 from fnn.layers.augmentation import (
     random_crop as random_crop,
     random_flip as random_flip,
@@ -115,6 +119,9 @@ from fnn.runs import (
     TrainingInterrupted as TrainingInterrupted,
     TrainState as TrainState,
 )
+from fnn.storage.export.c_files import export_c as export_c
+from fnn.storage.export.onnx_files import export_onnx as export_onnx
+from fnn.storage.export.stablehlo import export_stablehlo as export_stablehlo
 from fnn.storage.files import (
     DamagedFile as DamagedFile,
 )
@@ -173,6 +180,10 @@ __all__ = [  # noqa: RUF022
     "repeat",
     "as_layer",
     "from_function",
+    "from_flax_linen",
+    "from_flax_nnx",
+    "from_equinox",
+    "from_haiku",
     "mixed_precision",
     # layers
     "dense",
@@ -231,6 +242,10 @@ __all__ = [  # noqa: RUF022
     "backprop",
     "autodiff",
     "numerical_gradient",
+    # files for programs without fnn
+    "export_onnx",
+    "export_stablehlo",
+    "export_c",
     # below fit: a pure run, factories, caches
     "trainer",
     "factory",

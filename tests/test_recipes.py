@@ -44,7 +44,7 @@ def close(a, b, atol=1e-6):
 
 def test_every_recipe_is_tested():
     source = Path(__file__).read_text()
-    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 8
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 10
 
 
 def test_gradient_clipping():
@@ -130,6 +130,28 @@ def test_a_server_answers_requests_of_several_clients_with_the_outputs():
     whole = fnn.predict(space["net"], space["run"], x)
     for rows, answer in zip([1, 5, 32, 9, 1], answers, strict=True):
         np.testing.assert_allclose(answer, whole[:rows], atol=1e-6)
+
+
+def test_exported_files_say_what_predict_says(tmp_path, monkeypatch, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    space = names("A network for programs without fnn")
+    assert "input x: float32 (batch, 3) as measured" in capsys.readouterr().out
+    expected = fnn.predict(space["net"], space["run"], space["scale"](space["x"]))
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"x": space["x"]})[0], expected, atol=1e-6)
+    program = jax.export.deserialize(bytearray((tmp_path / "net.stablehlo").read_bytes()))
+    np.testing.assert_allclose(program.call(space["x"]), expected, atol=1e-6)
+    assert "void fnn_predict(const float *x, float *y)" in (tmp_path / "net.c").read_text()
+
+
+def test_a_network_of_another_library():
+    pytest.importorskip("equinox")
+    space = names("A network of Flax, Equinox or Haiku")
+    losses = space["run"].history.loss
+    assert losses[-1] < losses[0]
+    one, other = (jax.tree.leaves(space["members"].member(i).params)[0] for i in (0, 1))
+    assert not np.allclose(one, other)
 
 
 def test_a_run_is_looked_at_while_it_goes_on(tmp_path, monkeypatch):

@@ -19,7 +19,9 @@ def words(text):
 IRREGULAR = words("made kept found told held begun gone done built sent lent spent met lost drawn shown known grown")
 IRREGULAR |= words("thrown torn worn born sought bought brought taught caught thought meant felt dealt")
 # words that end in ed or en and are no participles
-NO_PARTICIPLE = words("seed need feed speed embed exceed proceed flatten widen shorten token open children when len")
+NO_PARTICIPLE = words(
+    "seed need feed speed embed exceed proceed flatten widen shorten token open children when len linen"
+)
 PREPOSITIONS = {"by", "of", "with", "from", "for", "in", "to"}
 # verbs that a participle may stand behind: `warn_if_interrupted`, `is_lost`
 VERBS = {"is", "warn", "stop", "bind", "read", "split", "flatten", "unflatten", "check"}

@@ -164,7 +164,7 @@ QUICK = [
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param(None, marks=pytest.mark.slow)])
 def test_the_calls_of_the_table_work(table, names):
-    for name in names or table:
+    for name in names or [name for name in table if not name.startswith("from_") or name == "from_function"]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             run(table[name], table[name].arguments)

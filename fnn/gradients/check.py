@@ -18,7 +18,7 @@ from fnn.gradients.interpreters.widening import widen
 from fnn.gradients.report import GradientCheck
 from fnn.gradients.slopes import DirectionPlan, directional_derivatives, directions_plan, pseudo_random
 from fnn.kernels.compiler_options import quick_compile_options
-from fnn.layers.passes import backward_layer, forward_layer
+from fnn.layers.passes import NoRulesByHand, backward_layer, forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.types import (
@@ -46,15 +46,22 @@ TRIES_NEARBY = 3  # directions per leaf that are tried at the first of the point
 
 def _check_shapes(
     net: Layer, loss: Loss, params: Params, state: State, x: Array, t: Array, key: Key, train: Train
-) -> None:
-    """Derivatives of other shapes than what they are of: a sum over the rows forgotten, say."""
+) -> bool:
+    """Derivatives of other shapes than what they are of: a sum over the rows forgotten, say.
+
+    Returns:
+        Whether the network has rules by hand.
+    """
 
     def by_hand(params: Params, x: Array) -> tuple[Array, Array, Params, Array]:
         y, _, cache = forward_layer(net, params, state, x, key, train)
         dy = loss.grad(y, t)
         return y, dy, *(backward_layer(net, params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
 
-    y, dy, dparams, dx = jax.eval_shape(by_hand, params, x)
+    try:
+        y, dy, dparams, dx = jax.eval_shape(by_hand, params, x)
+    except NoRulesByHand:
+        return False
     hint = "Look at the formula: which sum over the rows, or which transpose, is missing?"
     if dy.shape != y.shape:
         raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {hint}")
@@ -62,6 +69,7 @@ def _check_shapes(
         raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {hint}")
     theirs, ours = trees.flatten_named(params), trees.flatten_named(dparams)
     trees.check_same_leaves(f"backward of {net}", "dparams like the parameters", theirs, ours, hint, width=False)
+    return True
 
 
 def check_gradients(
@@ -107,6 +115,7 @@ def check_gradients(
     - "right": by hand agrees with all of the three that can judge;
     - "0 to rounding": the derivative vanishes (a bias before a batch_norm);
     - "too coarse to tell", "not judged: not finite": nothing can judge it, and the last line of the table names it;
+    - "right: no rules by hand": the network has none (one of Flax, say), and autodiff's are right;
     - "WRONG: …": by hand is not autodiff's; or both agree, a complex step says otherwise, and differences do not
       contradict it; or differences alone say so, where the function has no complex form.
 
@@ -136,7 +145,7 @@ def check_gradients(
     key = None if key is None else _as_key(key)
     if not x.shape[:1] or not x.shape[0]:
         raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass a batch.")
-    _check_shapes(net, loss, params, state, x, t, key, train)
+    by_hand = _check_shapes(net, loss, params, state, x, t, key, train)
     inputs = jnp.issubdtype(x.dtype, jnp.floating)
     if inputs:
         point, whole = {"params": params, "x": x}, _add_inputs(net)
@@ -147,7 +156,7 @@ def check_gradients(
         raise TypeError(
             f"x: expected floating inputs for a network without parameters, got {x.dtype}. Convert them to floats."
         )
-    makers = [maker(whole, loss, penal, reduction) for maker in (backprop, autodiff)]
+    makers = [maker(whole, loss, penal, reduction) for maker in (backprop if by_hand else autodiff, autodiff)]
     dtype = max(
         (leaf.dtype for leaf in [*jax.tree.leaves(point), jnp.zeros((), jnp.float32)]), key=lambda d: d.itemsize
     )
@@ -162,7 +171,7 @@ def check_gradients(
         return _figures(both, costs, jax.tree.map(lambda leaf: leaf.astype(dtype), p), p, state, inputs)
 
     names = tuple((_name(path), leaf.shape) for path, leaf in jax.tree.leaves_with_path(point))
-    result = GradientCheck(_compile(four_ways)(point, state), names, POINTS)
+    result = GradientCheck(_compile(four_ways)(point, state), names, POINTS, by_hand)
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result

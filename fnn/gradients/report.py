@@ -31,12 +31,14 @@ class LeafCheck(NamedTuple):
     crossed: bool  # the differences do not count at the given point, since every step crosses a kink
     judged: bool  # at least one of the three could tell right from wrong
     ok: bool  # none of the three says that it is wrong
+    has_rules: bool = True  # by hand; without them autodiff stands in their place
 
     @property
     def verdict(self) -> str:
         """The matter in words.
 
         - "right": by hand agrees with each of the three that can judge.
+        - "right: no rules by hand": the network has none; autodiff agrees with each of the two that can judge.
         - "0 to rounding": the derivative vanishes, and all that is computed of it is rounding.
         - "too coarse to tell": rounding is more than a tenth of the derivative.
         - "not judged: not finite": there are no numbers to compare.
@@ -45,10 +47,12 @@ class LeafCheck(NamedTuple):
         if self.ok and self.vanishes:
             return "0 to rounding"
         if self.ok and self.judged:
-            return "right"
+            return "right" if self.has_rules else "right: no rules by hand"
         if self.ok:
             finite = np.isfinite(self.by_hand) and np.isfinite(self.by_autodiff)
             return "too coarse to tell" if finite else "not judged: not finite"
+        if not self.has_rules:
+            return "WRONG: there are no rules by hand, and the function itself says otherwise than autodiff"
         if np.isfinite(self.by_hand) and not self.autodiff > 1e-3 * np.nanmax([0, self.complex_step, self.numerical]):
             return "WRONG: by hand and autodiff agree, and the function itself says otherwise"
         if self.by_hand == self.factor == 0:
@@ -72,6 +76,7 @@ class GradientCheck:
     figures: dict[str, Any]  # name -> one number per leaf on the last axis
     names: tuple[tuple[str, tuple[int, ...]], ...]  # of the leaves, with their shapes
     points: int = 1  # how many the derivatives were compared at
+    by_hand: bool = True  # whether the network has rules by hand; else autodiff stands in their place
 
     @property
     def ok(self) -> bool | Array:
@@ -87,7 +92,8 @@ class GradientCheck:
         for i, (leaf, shape) in enumerate(self.names):
             row = {name: value[i].item() for name, value in figures.items()}
             row["worst"] = tuple(int(j) for j in np.unravel_index(row["worst"], shape))
-            checks.append(LeafCheck(leaf, shape, **row))
+            check = LeafCheck(leaf, shape, **row, has_rules=self.by_hand)
+            checks.append(check if self.by_hand else _without_rules(check))
         return tuple(checks)
 
     def __str__(self) -> str:
@@ -104,7 +110,13 @@ class GradientCheck:
     __repr__ = __str__
 
 
-jax.tree_util.register_dataclass(GradientCheck, data_fields=["figures"], meta_fields=["names", "points"])
+jax.tree_util.register_dataclass(GradientCheck, data_fields=["figures"], meta_fields=["names", "points", "by_hand"])
+
+
+def _without_rules(check: LeafCheck) -> LeafCheck:
+    """The figures where autodiff stood in the place of rules by hand: that it agrees with itself says nothing."""
+    judged = not (np.isnan(check.complex_step) and np.isnan(check.numerical))
+    return check._replace(autodiff=float("nan"), judged=judged)
 
 
 def _figures(leaf: LeafCheck) -> list[str]:
@@ -129,4 +141,5 @@ def _summary(leaves: tuple[LeafCheck, ...], points: int) -> str:
     silent = [f"{c.leaf} ({c.verdict})" for c in leaves if not c.judged and c.ok and not c.vanishes]
     kinks = sum(c.crossed for c in leaves)
     by_kinks = f" ({kinks} too near a kink at the given point)" if kinks else ""
+    by_kinks += "" if all(c.has_rules for c in leaves) else "; no rules by hand, autodiff was judged"
     return f"{said}{by_kinks}; at the given point{near}. Not judged: {', '.join(silent) or 'none'}."

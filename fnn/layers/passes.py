@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn.arguments import array_of, call, describe_thing
 from fnn.factories import Spec
-from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
+from fnn.types import Array, BackwardFn, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
 
 def init_layer(layer: Layer, key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
@@ -53,6 +53,28 @@ def backward_layer(layer: Layer, params: Params, cache: Cache, dy: Array) -> tup
     """`layer.backward(params, cache, dy)`, which returns the derivatives by the parameters and by the inputs."""
     made = _call("backward", layer, "(dparams, dx)", 2, params, cache, dy)
     return made[0], array_of(f"backward of {_name(layer)}", made[1], "an array dx", floats=False)
+
+
+class NoRulesByHand(TypeError):
+    """A layer whose derivative is autodiff's alone, where its rules by hand are asked for."""
+
+
+def no_rules_by_hand(name: str) -> BackwardFn:
+    """The `backward` of a layer that has no rules by hand: it says so.
+
+    >>> from fnn.layers.passes import no_rules_by_hand
+    >>> no_rules_by_hand("mine")((), (), None)
+    Traceback (most recent call last):
+    ...
+    fnn.layers.passes.NoRulesByHand: backward of mine: expected rules by hand, got a layer that has none. Use
+    gradient=fnn.autodiff.
+    """
+
+    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
+        hint = "Use gradient=fnn.autodiff."
+        raise NoRulesByHand(f"backward of {name}: expected rules by hand, got a layer that has none. {hint}")
+
+    return backward
 
 
 def _call(what: str, layer: Layer, wanted: str, count: int, *given: Any) -> tuple[Any, ...]:

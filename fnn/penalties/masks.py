@@ -11,7 +11,7 @@ from fnn.trees import as_arrays
 from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None
-EXEMPT = ("b", "scale", "offset")
+EXEMPT = ("b", "bias", "scale", "offset")  # "bias" is what Flax and Equinox call it
 SLOPE = "a"  # of a prelu, which has no other parameter: your own layer may call a weight so
 
 
@@ -20,9 +20,9 @@ def weight_mask(params: Params, mask: Mask = None) -> Tree:
 
     Args:
         params: a pytree of arrays.
-        mask: None, and all count but those named "b", "scale" or "offset" (the last key on their path), and an "a"
-            that is the only parameter of its layer, a prelu's slopes; or a function of `params` that returns such a
-            pytree, as optax's masks are.
+        mask: None, and all count but those named "b", "bias", "scale" or "offset" (the last key on their path), and
+            an "a" that is the only parameter of its layer, a prelu's slopes; or a function of `params` that returns
+            such a pytree, as optax's masks are.
 
     Raises:
         TypeError, ValueError: the mask is no function, or returns something else.

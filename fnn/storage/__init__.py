@@ -8,4 +8,5 @@
 - `networks`: A network in a closed vocabulary: the public factories and activations of fnn by name, numbers, text,
   None, tuples and arrays
 - `saving`: A run and its network in one file: `save` and `load`
+- `export`: Networks for programs that have no fnn: files that other runtimes read
 """

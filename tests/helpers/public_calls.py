@@ -518,6 +518,33 @@ def _plots():
     }
 
 
+def _exports():
+    kinds = {"path": "path", "net": "net", "run": "run", "in_shape": "shape", "standardiser": "optimizer state"}
+    fine = {"in_shape": {"none"}, "standardiser": {"none"}, "net": {"network"}}
+    return {
+        f"export_{form}": Call(
+            getattr(fnn, f"export_{form}"),
+            {"path": f"net.{form}", "net": NET, "run": RUN},
+            kinds | ({"function": "text"} if form == "c" else {}),
+            fine=fine,
+        )
+        for form in ("onnx", "stablehlo", "c")
+    }
+
+
+def _foreign():
+    """Networks of other libraries, with nothing that works: none of them need be installed."""
+    wrong = {"module": "make", "in_dtype": "dtype"}
+    return {
+        "from_flax_linen": Call(fnn.from_flax_linen, {"module": None}, wrong | {"rngs": "shape"}),
+        "from_flax_nnx": Call(fnn.from_flax_nnx, {"module": None}, wrong),
+        "from_equinox": Call(fnn.from_equinox, {"module": None}, wrong | {"axis_name": "choice"}),
+        "from_haiku": Call(
+            fnn.from_haiku, {"transformed": None}, {"transformed": "make", "train": "choice", "in_dtype": "dtype"}
+        ),
+    }
+
+
 def _others():
     path = os.path.join(os.getcwd(), "net.safetensors")
     fnn.save(path, NET, RUN)
@@ -525,6 +552,8 @@ def _others():
     return {
         "save": Call(fnn.save, {"path": path, "net": NET, "run": RUN}, {"path": "path", "net": "net", "run": "run"}),
         "load": Call(fnn.load, {"path": path}, {"path": "path", "net": "net"}, fine={"path": set(), "net": {"none"}}),
+        **_exports(),
+        **_foreign(),
         "standardise": Call(
             fnn.standardise,
             {"train": X, "others": (X,)},
