@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fnn
-from fnn.constants import is_constant
+from fnn.arguments.constants import is_constant
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,7 +25,6 @@ PURE = [
     "types",
     "runs",
     "arguments",
-    "constants",
     "factories",
     "trees",
     "kernels",
@@ -34,7 +33,7 @@ PURE = [
     "losses",
 ]
 PURE += ["schedules", "penalties", "gradients", "training"]
-HOST = ["devices", "data", "compilation", "inference", "storage", "fitting", "studies", "plots"]
+HOST = ["devices", "data", "compilation", "inference", "storage", "fitting", "studies", "plots", "sklearn"]
 ORDER = [*PURE, *HOST]
 IMPURE = {"os", "time", "signal", "threading", "queue", "concurrent", "warnings", "pathlib", "sys", "logging"}
 PUBLIC = {"losses", "penalties", "schedules", "activations", "boxes", "plots"}
