@@ -17,8 +17,8 @@ from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.sklearn.plans import FLOATS, Plan, as_floats, plan_fit, train_epoch, weight_decay
-from fnn.sklearn.targets import ClassTargets, NumberTargets
-from fnn.types import ArrayLike
+from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
+from fnn.types import ArrayLike, Layer
 
 # Rows that are predicted at once, filled up. A product of fewer is computed in another order, and a row's last bits would
 # depend on how many others it is predicted with.
@@ -40,6 +40,11 @@ def fits_done(fits: Iterator[tuple[Plan, Run] | None]) -> Iterator[None]:
 class FnnEstimator(BaseEstimator):  # type: ignore[misc]
     """What a classifier and a regressor share."""
 
+    network_: Layer
+    run_: Run
+    loss_curve_: list[float]
+    _inputs: Scale
+
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network; with `warm_start` from where it is.
 
@@ -57,18 +62,8 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         self._keep(plan, run)
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Use these rows once, from where the network is, with the optimizer as the last call left it.
-
-        Inputs, and targets of a regressor, are standardised by the rows of the first call.
-
-        Args:
-            X, y, sample_weight: as for `fit`.
-            classes: of a classifier, at the first call: all classes, where `y` may lack some.
-
-        Returns:
-            The estimator.
-        """
+    def _use_once(self, X: ArrayLike, y: ArrayLike, classes: Any, sample_weight: Any) -> Self:
+        """One epoch of these rows, from where the network is."""
         if arguments.flag("early_stopping", self.early_stopping):
             raise ValueError("early_stopping: expected False for partial_fit, got True. Call fit instead.")
         first = not hasattr(self, "run_")
@@ -102,7 +97,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
             key=plan.seed,
             batch_size=plan.batch_size,
             settings=plan.settings,
-            weights=plan.weights,
+            weights=plan.rows.weights,
             penalty=weight_decay,
             shuffle=plan.shuffle,
             params=start[0],
@@ -235,6 +230,20 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
 
     _targets: ClassTargets
 
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Use these rows once, from where the network is, with the optimizer as the last call left it.
+
+        Inputs are standardised by the rows of the first call.
+
+        Args:
+            X, y, sample_weight: as for `fit`.
+            classes: at the first call: all classes, where `y` may lack some.
+
+        Returns:
+            The estimator.
+        """
+        return self._use_once(X, y, classes, sample_weight)
+
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The class of each row; 0 or 1 per label; a class per column of targets."""
         outputs = self._outputs(X)
@@ -354,7 +363,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
         Returns:
             The estimator.
         """
-        return super().partial_fit(X, y, None, sample_weight)
+        return self._use_once(X, y, None, sample_weight)
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The predicted targets, of the shape that targets had: `(rows,)` or `(rows, columns)`."""

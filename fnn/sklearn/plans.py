@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fnn import activations, arguments
+from fnn.activations import Activation
 from fnn.data.loading import load_arrays
 from fnn.data.warnings import warn
 from fnn.fitting.segments import Pace, concatenate, segments, without_debug_nans
@@ -245,7 +246,7 @@ def _network(estimator: Estimator, outputs: int) -> Layer:
         raise ValueError(f"activation: expected one of {wanted}, got {got}. Pass network= for others.")
     sizes = estimator.hidden_layer_sizes
     sizes = [sizes] if isinstance(sizes, (int, np.integer)) else list(sizes)
-    layers: list[Layer] = []
+    layers: list[Layer | Activation] = []
     for size in sizes:
         layers.append(dense(arguments.whole_number("hidden_layer_sizes", size, 1, "Pass (100,), say.")))
         if (activation := ACTIVATIONS[estimator.activation]) is not None:
@@ -285,7 +286,7 @@ def train_epoch(plan: Plan, before: TrainState | None, params: Params = None, st
             histories.append(segment.history)
     if not bool(now.active):
         warn("partial_fit: expected finite costs, got one that is not. Lower learning_rate_init.", TrainingDiverged)
-    history = concatenate(histories) if histories else History(np.zeros(0), {}, None, {})
+    history = concatenate(histories) if histories else History(jnp.zeros(0), {}, None, {})
     return Run(now.params, now.state, history, now, data.train.x.shape[1:])
 
 

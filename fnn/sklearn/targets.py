@@ -192,12 +192,12 @@ def class_targets(y: np.ndarray, classes: Any, loss: Loss | None) -> tuple[Class
             )
         return ClassTargets("multioutput", known, "one-hot", "logits"), joint_cross_entropy([len(c) for c in known])
     loss = loss or sparse_softmax_cross_entropy
-    known = np.unique(y) if classes is None else np.unique(classes)
+    every = np.unique(y) if classes is None else np.unique(classes)
     form = loss.targets or "labels"
-    if form == "binary" and len(known) != 2:
+    if form == "binary" and len(every) != 2:
         hint = "Pass loss=fnn.losses.sparse_softmax_cross_entropy."
-        raise ValueError(f"loss: expected one of {len(known)} classes, got {loss}, which is of two. {hint}")
-    return ClassTargets("multiclass", (known,), form, loss.outputs), loss
+        raise ValueError(f"loss: expected one of {len(every)} classes, got {loss}, which is of two. {hint}")
+    return ClassTargets("multiclass", (every,), form, loss.outputs), loss
 
 
 def joint_cross_entropy(sizes: Sequence[int]) -> Loss:
