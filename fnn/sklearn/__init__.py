@@ -15,4 +15,4 @@ except ImportError:
     raise ImportError('fnn.sklearn: scikit-learn is not installed. Run: pip install "fnn[sklearn]"') from None
 
 from fnn.sklearn.estimators import FnnClassifier as FnnClassifier, FnnRegressor as FnnRegressor
-#from fnn.sklearn.search import FnnSearchCV as FnnSearchCV
+from fnn.sklearn.search import FnnSearchCV as FnnSearchCV

@@ -3,13 +3,12 @@
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fnn import arguments
@@ -23,18 +22,28 @@ from fnn.types import ArrayLike, Layer
 # Rows that are predicted at once, filled up. A product of fewer is computed in another order, and a row's last bits would
 # depend on how many others it is predicted with.
 LEAST_ROWS = 64
-# fits that a study has done already, in the order in which they are asked for
-_done: ContextVar[Iterator[tuple[Plan, Run] | None] | None] = ContextVar("done", default=None)
+
+
+class Fitted(NamedTuple):
+    """A fit that a study has done."""
+
+    settings: dict[str, float]
+    count: int  # of rows
+    run: Run
+
+
+# in the order in which they are asked for
+_fitted: ContextVar[Iterator[Fitted | None] | None] = ContextVar("fitted", default=None)
 
 
 @contextlib.contextmanager
-def fits_done(fits: Iterator[tuple[Plan, Run] | None]) -> Iterator[None]:
+def use_fits(fits: Iterator[Fitted | None]) -> Iterator[None]:
     """Let estimators that are fitted in this block take these runs, one after another, in place of training."""
-    token = _done.set(fits)
+    token = _fitted.set(fits)
     try:
         yield
     finally:
-        _done.reset(token)
+        _fitted.reset(token)
 
 
 class FnnEstimator(BaseEstimator):  # type: ignore[misc]
@@ -58,7 +67,7 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         """
         warm = arguments.flag("warm_start", self.warm_start) and hasattr(self, "run_")
         plan = plan_fit(self, X, y, sample_weight, before=(self._inputs, self._targets) if warm else None)
-        run = _run_done(plan) or self._train(plan, (self.run_.params, self.run_.state) if warm else (None, None))
+        run = _find_run(plan) or self._train(plan, (self.run_.params, self.run_.state) if warm else (None, None))
         self._keep(plan, run)
         return self
 
@@ -130,14 +139,12 @@ class FnnEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _run_done(plan: Plan) -> Run | None:
+def _find_run(plan: Plan) -> Run | None:
     """The run that a study has done for this very fit, if it has."""
-    fits = _done.get()
-    found = None if fits is None else next(fits, None)
-    if found is None:
-        return None
-    expected, run = found
-    return run if expected.settings == plan.settings and len(expected.rows.y) == len(plan.rows.y) else None
+    fits = _fitted.get()
+    fitted = None if fits is None else next(fits, None)
+    same = fitted is not None and (fitted.settings, fitted.count) == (plan.settings, len(plan.rows.y))
+    return fitted.run if fitted is not None and same else None
 
 
 def _has_probabilities(estimator: "FnnClassifier") -> bool:

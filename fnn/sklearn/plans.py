@@ -124,7 +124,7 @@ def plan_fit(
         classes: all that there are, where not all are in `y`.
         before: how inputs and targets have been standardised so far, where the fit goes on from there.
     """
-    rows = _check_rows(estimator, x, y, sample_weight, before is None)
+    rows = check_rows(estimator, x, y, sample_weight, before is None)
     loss = None if estimator.loss is None else as_loss(estimator.loss)
     targets, loss = _targets(estimator, rows.y, loss, classes, None if before is None else before[1])
     batch_size = _batch_size(estimator.batch_size)
@@ -152,7 +152,7 @@ def plan_fit(
     )
 
 
-def _check_rows(estimator: Estimator, x: object, y: object, sample_weight: object, reset: bool) -> CheckedRows:
+def check_rows(estimator: Estimator, x: object, y: object, sample_weight: object, reset: bool) -> CheckedRows:
     """Inputs and targets as arrays, the weights of rows and classes as one."""
     classifies = is_classifier(estimator)
     inputs, targets = validate_data(
