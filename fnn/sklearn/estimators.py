@@ -19,8 +19,8 @@ from fnn.sklearn.plans import FLOATS, Plan, as_floats, plan_fit, train_epoch, we
 from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
 from fnn.types import ArrayLike, Layer
 
-# Rows that are predicted at once, filled up. A product of fewer is computed in another order, and a row's last bits would
-# depend on how many others it is predicted with.
+# Rows that are predicted at once, filled up. A product of fewer is computed in another order, and a row's last bits
+# would depend on how many others it is predicted with.
 LEAST_ROWS = 64
 
 
@@ -28,7 +28,7 @@ class Fitted(NamedTuple):
     """A fit that a study has done."""
 
     settings: dict[str, float]
-    count: int  # of rows
+    rows: int
     run: Run
 
 
@@ -46,7 +46,7 @@ def use_fits(fits: Iterator[Fitted | None]) -> Iterator[None]:
         _fitted.reset(token)
 
 
-class FnnEstimator(BaseEstimator):  # type: ignore[misc]
+class FnnEstimator(BaseEstimator):
     """What a classifier and a regressor share."""
 
     network_: Layer
@@ -143,7 +143,7 @@ def _find_run(plan: Plan) -> Run | None:
     """The run that a study has done for this very fit, if it has."""
     fits = _fitted.get()
     fitted = None if fits is None else next(fits, None)
-    same = fitted is not None and (fitted.settings, fitted.count) == (plan.settings, len(plan.rows.y))
+    same = fitted is not None and (fitted.settings, fitted.rows) == (plan.settings, len(plan.rows.y))
     return fitted.run if fitted is not None and same else None
 
 
@@ -152,7 +152,7 @@ def _has_probabilities(estimator: "FnnClassifier") -> bool:
     return estimator.loss is None or getattr(estimator.loss, "outputs", None) is not None
 
 
-class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
+class FnnClassifier(ClassifierMixin, FnnEstimator):
     """A network that classifies, as an estimator of scikit-learn.
 
     Targets are classes (numbers or words), a column of 0 and 1 per label, or several columns of classes. Inputs are
@@ -291,7 +291,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):  # type: ignore[misc]
         return tags
 
 
-class FnnRegressor(RegressorMixin, FnnEstimator):  # type: ignore[misc]
+class FnnRegressor(RegressorMixin, FnnEstimator):
     """A network that predicts numbers, as an estimator of scikit-learn.
 
     Targets are `(rows,)` or `(rows, columns)`. Inputs and targets are standardised by the training rows; predictions

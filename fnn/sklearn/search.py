@@ -13,7 +13,7 @@ from fnn.sklearn.estimators import FnnEstimator, use_fits
 from fnn.sklearn.study import SearchRows, run_study
 
 
-class FnnSearchCV(GridSearchCV):  # type: ignore[misc]
+class FnnSearchCV(GridSearchCV):
     """`GridSearchCV` and `RandomizedSearchCV` of scikit-learn for networks, as one compiled study.
 
     The fits of all candidates on all folds are members of a study: what differs in numbers (`alpha`,
@@ -89,9 +89,10 @@ class FnnSearchCV(GridSearchCV):  # type: ignore[misc]
         weights = params.get("sample_weight")
         self._searched = SearchRows(X, y, None if weights is None else np.asarray(weights)), params.get("groups")
         try:
-            return super().fit(X, y, **params)
+            super().fit(X, y, **params)
         finally:
             del self._searched
+        return self
 
     def _run_search(self, evaluate_candidates: Callable[..., Any]) -> None:
         """Train the candidates in a study; then let scikit-learn judge them."""
@@ -100,7 +101,9 @@ class FnnSearchCV(GridSearchCV):  # type: ignore[misc]
         else:
             candidates = list(ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state))
         rows, groups = self._searched
-        splits = list(self._checked_cv_orig.split(rows.x, rows.y, groups))  # once: a shuffled split is another each time
+        splits = list(
+            self._checked_cv_orig.split(rows.x, rows.y, groups)
+        )  # once: a shuffled split is another each time
         begin = time.perf_counter()
         fits = run_study(self.estimator, candidates, splits, rows, bool(self.verbose))
         seconds = (time.perf_counter() - begin) / max(1, sum(fit is not None for fit in fits))

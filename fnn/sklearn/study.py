@@ -1,6 +1,6 @@
 """The fits of a search as the members of one study."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
 from fnn.studies.groups import ExecutionOptions, Group, MemberSpec, group_members
 from fnn.studies.results import member_run
 from fnn.studies.scheduler import ChunkResult, run_groups
-from fnn.types import Array, Data, Loss, Part, RowSelection, Settings
+from fnn.types import Array, Data, Loss, RowSelection, Settings
 
 Split = tuple[np.ndarray, np.ndarray]  # rows to train on, rows to judge by
 
@@ -69,9 +69,8 @@ def run_study(
         except (TypeError, ValueError):
             continue  # its own fit raises the same, and scikit-learn decides what becomes of it
     fits: list[Fitted | None] = [None] * (len(candidates) * len(splits))
-    for epochs in sorted({member.plan.epochs for member in members}):
-        same = [member for member in members if member.plan.epochs == epochs]
-        for member, run in zip(same, _train(same, epochs, progress), strict=True):
+    for same in _alike(members, _data_key):
+        for member, run in zip(same, _train(same, progress), strict=True):
             fits[member.place] = Fitted(member.plan.settings, len(member.at), run)
     return fits
 
@@ -102,14 +101,36 @@ def _same_classes(plan: Plan, whole: Plan) -> bool:
 # ---- from fits to groups of members
 
 
-def _train(members: Sequence[Member], epochs: int, progress: bool) -> list[Run]:
-    """The runs of these members."""
-    alike: dict[Any, list[int]] = {}
-    for number, member in enumerate(members):
-        alike.setdefault(_group_key(member), []).append(number)
-    numbers = list(alike.values())
-    groups = [_group([members[i] for i in of_group]) for of_group in numbers]
-    places = {id(group): np.array(of_group) for group, of_group in zip(groups, numbers, strict=True)}
+def _alike(members: Sequence[Member], key: Callable[[Member], Any]) -> list[list[Member]]:
+    """The members, those of one key together."""
+    found: dict[Any, list[Member]] = {}
+    for member in members:
+        found.setdefault(key(member), []).append(member)
+    return list(found.values())
+
+
+def _data_key(member: Member) -> Any:
+    """What members of one study have in common: epochs, and rows, encoded and weighted alike."""
+    plan, weights = member.plan, member.plan.rows.weights
+    own = None if weights is None else (member.split, weights.tobytes())
+    return plan.epochs, plan.targets.form, *(a.tobytes() for a in member.whole.inputs), own
+
+
+def _program_key(member: Member) -> Any:
+    """What members of one program have in common besides."""
+    plan = member.plan
+    return plan.net, plan.loss, plan.optimizer, plan.batch_size, plan.shuffle
+
+
+def _train(members: Sequence[Member], progress: bool) -> list[Run]:
+    """The runs of members with the same rows."""
+    data, parts = _load(members[0]), _alike(members, _program_key)
+    groups = [_group(part, data) for part in parts]
+    numbers = {id(member): number for number, member in enumerate(members)}
+    places = {
+        id(group): np.array([numbers[id(member)] for member in part]) for group, part in zip(groups, parts, strict=True)
+    }
+    epochs = members[0].plan.epochs
     runs: dict[int, Run] = {}
 
     def take(group: Group, outcome: ChunkResult) -> None:
@@ -124,27 +145,22 @@ def _train(members: Sequence[Member], epochs: int, progress: bool) -> list[Run]:
     if diverged:
         got = f"others in {diverged} of {len(runs)} fits, which are judged by their last finite parameters"
         warn(f"FnnSearchCV: expected finite costs, got {got}. Lower learning_rate_init.", TrainingDiverged)
-    return [runs[number]._replace(train_state=None) for number in range(len(members))]
+    return [runs[number] for number in range(len(members))]
 
 
-def _group_key(member: Member) -> Any:
-    """What members of one program have in common."""
-    plan, weights = member.plan, member.plan.rows.weights
-    own = None if weights is None else (member.split, weights.tobytes())
-    scale = tuple(a.tobytes() for a in member.whole.inputs)
-    return plan.net, plan.loss, plan.optimizer, plan.batch_size, plan.shuffle, plan.targets.form, scale, own
+def _load(member: Member) -> Data:
+    """The rows that all members share, on the device; weights are those of the member's split."""
+    shared, weights = member.shared, None
+    if member.plan.rows.weights is not None:
+        weights = np.zeros(len(shared.x))
+        weights[member.at] = member.plan.rows.weights
+    arrays = member.whole._replace(rows=shared).encode_rows()
+    return Data(load_arrays(arrays, None, weights, arguments.key(0), None)[0].train)
 
 
-def _group(members: Sequence[Member]) -> Group:
+def _group(members: Sequence[Member], data: Data) -> Group:
     """Members whose plans differ in numbers, seeds and rows alone."""
     plan, whole = members[0].plan, members[0].whole
-    shared = members[0].shared
-    weights = None
-    if plan.rows.weights is not None:  # those of this group's only split
-        weights = np.zeros(len(shared.x))
-        weights[members[0].at] = plan.rows.weights
-    arrays = whole._replace(rows=shared).encode_rows()
-    part = load_arrays(arrays, None, weights, arguments.key(0), None)[0].train
     splits = {member.split: member for member in members}
     folds = {split: fold for fold, split in enumerate(splits)}
     tasks = [
@@ -155,7 +171,7 @@ def _group(members: Sequence[Member]) -> Group:
     loss = _of_settings(plan.loss, whole.targets.size) if isinstance(whole.targets, NumberTargets) else plan.loss
     parts = plan.net, loss, plan.optimizer
     views = _views(list(splits.values())), None
-    (group,) = group_members("FnnSearchCV", parts, Data(part), tasks, training, views)
+    (group,) = group_members("FnnSearchCV", parts, data, tasks, training, views)
     return group
 
 
@@ -165,7 +181,8 @@ def _views(members: Sequence[Member]) -> RowSelection:
     rows = np.stack([np.append(m.at, np.repeat(m.at[:1], room - len(m.at))) for m in members]).astype(np.int32)
     scales = [_relative(member.plan.inputs, member.whole.inputs) for member in members]
     mean, deviation = (as_floats(np.stack(moments)) for moments in zip(*scales, strict=True))
-    return RowSelection(rows, np.array([len(m.at) for m in members], np.int32), mean, deviation)
+    length = np.array([len(member.at) for member in members], np.int32)
+    return RowSelection(rows, length, mean, deviation)  # type: ignore[arg-type]  # on the host
 
 
 def _relative(scale: Scale, whole: Scale) -> Scale:
