@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
-from sklearn.utils import indexable
+from sklearn.utils import Tags, get_tags, indexable
 
 from fnn import arguments
 from fnn.sklearn.estimators import FnnEstimator, use_fits
@@ -93,6 +93,11 @@ class FnnSearchCV(GridSearchCV):
         finally:
             del self._searched
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags = get_tags(self.estimator).target_tags
+        return tags
 
     def _run_search(self, evaluate_candidates: Callable[..., Any]) -> None:
         """Train the candidates in a study; then let scikit-learn judge them."""
