@@ -157,7 +157,10 @@ def _core():
         "fit": Call(
             fnn.fit,
             FIT,
-            FITTED | TRAINING | {"params": "params", "state": "params", "on_nan": "choice", "compile_effort": "choice"},
+            FITTED
+            | TRAINING
+            | {"params": "params", "state": "params", "on_nan": "choice", "compile_effort": "choice"}
+            | {"on_segment": "on_segment"},
             fine={"monitor": set(), "mode": {"none"}, "state": {"none"}},
         ),
         "sweep": Call(
@@ -557,7 +560,9 @@ def _others():
         "log_uniform": Call(
             fnn.log_uniform, {"low": 1e-3, "high": 2e300}, {"low": "host number", "high": "host number"}
         ),
-        "enable_compile_cache": Call(fnn.enable_compile_cache, {"folder": os.getcwd()}, {"folder": "path"}),
+        "enable_compile_cache": Call(
+            fnn.enable_compile_cache, {"folder": os.getcwd()}, {"folder": "folder", "most_bytes": "count or 0"}
+        ),
         "clear_caches": Call(fnn.clear_caches, {}, {}),
         "schedules.exponential_decay": Call(
             schedules.exponential_decay,

@@ -193,6 +193,7 @@ FINE = {
     "optimizer": {"optimizer"},
     "penalty": {"penalty", "none"},
     "gradient": set(),
+    "on_segment": {"none", "returns none"},
     "metrics": {"none", "empty dict"},
     "metric": {"loss"},
     "settings": {"none", "empty dict", "dict"},

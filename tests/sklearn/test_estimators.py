@@ -53,7 +53,9 @@ def x64(request):
 )
 def test_all_checks_of_scikit_learn_pass(estimator, x64):
     found = check_estimator(estimator, on_fail=None, on_skip=None)
-    failed = {check["check_name"]: check["exception"] for check in found if check["status"] not in ("passed", "skipped")}
+    failed = {
+        check["check_name"]: check["exception"] for check in found if check["status"] not in ("passed", "skipped")
+    }
     assert failed == {} and len(found) > 50
 
 
