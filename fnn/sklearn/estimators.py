@@ -176,7 +176,7 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):
         network: your own, from `fnn.serial` say, with an output per class (one per label); in place of
             `hidden_layer_sizes` and `activation`. Inputs may then have more axes, such as images.
         loss: your own, of `fnn.losses`.
-        optimizer: your own, of optax; or a function of the settings, which has `s["learning_rate_init"]` no longer.
+        optimizer: your own, of optax, in place of Adam; `learning_rate_init` is then not used.
         verbose: show a bar.
 
     Attributes:

@@ -56,7 +56,7 @@ def test_all_checks_of_scikit_learn_pass(estimator, x64):
     failed = {
         check["check_name"]: check["exception"] for check in found if check["status"] not in ("passed", "skipped")
     }
-    assert failed == {} and len(found) > 50
+    assert failed == {} and sum(check["status"] == "passed" for check in found) > 40
 
 
 def test_a_row_of_weight_k_is_k_copies_to_the_bit():
