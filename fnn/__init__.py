@@ -2,8 +2,10 @@
 compiled JAX program, and every derivative is derived by hand beside its formula and checked against autodiff."""
 
 import os as _os
+import sys as _sys
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
-from types import FunctionType as _Function
+from types import FunctionType as _Function, ModuleType as _Module
 
 from fnn import (
     activations as activations,
@@ -278,6 +280,12 @@ __all__ = [  # noqa: RUF022
     "TrainingDiverged",
     "TrainingInterrupted",
 ]
+
+
+def __getattr__(name: str) -> _Module:
+    if name == "sklearn":  # needs the extra of this name, so that it is imported on use
+        return _import_module("fnn.sklearn")
+    raise AttributeError(f"module 'fnn' has no attribute {name!r}", name=name, obj=_sys.modules["fnn"])
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import as_array, call
-from fnn.constants import memoise_constants
+from fnn.arguments.constants import memoise_constants
 from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
 
 MOST_LINES = 100  # of a message that lists what differs

@@ -6,6 +6,7 @@ need not be known.
 - `values`: A value in a message; words, True and False, things of a class
 - `numbers`: Numbers and keys of random numbers: a coefficient, a learning rate, a number of steps, a seed
 - `arrays`: Arrays, traced or not: what a user has as an array of NumPy or JAX, and numbers that fit one
+- `constants`: Whether what a function computes can ever change
 - `functions`: Functions of the user's: what they can be called with, what they raise, what they return
 """
 

@@ -9,7 +9,7 @@ import optax
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from fnn import arguments
-from fnn.constants import memoise_constants
+from fnn.arguments.constants import memoise_constants
 from fnn.gradients.cost import autodiff
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.losses.reduction import row_values

@@ -15,10 +15,10 @@ import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from fnn.arguments.constants import is_constant
 from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import fingerprint
-from fnn.constants import is_constant
 from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options

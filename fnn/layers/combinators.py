@@ -11,7 +11,7 @@ from jax import lax
 from fnn import arguments
 from fnn.activations.elementwise import Activation
 from fnn.arguments import array_of, as_floats, call, describe_thing, is_module
-from fnn.constants import memoise_constants
+from fnn.arguments.constants import memoise_constants
 from fnn.factories import factory, note_call
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from fnn import arguments
-from fnn.constants import memoise_constants
+from fnn.arguments.constants import memoise_constants
 from fnn.data import arrays
 from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike

@@ -11,9 +11,9 @@ import optax
 import pytest
 
 import fnn
+from fnn.arguments.constants import is_constant
 from fnn.compilation import cache
 from fnn.compilation.cache import Cache
-from fnn.constants import is_constant
 
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
 MAPS = Path("/proc/self/maps")

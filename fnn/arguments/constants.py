@@ -25,7 +25,7 @@ def is_constant(thing: object) -> bool:
     """Whether a thing is made of numbers, words and functions of fnn and the libraries below it, all the way down.
 
     >>> import fnn, jax.numpy as jnp, textwrap
-    >>> from fnn.constants import is_constant
+    >>> from fnn.arguments.constants import is_constant
     >>> is_constant(fnn.serial(fnn.dense(3), jnp.sin)), is_constant(fnn.serial(fnn.dense(3), textwrap.dedent))
     (True, False)
     """
