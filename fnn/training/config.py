@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.activations.elementwise import Activation
@@ -14,6 +15,7 @@ from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
 from fnn.runs import check_distinct, history_columns
+from fnn.training.layout import Layout, PlaceRule, make_layout
 from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Params, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
@@ -49,6 +51,7 @@ class TrainerConfig(NamedTuple):
     monitor: str = "loss"  # or the metric on the validation rows that tells which parameters are best
     mode: str = "min"  # or "max": which of it is best
     identity: Any = None  # what the parts compute; can be hashed
+    layout: Layout | None = None  # how it lies on several devices
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -56,7 +59,7 @@ class TrainerConfig(NamedTuple):
         return tuple(name for name, _ in self.metrics)
 
     def _comparison_key(self) -> tuple[Any, ...]:
-        asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode
+        asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode, self.layout
         parts = self[:6] if self.identity is None else ()
         return self.identity, *asked, *parts
 
@@ -305,6 +308,8 @@ def trainer_config(
     mode: str | None = None,
     patience: int | None = None,
     validates: bool = False,
+    mesh: Mesh | None = None,
+    place: PlaceRule | None = None,
 ) -> TrainerConfig:
     """The arguments of `fit` that say what a run is, checked."""
     measured = check_metrics(metrics)
@@ -321,6 +326,7 @@ def trainer_config(
         reduction=arguments.one_of("reduction", reduction, ("mean", "sum")),
         monitor=monitor,
         mode=check_monitor(monitor, mode, patience, metrics, validates),
+        layout=make_layout(mesh, place),
     )
 
 
