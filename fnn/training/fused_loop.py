@@ -318,7 +318,8 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     """One update of the weights; the old ones stay where it is not finite, the run has stopped, or it is not `due`."""
     g, _, params, optimizer = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
     running = carry.active & due
-    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, carry.state)))
+    split = config.layout is not None
+    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, carry.state)), apart=split)
     if batch.weight is not None:
         finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
         counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
@@ -338,6 +339,8 @@ def compute_step(
     """Return the gradients, the updates, the new parameters and the optimizer's new state, before any is dropped."""
     whole = gather_params(config.layout, params)
     g = cost_gradient(config)(whole, state, batch.x, batch.t, batch.weight, key, batch.train)
+    g = g._replace(grads=place_leaves(config.layout, params=g.grads)[0])
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
         updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
-        return g, updates, optax.apply_updates(params, updates), optimizer
+        params = optax.apply_updates(params, updates)
+    return g, updates, *place_leaves(config.layout, params=params, optimizer=optimizer)

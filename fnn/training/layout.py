@@ -15,7 +15,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fnn import arguments, trees
 from fnn.runs import TrainState
-from fnn.types import Array, Params, Tree
+from fnn.training.batches import Batch
+from fnn.types import Array, Params, Rows, Tree
 
 PlaceRule = Callable[[str, Any], PartitionSpec]  # (name of a leaf, its shape and dtype) -> how it is split
 PLACED = ("params", "optimizer", "best")  # of a `TrainState`; the rest is on every device
@@ -98,22 +99,21 @@ def fully_sharded(mesh: Mesh, large: int = LARGE) -> PlaceRule:
 # ---- inside the program
 
 
-def split_rows(layout: Layout | None, tree: Tree) -> Tree:
-    """Arrays whose first axis is rows, split along the mesh's first axis; a flag among them stays one."""
-    if layout is None:
-        return tree
-    sharding = NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names[0]))
-    return jax.tree.map(
-        lambda a: a if isinstance(a, bool) else jax.lax.with_sharding_constraint(a, sharding),
-        tree,
-    )
+def split_rows(layout: Layout | None, batch: Batch) -> Batch:
+    """A batch whose rows are split along the mesh's first axis.
 
-
-def keep_whole(layout: Layout | None, tree: Tree) -> Tree:
-    """Arrays that are on every device, whole."""
+    Weights and mask stay whole: their sums, by which all else is divided, then need no word from another device.
+    """
     if layout is None:
-        return tree
-    return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, layout.everywhere), tree)
+        return batch
+    rows = NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names[0]))
+    x, t = jax.lax.with_sharding_constraint((batch.x, batch.t), rows)
+    weight, train = batch.weight, batch.train
+    if weight is not None:
+        weight = jax.lax.with_sharding_constraint(weight, layout.everywhere)
+    if isinstance(train, Rows):
+        train = jax.lax.with_sharding_constraint(train, layout.everywhere)
+    return Batch(x, t, weight, train)
 
 
 def gather_params(layout: Layout | None, params: Params) -> Params:

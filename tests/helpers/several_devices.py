@@ -28,6 +28,7 @@ CONV = fnn.serial(
 )
 SQUARED, CLASSES = fnn.losses.squared_error, fnn.losses.sparse_softmax_cross_entropy
 ADAM = optax.adam(1e-2)
+MOMENTUM = optax.sgd(0.05, 0.9)  # a bias before batch norm has derivative 0, of whose rounding Adam makes whole steps
 
 
 def rows(count):
@@ -45,9 +46,9 @@ CASES = {
     "dense": (DENSE, SQUARED, ADAM, rows(48), {"batch_size": 8}),
     "dense by backprop": (DENSE, SQUARED, ADAM, rows(48), {"batch_size": 8, "gradient": fnn.backprop}),
     "10 rows": (DENSE, SQUARED, ADAM, rows(10), {}),
-    "1 row": (NORMAL, SQUARED, ADAM, rows(1), {"gradient": fnn.backprop}),
-    "uneven batches": (NORMAL, SQUARED, ADAM, rows(47), {"batch_size": 10, "validation": rows(13)}),
-    "uneven by backprop": (NORMAL, SQUARED, ADAM, rows(47), {"batch_size": 10, "gradient": fnn.backprop}),
+    "1 row": (NORMAL, SQUARED, MOMENTUM, rows(1), {"gradient": fnn.backprop}),
+    "uneven batches": (NORMAL, SQUARED, MOMENTUM, rows(47), {"batch_size": 10, "validation": rows(13)}),
+    "uneven by backprop": (NORMAL, SQUARED, MOMENTUM, rows(47), {"batch_size": 10, "gradient": fnn.backprop}),
     "weights": (
         NOISY,
         SQUARED,
@@ -67,17 +68,17 @@ CASES = {
         rows(50),
         {"batch_size": 9, "weights": WEIGHTS, "validation": 0.3, "gradient": fnn.backprop, "penalty": fnn.penalties.l2(0.1)},
     ),
-    "convolution": (CONV, CLASSES, ADAM, (IMAGES, LABELS), {"batch_size": 7, "validation": 0.2}),
+    "convolution": (CONV, CLASSES, MOMENTUM, (IMAGES, LABELS), {"batch_size": 7, "validation": 0.2}),
     "convolution by backprop": (
         CONV,
         CLASSES,
-        ADAM,
+        MOMENTUM,
         (IMAGES, LABELS),
         {"batch_size": 7, "gradient": fnn.backprop, "metrics": {"accuracy": fnn.accuracy}},
     ),
     "patience": (DENSE, SQUARED, optax.sgd(0.3), rows(40), {"batch_size": 6, "validation": rows(9), "patience": 1}),
     "nan": (DENSE, SQUARED, optax.sgd(1e30), rows(30), {"batch_size": 7}),
-    "stream": (NORMAL, SQUARED, ADAM, stream, {"batch_size": 6, "validation": rows(9)}),
+    "stream": (NORMAL, SQUARED, MOMENTUM, stream, {"batch_size": 6, "validation": rows(9)}),
 }
 
 
@@ -117,6 +118,7 @@ def main(names):
     found = {}
     for name in names or CASES:
         alone = train(name, None)
+        print(name, file=sys.stderr)
         found[name] = {count: difference(train(name, count), alone) for count in (1, 2, 4)}
     print(json.dumps(found))
 
