@@ -136,7 +136,9 @@ def bytes_of(closed: ClosedJaxpr) -> int:
     return sum(getattr(constant, "nbytes", 0) for constant in closed.consts)
 
 
-def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Any]:
+def canonical(
+    name: Hashable, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Tree
+) -> tuple[Any, Any]:
     """`function`, jitted for arguments of such shapes, or one that was, if it computes the same; and what it returns.
 
     Args:

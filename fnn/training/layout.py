@@ -20,6 +20,7 @@ from fnn.types import Array, Params, Rows, Tree
 
 PlaceRule = Callable[[str, Any], PartitionSpec]  # (name of a leaf, its shape and dtype) -> how it is split
 PLACED = ("params", "optimizer", "best")  # of a `TrainState`; the rest is on every device
+OF_PLACE = "a function of a leaf's path and array"
 LARGE = 4_096  # numbers of an array that is worth splitting
 
 
@@ -55,9 +56,11 @@ def make_layout(mesh: Mesh | None, place: PlaceRule | None = None) -> Layout | N
     mesh = arguments.instance("mesh", mesh, Mesh, hint, "a jax.sharding.Mesh")
     if not mesh.axis_names:
         raise ValueError(f"mesh: expected at least one axis, along which rows are split, got none. {hint}")
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        got = "one set by jax.set_mesh with explicit axes"
+        raise ValueError(f"mesh: expected no other mesh around the call, got {got}. Call this outside of jax.set_mesh.")
     if place is not None:
-        what = "a function of a leaf's path and array"
-        arguments.function("place", place, 2, what, "Write lambda path, array: jax.P().")
+        arguments.function("place", place, 2, OF_PLACE, "Write lambda path, array: jax.P().")
     # axes that are "explicit", as make_mesh makes them, would have every layer say how its results are split
     automatic = (AxisType.Auto,) * len(mesh.axis_names)
     return Layout(Mesh(mesh.devices, mesh.axis_names, axis_types=automatic), place)
@@ -106,14 +109,23 @@ def split_rows(layout: Layout | None, batch: Batch) -> Batch:
     """
     if layout is None:
         return batch
-    rows = NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names[0]))
-    x, t = jax.lax.with_sharding_constraint((batch.x, batch.t), rows)
-    weight, train = batch.weight, batch.train
-    if weight is not None:
-        weight = jax.lax.with_sharding_constraint(weight, layout.everywhere)
-    if isinstance(train, Rows):
-        train = jax.lax.with_sharding_constraint(train, layout.everywhere)
-    return Batch(x, t, weight, train)
+    mask = keep_whole(layout, batch.train) if isinstance(batch.train, Rows) else batch.train
+    return Batch(split_array(layout, batch.x), split_array(layout, batch.t), keep_whole(layout, batch.weight), mask)
+
+
+def split_array(layout: Layout | None, rows: Array) -> Array:
+    """An array whose first axis is rows, split along the mesh's first axis."""
+    if layout is None:
+        return rows
+    split: Array = jax.lax.with_sharding_constraint(
+        rows, NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names[0]))
+    )
+    return split
+
+
+def keep_whole(layout: Layout | None, tree: Tree) -> Tree:
+    """Arrays that are on every device, whole."""
+    return tree if layout is None else jax.lax.with_sharding_constraint(tree, layout.everywhere)
 
 
 def gather_params(layout: Layout | None, params: Params) -> Params:
@@ -208,9 +220,6 @@ def spec_of(layout: Layout, name: str, array: Any) -> PartitionSpec:
         return PartitionSpec()
     spec = arguments.call("place", layout.place, path, jax.ShapeDtypeStruct(array.shape, array.dtype), what=OF_PLACE)
     return _check_spec(layout.mesh, path, array, spec)
-
-
-OF_PLACE = "a function of a leaf's path and array"
 
 
 def _path(name: str) -> str:

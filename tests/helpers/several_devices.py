@@ -1,19 +1,29 @@
 """Runs on 1, 2 and 4 devices in one process, each compared with the run without a mesh: a program of its own.
 
-`python -m tests.helpers.several_devices CASE ...` prints a JSON object, case -> {devices: largest difference}.
+`python -m tests.helpers.several_devices NAME ...` prints a JSON object: case -> {devices: largest difference}, and what
+the checks at its end find.
 """
 
+import functools
 import json
 import os
+import re
 import sys
+import tempfile
+import warnings
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+if __name__ == "__main__":  # before JAX looks at the devices
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
 import jax
 import numpy as np
 import optax
 
 import fnn
+from fnn.data.loading import load_arrays
+from fnn.fitting.setup import trace_run
+from fnn.training.config import loop_settings, trainer_config
+from fnn.training.state import Start
 
 RNG = np.random.default_rng(7)
 FLAT, IMAGES = RNG.normal(size=(50, 6)), RNG.normal(size=(30, 6, 6, 2))
@@ -66,7 +76,13 @@ CASES = {
         SQUARED,
         ADAM,
         rows(50),
-        {"batch_size": 9, "weights": WEIGHTS, "validation": 0.3, "gradient": fnn.backprop, "penalty": fnn.penalties.l2(0.1)},
+        {
+            "batch_size": 9,
+            "weights": WEIGHTS,
+            "validation": 0.3,
+            "gradient": fnn.backprop,
+            "penalty": fnn.penalties.l2(0.1),
+        },
     ),
     "convolution": (CONV, CLASSES, MOMENTUM, (IMAGES, LABELS), {"batch_size": 7, "validation": 0.2}),
     "convolution by backprop": (
@@ -110,16 +126,92 @@ def difference(run, other):
     return found
 
 
-def main(names):
-    """Compare the named cases; all, where none is named."""
-    import warnings
+def collectives():
+    """How many of each there are in the compiled run of a dense network: in the step, since nothing else has any."""
+    net = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(16), fnn.relu, fnn.dense(3))
+    config = trainer_config(net, SQUARED, ADAM, batch_size=8, mesh=mesh_of(4))
+    data = load_arrays(rows(42), None, None, jax.random.key(0), None)[0]
+    _, start, program = trace_run(config, Start(jax.random.key(0), data, loop_settings(None, 0.0)))
+    none = np.int32(0)
+    text = program.run("high").lower(program.state, start.data, none, none).compile().as_text()
+    kinds = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+    found = {kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in kinds}
+    return {kind: count for kind, count in found.items() if count}
 
-    warnings.simplefilter("ignore")
+
+def sharded():
+    """Bytes of state on the fullest device, and those of one device alone; and the difference of the two runs."""
+    net = fnn.serial(fnn.dense(256), fnn.tanh, fnn.dense(3))
+    CASES["sharded"] = (net, SQUARED, ADAM, rows(30), {"batch_size": 7, "validation": rows(9)})
+    split, alone = (train("sharded", n, functools.partial(fnn.fully_sharded, large=100)) for n in (4, None))
+    shards = [shard for leaf in jax.tree.leaves(split.train_state) for shard in leaf.addressable_shards]
+    of_each = [sum(s.data.nbytes for s in shards if s.device == device) for device in jax.devices()]
+    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(alone.train_state))
+    return {"most": max(of_each), "one": whole, "difference": difference(split, alone)}
+
+
+def inference():
+    """Differences of outputs and means with a mesh from those without."""
+    run, mesh, (x, t) = train("sharded", None), mesh_of(4), rows(50)
+    net, found = CASES["sharded"][0], {}
+    for count in (1, 10, 50):
+        found[f"predict {count}"] = difference(
+            fnn.predict(net, run, x[:count], mesh=mesh), fnn.predict(net, run, x[:count])
+        )
+    found["predictor"] = difference(fnn.predictor(net, run, mesh=mesh)(x), fnn.predict(net, run, x))
+    by = {"reduce": jax.numpy.abs, "combine": jax.numpy.add}
+    found["combine"] = difference(fnn.predict(net, run, x, mesh=mesh, **by), fnn.predict(net, run, x, **by))
+    means = [fnn.evaluate(net, run, (x, t, WEIGHTS), {"loss": SQUARED}, 16, **more) for more in ({"mesh": mesh}, {})]
+    return found | {"evaluate": abs(means[0]["loss"] - means[1]["loss"])}
+
+
+def resume():
+    """How far a run that went on differs from one without interruption: on 2 devices, on 4; and what is said of that."""
+
+    def fit(devices, epochs, **more):
+        net, loss, optimizer, data, arguments = CASES["sharded"]
+        arguments = arguments | {"mesh": mesh_of(devices), "compile_effort": "low"} | more
+        return fnn.fit(net, loss, optimizer, data, epochs=epochs, progress=False, **arguments)
+
+    whole, found = fit(2, 5), []
+    for devices in (2, 4):
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            fit(2, 3, checkpoint=folder)
+            found.append(difference(fit(devices, 5, checkpoint=folder), whole))
+    return [*found, *(str(warning.message) for warning in said)]
+
+
+def compiled():
+    """How many programs two equal calls compile; rule and mesh are made anew for each."""
+    names, counts = [], []
+
+    def listen(event, duration, **more):
+        if "backend_compile" in event:
+            names.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    for _ in range(2):
+        train("10 rows", 4, lambda mesh: lambda path, array: jax.sharding.PartitionSpec())
+        counts.append(len(names))
+        names.clear()
+    return counts
+
+
+CHECKS = {function.__name__: function for function in (collectives, sharded, inference, resume, compiled)}
+
+
+def main(names):
+    """Compare the named cases and make the named checks."""
     found = {}
-    for name in names or CASES:
-        alone = train(name, None)
-        print(name, file=sys.stderr)
-        found[name] = {count: difference(train(name, count), alone) for count in (1, 2, 4)}
+    for name in names:
+        if name in CHECKS:
+            found[name] = CHECKS[name]()
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fnn.TrainingDiverged)
+            alone = train(name, None)
+            found[name] = {count: difference(train(name, count), alone) for count in (1, 2, 4)}
     print(json.dumps(found))
 
 
