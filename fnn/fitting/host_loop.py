@@ -158,7 +158,7 @@ def fit(
         TrainingDiverged: a cost or a parameter became nan or inf; says where. The finite parameters are returned.
         TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does the run so far.
         UserWarning: float64 data lose digits; probabilities and logits are mixed up; a checkpoint could not be
-            written, or is damaged and the one before it was used, or is of another version of JAX, another device, or a mesh of more or fewer;
+            written, or is damaged and the one before it was used, or is of another version of JAX, device or size of mesh;
             a stream that goes on shuffles by itself; a part of the run could not be compared with the checkpoint's.
 
     >>> import fnn, numpy as np, optax

@@ -61,6 +61,8 @@ def make_layout(mesh: Mesh | None, place: PlaceRule | None = None) -> Layout | N
         raise ValueError(f"mesh: expected no other mesh around the call, got {got}. Call this outside of jax.set_mesh.")
     if place is not None:
         arguments.function("place", place, 2, OF_PLACE, "Write lambda path, array: jax.P().")
+    if mesh.is_multi_process:
+        raise ValueError("mesh: expected devices of this process, got those of several. Pass jax.local_devices().")
     # axes that are "explicit", as make_mesh makes them, would have every layer say how its results are split
     automatic = (AxisType.Auto,) * len(mesh.axis_names)
     return Layout(Mesh(mesh.devices, mesh.axis_names, axis_types=automatic), place)

@@ -17,10 +17,10 @@ SHORT = ["uneven by backprop", "weights", "10 rows"]  # between them all but con
 P = jax.sharding.PartitionSpec
 
 
-def child(*names, x64=True):
-    """What the program of several devices finds in these cases and checks."""
+def child(counts, *names, x64=True):
+    """What the program of several devices finds in these cases, on so many devices, and in these checks."""
     environment = {**os.environ, "JAX_ENABLE_X64": str(int(x64)), "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "error", "-m", "tests.helpers.several_devices", *names]
+    command = [sys.executable, "-m", "tests.helpers.several_devices", counts, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -29,19 +29,19 @@ def child(*names, x64=True):
 @functools.cache
 def short():
     """The short sample, in one process: most of its time is its start."""
-    return child(*SHORT, *CHECKS)
+    return child("4", *SHORT, *CHECKS)
 
 
 @pytest.mark.parametrize("name", SHORT)
 def test_a_run_on_several_devices_is_that_of_one(name):
     differences = short()[name]
-    assert set(differences) == {"1", "2", "4"} and max(differences.values()) < 1e-12
+    assert set(differences) == {"4"} and max(differences.values()) < 1e-12
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("x64", "most"), [(True, 1e-12), (False, 1e-6)])
 def test_every_kind_of_run_is_that_of_one_device(x64, most):
-    found = child(*CASES, x64=x64)
+    found = child("1,2,4", *CASES, x64=x64)
     assert {name: values for name, values in found.items() if max(values.values()) >= most} == {}
 
 
@@ -98,7 +98,7 @@ def test_arguments_that_are_no_layout_are_refused(mesh, place, error, words):
 
 
 def test_a_mesh_around_the_call_is_refused():
-    with jax.set_mesh(mesh()), pytest.raises(ValueError, match="outside of jax.set_mesh"):
+    with jax.set_mesh(mesh()), pytest.raises(ValueError, match="Call this outside"):
         make_layout(mesh())
 
 
