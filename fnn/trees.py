@@ -55,11 +55,11 @@ def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
     return made
 
 
-def map_named(function: Callable[[str, Any], Any], tree: Tree, prefix: str = "") -> Tree:
+def map_with_names(function: Callable[[str, Any], Any], tree: Tree, prefix: str = "") -> Tree:
     """The tree with `function(name, leaf)` in the place of each leaf; names as in `flatten_named`.
 
-    >>> from fnn.trees import map_named
-    >>> map_named(lambda name, leaf: f"{name} is {leaf}", {"w": (1, 2)})
+    >>> from fnn.trees import map_with_names
+    >>> map_with_names(lambda name, leaf: f"{name} is {leaf}", {"w": (1, 2)})
     {'w': ('w/0 is 1', 'w/1 is 2')}
     """
 

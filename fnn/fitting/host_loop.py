@@ -17,7 +17,7 @@ from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
-from fnn.devices.placement import put_everywhere
+from fnn.devices.placement import put_start
 from fnn.devices.threads import Interrupted
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
@@ -40,7 +40,7 @@ from fnn.training.config import (
     resolve_loss,
     trainer_config,
 )
-from fnn.training.layout import PlaceRule
+from fnn.training.layout import PlaceRule, make_layout
 from fnn.training.state import Start
 from fnn.types import (
     ArrayLike,
@@ -158,7 +158,7 @@ def fit(
         TrainingDiverged: a cost or a parameter became nan or inf; says where. The finite parameters are returned.
         TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does the run so far.
         UserWarning: float64 data lose digits; probabilities and logits are mixed up; a checkpoint could not be
-            written, or is damaged and the one before it was used, or is of another version of JAX, device or size of mesh;
+            written, or is damaged and the one before it was used, or is of another version of JAX, device or mesh;
             a stream that goes on shuffles by itself; a part of the run could not be compared with the checkpoint's.
 
     >>> import fnn, numpy as np, optax
@@ -168,8 +168,7 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    epochs = arguments.epochs(epochs)
-    on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    epochs, on_nan = arguments.epochs(epochs), arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     compile_effort = arguments.one_of("compile_effort", compile_effort, ("auto", *EFFORTS))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
@@ -188,16 +187,14 @@ def fit(
         mode=mode,
         patience=patience,
         validates=validation is not None,
-        mesh=mesh,
-        place=place,
+        layout=make_layout(mesh, place),
     )
     key, progress = arguments.key(key), arguments.flag("progress", progress)
     with open_folder(folder, of_study=False):  # before anything that takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
-        key, arrays, params, state = put_everywhere(config.layout, (key, arrays, params, state))
-        request = config, Start(key, arrays, numbers, params, state)
+        request = config, put_start(config.layout, Start(key, arrays, numbers, params, state))
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
@@ -209,7 +206,7 @@ def fit(
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
-        _report_divergence(config, None if stream else arrays, settings or {}, run, on_nan)
+        _report_divergence(config, None if stream else start.data, settings or {}, run, on_nan)
         return run
 
 

@@ -119,7 +119,9 @@ def _metric_program(
     def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
         x, t = split_array(layout, x), split_array(layout, t)
         y = forward_layer(net, params, state, x, None, False)[0]
-        return keep_whole(layout, {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics})
+        values = {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
+        whole: dict[str, Array] = keep_whole(layout, values)
+        return whole
 
     return of_chunk
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.activations.elementwise import Activation
@@ -15,7 +14,7 @@ from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
 from fnn.runs import check_distinct, history_columns
-from fnn.training.layout import Layout, PlaceRule, make_layout
+from fnn.training.layout import Layout
 from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Params, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
@@ -308,8 +307,7 @@ def trainer_config(
     mode: str | None = None,
     patience: int | None = None,
     validates: bool = False,
-    mesh: Mesh | None = None,
-    place: PlaceRule | None = None,
+    layout: Layout | None = None,
 ) -> TrainerConfig:
     """The arguments of `fit` that say what a run is, checked."""
     measured = check_metrics(metrics)
@@ -326,7 +324,7 @@ def trainer_config(
         reduction=arguments.one_of("reduction", reduction, ("mean", "sum")),
         monitor=monitor,
         mode=check_monitor(monitor, mode, patience, metrics, validates),
-        layout=make_layout(mesh, place),
+        layout=layout,
     )
 
 

@@ -37,7 +37,7 @@ from fnn.training.batches import (
 )
 from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config, update_optimizer
 from fnn.training.epoch_end import end_epoch
-from fnn.training.layout import PlaceRule, gather_params, place_leaves, place_state, split_rows
+from fnn.training.layout import PlaceRule, gather_params, make_layout, place_leaves, place_state, split_rows
 from fnn.training.state import (
     StepCarry,
     all_finite,
@@ -139,8 +139,7 @@ def trainer(
             monitor=monitor,
             mode=mode,
             validates=True,
-            mesh=mesh,
-            place=place,
+            layout=make_layout(mesh, place),
         )
     )
 

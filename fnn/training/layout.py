@@ -16,9 +16,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fnn import arguments, trees
 from fnn.runs import TrainState
 from fnn.training.batches import Batch
-from fnn.types import Array, Params, Rows, Tree
+from fnn.types import Array, HasShape, Params, Rows, Tree
 
-PlaceRule = Callable[[str, Any], PartitionSpec]  # (name of a leaf, its shape and dtype) -> how it is split
+PlaceRule = Callable[[str, HasShape], PartitionSpec]  # (name of a leaf, its shape and dtype) -> how it is split
 PLACED = ("params", "optimizer", "best")  # of a `TrainState`; the rest is on every device
 OF_PLACE = "a function of a leaf's path and array"
 LARGE = 4_096  # numbers of an array that is worth splitting
@@ -41,7 +41,7 @@ class PlaceTable(NamedTuple):
 
     specs: tuple[tuple[str, PartitionSpec], ...]
 
-    def __call__(self, path: str, array: Any) -> PartitionSpec:
+    def __call__(self, path: str, array: HasShape, /) -> PartitionSpec:
         """The place of a leaf."""
         return dict(self.specs)[path]
 
@@ -81,8 +81,8 @@ def fully_sharded(mesh: Mesh, large: int = LARGE) -> PlaceRule:
     >>> import fnn, jax
     >>> mesh = jax.make_mesh((1,), ("data",))
     >>> rule = fnn.fully_sharded(mesh)
-    >>> print(rule("params/0/w", jax.numpy.ones((30, 784))), rule("params/0/b", jax.numpy.ones(784)))
-    PartitionSpec(None, 'data') PartitionSpec()
+    >>> [tuple(rule("params/0/w", jax.numpy.ones(shape))) for shape in ((30, 784), (784,))]
+    [(None, 'data'), ()]
     """
     layout = make_layout(mesh)
     large = arguments.whole_number("large", large, 1)
@@ -91,7 +91,7 @@ def fully_sharded(mesh: Mesh, large: int = LARGE) -> PlaceRule:
     axis = layout.mesh.axis_names[0]
     count = layout.mesh.shape[axis]
 
-    def rule(path: str, array: Any) -> PartitionSpec:
+    def rule(path: str, array: HasShape) -> PartitionSpec:
         whole = [at for at, size in enumerate(array.shape) if size % count == 0]
         if array.size < large or not whole:
             return PartitionSpec()
@@ -117,17 +117,17 @@ def split_rows(layout: Layout | None, batch: Batch) -> Batch:
 
 def split_array(layout: Layout | None, rows: Array) -> Array:
     """An array whose first axis is rows, split along the mesh's first axis."""
-    if layout is None:
-        return rows
-    split: Array = jax.lax.with_sharding_constraint(
-        rows, NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names[0]))
-    )
-    return split
+    return rows if layout is None else _constrain(rows, layout, PartitionSpec(layout.mesh.axis_names[0]))
 
 
 def keep_whole(layout: Layout | None, tree: Tree) -> Tree:
     """Arrays that are on every device, whole."""
     return tree if layout is None else jax.lax.with_sharding_constraint(tree, layout.everywhere)
+
+
+def _constrain(array: Array, layout: Layout, spec: PartitionSpec) -> Array:
+    split: Array = jax.lax.with_sharding_constraint(array, NamedSharding(layout.mesh, spec))
+    return split
 
 
 def gather_params(layout: Layout | None, params: Params) -> Params:
@@ -137,10 +137,9 @@ def gather_params(layout: Layout | None, params: Params) -> Params:
     rows = layout.mesh.axis_names[0]
 
     def gather(name: str, a: Array) -> Array:
-        spec = PartitionSpec(*(_without(axes, rows) for axes in spec_of(layout, name, a)))
-        return jax.lax.with_sharding_constraint(a, NamedSharding(layout.mesh, spec))
+        return _constrain(a, layout, PartitionSpec(*(_without(axes, rows) for axes in spec_of(layout, name, a))))
 
-    return trees.map_named(gather, params, "params")
+    return trees.map_with_names(gather, params, "params")
 
 
 def _without(axes: Any, axis: str) -> Any:
@@ -155,9 +154,9 @@ def place_leaves(layout: Layout | None, **of_state: Tree) -> tuple[Tree, ...]:
         return tuple(of_state.values())
 
     def put(name: str, a: Array) -> Array:
-        return jax.lax.with_sharding_constraint(a, NamedSharding(layout.mesh, spec_of(layout, name, a)))
+        return _constrain(a, layout, spec_of(layout, name, a))
 
-    return tuple(trees.map_named(put, tree, name) for name, tree in of_state.items())
+    return tuple(trees.map_with_names(put, tree, name) for name, tree in of_state.items())
 
 
 def place_state(layout: Layout | None, s: TrainState) -> TrainState:
@@ -172,7 +171,7 @@ def place_state(layout: Layout | None, s: TrainState) -> TrainState:
 
 def state_shardings(layout: Layout, state: TrainState) -> TrainState:
     """Where each leaf of a training state lies, from the state, or its shapes and dtypes."""
-    shardings: TrainState = trees.map_named(lambda name, a: NamedSharding(layout.mesh, spec_of(layout, name, a)), state)
+    shardings: TrainState = trees.map_with_names(lambda name, a: NamedSharding(layout.mesh, spec_of(layout, name, a)), state)
     return shardings
 
 
@@ -205,15 +204,16 @@ def with_place_table(layout: Layout, state: TrainState) -> Layout:
         return layout
     specs: dict[str, PartitionSpec] = {}
 
-    def ask(name: str, a: Any) -> None:
+    def ask(name: str, a: HasShape) -> None:
         if name.partition("/")[0] in PLACED:
             specs[_path(name)] = spec_of(layout, name, a)
 
-    trees.map_named(ask, state)
-    return layout._replace(place=PlaceTable(tuple(specs.items())))
+    trees.map_with_names(ask, state)
+    table: Any = PlaceTable(tuple(specs.items()))
+    return Layout(layout.mesh, table)
 
 
-def spec_of(layout: Layout, name: str, array: Any) -> PartitionSpec:
+def spec_of(layout: Layout, name: str, array: HasShape) -> PartitionSpec:
     """How a leaf of a training state is split, by its name in the state."""
     if layout.place is None or name.partition("/")[0] not in PLACED or trees.is_key(array):
         return PartitionSpec()
@@ -233,7 +233,7 @@ def _path(name: str) -> str:
     return f"{('params', 'state')[int(which)]}/{rest}"
 
 
-def _check_spec(mesh: Mesh, path: str, array: Any, spec: Any) -> PartitionSpec:
+def _check_spec(mesh: Mesh, path: str, array: HasShape, spec: object) -> PartitionSpec:
     """What a rule returned for a leaf, if the leaf can be split so."""
     what = f"place: expected a way to split {path} of shape {tuple(array.shape)}"
     if not isinstance(spec, PartitionSpec):
