@@ -108,6 +108,7 @@ from fnn.layers.precision import (
 from fnn.losses import boxes as boxes
 from fnn.runs import (
     History as History,
+    Progress as Progress,
     Run as Run,
     Trainer as Trainer,
     TrainingDiverged as TrainingDiverged,
@@ -250,6 +251,7 @@ __all__ = [  # noqa: RUF022
     "Stream",
     "Run",
     "History",
+    "Progress",
     "TrainState",
     "Trainer",
     "Sweep",

@@ -121,6 +121,20 @@ class Run(NamedTuple):
         return "\n  ".join(lines)
 
 
+class Progress(NamedTuple):
+    """How far a run has come: what `fit(..., on_segment=f)` calls `f` with, after each segment of about half a second.
+
+    `history` is that of the epochs that ended in the segment, `first_epoch` the number of the first of them. Where an
+    epoch takes longer than a segment the history may be empty; then that is the number of the epoch under way.
+    """
+
+    first_epoch: int  # counted from 0
+    history: History
+    epochs: int  # how many the run is to have
+    best_epoch: int | None  # so far, counted from 0, where there are validation rows
+    rows_per_second: float
+
+
 class TrainingDiverged(UserWarning):
     """A cost or a parameter became non-finite; the run stopped at the last finite parameters.
 

@@ -2,10 +2,13 @@
 
 import gc
 import os
+from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import settings
+
+import fnn
 
 # Compiling small programs is most of a test's time, so XLA is told to do it plainly: 283 s instead of 441. Set
 # XLA_FLAGS (to nothing, say) to test with what users have. The second flag is gone from JAX 0.11 on.
@@ -24,6 +27,28 @@ gc.set_threshold(20_000, 20, 20)
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()
+
+
+MOST_MEGABYTES = 2_000  # of a process of tests; JAX keeps every program that it has compiled
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_is_given_back():
+    """After a file of tests, when there is much to give back: else a process of many files takes over 5 GB."""
+    yield
+    if resident_megabytes() > MOST_MEGABYTES:
+        fnn.clear_caches()
+        jax.clear_caches()
+        gc.collect()
+
+
+def resident_megabytes():
+    """Where Linux tells it; else 0."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(lines["VmRSS"].split()[0]) // 1024
 
 
 def pytest_addoption(parser):

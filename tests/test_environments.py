@@ -62,7 +62,7 @@ def test_where_one_thing_is_missing_it_works(name, tmp_path):
 @pytest.mark.parametrize("home", ["none", "read-only"])
 def test_another_user_works(home, tmp_path):
     """Somebody whom the system does not know, who may write into one folder alone."""
-    for folder in [*tmp_path.parents][:-2]:
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
         os.chmod(folder, os.stat(folder).st_mode | 0o011)
     (tmp_path / "work").mkdir()
     (tmp_path / "work").chmod(0o777)

@@ -1,5 +1,6 @@
 """The programs of `docs/recipes.md` do what it says."""
 
+import importlib
 import json
 import re
 import threading
@@ -43,7 +44,7 @@ def close(a, b, atol=1e-6):
 
 def test_every_recipe_is_tested():
     source = Path(__file__).read_text()
-    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 7
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 8
 
 
 def test_gradient_clipping():
@@ -129,3 +130,27 @@ def test_a_server_answers_requests_of_several_clients_with_the_outputs():
     whole = fnn.predict(space["net"], space["run"], x)
     for rows, answer in zip([1, 5, 32, 9, 1], answers, strict=True):
         np.testing.assert_allclose(answer, whole[:rows], atol=1e-6)
+
+
+def test_a_run_is_looked_at_while_it_goes_on(tmp_path, monkeypatch):
+    event_files = pytest.importorskip("tensorboardX").__name__
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    losses = names("Looking at a run while it goes on")["run"].history.loss
+    rows = [line.split(",") for line in (tmp_path / "run.csv").read_text().splitlines()]
+    np.testing.assert_array_equal(np.float32([row[1] for row in rows]), losses)
+    assert [int(row[0]) for row in rows] == list(range(50))
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+    np.testing.assert_array_equal(scalars_of(next((tmp_path / "runs" / "first").iterdir()), event_files), losses)
+
+
+def scalars_of(path, package):
+    """The numbers of a file of TensorBoard, in order."""
+    events = importlib.import_module(f"{package}.proto.event_pb2")
+    data, at, found = path.read_bytes(), 0, []
+    while at < len(data):  # length, check sum, event, check sum
+        length = int.from_bytes(data[at : at + 8], "little")
+        event = events.Event.FromString(data[at + 12 : at + 12 + length])
+        found += [value.simple_value for value in event.summary.value]
+        at += 16 + length
+    return np.float32(found)

@@ -109,7 +109,8 @@ def outcome(call, name, place, value):
 def table():
     """All calls, in a folder of their own."""
     here = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", folder)
         os.chdir(folder)
         try:
             yield calls()

@@ -22,7 +22,7 @@ from fnn.devices.threads import Interrupted
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.progress import progress_bar
+from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, must_end, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
@@ -89,7 +89,8 @@ def fit(
     place: PlaceRule | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
-    progress: bool = True,
+    progress: bool | str = True,
+    on_segment: OnSegment | None = None,
 ) -> Run:
     """Train a network.
 
@@ -135,7 +136,10 @@ def fit(
             refused where it gives other rows; one that draws its order without the epoch's number cannot give them
             again, which is said. Needs the extra `files`.
         checkpoint_seconds: write not more often than this, nor for more than a twentieth of the time; and at the end.
-        progress: show a bar on a terminal (with the extra `progress` installed).
+        progress: show a bar on a terminal or in a notebook (with the extra `progress` installed); "log" writes a line
+            to the logger "fnn" every ten seconds, at level INFO.
+        on_segment: a function, called with a `Progress` after each segment of about half a second, outside of the
+            compiled program: to log, to draw. If it returns True the run ends there, as one that is finished early.
 
     Returns:
         `Run(params, state, history, train_state, in_shape, validation_rows, columns)`.
@@ -189,7 +193,7 @@ def fit(
         validates=validation is not None,
         layout=make_layout(mesh, place),
     )
-    key, progress = arguments.key(key), arguments.flag("progress", progress)
+    key, progress, on_segment = arguments.key(key), check_progress(progress), check_on_segment(on_segment)
     with open_folder(folder, of_study=False):  # before anything that takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
@@ -200,7 +204,7 @@ def fit(
         about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
         checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)
         with catch_signals() as signals, without_debug_nans():
-            to_end = config, start, program, checkpoints, epochs, progress, effort, stream
+            to_end = config, start, program, checkpoints, epochs, (progress, on_segment), effort, stream
             end, history = _run_to_end(*to_end, signals.heard)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
@@ -235,7 +239,7 @@ def _run_to_end(
     program: Program,
     checkpoints: resume.Checkpoints,
     epochs: int,
-    progress: bool,
+    listeners: tuple[bool | str, OnSegment | None],
     effort: str,
     stream: Stream | None,
     must_stop: Callable[[], bool],
@@ -257,6 +261,7 @@ def _run_to_end(
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
         following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop)
+    progress, on_segment = listeners
     with progress_bar(progress, epochs, int(state.epoch)) as show, closing(following), suppress(Interrupted):
         try:
             for segment in following:
@@ -264,7 +269,7 @@ def _run_to_end(
                 histories.append(segment.history)
                 show(segment)
                 checkpoints.write(state, histories)
-                if must_stop():
+                if must_end(on_segment, segment, epochs) or must_stop():
                     break
         except Exception:
             if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost

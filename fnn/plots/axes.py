@@ -17,7 +17,7 @@ SPAN = 50  # numbers above 0 that span more than this factor are drawn on a loga
 def axes(ax: Axes | None, projection: str | None = None, size: tuple[float, float] = (5.6, 4.4)) -> tuple[Any, Any]:
     """The figure and the axes to draw on: those given, else new ones of this size in inches."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise ImportError('plots: matplotlib is not installed. Run: pip install "fnn[plots]"') from None
     if ax is not None:
@@ -27,7 +27,9 @@ def axes(ax: Axes | None, projection: str | None = None, size: tuple[float, floa
         if projection == "3d" and ax.name != "3d":
             raise TypeError("ax: expected axes with projection='3d', got flat ones. Add it to plt.subplot(…).")
         return ax.figure, ax
-    figure = Figure(figsize=size, layout="constrained")
+    from fnn.plots.figure import ShownFigure
+
+    figure = ShownFigure(figsize=size, layout="constrained")
     return figure, figure.add_subplot(projection=projection)
 
 

@@ -117,7 +117,7 @@ def cross_validate(
     memory: float | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
-    progress: bool = True,
+    progress: bool | str = True,
     **training: Unpack[TrainingArguments],
 ) -> CrossValidation:
     """Judge a network by rows that it has not seen: each fold's rows are judged by a network trained on the others.
@@ -316,7 +316,15 @@ def _predictions(
 
 
 def _refit_best(
-    parts: Any, same: Any, part: Part, scaler: Any, training: Any, chosen: Any, epochs: int, key: Any, progress: bool
+    parts: Any,
+    same: Any,
+    part: Part,
+    scaler: Any,
+    training: Any,
+    chosen: Any,
+    epochs: int,
+    key: Any,
+    progress: bool | str,
 ) -> Run:
     """All rows, the best settings."""
     x = np.asarray(part.x) if scaler is None else scaler(np.asarray(part.x))

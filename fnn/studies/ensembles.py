@@ -112,7 +112,7 @@ def ensemble(
     memory: float | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
-    progress: bool = True,
+    progress: bool | str = True,
     **training: Unpack[TrainingArguments],
 ) -> Ensemble:
     """Train a network from many seeds; what they say together is more often right, and their spread tells how sure.

@@ -17,6 +17,7 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
+from fnn.fitting.progress import check_progress
 from fnn.fitting.setup import trace_outputs
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
@@ -89,7 +90,7 @@ class ExecutionOptions(NamedTuple):
     memory: float | None = None
     checkpoint: str | None = None
     checkpoint_seconds: float = 1.0
-    progress: bool = True
+    progress: bool | str = True
 
 
 def execution_options(
@@ -106,7 +107,7 @@ def execution_options(
         memory=None if memory is None else arguments.number("memory", memory, 1),
         checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
         checkpoint_seconds=arguments.number("checkpoint_seconds", checkpoint_seconds, 0),
-        progress=arguments.flag("progress", progress),
+        progress=check_progress(progress),
     )
 
 

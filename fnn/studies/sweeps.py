@@ -95,7 +95,7 @@ def sweep(
     memory: float | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
-    progress: bool = True,
+    progress: bool | str = True,
     **training: Unpack[TrainingArguments],
 ) -> Sweep:
     """Train a network with many settings: `sweep(net, loss, lambda s: optax.sgd(s["lr"]), data, over={"lr": [...]})`.

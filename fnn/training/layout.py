@@ -171,7 +171,9 @@ def place_state(layout: Layout | None, s: TrainState) -> TrainState:
 
 def state_shardings(layout: Layout, state: TrainState) -> TrainState:
     """Where each leaf of a training state lies, from the state, or its shapes and dtypes."""
-    shardings: TrainState = trees.map_with_names(lambda name, a: NamedSharding(layout.mesh, spec_of(layout, name, a)), state)
+    shardings: TrainState = trees.map_with_names(
+        lambda name, a: NamedSharding(layout.mesh, spec_of(layout, name, a)), state
+    )
     return shardings
 
 

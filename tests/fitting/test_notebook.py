@@ -107,6 +107,29 @@ def test_ctrl_c_interrupts_the_cell_and_sigterm_ends_the_kernel(kernel, tmp_path
     assert process.wait(LIMIT) == -signal.SIGTERM
 
 
+TRAIN = """
+import numpy as np, optax, fnn
+x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+net, loss = fnn.serial(fnn.dense(2)), fnn.losses.sparse_softmax_cross_entropy
+run = fnn.fit(net, loss, optax.sgd(0.1), (x, (x[:, 0] > 0).astype(int)), epochs=5)
+fnn.plots.curves(run)
+"""
+
+
+def test_a_bar_is_seen_and_a_figure_shows_itself(kernel):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("tqdm")
+    request, seen = kernel.send(TRAIN), []
+    while not seen or seen[-1]["msg_type"] != "execute_result":
+        message = kernel.client.get_iopub_msg(timeout=LIMIT)
+        if message["parent_header"].get("msg_id") == request:
+            seen.append(message)
+            assert message["msg_type"] != "error", message["content"]
+    assert "image/png" in seen[-1]["content"]["data"]
+    shown = [str(message["content"]) for message in seen if message["msg_type"] in ("stream", "display_data")]
+    assert any("epoch" in text or "FloatProgress" in text for text in shown), shown
+
+
 @pytest.mark.slow
 def test_many_at_random_times(kernel, tmp_path, signals):
     rng, times, silent = random.Random(signals[1]), [], 0

@@ -145,7 +145,7 @@ def test_every_layer_of_the_table_comes_back_or_asks_for_the_network(path, case)
         assert not {name.split("(")[0] for name in unknown} & set(vars(fnn)), "a layer of fnn has no words"
         assert error(ValueError, load, path).endswith(f" not. {MEND}")
     else:
-        assert load(path)[0] is case.layer
+        assert load(path)[0] == case.layer
     same(load(path, net=case.layer)[1].params, run.params)
 
 
@@ -154,7 +154,7 @@ def test_every_activation_comes_back(path):
     assert len(activations) >= 9
     net = fnn.serial(*activations, fnn.elu(0.5), fnn.repeat(fnn.dense(3), times=2))
     save(path, net, a_run(net))
-    assert load(path)[0] is net
+    assert load(path)[0] == net
 
 
 @fnn.factory
@@ -180,7 +180,7 @@ def test_a_new_public_factory_is_found_with_every_kind_of_argument(path, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(fnn, "peculiar", peculiar, raising=False)
             save(path, net, run)
-            assert load(path)[0] is net, arguments
+            assert load(path)[0] == net, arguments
         assert "(no 'peculiar'). " in error(ValueError, load, path)  # an older fnn, say
 
 
@@ -247,7 +247,7 @@ def test_a_network_with_something_else_in_it_must_be_handed_over(path, layer, un
         f"{path}: expected a network of fnn's own layers, got {net}, in which {unknown} not. {MEND}"
     )
     got, again = load(path, net=net)
-    assert got is net
+    assert got == net
     same(again.params, run.params)
 
 

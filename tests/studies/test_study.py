@@ -274,7 +274,7 @@ def test_a_bar_shows_all_epochs_of_all_members(monkeypatch, whole):
     bars = []
 
     class Bar:
-        def __init__(self, total, done):
+        def __init__(self, wanted, total, done):
             self.total, self.done, self.words = total, done, {}
             bars.append(self)
 

@@ -122,7 +122,7 @@ def test_members_of_a_vmap_with_epochs_of_their_own_have_the_bits_of_the_whole_i
     run = jax.jit(jax.vmap(lambda s, epochs, steps: training.run(s, rows, epochs, steps), (0, 0, None)))
     whole, _ = run(start, jnp.array([3, 3, 3]), 1000)
     state = start
-    for epochs, steps in (([1, 3, 3], 7), ([0, 3, 0], 2), ([2, 0, 1], 3), ([1, 0, 0], 3)):
+    for epochs, steps in (([1, 3, 3], 7), ([0, 3, 0], 2), ([2, 0, 1], 1)):
         state, _ = run(state, jnp.array(epochs), steps)
         assert (np.asarray(state.step) < 5).all()
     assert len(set(zip(state.epoch.tolist(), state.step.tolist(), strict=True))) == 3  # all apart
