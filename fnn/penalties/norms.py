@@ -96,16 +96,26 @@ def _coefficient(name: str, coefficient: object) -> Scalar:
     return scalar(name, "a coefficient", coefficient, "Pass 0 for no penalty")
 
 
+def _as_floats(params: Params) -> Params:
+    """Whole numbers become floats: a coefficient in their dtype would be 0 or 1."""
+
+    def as_float(w: Array) -> Array:
+        return w if jnp.issubdtype(w.dtype, jnp.inexact) else w.astype(jnp.result_type(float))
+
+    floats: Params = jax.tree.map(as_float, as_arrays("params", params))
+    return floats
+
+
 def _penalty(value: Callable[[Array], Array], derivative: Callable[[Array], Array], mask: Mask) -> Penalty:
     """A sum over the weights of a pytree, from the formula of one weight array."""
 
     def whole_value(params: Params) -> Array:
-        params = as_arrays("params", params)
+        params = _as_floats(params)
         counts = jax.tree.leaves(weight_mask(params, mask))
         values = [value(w) for w, counted in zip(jax.tree.leaves(params), counts, strict=True) if counted]
         return reduce(jnp.add, values) if values else jnp.zeros(())
 
     def whole_grad(params: Params) -> Params:
-        return map_weights(params, mask, derivative, jnp.zeros_like)
+        return map_weights(_as_floats(params), mask, derivative, jnp.zeros_like)
 
     return Penalty(None, whole_value, whole_grad)

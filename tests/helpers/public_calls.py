@@ -11,7 +11,7 @@ import optax
 
 import fnn
 from fnn import losses, penalties, plots, schedules
-from tests.helpers.wrong_values import NET, PARAMS, RUN, SCALED, STATE
+from tests.helpers.wrong_values import NET, NUMBER, PARAMS, RUN, SCALED, STATE, TABLE
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
 LABELS = np.arange(7) % 2
@@ -283,13 +283,13 @@ def _core():
                 "weight": "weights",
                 "show": "flag",
             },
-            fine={"params": set(), "state": set(), "key": {"none"}, "x": {"x traced"}},
+            fine={"params": set(), "state": set(), "key": {"none"}, "x": {TABLE}},
         ),
         "numerical_gradient": Call(  # a penalty is such a function
             fnn.numerical_gradient,
             {"function": lambda p: (p["w"] ** 2).sum(), "params": {"w": jnp.ones(2)}},
             {"function": "function", "params": "tree", "order": "choice", "step": "step or none"},
-            fine={"function": {"penalty"}, "params": set()},
+            fine={"function": {"penalty"}, "params": set(), "step": {NUMBER}},
         ),
     }
 

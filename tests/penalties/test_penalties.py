@@ -221,3 +221,14 @@ def test_a_traced_coefficient_works(make):
 def test_penalties_are_remembered_and_print_as_the_call():
     assert fnn.penalties.l2(0.5) is fnn.penalties.l2(coefficient=0.5)
     assert str(fnn.penalties.l2(0.5)) == "l2(0.5)" and str(fnn.penalties.l1(0)) == "l1(0)"
+
+
+@pytest.mark.parametrize(
+    "penalty, value, derivative",
+    [(fnn.penalties.l2(0.1), 0.5, [0.2, -0.4]), (fnn.penalties.l1(0.1), 0.3, [0.1, -0.1])],
+    ids=["l2", "l1"],
+)
+def test_whole_numbers_are_penalised_as_the_floats_that_they_are(penalty, value, derivative):
+    params = {"w": jnp.array([1, -2])}
+    np.testing.assert_allclose(penalty.value(params), value, rtol=1e-6)
+    np.testing.assert_allclose(penalty.grad(params)["w"], derivative, rtol=1e-6)
