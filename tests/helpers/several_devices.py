@@ -23,6 +23,7 @@ import fnn
 from fnn.data.loading import load_arrays
 from fnn.fitting.setup import trace_run
 from fnn.training.config import loop_settings, trainer_config
+from fnn.training.layout import make_layout
 from fnn.training.state import Start
 
 RNG = np.random.default_rng(7)
@@ -130,7 +131,7 @@ def difference(run, other):
 def collectives():
     """How many of each there are in the compiled run of a dense network: in the step, since nothing else has any."""
     net = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(16), fnn.relu, fnn.dense(3))
-    config = trainer_config(net, SQUARED, ADAM, batch_size=8, mesh=mesh_of(4))
+    config = trainer_config(net, SQUARED, ADAM, batch_size=8, layout=make_layout(mesh_of(4)))
     data = load_arrays(rows(42), None, None, jax.random.key(0), None)[0]
     _, start, program = trace_run(config, Start(jax.random.key(0), data, loop_settings(None, 0.0)))
     none = np.int32(0)
