@@ -152,6 +152,9 @@ from fnn.studies.sweeps import (
 from fnn.training.fused_loop import (
     trainer as trainer,
 )
+from fnn.training.layout import (
+    fully_sharded as fully_sharded,
+)
 from fnn.types import (
     Data as Data,
     Layer as Layer,
@@ -251,6 +254,7 @@ __all__ = [  # noqa: RUF022
     # below fit: a pure run, factories, caches
     "trainer",
     "factory",
+    "fully_sharded",
     "enable_compile_cache",
     "clear_caches",
     # what they take and return

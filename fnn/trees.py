@@ -1,6 +1,6 @@
 """Trees of arrays as named arrays, and back: what a file can hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -52,6 +52,21 @@ def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
         return a if keys and is_key(a) else as_array("/".join([name, *map(_key, path)]), a)
 
     made: Tree = jax.tree_util.tree_map_with_path(leaf, tree, is_leaf=lambda a: a is None)
+    return made
+
+
+def map_with_names(function: Callable[[str, Any], Any], tree: Tree, prefix: str = "") -> Tree:
+    """The tree with `function(name, leaf)` in the place of each leaf; names as in `flatten_named`.
+
+    >>> from fnn.trees import map_with_names
+    >>> map_with_names(lambda name, leaf: f"{name} is {leaf}", {"w": (1, 2)})
+    {'w': ('w/0 is 1', 'w/1 is 2')}
+    """
+
+    def leaf(path: Any, a: Any) -> Any:
+        return function("/".join([prefix] * bool(prefix) + [_key(step) for step in path]), a)
+
+    made: Tree = jax.tree_util.tree_map_with_path(leaf, tree)
     return made
 
 

@@ -27,6 +27,7 @@ from fnn.losses.reduction import row_values
 from fnn.runs import History, TrainState
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
+from fnn.training.layout import Layout, init_shardings, run_shardings
 from fnn.types import Data, Layer, OfSettings, Params, Part, Settings, State, Tree
 
 
@@ -38,10 +39,18 @@ class Program:
         run: as it was traced.
         state: shapes and dtypes of what `init` returns.
         outputs: likewise, of the network, for the rows to train and to validate on.
+        layout: how arguments and results lie on several devices.
     """
 
-    def __init__(self, init: Callable[..., TrainState], run: "Frozen", state: TrainState, outputs: list[Any]) -> None:
-        self.init, self.state, self.outputs, self._run = init, state, outputs, run
+    def __init__(
+        self,
+        init: Callable[..., TrainState],
+        run: "Frozen",
+        state: TrainState,
+        outputs: list[Any],
+        layout: Layout | None = None,
+    ) -> None:
+        self.init, self.state, self.outputs, self._run, self._layout = init, state, outputs, run, layout
         self.history: History = run.shapes[1]  # shapes and dtypes
         self.bytes, self.work = run.bytes, count_work(run.closed.jaxpr)
         self._by_effort: dict[str, Callable[..., Any]] = {}
@@ -51,7 +60,10 @@ class Program:
         """The run, compiled with this effort when it is first called. It donates the state, never the data."""
         if effort not in self._by_effort:
             options = effort_options(effort)
-            self._by_effort[effort] = jax.jit(self._run.call, donate_argnums=0, compiler_options=options or None)
+            where = run_shardings(self._layout, self.state)
+            self._by_effort[effort] = jax.jit(
+                self._run.call, donate_argnums=0, compiler_options=options or None, **where
+            )
         return self._by_effort[effort]
 
 
@@ -64,7 +76,9 @@ def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shape
     outputs = output_shapes(config, init.shapes, arguments[1])
     none = jax.ShapeDtypeStruct((), np.int32)
     run = freeze(pure.run, (init.shapes, arguments[1], none, none))
-    return Program(jax.jit(init.call, compiler_options=quick_compile_options()), run, init.shapes, outputs)
+    where = init_shardings(config.layout, init.shapes)
+    jitted = jax.jit(init.call, compiler_options=quick_compile_options(), **where)
+    return Program(jitted, run, init.shapes, outputs, config.layout)
 
 
 def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
@@ -122,7 +136,9 @@ def bytes_of(closed: ClosedJaxpr) -> int:
     return sum(getattr(constant, "nbytes", 0) for constant in closed.consts)
 
 
-def canonical(name: str, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Tree) -> tuple[Any, Any]:
+def canonical(
+    name: Hashable, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Tree
+) -> tuple[Any, Any]:
     """`function`, jitted for arguments of such shapes, or one that was, if it computes the same; and what it returns.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.compilation.programs import Program, precompile
@@ -16,6 +17,7 @@ from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
+from fnn.devices.placement import put_start
 from fnn.devices.threads import Interrupted
 from fnn.fitting import divergence, resume
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
@@ -38,6 +40,7 @@ from fnn.training.config import (
     resolve_loss,
     trainer_config,
 )
+from fnn.training.layout import PlaceRule, make_layout
 from fnn.training.state import Start
 from fnn.types import (
     ArrayLike,
@@ -82,6 +85,8 @@ def fit(
     state: State = None,
     on_nan: str = "warn",
     compile_effort: str = "auto",
+    mesh: Mesh | None = None,
+    place: PlaceRule | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
@@ -119,6 +124,11 @@ def fit(
             time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
             "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
             and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
+        mesh: devices to train on, `jax.make_mesh((8,), ("data",))`: each batch is split over the mesh's first axis,
+            whatever its size, and parameters and data are on every device. `batch_size` stays that of the whole batch.
+            The run is that of one device, to rounding; see docs/devices.md.
+        place: `(path, array) -> PartitionSpec`, with `mesh`: how parameters and optimizer state are split too, by
+            paths such as "params/0/w" and "optimizer/0/mu/0/w". `fnn.fully_sharded(mesh)` is such a rule.
         checkpoint: a folder, made if it is not there, for one process at a time. The run is kept in it while it goes
             on; the same call again goes on where that was, to the same bits (on the same machine and versions).
             More epochs than before are allowed; a finished run comes back at once; any other run is refused, with
@@ -152,7 +162,7 @@ def fit(
         TrainingDiverged: a cost or a parameter became nan or inf; says where. The finite parameters are returned.
         TrainingInterrupted: your own handler of Ctrl-C or SIGTERM returned: so does the run so far.
         UserWarning: float64 data lose digits; probabilities and logits are mixed up; a checkpoint could not be
-            written, or is damaged and the one before it was used, or is of another version of JAX or another device;
+            written, or is damaged and the one before it was used, or is of another version of JAX, device or mesh;
             a stream that goes on shuffles by itself; a part of the run could not be compared with the checkpoint's.
 
     >>> import fnn, numpy as np, optax
@@ -162,8 +172,7 @@ def fit(
     >>> print(run.history.loss.shape, bool(run.history.loss[-1] < 0.01))
     (400,) True
     """
-    epochs = arguments.epochs(epochs)
-    on_nan = arguments.one_of("on_nan", on_nan, ("warn", "raise"))
+    epochs, on_nan = arguments.epochs(epochs), arguments.one_of("on_nan", on_nan, ("warn", "raise"))
     compile_effort = arguments.one_of("compile_effort", compile_effort, ("auto", *EFFORTS))
     seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, 0)
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
@@ -182,13 +191,14 @@ def fit(
         mode=mode,
         patience=patience,
         validates=validation is not None,
+        layout=make_layout(mesh, place),
     )
     key, progress, on_segment = arguments.key(key), check_progress(progress), check_on_segment(on_segment)
     with open_folder(folder, of_study=False):  # before anything that takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
-        request = config, Start(key, arrays, numbers, params, state)
+        request = config, put_start(config.layout, Start(key, arrays, numbers, params, state))
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
@@ -200,7 +210,7 @@ def fit(
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
-        _report_divergence(config, None if stream else arrays, settings or {}, run, on_nan)
+        _report_divergence(config, None if stream else start.data, settings or {}, run, on_nan)
         return run
 
 

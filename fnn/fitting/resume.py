@@ -33,6 +33,7 @@ FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
 VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
 NOISE, OF_STEP, OF_EPOCH = "noise of a full batch", "drawn with the key of its step", "drawn with the key of its epoch"
+DEVICES = "devices"
 READ = "read/"  # how the names of what was read of a stream begin
 ANEW = "Restore it from a copy, or name another folder to start anew."
 SHARE = 20  # times as long as a write took is the least until the next
@@ -57,6 +58,7 @@ def describe_run(
     - Settings and plain arguments are compared as they are: exact.
     - Where a full batch draws noise (dropout), with which key: an older fnn used another. `least` is how many rows it
       trains on at least, where these are a part of the data.
+    - How many devices a mesh has changes the last bits alone: it is said, and not refused.
     - Of a stream the shape of a row and how a file is cut are here; `fnn.reading` compares the rows: exact for those
       that are read again.
     """
@@ -90,6 +92,7 @@ def describe_run(
     known = VALUES, str(about[PROGRAMS])
     exact = all(of.exact for of in programs.values())
     about[VALUES] = (lambda: cache.programs.get(known, values)) if exact else values
+    about |= {} if config.layout is None else {DEVICES: config.layout.mesh.size}
     return about | {"dtype": str(dtype_of(made)), VERSIONS: versions()}
 
 
@@ -142,13 +145,18 @@ def check_same(folder: str, expected: Mapping[str, Any], got: Mapping[str, Any])
             f"got {_version_text(got[VERSIONS])}. "
             "Go on if the last bits need not be those of a run without interruption.",
         )
+    if expected.get(DEVICES, 1) != got.get(DEVICES, 1):
+        warn(
+            f"checkpoint: expected a mesh of {expected.get(DEVICES, 1)} devices as in {folder}, "
+            f"got {got.get(DEVICES, 1)}. Go on if the last bits need not be those of a run without interruption.",
+        )
     changed, doubtful = _other_programs(expected[PROGRAMS], got[PROGRAMS], others)
     lines = []
     for name in [*expected, *(got.keys() - expected.keys())]:
         a, b = expected.get(name, "none"), got.get(name, "none")
         if name in PRINTED and name not in changed and (name not in doubtful or "0x" in f"{a}{b}"):
             continue  # a function of another name that computes the same
-        if name not in (VERSIONS, PROGRAMS, VALUES) and a != b:
+        if name not in (VERSIONS, PROGRAMS, VALUES, DEVICES) and a != b:
             lines.append(f"  {name}: expected {printable(a)}, got {printable(b)}")
     lines += changed.values()
     if doubtful:

@@ -14,6 +14,7 @@ from fnn.data import arrays
 from fnn.layers.passes import init_layer
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
+from fnn.training.layout import with_place_table
 from fnn.training.ranges import check_settings
 from fnn.training.state import Start
 from fnn.types import Layer, ShapeError
@@ -37,9 +38,18 @@ def trace_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start
     """Trace a run, without compiling, so that what does not fit raises now; and look at the targets' values."""
     with plain_errors():
         config, start = identify_run(config, start)
+        config = _ask_place(config, start)
         program = trainer_for(config, *signature(tuple(start)))
     check_targets(config, start, program.outputs)
     return config, start, program
+
+
+def _ask_place(config: TrainerConfig, start: Start) -> TrainerConfig:
+    """The configuration with what its rule says of each leaf, by which its program is known."""
+    if config.layout is None or config.layout.place is None:
+        return config
+    state = jax.eval_shape(build_trainer(config._replace(layout=None)).init, *start)
+    return config._replace(layout=with_place_table(config.layout, state))
 
 
 def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start]:

@@ -16,12 +16,14 @@ from fnn.compilation.programs import compile_in_parallel, freeze, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.streams import as_stream
+from fnn.devices.placement import put_everywhere
 from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
+from fnn.training.layout import buffer_shardings
 from fnn.training.state import dtype_of
 from fnn.types import Buffer, Layer, Part
 
@@ -31,7 +33,7 @@ def _program(config: TrainerConfig, must_stop: Callable[[], bool], *arguments: A
 
     def make() -> tuple[Callable[..., Any], int]:
         frozen = freeze(build_buffer_trainer(config), arguments)
-        run: Any = jax.jit(frozen.call, donate_argnums=0)
+        run: Any = jax.jit(frozen.call, donate_argnums=0, **buffer_shardings(config.layout, arguments[0]))
         if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             compile_in_parallel([lambda: run.lower(*arguments).compile], must_stop)
         return run, frozen.bytes
@@ -101,7 +103,8 @@ def stream_segments(
     if done >= epochs or not bool(state.active):
         return
     with closing(prefetch(buffers(plan, range(done, epochs), step), must_stop=must_stop)) as arriving:
-        for buffer in arriving:
+        for arrived in arriving:
+            buffer = put_everywhere(config.layout, arrived)
             end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
             epoch, step, ended = int(state.epoch), int(state.step), False
             reading.take(_record(buffer, epoch, plan.batch_size), len(buffer.part.x))

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.compilation.programs import canonical
@@ -25,11 +26,18 @@ from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.runs import Run
 from fnn.training import config
+from fnn.training.layout import Layout, keep_whole, make_layout, split_array
 from fnn.types import Array, HasShape, Layer, LossLike, Params, State
 
 
 def evaluate(
-    net: Layer, run: Trained, data: DataLike, metrics: Mapping[str, LossLike], batch_size: int = 1024
+    net: Layer,
+    run: Trained,
+    data: DataLike,
+    metrics: Mapping[str, LossLike],
+    batch_size: int = 1024,
+    *,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """Means over the rows of losses and metrics: `evaluate(net, run, (x, t), {"accuracy": fnn.accuracy})`.
 
@@ -42,6 +50,7 @@ def evaluate(
         data: `(x, t)` or `(x, t, weight)`, arrays or `np.memmap`; or a stream of such chunks.
         metrics: name -> function `(outputs, targets) -> (batch,)`, or a loss.
         batch_size: rows at once.
+        mesh: devices to split these rows over, along the mesh's first axis.
 
     Returns:
         name -> mean, as floats.
@@ -58,15 +67,16 @@ def evaluate(
     """
     checks.outside_of_jit("data", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
-    run = checked_run(net, run)
+    layout = make_layout(mesh)
+    run = checked_run(net, run, layout)
     rows, chunks = _chunks(data, run, size)
     measure: Any = None
     shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
     for (x, t, w), count in rechunk(chunks, program_rows(rows or size, size)):
         if measure is None:
-            outputs = with_true_rows(lambda x: output_shapes(net, run, x), count, x)
-            measure = with_true_rows(lambda x, t: _specialise(net, metrics, run, x, t), count, x, t)
+            outputs = with_true_rows(lambda x: output_shapes(net, run, x, layout), count, x)
+            measure = with_true_rows(lambda x, t: _specialise(net, metrics, run, layout, x, t), count, x, t)
         _check_targets(metrics, outputs, t[:count])
         w = w[:count].astype(np.float64)
         shift = _shift(w) if shift is None and w.any() else shift
@@ -91,20 +101,27 @@ def _shift(w: np.ndarray) -> int:
     return 0 if abs(exponent) < 400 else -500 if exponent > 0 else 500
 
 
-def _specialise(net: Layer, metrics: dict[str, Any], run: Run, *rows: np.ndarray) -> Callable[..., dict[str, Array]]:
-    parts = net, tuple(metrics.items())
+def _specialise(
+    net: Layer, metrics: dict[str, Any], run: Run, layout: Layout | None, *rows: np.ndarray
+) -> Callable[..., dict[str, Array]]:
+    parts, name = (net, tuple(metrics.items())), "evaluate" if layout is None else ("evaluate", layout)
     program: Callable[..., dict[str, Array]] = canonical(
-        "evaluate", parts, _metric_program(*parts), run.params, run.state, *rows
+        name, parts, _metric_program(*parts, layout), run.params, run.state, *rows
     )[0]
     return program
 
 
-def _metric_program(net: Layer, metrics: tuple[tuple[str, Any], ...]) -> Callable[..., dict[str, Array]]:
+def _metric_program(
+    net: Layer, metrics: tuple[tuple[str, Any], ...], layout: Layout | None
+) -> Callable[..., dict[str, Array]]:
     """(params, state, x, t) -> name -> one number per row."""
 
     def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
+        x, t = split_array(layout, x), split_array(layout, t)
         y = forward_layer(net, params, state, x, None, False)[0]
-        return {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
+        values = {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
+        whole: dict[str, Array] = keep_whole(layout, values)
+        return whole
 
     return of_chunk
 

@@ -11,16 +11,19 @@ from typing import Any, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from fnn import arguments, trees
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
+from fnn.devices.placement import put_everywhere
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
+from fnn.training.layout import Layout, keep_whole, make_layout, split_array
 from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
 
 T = TypeVar("T")
@@ -47,6 +50,7 @@ def predict(
     device: bool = False,
     reduce: Callable[[Array], Tree] | None = None,
     combine: Callable[[Tree, Tree], Tree] | None = None,
+    mesh: Mesh | None = None,
 ) -> Tree:
     """The outputs for all rows of `x`, in row order; computed in chunks by one compiled program.
 
@@ -62,6 +66,7 @@ def predict(
             makes probabilities. It is compiled into the program: pass the same function again, and nothing compiles.
         combine: an associative function that makes one thing of those of two rows, such as `jnp.add` or
             `jnp.maximum`; the result is then that of all rows together, without a rows axis.
+        mesh: devices to split the rows of a chunk over, along the mesh's first axis.
 
     Returns:
         `(rows, ...)`, or what `reduce` and `combine` make of it.
@@ -82,18 +87,24 @@ def predict(
     [5. 5.]
     """
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
-    run = checked_run(net, run)
+    layout = make_layout(mesh)
+    run = checked_run(net, run, layout)
     check_functions(reduce, combine)
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
-        program, made = _specialise(net, run, part, reduce, combine)
-        return program, made if combine is None else _specialise(net, run, part, reduce, None)[1]
+        program, made = _specialise(net, run, part, reduce, combine, layout)
+        return program, made if combine is None else _specialise(net, run, part, reduce, None, layout)[1]
 
     return _predict_rows(specialise, run, x, size, device, reduce, combine)
 
 
 def predictor(
-    net: Layer, run: Trained, batch_size: int = 1024, *, reduce: Callable[[Array], Tree] | None = None
+    net: Layer,
+    run: Trained,
+    batch_size: int = 1024,
+    *,
+    reduce: Callable[[Array], Tree] | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[[DataLike], Tree]:
     """A function of the inputs, `x -> outputs`, for serving: as `predict`, with the network checked once, here.
 
@@ -102,7 +113,7 @@ def predictor(
     The parameters are those of now. Functions of your own (a layer, `reduce`) are read when a program is compiled.
 
     Args:
-        net, run, batch_size, reduce: as for `predict`.
+        net, run, batch_size, reduce, mesh: as for `predict`.
 
     Raises:
         ValueError, TypeError: as `predict`, of the network now, of the inputs at each call.
@@ -114,14 +125,16 @@ def predictor(
     >>> print(serve([[1, 2, 3]]).shape, serve([[1, 2, 3]] * 5).shape)
     (1, 2) (5, 2)
     """
-    size, run = arguments.whole_number("batch_size", batch_size, 1), checked_run(net, run)
+    size = arguments.whole_number("batch_size", batch_size, 1)
+    layout = make_layout(mesh)
+    run = checked_run(net, run, layout)
     check_functions(reduce, None)
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         key = part.shape, part.dtype
         if key not in programs:
-            programs[key] = _specialise(net, run, part, reduce, None)
+            programs[key] = _specialise(net, run, part, reduce, None, layout)
         return programs[key]
 
     def serve(x: DataLike) -> Tree:
@@ -167,8 +180,8 @@ def _predict_rows(
     return kept.result(device)
 
 
-def checked_run(net: object, run: Any) -> Run:
-    """What was trained with this network; its arrays are nobody else's."""
+def checked_run(net: object, run: Any, layout: Layout | None = None) -> Run:
+    """What was trained with this network, on every device of the mesh, if any; its arrays are nobody else's."""
     if not isinstance(net, Layer):
         of_settings = callable(net) and not isinstance(net, type)
         hint = "Pass net(found.settings)." if of_settings else "Pass the network first."
@@ -184,26 +197,30 @@ def checked_run(net: object, run: Any) -> Run:
     cut: list[str] = []
     params, state = arrays.owned_arrays("run", run.params, cut), arrays.owned_arrays("run", run.state, cut)
     checks.LostDigits(cut).warn(np.float32)
+    params, state = put_everywhere(layout, (params, state))
     nothing: Any = None
     return Run(params, state, nothing, nothing, in_shape, None, columns)
 
 
 def _chunk_program(
-    net: Layer, reduce: Callable[[Array], Tree] | None, combine: Callable[[Tree, Tree], Tree] | None
+    net: Layer,
+    reduce: Callable[[Array], Tree] | None,
+    combine: Callable[[Tree, Tree], Tree] | None,
+    layout: Layout | None,
 ) -> Callable[..., Tree]:
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
-        y = forward_layer(net, params, state, x, None, False)[0]
+        y = forward_layer(net, params, state, split_array(layout, x), None, False)[0]
         y = y if reduce is None else require_arrays("reduce", arguments.call("reduce", reduce, y))
-        return y if combine is None else combine_rows(combine, y, count)
+        return keep_whole(layout, y if combine is None else combine_rows(combine, y, count))
 
     return of_chunk
 
 
-def output_shapes(net: Layer, run: Run, x: Array | np.ndarray) -> Tree:
+def output_shapes(net: Layer, run: Run, x: Array | np.ndarray, layout: Layout | None = None) -> Tree:
     """The shapes and dtypes of the outputs for these rows."""
-    return _specialise(net, run, x, None, None)[1]
+    return _specialise(net, run, x, None, None, layout)[1]
 
 
 def _specialise(
@@ -212,9 +229,10 @@ def _specialise(
     x: Array | np.ndarray,
     reduce: Callable[[Array], Tree] | None,
     combine: Callable[[Tree, Tree], Tree] | None,
+    layout: Layout | None,
 ) -> tuple[Callable[..., Tree], Tree]:
-    parts = net, reduce, combine
-    return canonical("predict", parts, _chunk_program(*parts), run.params, run.state, x, np.int32(0))
+    parts, name = (net, reduce, combine), "predict" if layout is None else ("predict", layout)
+    return canonical(name, parts, _chunk_program(*parts, layout), run.params, run.state, x, np.int32(0))
 
 
 # ---- where the rows come from

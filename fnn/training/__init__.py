@@ -2,6 +2,8 @@
 
 - `batches`: How a table of rows becomes batches inside a compiled program: every row exactly once, the last batch
   masked
+- `layout`: How a run lies on several devices: the rows of a batch are split over them, parameters are on each or split
+  too
 - `config`: What a run is made of: the network, the loss, the optimizer and the others, once the settings are known
 - `ranges`: Settings out of their range, found on the host before anything compiles
 - `state`: The state of a training run: how it begins, and what every part of the loop does with such trees

@@ -14,6 +14,7 @@ from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
 from fnn.runs import check_distinct, history_columns
+from fnn.training.layout import Layout
 from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Params, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
@@ -49,6 +50,7 @@ class TrainerConfig(NamedTuple):
     monitor: str = "loss"  # or the metric on the validation rows that tells which parameters are best
     mode: str = "min"  # or "max": which of it is best
     identity: Any = None  # what the parts compute; can be hashed
+    layout: Layout | None = None  # how it lies on several devices
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ class TrainerConfig(NamedTuple):
         return tuple(name for name, _ in self.metrics)
 
     def _comparison_key(self) -> tuple[Any, ...]:
-        asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode
+        asked = self.batch_size, self.shuffle, self.reduction, self.monitor, self.mode, self.layout
         parts = self[:6] if self.identity is None else ()
         return self.identity, *asked, *parts
 
@@ -305,6 +307,7 @@ def trainer_config(
     mode: str | None = None,
     patience: int | None = None,
     validates: bool = False,
+    layout: Layout | None = None,
 ) -> TrainerConfig:
     """The arguments of `fit` that say what a run is, checked."""
     measured = check_metrics(metrics)
@@ -321,6 +324,7 @@ def trainer_config(
         reduction=arguments.one_of("reduction", reduction, ("mean", "sum")),
         monitor=monitor,
         mode=check_monitor(monitor, mode, patience, metrics, validates),
+        layout=layout,
     )
 
 

@@ -11,6 +11,7 @@ from fnn.losses.reduction import metric_sums, row_values, weighted_sum
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
 from fnn.training.config import TrainerConfig
+from fnn.training.layout import gather_params, split_rows
 from fnn.training.state import tree_where, zero_sums
 from fnn.types import Array, Part
 
@@ -61,11 +62,12 @@ def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
 
     def measure(batch: Batch) -> RunningSums:
-        y, _, _ = forward_layer(config.net, s.params, s.state, batch.x, None, False)
+        batch = split_rows(config.layout, batch)
+        y, _, _ = forward_layer(config.net, params, s.state, batch.x, None, False)
         total, count = weighted_sum(row_values("loss", config.loss, y, batch.t), batch.weight)
         return RunningSums(total, count, metric_sums(dict(config.metrics), y, batch.t, batch.weight))
 
-    rows = padded_rows(part)
+    rows, params = padded_rows(part), gather_params(config.layout, s.params)
     size, batches = batch_sizes(rows, _validation_batch_size(part))
     if batches == 1:
         return measure(full_batch(part))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.gradients.cost import GradientFunction, autodiff
@@ -36,6 +37,7 @@ from fnn.training.batches import (
 )
 from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config, update_optimizer
 from fnn.training.epoch_end import end_epoch
+from fnn.training.layout import PlaceRule, gather_params, make_layout, place_leaves, place_state, split_rows
 from fnn.training.state import (
     StepCarry,
     all_finite,
@@ -81,6 +83,8 @@ def trainer(
     metrics: Mapping[str, Metric] | None = None,
     monitor: str = "loss",
     mode: str | None = None,
+    mesh: Mesh | None = None,
+    place: PlaceRule | None = None,
 ) -> Trainer:
     """A training run as two pure functions, un-jitted: `jit` makes one program of it, `vmap` many runs.
 
@@ -96,6 +100,8 @@ def trainer(
         metrics: name -> function `(outputs, targets) -> (batch,)`, reported as means over rows.
         monitor: what on the validation rows tells the best parameters: "loss", or a metric's name.
         mode: whether the smallest ("min") or the largest ("max") is best; for a metric say so.
+        mesh: devices to split each batch over, along the mesh's first axis; jit the functions, or they split nothing.
+        place: `(path, array) -> PartitionSpec`: how parameters and optimizer state are split, as for `fnn.fit`.
 
     Returns:
         `Trainer(init, run)`:
@@ -133,6 +139,7 @@ def trainer(
             monitor=monitor,
             mode=mode,
             validates=True,
+            layout=make_layout(mesh, place),
         )
     )
 
@@ -143,7 +150,8 @@ def build_trainer(config: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trai
     def init(key: Key, data: Data, settings: Any = None, params: Params = None, state: State = None) -> TrainState:
         settings = {name: jnp.asarray(value, jnp.result_type(float)) for name, value in (settings or {}).items()}
         key = arguments.key(key) if isinstance(key, (int, np.integer)) else key
-        return initial_state(bind(config, settings), key, as_arrays(data), settings, params, state)
+        begin = initial_state(bind(config, settings), key, as_arrays(data), settings, params, state)
+        return place_state(config.layout, begin)
 
     def run(train_state: TrainState, data: Data, epochs: Any, steps: Any = None) -> tuple[TrainState, History]:
         bound, data = bind(config, train_state.settings), as_arrays(data)
@@ -158,6 +166,7 @@ def build_trainer(config: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trai
             done, steps_left, state, history = carry
             running = (done < epochs) & state.active
             state, row, taken, ended = _epoch(bound, state, data, running, steps_left)
+            state = place_state(config.layout, state)
             # an unfinished epoch, and what there is no place for, go to the last one, which is cut off in the end
             place = jnp.where(ended, jnp.minimum(done, capacity), capacity)
             history = jax.tree.map(lambda h, value: lax.dynamic_update_index_in_dim(h, value, place, 0), history, row)
@@ -196,11 +205,12 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
         stop = begin + jnp.clip(end - begin, 0, steps_left)
 
         def batch_of(j: Array) -> tuple[Batch, Key]:
-            return buffer_batch(buffer, j - first, size), jax.random.fold_in(key, j)
+            return split_rows(config.layout, buffer_batch(buffer, j - first, size)), jax.random.fold_in(key, j)
 
         after = train_batches(bound, s, batch_of, s.active, begin, stop)
         ended = jnp.asarray(buffer.last) & (stop >= end)
-        return *end_epoch_if(ended, bound, after, validation, s.active), ended
+        after, row = end_epoch_if(ended, bound, after, validation, s.active)
+        return place_state(config.layout, after), row, ended
 
     return run
 
@@ -237,7 +247,7 @@ def batches_of_epoch(config: TrainerConfig, s: TrainState, part: Part) -> Callab
 
     def batch_of(j: Array) -> tuple[Batch, Key]:
         batch = full_batch(part) if batches == 1 else batch_at(part, order, j, size)
-        return batch, jax.random.fold_in(key, j)
+        return split_rows(config.layout, batch), jax.random.fold_in(key, j)
 
     return batch_of
 
@@ -307,13 +317,15 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     """One update of the weights; the old ones stay where it is not finite, the run has stopped, or it is not `due`."""
     g, _, params, optimizer = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
     running = carry.active & due
-    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, carry.state)))
+    split = config.layout is not None
+    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, carry.state)), apart=split)
     if batch.weight is not None:
         finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
         counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
         running, finite = running & counts, finite | ~counts
     before = carry.params, carry.state, carry.optimizer
     params, state, optimizer = tree_where(running & finite, (params, g.state, optimizer), before)
+    params, state, optimizer = place_leaves(config.layout, params=params, state=state, optimizer=optimizer)
     sums = RunningSums(g.total, g.weight, metric_sums(dict(config.metrics), g.outputs, batch.t, batch.weight))
     sums = tree_where(running, add_sums(carry.sums, sums), carry.sums)
     bad = running & ~finite
@@ -324,7 +336,10 @@ def compute_step(
     config: TrainerConfig, params: Params, state: State, optimizer: Any, batch: Batch, key: Key
 ) -> tuple[Gradients, Tree, Params, OptimizerState]:
     """Return the gradients, the updates, the new parameters and the optimizer's new state, before any is dropped."""
-    g = cost_gradient(config)(params, state, batch.x, batch.t, batch.weight, key, batch.train)
+    whole = gather_params(config.layout, params)
+    g = cost_gradient(config)(whole, state, batch.x, batch.t, batch.weight, key, batch.train)
+    g = g._replace(grads=place_leaves(config.layout, params=g.grads)[0])
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
         updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
-        return g, updates, optax.apply_updates(params, updates), optimizer
+        params = optax.apply_updates(params, updates)
+    return g, updates, *place_leaves(config.layout, params=params, optimizer=optimizer)

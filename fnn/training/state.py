@@ -77,12 +77,12 @@ def tree_where(condition: Array, new: Any, old: Any) -> Any:
 CONCATENATE_BELOW = 2**16  # numbers that are sooner copied than looked at array by array
 
 
-def all_finite(tree: Any) -> Array:
-    """Whether every number of a tree is finite."""
+def all_finite(tree: Any, apart: bool = False) -> Array:
+    """Whether every number of a tree is finite; `apart`: arrays may lie in different ways on several devices."""
     arrays = [a for a in jax.tree.leaves(tree) if a.size]
     if not arrays:
         return jnp.asarray(True)
-    if sum(a.size for a in arrays) > CONCATENATE_BELOW or len({a.dtype for a in arrays}) > 1:
+    if apart or sum(a.size for a in arrays) > CONCATENATE_BELOW or len({a.dtype for a in arrays}) > 1:
         # 0 · a is 0 where a is finite, else nan: a sum is faster than `all`, which writes down what it is of
         return reduce(jnp.logical_and, [jnp.isfinite((0 * a).sum()) for a in arrays], jnp.asarray(True))
     # as one array: compiles in a quarter of the time

@@ -120,6 +120,7 @@ TRAINING = {
     "reduction": "choice",
     "shuffle": "flag",
 }
+MESH = {"mesh": "mesh or none", "place": "place"}
 STUDY = {"width": "count or none", "devices": "devices", "memory": "host number"}
 BASE = {"net": NET, "loss": SCE, "optimizer": SGD, "data": (X, LABELS), "epochs": 1}
 FIT = BASE | {
@@ -160,7 +161,8 @@ def _core():
             FITTED
             | TRAINING
             | {"params": "params", "state": "params", "on_nan": "choice", "compile_effort": "choice"}
-            | {"on_segment": "on_segment"},
+            | {"on_segment": "on_segment"}
+            | MESH,
             fine={"monitor": set(), "mode": {"none"}, "state": {"none"}},
         ),
         "sweep": Call(
@@ -209,7 +211,8 @@ def _core():
             fnn.trainer,
             {"net": NET, "loss": SCE, "optimizer": SGD, "metrics": {"m": fnn.accuracy}},
             {k: FITTED[k] for k in ("net", "loss", "optimizer")}
-            | {k: v for k, v in TRAINING.items() if k not in ("settings", ("settings", "a"), "patience", "min_delta")},
+            | {k: v for k, v in TRAINING.items() if k not in ("settings", ("settings", "a"), "patience", "min_delta")}
+            | MESH,
             trained,
             fine={"mode": {"none"}},
         ),
@@ -224,6 +227,7 @@ def _core():
                 "device": "flag",
                 "reduce": "function",
                 "combine": "function",
+                "mesh": "mesh or none",
             },
             fine={
                 "x": set(),
@@ -234,7 +238,7 @@ def _core():
         "predictor": Call(
             fnn.predictor,
             {"net": NET, "run": RUN, "reduce": None},
-            {"net": "net", "run": "run", "batch_size": "count", "reduce": "function"},
+            {"net": "net", "run": "run", "batch_size": "count", "reduce": "function", "mesh": "mesh or none"},
             lambda serve: serve(X),
             fine={"reduce": {"none", "activation", "returns complex"}, "net": {"network"}},
         ),
@@ -250,6 +254,7 @@ def _core():
                 "metrics": "metrics",
                 ("metrics", "m"): "metric",
                 "batch_size": "count",
+                "mesh": "mesh or none",
             },
         ),
         "autodiff": Call(fnn.autodiff, {"net": NET, "loss": SCE}, _gradient_kinds(), gradient),
@@ -593,6 +598,12 @@ def _others():
             fnn.enable_compile_cache, {"folder": os.getcwd()}, {"folder": "folder", "most_bytes": "count or 0"}
         ),
         "clear_caches": Call(fnn.clear_caches, {}, {}),
+        "fully_sharded": Call(
+            fnn.fully_sharded,
+            {"mesh": jax.make_mesh((1,), ("data",))},
+            {"mesh": "mesh", "large": "count"},
+            lambda rule: rule("params/0/w", jnp.ones((4, 4))),
+        ),
         "schedules.exponential_decay": Call(
             schedules.exponential_decay,
             {"initial": 0.1, "decay_steps": 3, "decay_rate": 0.5},
