@@ -34,6 +34,11 @@ COSTS = {"low": Cost(0.5e-3, 1.4e-9), "medium": Cost(1.3e-3, 0.1e-9), "high": Co
 COSTS_WITH_EMITTERS = {"low": Cost(1.1e-3, 0.7e-9), "high": Cost(1.65e-3, 0.0)}
 
 
+WORTH_IT = (
+    0.8  # a lower effort takes at most this share of the time: the same call may be made again, and has the program
+)
+
+
 class Work(NamedTuple):
     """What a run has to do: operations traced; numbers that these make outside loops, per epoch, and per step."""
 
@@ -73,9 +78,12 @@ def choose_effort(work: Work, epochs: int, steps: int) -> str:
         return "high"
     numbers = work.once + epochs * work.per_epoch + steps * work.per_step
     costs = COSTS if jax.__version_info__ < FUSION_EMITTERS_STAY else COSTS_WITH_EMITTERS
-    return min(
-        reversed(costs), key=lambda effort: costs[effort].compile * work.operations + costs[effort].number * numbers
-    )
+
+    def seconds(effort: str) -> float:
+        total = costs[effort].compile * work.operations + costs[effort].number * numbers
+        return total if effort == "high" else total / WORTH_IT
+
+    return min(reversed(costs), key=seconds)
 
 
 def effort_options(effort: str) -> dict[str, Any]:

@@ -82,11 +82,14 @@ def run_jobs(
         return must_stop() or failed.is_set()
 
     def work(device: Any) -> None:
-        data = jax.device_put(jobs[0].group.shared.data, device)  # the same of all groups
+        placed: dict[int, Data] = {}  # the data of each group, once where groups share them
         while not ends() and (chunk := queue.take()) is not None:
             number, at = chunk
             job = jobs[number]
-            group = job.group._replace(shared=job.group.shared._replace(data=data))
+            shared = job.group.shared
+            if id(shared.data) not in placed:
+                placed[id(shared.data)] = jax.device_put(shared.data, device)
+            group = job.group._replace(shared=shared._replace(data=placed[id(shared.data)]))
 
             def show_progress(epochs: int, finished: bool, some: int = len(at)) -> None:
                 with lock:
