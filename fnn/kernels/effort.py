@@ -51,19 +51,24 @@ class Work(NamedTuple):
 def count_work(jaxpr: Jaxpr) -> Work:
     """Count the operations of a traced run, and the numbers they make, by how deep in loops they stand."""
     numbers, operations = [0, 0, 0], 0
-    for depth, equation in _by_depth(jaxpr, 0):
+    for depth, times, equation in _by_depth(jaxpr, 0, 1):
         operations += 1
-        numbers[min(depth, 2)] += sum(prod(v.aval.shape) for v in equation.outvars)
+        numbers[min(depth, 2)] += times * sum(prod(v.aval.shape) for v in equation.outvars)
     return Work(operations, *numbers)
 
 
-def _by_depth(jaxpr: Jaxpr, depth: int) -> Iterator[tuple[int, Equation]]:
+def _by_depth(jaxpr: Jaxpr, depth: int, times: int) -> Iterator[tuple[int, int, Equation]]:
+    """Each operation: how deep it stands in loops over epochs and steps, and how often loops of known length repeat it.
+
+    Of known length are loops over members and over layers.
+    """
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name not in FREE:
-            yield depth, equation
+            yield depth, times, equation
+        more = equation.params["length"] if name == "scan" else 1
         for inner in inner_jaxprs(equation):
-            yield from _by_depth(inner, depth + (name in ("while", "scan")))
+            yield from _by_depth(inner, depth + (name == "while"), times * more)
 
 
 def choose_effort(work: Work, epochs: int, steps: int) -> str:

@@ -143,6 +143,8 @@ def _trace(config: TrainerConfig, width: int, places: int, arguments: Any, devic
 # measured on two cores: 16 of 4-16-3 in one program take half the time of one after another, of 64-100-10 four fifths;
 # of 784-128-10 there is nothing to gain
 SMALL = 2_000_000  # weights × rows of a batch
+TINY = 4_000  # likewise; 256 of 2-3-2 in one program take a quarter less than 16, much of which was the host's
+TINY_WIDTHS = (256, 128, 64, 32)
 WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
 
 
@@ -271,4 +273,5 @@ def default_width(members: int, workers: int, weights: int, rows: int, platform:
         """What the busiest worker has to do: chunks, the last of which is filled up, and a call costs a member's."""
         return ceil(ceil(members / width) / workers) * (width + 1)
 
-    return min((width for width in WIDTHS if width <= share), key=cost)
+    widths = (*TINY_WIDTHS, *WIDTHS) if weights * rows < TINY else WIDTHS
+    return min((width for width in widths if width <= share), key=cost)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import lax
 
 import fnn
 from fnn.kernels.effort import EFFORTS, Work, choose_effort, count_work
@@ -27,18 +28,24 @@ def fit(epochs=5, **more):
 
 
 def test_work_is_counted_by_the_depth_in_loops():
-    def run(x):
-        x = jnp.sin(x)
-
+    def run(x, epochs, steps):
         def epoch(_, x):
-            return jax.lax.fori_loop(0, 4, lambda _, x: jnp.cos(x), jnp.tan(jnp.tan(x)))
+            x = lax.fori_loop(0, steps, lambda _, x: jnp.sin(x), x)  # ten numbers per step
+            return jnp.cos(jnp.cos(x))  # twenty per epoch
 
-        return jax.lax.fori_loop(0, 3, epoch, x)
+        return jnp.exp(lax.fori_loop(0, epochs, epoch, x))  # ten, once
 
-    bare = count_work(jax.make_jaxpr(lambda x: jax.lax.fori_loop(0, 3, lambda _, x: x, x))(jnp.ones(10)).jaxpr)
-    work = count_work(jax.make_jaxpr(run)(jnp.ones(10)).jaxpr)
-    assert work.once == 10 and work.per_epoch // 10 == 2 and work.per_step // 10 == 1
-    assert bare.once == 0 and bare.per_step == 0 and work.operations > bare.operations
+    x, three = jnp.ones(10), jnp.int32(3)
+    bare = count_work(jax.make_jaxpr(run)(x, three, three).jaxpr)
+    members = count_work(
+        jax.make_jaxpr(lambda *given: lax.map(lambda x: run(x, *given[1:]), given[0]))(
+            jnp.ones((256, 10)), three, three
+        ).jaxpr
+    )
+    assert (bare.once // 10, bare.per_epoch // 10, bare.per_step // 10) == (1, 2, 1)
+    for one, many in zip(bare[1:], members[1:], strict=True):  # one member after another: each has its own work
+        assert 256 * one <= many < 257 * one + 10
+    assert members.operations < bare.operations + 10
 
 
 def test_more_work_never_means_less_effort_and_both_ends_are_reached():

@@ -15,7 +15,7 @@ import fnn
 from fnn import arguments
 from fnn.arguments import seed_words
 from fnn.runs import TrainingInterrupted
-from fnn.studies.chunks import SMALL, WIDTHS, ExecutionPlan, default_width
+from fnn.studies.chunks import SMALL, TINY, TINY_WIDTHS, WIDTHS, ExecutionPlan, default_width
 from fnn.studies.results import ResultTable
 from fnn.studies.search_space import draws, log_uniform
 from tests.helpers.compare import has_hint
@@ -385,16 +385,16 @@ def test_by_default_small_networks_are_trained_together_and_others_one_after_ano
 @pytest.mark.parametrize("workers", [1, 2, 8])
 @pytest.mark.parametrize("members", [1, 5, 16, 1000, 100_000])
 def test_the_usual_width_is_one_of_few_and_leaves_work_for_all(members, workers):
-    widest = WIDTHS[0]
-    for platform, weights, most in (("cpu", 10, widest), ("cpu", SMALL, 1), ("gpu", 10, 4096), ("gpu", SMALL, 4096)):
+    sizes = (("cpu", 10, TINY_WIDTHS[0]), ("cpu", TINY, WIDTHS[0]), ("cpu", SMALL, 1), ("gpu", 10, 4096))
+    for platform, weights, most in (*sizes, ("gpu", SMALL, 4096)):
         width = default_width(members, workers, weights, 10, platform)
-        assert width in (WIDTHS if platform == "cpu" else [2**k for k in range(20)]) and width <= most
+        assert width in (TINY_WIDTHS + WIDTHS if platform == "cpu" else [2**k for k in range(20)]) and width <= most
         assert -(-members // width) >= min(members, workers)
         if platform == "gpu" and workers == 1:
             assert width == min(1 << (members - 1).bit_length(), 4096)  # all that go at once
 
 
-@pytest.mark.parametrize(("members", "workers", "width"), [(60, 2, 6), (64, 2, 8), (4096, 2, 16)])
+@pytest.mark.parametrize(("members", "workers", "width"), [(60, 2, 6), (64, 2, 8), (4096, 2, 256)])
 def test_a_chunk_is_seldom_filled_up(members, workers, width):
     """60 in chunks of 8 would be 64: a fifteenth for nothing."""
     assert default_width(members, workers, 10, 10, "cpu") == width
