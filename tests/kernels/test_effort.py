@@ -50,7 +50,8 @@ def test_work_is_counted_by_the_depth_in_loops():
 
 def test_more_work_never_means_less_effort_and_both_ends_are_reached():
     for work in (Work(600, 10_000, 50_000, 300_000), Work(500, 100, 100, 3_000), Work(1_000, 0, 0, 20_000_000)):
-        chosen = [EFFORTS.index(choose_effort(work, 4**i, 20 * 4**i)) for i in range(20)]
+        epochs = [0, *(4**i for i in range(20))]
+        chosen = [EFFORTS.index(choose_effort(work, count, 20 * count)) for count in epochs]
         assert chosen == sorted(chosen) and chosen[0] == 0 and EFFORTS[chosen[-1]] == "high"
 
 
