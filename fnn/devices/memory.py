@@ -43,7 +43,7 @@ _GUARDS = [f"jax_transfer_guard_{way}" for way in ("host_to_device", "device_to_
 
 
 def allow_transfers() -> AbstractContextManager[None]:
-    """Let arrays pass between the host and a device, on purpose, where a user has told JAX to refuse that.
+    """Let arrays pass between the host and a device, on purpose, where a user has set JAX to refuse that.
 
     Without such a guard nothing is entered: three guards take longer than a small network's outputs.
     """

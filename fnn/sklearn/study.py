@@ -71,7 +71,8 @@ def run_study(
     fits: list[Fitted | None] = [None] * (len(candidates) * len(splits))
     for same in _alike(members, _data_key):
         for member, run in zip(same, _train(same, progress), strict=True):
-            fits[member.place] = Fitted(member.plan.settings, len(member.at), run)
+            if run is not None:
+                fits[member.place] = Fitted(member.plan.settings, len(member.at), run)
     return fits
 
 
@@ -122,8 +123,8 @@ def _program_key(member: Member) -> Any:
     return plan.net, plan.loss, plan.optimizer, plan.batch_size, plan.shuffle
 
 
-def _train(members: Sequence[Member], progress: bool) -> list[Run]:
-    """The runs of members with the same rows."""
+def _train(members: Sequence[Member], progress: bool) -> list[Run | None]:
+    """The runs of members with the same rows; None for one that a signal kept from beginning."""
     data, parts = _load(members[0]), _alike(members, _program_key)
     groups = [_group(part, data) for part in parts]
     numbers = {id(member): number for number, member in enumerate(members)}
@@ -145,7 +146,7 @@ def _train(members: Sequence[Member], progress: bool) -> list[Run]:
     if diverged:
         got = f"others in {diverged} of {len(runs)} fits, which are judged by their last finite parameters"
         warn(f"FnnSearchCV: expected finite costs, got {got}. Lower learning_rate_init.", TrainingDiverged)
-    return [runs[number] for number in range(len(members))]
+    return [runs.get(number) for number in range(len(members))]
 
 
 def _load(member: Member) -> Data:

@@ -115,7 +115,7 @@ def train(name, devices, place=None):
 
 
 def difference(run, other):
-    """The largest difference of all that is kept of two runs, over the largest value of each array or over 1."""
+    """The largest difference of all that is kept of two runs, over the largest value of each array or over 1e-3."""
     found = 0.0
     pairs = zip(jax.tree.leaves(run), jax.tree.leaves(other), strict=True)
     for a, b in pairs:
@@ -124,7 +124,7 @@ def difference(run, other):
         finite = np.isfinite(b)
         assert np.array_equal(a[~finite], b[~finite], equal_nan=True)
         a, b = a[finite], b[finite]
-        found = max(found, float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1.0)))
+        found = max(found, float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-3)))
     return found
 
 

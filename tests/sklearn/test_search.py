@@ -105,3 +105,10 @@ def test_others_are_refused_with_the_way_that_works():
     assert make_pipeline(StandardScaler(), clone(search)).fit(X, Y).score(X, Y) > 0.6
     with pytest.raises(ValueError, match="requires y"):
         search.fit(X)
+
+
+def test_fits_that_a_signal_kept_from_beginning_are_done_alone(monkeypatch):
+    monkeypatch.setattr("fnn.sklearn.study.run_groups", lambda *of: [])  # nothing has begun
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    search = FnnSearchCV(FnnClassifier((4,), max_iter=2, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2)
+    assert np.isfinite(search.fit(x, x[:, 0] > 0).cv_results_["mean_test_score"]).all()

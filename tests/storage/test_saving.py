@@ -247,7 +247,7 @@ def test_a_network_with_something_else_in_it_must_be_handed_over(path, layer, un
         f"{path}: expected a network of fnn's own layers, got {net}, in which {unknown} not. {MEND}"
     )
     got, again = load(path, net=net)
-    assert got == net
+    assert got is net
     same(again.params, run.params)
 
 

@@ -17,7 +17,7 @@ def from_flax_linen(module: Any, *, rngs: Sequence[str] = ("dropout",), in_dtype
     """A module of Flax Linen as a layer: for `fit`, studies, `predict` and `save` as one of fnn.
 
     `params` are the module's collection "params", `state` its other collections (`batch_stats`). Whether it trains is
-    told to an argument of its `__call__` named `train`, `training` or `is_training`, or, the other way round,
+    passed to an argument of its `__call__` named `train`, `training` or `is_training`, or, the other way round,
     `deterministic` or `use_running_average`. `init(key, in_shape)` gives the parameters of `module.init(key, x)`.
 
     Derivatives are autodiff's: `gradient=fnn.backprop` raises an error. A saved run is loaded by
