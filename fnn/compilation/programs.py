@@ -30,6 +30,8 @@ from fnn.training.fused_loop import build_trainer
 from fnn.training.layout import Layout, init_shardings, run_shardings
 from fnn.types import Data, Layer, OfSettings, Params, Part, Settings, State, Tree
 
+MOMENT = 0.5  # seconds after which a compiler that was to end is left alone: it hears nothing in the midst of its work
+
 
 class Program:
     """A training run for one shape of data.
@@ -184,7 +186,7 @@ def compile_in_parallel(
     Raises:
         Interrupted: the program was asked to stop. What compiles then goes on to its end, for nobody.
     """
-    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop)
+    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop, MOMENT)
 
 
 def signature(tree: Tree) -> tuple[Any, tuple[Any, ...]]:
