@@ -83,6 +83,14 @@ def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shape
     return Program(jitted, run, init.shapes, outputs, config.layout)
 
 
+@memoise
+def outputs_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> list[Any]:
+    """`output_shapes` of an identified config for `init`'s arguments of this structure and these shapes."""
+    arguments = jax.tree.unflatten(structure, shapes)
+    state = jax.eval_shape(build_trainer(config).init, *arguments)
+    return output_shapes(config, state, arguments[1])
+
+
 def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
     """The shapes and dtypes of the outputs for each part of the rows; targets of a wrong shape raise."""
 
