@@ -17,10 +17,11 @@ from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
+from fnn.devices.peers import Peers, is_first, peers_of, together
 from fnn.devices.placement import put_start
-from fnn.devices.threads import Interrupted
-from fnn.fitting import divergence, resume
-from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
+from fnn.devices.threads import Interrupted, never
+from fnn.fitting import divergence, joint, resume
+from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, must_end, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
@@ -194,32 +195,47 @@ def fit(
         layout=make_layout(mesh, place),
     )
     key, progress, on_segment = arguments.key(key), check_progress(progress), check_on_segment(on_segment)
-    with open_folder(folder, of_study=False):  # before anything that takes time
+    peers = peers_of(config.layout, warn)
+    with together(peers), open_folder(folder if is_first(peers) else None, of_study=False):  # before what takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
-        request = config, put_start(config.layout, Start(key, arrays, numbers, params, state))
+        request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
-        about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
-        checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)
+        told = folder is not None or peers is not None
+        about = resume.describe_run(*request, stream) | resume.describe_effort(effort) if told else {}
+        if peers is not None:
+            joint.check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None)
+        start = put_start(config.layout, start)
+        checkpoints = _open_checkpoints(peers, config, folder, about, program, epochs, seconds, stream)
         with catch_signals() as signals, without_debug_nans():
             to_end = config, start, program, checkpoints, epochs, (progress, on_segment), effort, stream
-            end, history = _run_to_end(*to_end, signals.heard)
+            end, history = _run_to_end(*to_end, peers, signals)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
-        _report_divergence(config, None if stream else start.data, settings or {}, run, on_nan)
+        config, rows = (config, start.data) if peers is None else (config._replace(layout=None), arrays)
+        split = peers is not None and place is not None
+        _report_divergence(config, None if stream or split else rows, settings or {}, run, on_nan)
         return run
 
 
 # ---- the run, and what the host does between its segments
 
 
-def _open_checkpoints(folder: str | None, about: Any, program: Program, *arguments: Any) -> resume.Checkpoints:
+def _open_checkpoints(
+    peers: Peers | None, config: TrainerConfig, folder: str | None, about: Any, program: Program, *arguments: Any
+) -> resume.Checkpoints:
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-    return resume.Checkpoints(folder, about, program.state, no_epochs, *arguments)
+
+    def make(without: bool = False) -> resume.Checkpoints:
+        return resume.Checkpoints(None if without else folder, about, program.state, no_epochs, *arguments)
+
+    if peers is None or config.layout is None:
+        return make()
+    return joint.open_checkpoints(peers, make, config.layout, program.state)
 
 
 def _choose_effort(
@@ -242,9 +258,11 @@ def _run_to_end(
     listeners: tuple[bool | str, OnSegment | None],
     effort: str,
     stream: Stream | None,
-    must_stop: Callable[[], bool],
+    peers: Peers | None,
+    signals: Signals,
 ) -> tuple[TrainState | None, History]:
     """The end of the run, and its history; no state where it was to stop while it compiled."""
+    must_stop = signals.heard if peers is None else never  # several processes stop together, after a segment
     state, histories = checkpoints.state, [checkpoints.history]
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
@@ -252,6 +270,8 @@ def _run_to_end(
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
         return state, histories[0]
+    if peers is not None:
+        peers.wait_for_all("compiled")  # those that compile longer are waited for here, and not in a step
     if state is None:
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
@@ -261,20 +281,29 @@ def _run_to_end(
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
         following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop)
-    progress, on_segment = listeners
+    progress, on_segment = listeners if is_first(peers) else (False, None)
     with progress_bar(progress, epochs, int(state.epoch)) as show, closing(following), suppress(Interrupted):
         try:
             for segment in following:
                 state = segment.state
                 histories.append(segment.history)
                 show(segment)
-                checkpoints.write(state, histories)
-                if must_end(on_segment, segment, epochs) or must_stop():
+                if peers is None or config.layout is None:
+                    checkpoints.write(state, histories)
+                    end = must_end(on_segment, segment, epochs) or must_stop()
+                else:
+                    end = must_end(on_segment, segment, epochs)
+                    end = joint.end_segment(peers, config.layout, checkpoints, segment, histories, end, signals)
+                if end:
                     break
-        except Exception:
-            if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
+        except Exception as error:
+            if peers is not None:
+                peers.end_if_lost(error)
+            elif not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
                 checkpoints.write(state, histories, last=True)
             raise
+    if peers is not None and config.layout is not None:
+        return joint.end_run(peers, config.layout, checkpoints, state, histories)
     checkpoints.write(state, histories, last=True)
     return state, concatenate(histories)
 

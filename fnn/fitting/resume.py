@@ -301,14 +301,22 @@ class Checkpoints:
         """The history up to there."""
         return self._restored.history
 
+    def restore(self, state: TrainState, history: History) -> None:
+        """Go on from this state: that of the process which has read it, placed on several devices."""
+        self._restored = self._restored._replace(state=state, history=history)
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return self.folder is not None and time.monotonic() >= self._due
+
     def holds(self, state: TrainState) -> bool:
         """Whether this state is in the folder."""
         return self.folder is not None and position(state) == self._written
 
     def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
         """Write a checkpoint if it is time; the histories become one."""
-        late = last or time.monotonic() >= self._due
-        if self.folder is None or not late or position(state) == self._written:
+        if self.folder is None or not (last or self.due) or position(state) == self._written:
             return
         begin = time.monotonic()
         histories[:] = [concatenate(histories)]
