@@ -213,7 +213,7 @@ def fit(
             to_end = config, start, program, checkpoints, epochs, (progress, on_segment), effort, stream
             end, history = _run_to_end(*to_end, peers, signals)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
-            signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
+            signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
         config, rows = (config, start.data) if peers is None else (config._replace(layout=None), arrays)
@@ -338,7 +338,9 @@ def _stream(data: Any, batch_size: int | None) -> Stream:
     return stream
 
 
-def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, name: str) -> str:
+def _interrupt_text(
+    end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, peers: Peers | None, name: str
+) -> str:
     """What a signal of this name ended, and what of it is kept."""
     text = f"training: expected {epochs} epochs, got {name}"
     if end is None:
@@ -346,6 +348,8 @@ def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Che
     done, folder = _is_done(end, epochs), checkpoints.folder
     at = "when all was done" if done else f"in epoch {int(end.epoch)}, step {int(end.step)} (both counted from 0)"
     what = "the whole run" if done else "the run so far"
+    if not is_first(peers):
+        return f"{text} {at}, as did all processes; process 0 says where {what} is."
     if checkpoints.holds(end):
         return f"{text} {at}; {what} is kept in {folder}. Call fit again to {'load the run' if done else 'resume'}."
     if folder is None:

@@ -57,15 +57,16 @@ def open_checkpoints(
     else:
         arrays = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
     state, history = broadcast_bits(peers, arrays)
-    checkpoints.restore(put_as(state_shardings(layout, like), trees.with_keys(state, like)), history)
+    placed = put_as(state_shardings(layout, like), trees.with_keys(state, like))
+    checkpoints.restored = checkpoints.restored._replace(state=placed, history=history)
     return checkpoints
 
 
 def broadcast_bits(peers: Peers, tree: Tree) -> Tree:
     """The arrays of process 0, bit by bit: a sum, which a broadcast is, would make 0 of -0."""
     leaves, structure = jax.tree.flatten(tree)
-    arrays = [np.ascontiguousarray(leaf) for leaf in leaves]
-    sent = peers.broadcast([a.reshape(-1).view(np.uint8) for a in arrays])
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    sent = peers.broadcast([np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in arrays])
     got = [np.asarray(b).view(a.dtype).reshape(a.shape) for a, b in zip(arrays, sent, strict=True)]
     return jax.tree.unflatten(structure, got)
 
