@@ -67,7 +67,7 @@ class Peers:
         self._told, self._failed, self._failed_at = False, "", 0.0
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def look_after(self) -> Iterator[None]:
         """Say every second that this process is there, and look at the others, until the end of the block."""
         thread = threading.Thread(target=self._watch, name="fnn peers", daemon=True)
         thread.start()
@@ -195,7 +195,7 @@ class Peers:
         segment = max(self._segments.get(n, 0) for n in silent)
         return f"{self._names(silent)} last reported in segment {segment}"
 
-    def end_if_lost(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
         """End this process where an error says that another one is gone; which, is known after some seconds."""
         text = str(error).lower()
         runtime = isinstance(error, jax.errors.JaxRuntimeError)
@@ -256,7 +256,7 @@ def is_first(peers: Peers | None) -> bool:
 
 def together(peers: Peers | None) -> contextlib.AbstractContextManager[None]:
     """A block in which all processes look after each other; of one process alone nothing."""
-    return contextlib.nullcontext() if peers is None else peers.watched()
+    return contextlib.nullcontext() if peers is None else peers.look_after()
 
 
 def _short(value: object) -> str:

@@ -7,7 +7,6 @@ from contextlib import closing, suppress
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -23,7 +22,7 @@ from fnn.devices.threads import Interrupted, never
 from fnn.fitting import divergence, joint, resume
 from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, must_end, progress_bar
+from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
@@ -194,8 +193,8 @@ def fit(
         validates=validation is not None,
         layout=make_layout(mesh, place),
     )
-    key, progress, on_segment = arguments.key(key), check_progress(progress), check_on_segment(on_segment)
-    peers = peers_of(config.layout, warn)
+    key, peers = arguments.key(key), peers_of(config.layout, warn)
+    listeners = check_progress(progress), check_on_segment(on_segment)
     with together(peers), open_folder(folder if is_first(peers) else None, of_study=False):  # before what takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
@@ -203,39 +202,21 @@ def fit(
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
-        told = folder is not None or peers is not None
-        about = resume.describe_run(*request, stream) | resume.describe_effort(effort) if told else {}
-        if peers is not None:
-            joint.check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None)
+        asked = folder, epochs, seconds, stream
+        checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)
         start = put_start(config.layout, start)
-        checkpoints = _open_checkpoints(peers, config, folder, about, program, epochs, seconds, stream)
         with catch_signals() as signals, without_debug_nans():
-            to_end = config, start, program, checkpoints, epochs, (progress, on_segment), effort, stream
-            end, history = _run_to_end(*to_end, peers, signals)
+            to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, peers, signals
+            end, history = _run_to_end(*to_end)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
-        config, rows = (config, start.data) if peers is None else (config._replace(layout=None), arrays)
-        split = peers is not None and place is not None
-        _report_divergence(config, None if stream or split else rows, settings or {}, run, on_nan)
+        _report_divergence(peers, config, None if stream else (start.data, arrays), settings or {}, run, on_nan)
         return run
 
 
 # ---- the run, and what the host does between its segments
-
-
-def _open_checkpoints(
-    peers: Peers | None, config: TrainerConfig, folder: str | None, about: Any, program: Program, *arguments: Any
-) -> resume.Checkpoints:
-    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-
-    def make(without: bool = False) -> resume.Checkpoints:
-        return resume.Checkpoints(None if without else folder, about, program.state, no_epochs, *arguments)
-
-    if peers is None or config.layout is None:
-        return make()
-    return joint.open_checkpoints(peers, make, config.layout, program.state)
 
 
 def _choose_effort(
@@ -288,17 +269,11 @@ def _run_to_end(
                 state = segment.state
                 histories.append(segment.history)
                 show(segment)
-                if peers is None or config.layout is None:
-                    checkpoints.write(state, histories)
-                    end = must_end(on_segment, segment, epochs) or must_stop()
-                else:
-                    end = must_end(on_segment, segment, epochs)
-                    end = joint.end_segment(peers, config.layout, checkpoints, segment, histories, end, signals)
-                if end:
+                if joint.end_segment(peers, config, checkpoints, segment, histories, on_segment, epochs, signals):
                     break
         except Exception as error:
             if peers is not None:
-                peers.end_if_lost(error)
+                peers.give_up(error)
             elif not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
                 checkpoints.write(state, histories, last=True)
             raise
@@ -357,7 +332,14 @@ def _interrupt_text(
     return f"{text} {at}; {what} could not be written to {folder}. Free space, or pass another folder."
 
 
-def _report_divergence(config: TrainerConfig, rows: Data | None, settings: Any, run: Run, on_nan: str) -> None:
+def _report_divergence(
+    peers: Peers | None, config: TrainerConfig, both: tuple[Data, Data] | None, settings: Any, run: Run, on_nan: str
+) -> None:
+    """Say where a run diverged; `both`: its rows as they lie on the devices, and as they are in this process."""
+    rows = None if both is None else both[0]
+    if peers is not None and config.layout is not None:  # what came back is of this process, unless it is split
+        rows = None if both is None or config.layout.place is not None else both[1]
+        config = config._replace(layout=None)
     text = divergence.describe(config, run.train_state, rows, settings, run.validation_rows)
     if text is None:
         return

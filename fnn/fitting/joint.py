@@ -9,14 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import trees
+from fnn.compilation.programs import Program
+from fnn.data.streams import Stream
 from fnn.devices.peers import Peers
 from fnn.devices.placement import put_as
 from fnn.fitting.interrupts import Signals
-from fnn.fitting.resume import VALUES, Checkpoints
+from fnn.fitting.progress import OnSegment, must_end
+from fnn.fitting.resume import VALUES, Checkpoints, describe_effort, describe_run
 from fnn.fitting.segments import Segment, concatenate
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig
 from fnn.training.layout import Layout, state_shardings
+from fnn.training.state import Start
 from fnn.types import Tree
 
 
@@ -31,11 +35,36 @@ def check_alike(peers: Peers, config: TrainerConfig, about: Mapping[str, Any], *
 
 
 def open_checkpoints(
-    peers: Peers, make: Callable[[bool], Checkpoints], layout: Layout, like: TrainState
+    peers: Peers | None,
+    config: TrainerConfig,
+    request: tuple[TrainerConfig, Start],
+    program: Program,
+    effort: str,
+    folder: str | None,
+    epochs: int,
+    seconds: float,
+    stream: Stream | None,
 ) -> Checkpoints:
+    """The checkpoints of a run; of several processes, which compare their runs first, those of process 0."""
+    about: dict[str, Any] = {}
+    if folder is not None or peers is not None:
+        about = describe_run(*request, stream) | describe_effort(effort)
+    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
+
+    def make(without: bool = False) -> Checkpoints:
+        return Checkpoints(None if without else folder, about, program.state, no_epochs, epochs, seconds, stream)
+
+    if peers is None or config.layout is None:
+        return make()
+    check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None)
+    return _those_of_first(peers, make, config.layout, program.state)
+
+
+def _those_of_first(peers: Peers, make: Callable[[bool], Checkpoints], layout: Layout, like: TrainState) -> Checkpoints:
     """Those of process 0, which reads and writes them; the others are given what it has read.
 
     Args:
+        peers: the processes.
         make: makes the checkpoints; of no folder, for True.
         layout: of the run.
         like: shapes and dtypes of its state.
@@ -72,15 +101,20 @@ def broadcast_bits(peers: Peers, tree: Tree) -> Tree:
 
 
 def end_segment(
-    peers: Peers,
-    layout: Layout,
+    peers: Peers | None,
+    config: TrainerConfig,
     checkpoints: Checkpoints,
     segment: Segment,
     histories: list[History],
-    end: bool,
+    on_segment: OnSegment | None,
+    epochs: int,
     signals: Signals,
 ) -> bool:
-    """What follows a segment, on all processes alike; whether the run ends with it."""
+    """Write a checkpoint if it is time, on all processes alike; whether the run ends with this segment."""
+    if peers is None or config.layout is None:
+        checkpoints.write(segment.state, histories)
+        return must_end(on_segment, segment, epochs) or signals.heard()
+    end, layout = must_end(on_segment, segment, epochs), config.layout
     pace = checkpoints.pace
     peers.measure(pace.seconds)
     number = max(map(int, signals.numbers), default=0)

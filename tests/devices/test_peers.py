@@ -110,11 +110,11 @@ def test_one_that_is_silent_is_named_with_its_segment(both, monkeypatch):
         one._look()
         time.sleep(0.06)
     with pytest.raises(Ended, match="process 1 of 2 last reported in segment 41"):
-        one.end_if_lost(jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection reset by peer"))
-    one.end_if_lost(ConnectionError("connection of the user's own"))
+        one.give_up(jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection reset by peer"))
+    one.give_up(ConnectionError("connection of the user's own"))
     other._seen.clear()
     with pytest.raises(Ended, match="process 0 of 2, which"):
-        other.end_if_lost(ValueError("gloo"))
+        other.give_up(ValueError("gloo"))
 
 
 def test_one_that_is_late_is_told_and_one_that_is_stuck_ends_all(both, monkeypatch):
@@ -140,7 +140,7 @@ def test_one_that_is_late_is_told_and_one_that_is_stuck_ends_all(both, monkeypat
 def test_where_another_has_failed_this_one_has_a_while_to_end_by_itself(both, monkeypatch):
     one, other, _ = both
     monkeypatch.setattr(module, "GRACE", 0.05)
-    with pytest.raises(ZeroDivisionError), other.watched():
+    with pytest.raises(ZeroDivisionError), other.look_after():
         raise ZeroDivisionError("there")
     one._look()
     time.sleep(0.1)
