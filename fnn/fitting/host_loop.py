@@ -178,21 +178,10 @@ def fit(
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
     config = trainer_config(
-        net,
-        loss,
-        optimizer,
-        penalty=penalty,
-        gradient=gradient,
-        metrics=metrics,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        reduction=reduction,
-        monitor=monitor,
-        mode=mode,
-        patience=patience,
-        validates=validation is not None,
-        layout=make_layout(mesh, place),
-    )
+        net, loss, optimizer, penalty=penalty, gradient=gradient, metrics=metrics, batch_size=batch_size,
+        shuffle=shuffle, reduction=reduction, monitor=monitor, mode=mode, patience=patience,
+        validates=validation is not None, layout=make_layout(mesh, place),
+    )  # fmt: skip
     key, peers = arguments.key(key), peers_of(config.layout, warn)
     listeners = check_progress(progress), check_on_segment(on_segment)
     with together(peers), open_folder(folder if is_first(peers) else None, of_study=False):  # before what takes time
