@@ -20,6 +20,7 @@ QUESTIONS = {
     "scale": "cost against rows, steps, width, depth, members",
     "stream": "training on a file larger than memory",
     "segments": "what it costs that the host has a look every half second",
+    "devices": "from which size on it pays to split a network over several devices",
 }
 
 LONG = ("memory", "stream", "segments")  # say nothing in a few seconds: `--quick` measures them only by name

@@ -166,7 +166,7 @@ def check_distinct(columns: Iterable[str], settings: Iterable[str] = ()) -> None
     """Raise a ValueError where a metric, or a setting, has the name of another column: one would overwrite the other.
 
     >>> from fnn.runs import check_distinct
-    >>> from fnn.studies.tables import study_columns
+    >>> from fnn.studies.results import study_columns
     >>> check_distinct(study_columns(["error", "error_std"], True, deviations=True))
     Traceback (most recent call last):
     ...

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bench import __main__ as command, bounds, exponents, output, timing
+from bench import __main__ as command, bounds, devices, exponents, output, timing
 from bench.timing import Measured, Timing, in_a_line, in_turn
 
 MEASURED = Measured(
@@ -153,3 +153,14 @@ def test_a_question_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys)
     assert command.main(["step", "dense", "conv", "--quick"]) == 1
     out, err = capsys.readouterr()
     assert "bench.step 2 True" in out and "bench.conv 2 True" in out and "dense: OSError: no room" in err
+
+
+def test_a_step_on_many_devices_is_its_share_and_the_exchange_and_pays_from_the_crossing_point_on():
+    link = devices.Link("example", 1e9, 1e-6)
+    assert devices.exchange_seconds(2, 1e6, link) == pytest.approx(1e-3 + 2e-6)
+    assert devices.predict_step(0.1, 4, 0, devices.Link("none", 1, 0)) == pytest.approx(0.025)
+    least = devices.least_step(8, 1e6, link)
+    assert devices.predict_step(least, 8, 1e6, link) == pytest.approx(least)
+    row = {"width": 64, "devices": 1, "seconds": 1e-5, "collectives": {"all-reduce": 0}, "bytes": 1e6}
+    lines = devices.lines_of([row, row | {"devices": 2, "collectives": {"all-reduce": 1}}])
+    assert "1 all-reduce" in lines[2] and len(lines) == 6 and all("too small" in line for line in lines[3:])

@@ -190,7 +190,7 @@ def signal_before_the_first_epoch(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         yield from segments(*args)
 
-    monkeypatch.setattr("fnn.studies.scheduler.segments", signalling)
+    monkeypatch.setattr("fnn.studies.jobs.segments", signalling)
     return {"epochs": 10**6, "progress": False, "devices": jax.devices()[:1], "width": 1}
 
 

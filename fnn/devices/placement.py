@@ -1,7 +1,11 @@
 """Arrays put on every device of a mesh."""
 
-import jax
+from typing import Any
 
+import jax
+import numpy as np
+
+from fnn import trees
 from fnn.training.layout import Layout
 from fnn.training.state import Start
 from fnn.types import Tree
@@ -17,4 +21,23 @@ def put_start(layout: Layout | None, start: Start) -> Start:
 
 def put_everywhere(layout: Layout | None, tree: Tree) -> Tree:
     """The arrays on every device of the mesh, whole; without a layout as they are."""
-    return tree if layout is None else jax.device_put(tree, layout.everywhere)
+    if layout is None:
+        return tree
+    if not layout.mesh.is_multi_process:
+        return jax.device_put(tree, layout.everywhere)
+    return put_as(jax.tree.map(lambda leaf: layout.everywhere, tree), tree)
+
+
+def put_as(shardings: Tree, tree: Tree) -> Tree:
+    """Arrays that each process has whole, placed so; without a word between the processes."""
+
+    def put(leaf: Any, sharding: Any) -> Any:
+        if trees.is_key(leaf):
+            words = np.asarray(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(place(words, sharding), dtype=leaf.dtype)
+        return place(np.asarray(leaf), sharding)
+
+    def place(array: np.ndarray, sharding: Any) -> Any:
+        return jax.make_array_from_callback(array.shape, sharding, lambda at: array[at])
+
+    return jax.tree.map(put, tree, shardings)

@@ -52,17 +52,23 @@ def never() -> bool:
     return False
 
 
+def thread_settings() -> dict[str, Any]:
+    """JAX's settings of this thread that another thread or process takes over. A device stays in its process."""
+    return {name: getattr(jax.config, name) for name in OF_THREAD if name != "jax_default_device"}
+
+
+def apply_thread_settings(values: dict[str, Any]) -> contextlib.ExitStack:
+    """A context in which this thread has these settings."""
+    stack = contextlib.ExitStack()
+    for name, value in values.items():
+        stack.enter_context(OF_THREAD[name](value))
+    return stack
+
+
 def copy_thread_settings() -> Callable[[], Any]:
     """A context in which another thread computes as this one does now."""
-    values = {name: getattr(jax.config, name) for name in OF_THREAD}
-
-    def as_here() -> Any:
-        stack = contextlib.ExitStack()
-        for name, context in OF_THREAD.items():
-            stack.enter_context(context(values[name]))
-        return stack
-
-    return as_here
+    values = thread_settings() | {"jax_default_device": jax.config.jax_default_device}  # type: ignore[attr-defined]
+    return lambda: apply_thread_settings(values)
 
 
 class Task(Generic[T]):

@@ -12,5 +12,7 @@
   still one epoch
 - `output_kinds`: Does the network's output match the loss: logits or probabilities? A mismatch raises no error and
   trains badly
+- `joint`: A run in several processes: what each does alike between segments, where one process alone would do as it
+  likes
 - `host_loop`: `fit`: the host's loop around the fused one
 """

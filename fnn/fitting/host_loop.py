@@ -7,7 +7,6 @@ from contextlib import closing, suppress
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -17,12 +16,13 @@ from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
+from fnn.devices.peers import Peers, is_first, peers_of, together
 from fnn.devices.placement import put_start
-from fnn.devices.threads import Interrupted
-from fnn.fitting import divergence, resume
-from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
+from fnn.devices.threads import Interrupted, never
+from fnn.fitting import divergence, joint, resume
+from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, must_end, progress_bar
+from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
@@ -178,48 +178,34 @@ def fit(
     numbers = check_settings_dict(settings, RESERVED_SETTINGS) | loop_settings(patience, min_delta)
     folder = None if checkpoint is None else checks.folder("checkpoint", checkpoint)
     config = trainer_config(
-        net,
-        loss,
-        optimizer,
-        penalty=penalty,
-        gradient=gradient,
-        metrics=metrics,
-        batch_size=batch_size,
-        shuffle=shuffle,
-        reduction=reduction,
-        monitor=monitor,
-        mode=mode,
-        patience=patience,
-        validates=validation is not None,
-        layout=make_layout(mesh, place),
-    )
-    key, progress, on_segment = arguments.key(key), check_progress(progress), check_on_segment(on_segment)
-    with open_folder(folder, of_study=False):  # before anything that takes time
+        net, loss, optimizer, penalty=penalty, gradient=gradient, metrics=metrics, batch_size=batch_size,
+        shuffle=shuffle, reduction=reduction, monitor=monitor, mode=mode, patience=patience,
+        validates=validation is not None, layout=make_layout(mesh, place),
+    )  # fmt: skip
+    key, peers = arguments.key(key), peers_of(config.layout, warn)
+    listeners = check_progress(progress), check_on_segment(on_segment)
+    with together(peers), open_folder(folder if is_first(peers) else None, of_study=False):  # before what takes time
         params, state = load_start(params, state)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
-        request = config, put_start(config.layout, Start(key, arrays, numbers, params, state))
+        request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
-        about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
-        checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)
+        asked = folder, epochs, seconds, stream
+        checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)
+        start = put_start(config.layout, start)
         with catch_signals() as signals, without_debug_nans():
-            to_end = config, start, program, checkpoints, epochs, (progress, on_segment), effort, stream
-            end, history = _run_to_end(*to_end, signals.heard)
+            to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, peers, signals
+            end, history = _run_to_end(*to_end)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
-            signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints))
+            signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
-        _report_divergence(config, None if stream else start.data, settings or {}, run, on_nan)
+        _report_divergence(peers, config, None if stream else (start.data, arrays), settings or {}, run, on_nan)
         return run
 
 
 # ---- the run, and what the host does between its segments
-
-
-def _open_checkpoints(folder: str | None, about: Any, program: Program, *arguments: Any) -> resume.Checkpoints:
-    no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
-    return resume.Checkpoints(folder, about, program.state, no_epochs, *arguments)
 
 
 def _choose_effort(
@@ -242,9 +228,11 @@ def _run_to_end(
     listeners: tuple[bool | str, OnSegment | None],
     effort: str,
     stream: Stream | None,
-    must_stop: Callable[[], bool],
+    peers: Peers | None,
+    signals: Signals,
 ) -> tuple[TrainState | None, History]:
     """The end of the run, and its history; no state where it was to stop while it compiled."""
+    must_stop = signals.heard if peers is None else never  # several processes stop together, after a segment
     state, histories = checkpoints.state, [checkpoints.history]
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
@@ -252,6 +240,8 @@ def _run_to_end(
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
         return state, histories[0]
+    if peers is not None:
+        peers.wait_for_all("compiled")  # those that compile longer are waited for here, and not in a step
     if state is None:
         state = program.init(*start)
         net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
@@ -261,20 +251,23 @@ def _run_to_end(
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
         following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop)
-    progress, on_segment = listeners
+    progress, on_segment = listeners if is_first(peers) else (False, None)
     with progress_bar(progress, epochs, int(state.epoch)) as show, closing(following), suppress(Interrupted):
         try:
             for segment in following:
                 state = segment.state
                 histories.append(segment.history)
                 show(segment)
-                checkpoints.write(state, histories)
-                if must_end(on_segment, segment, epochs) or must_stop():
+                if joint.end_segment(peers, config, checkpoints, segment, histories, on_segment, epochs, signals):
                     break
-        except Exception:
-            if not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
+        except Exception as error:
+            if peers is not None:
+                peers.give_up(error)
+            elif not any(leaf.is_deleted() for leaf in jax.tree.leaves(state)):  # what was done before it is not lost
                 checkpoints.write(state, histories, last=True)
             raise
+    if peers is not None and config.layout is not None:
+        return joint.end_run(peers, config.layout, checkpoints, state, histories)
     checkpoints.write(state, histories, last=True)
     return state, concatenate(histories)
 
@@ -309,7 +302,9 @@ def _stream(data: Any, batch_size: int | None) -> Stream:
     return stream
 
 
-def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, name: str) -> str:
+def _interrupt_text(
+    end: TrainState | None, epochs: int, checkpoints: resume.Checkpoints, peers: Peers | None, name: str
+) -> str:
     """What a signal of this name ended, and what of it is kept."""
     text = f"training: expected {epochs} epochs, got {name}"
     if end is None:
@@ -317,6 +312,8 @@ def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Che
     done, folder = _is_done(end, epochs), checkpoints.folder
     at = "when all was done" if done else f"in epoch {int(end.epoch)}, step {int(end.step)} (both counted from 0)"
     what = "the whole run" if done else "the run so far"
+    if not is_first(peers):
+        return f"{text} {at}, as did all processes; process 0 says where {what} is."
     if checkpoints.holds(end):
         return f"{text} {at}; {what} is kept in {folder}. Call fit again to {'load the run' if done else 'resume'}."
     if folder is None:
@@ -324,7 +321,14 @@ def _interrupt_text(end: TrainState | None, epochs: int, checkpoints: resume.Che
     return f"{text} {at}; {what} could not be written to {folder}. Free space, or pass another folder."
 
 
-def _report_divergence(config: TrainerConfig, rows: Data | None, settings: Any, run: Run, on_nan: str) -> None:
+def _report_divergence(
+    peers: Peers | None, config: TrainerConfig, both: tuple[Data, Data] | None, settings: Any, run: Run, on_nan: str
+) -> None:
+    """Say where a run diverged; `both`: its rows as they lie on the devices, and as they are in this process."""
+    rows = None if both is None else both[0]
+    if peers is not None and config.layout is not None:  # what came back is of this process, unless it is split
+        rows = None if both is None or config.layout.place is not None else both[1]
+        config = config._replace(layout=None)
     text = divergence.describe(config, run.train_state, rows, settings, run.validation_rows)
     if text is None:
         return

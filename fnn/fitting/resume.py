@@ -276,30 +276,35 @@ class Checkpoints:
         self.folder, self.about, self.seconds = folder, about, seconds
         self.pace = Pace(segment_seconds(None if folder is None else seconds))
         self.record: StreamRecord | None = None
-        self._restored = Restored(None, history, 0)
+        self.restored = Restored(None, history, 0)
         self._failures = failures or WriteFailures()
         self._due = time.monotonic() + seconds
         if folder is not None:
-            self._restored = _restore(folder, about, like, history)
+            self.restored = _restore(folder, about, like, history)
             done = self.history.loss.shape[-1]
             if done > epochs:
                 raise ValueError(
                     f"checkpoint: expected at least {done} epochs, which {folder} has behind it, got epochs={epochs}. "
                     "Ask for as many, or name another folder to start anew."
                 )
-            self.record = None if stream is None else _read_before(folder, self._restored, stream)
-        self._number = self._restored.number
+            self.record = None if stream is None else _read_before(folder, self.restored, stream)
+        self._number = self.restored.number
         self._written = None if self.state is None else position(self.state)
 
     @property
     def state(self) -> TrainState | None:
         """The state to resume from."""
-        return self._restored.state
+        return self.restored.state
 
     @property
     def history(self) -> History:
         """The history up to there."""
-        return self._restored.history
+        return self.restored.history
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return self.folder is not None and time.monotonic() >= self._due
 
     def holds(self, state: TrainState) -> bool:
         """Whether this state is in the folder."""
@@ -307,15 +312,14 @@ class Checkpoints:
 
     def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
         """Write a checkpoint if it is time; the histories become one."""
-        late = last or time.monotonic() >= self._due
-        if self.folder is None or not late or position(state) == self._written:
+        if self.folder is None or not (last or self.due) or position(state) == self._written:
             return
         begin = time.monotonic()
         histories[:] = [concatenate(histories)]
         tree = {"state": trees.without_keys(state), "history": histories[0]}
         tree |= {} if self.record is None else {READ[:-1]: self.record.to_arrays()}
         try:
-            values = self._restored.values or self.about[VALUES]()
+            values = self.restored.values or self.about[VALUES]()
             write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values})
             self._number, self._written = self._number + 1, position(state)
         except (OSError, MemoryError) as error:

@@ -49,6 +49,7 @@ class Pace:
 
     def __init__(self, seconds: float, seconds_per_step: float | None = None) -> None:
         self.seconds, self.seconds_per_step = seconds, seconds_per_step
+        self.agreed: int | None = None  # steps that several processes have agreed on
 
     def measure(self, seconds: float, steps: int) -> None:
         """Take a segment of so many seconds and steps as the measure of the next."""
@@ -57,6 +58,11 @@ class Pace:
     @property
     def steps(self) -> int:
         """Of the next segment."""
+        return self.agreed or self.own_steps
+
+    @property
+    def own_steps(self) -> int:
+        """Of the next segment, as this process has measured."""
         return max(1, int(self.seconds / (self.seconds_per_step or self.seconds)))
 
 

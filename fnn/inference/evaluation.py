@@ -67,7 +67,7 @@ def evaluate(
     """
     checks.outside_of_jit("data", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
-    layout = make_layout(mesh)
+    layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
     rows, chunks = _chunks(data, run, size)
     measure: Any = None

@@ -87,7 +87,7 @@ def predict(
     [5. 5.]
     """
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
-    layout = make_layout(mesh)
+    layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
     check_functions(reduce, combine)
 
@@ -126,7 +126,7 @@ def predictor(
     (1, 2) (5, 2)
     """
     size = arguments.whole_number("batch_size", batch_size, 1)
-    layout = make_layout(mesh)
+    layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
     check_functions(reduce, None)
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}

@@ -18,8 +18,9 @@ from fnn.sklearn.estimators import Fitted, FnnEstimator
 from fnn.sklearn.plans import CheckedRows, Plan, as_floats, check_rows, plan_fit, weight_decay
 from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
 from fnn.studies.groups import ExecutionOptions, Group, MemberSpec, group_members
+from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import member_run
-from fnn.studies.scheduler import ChunkResult, run_groups
+from fnn.studies.scheduler import run_groups
 from fnn.types import Array, Data, Loss, RowSelection, Settings
 
 Split = tuple[np.ndarray, np.ndarray]  # rows to train on, rows to judge by

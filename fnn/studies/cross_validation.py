@@ -3,6 +3,7 @@ with several settings, which of them does best."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -17,7 +18,7 @@ from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
-from fnn.studies import tables
+from fnn.studies import results as tables
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
 from fnn.studies.groups import (
@@ -30,8 +31,9 @@ from fnn.studies.groups import (
     group_members,
     member_keys,
 )
+from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run
-from fnn.studies.scheduler import ChunkResult, run_groups
+from fnn.studies.scheduler import run_groups
 from fnn.training.config import resolve
 from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape
 
@@ -115,6 +117,7 @@ def cross_validate(
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     memory: float | None = None,
+    executor: Executor | Callable[[], Executor] | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
@@ -138,7 +141,7 @@ def cross_validate(
         over: settings to choose from, as for `fnn.sweep`.
         key: of all runs; with repeats, 1, 2, … more. An integer is also the seed of the folds.
         refit: train on all rows with the best settings in the end.
-        width, devices, memory, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
+        width, devices, memory, executor, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
         training: `batch_size, settings, monitor, mode, min_delta, metrics, penalty, gradient, reduction, shuffle` as
             for `fit`. `monitor` and `mode` say which settings are best.
 
@@ -164,7 +167,7 @@ def cross_validate(
     points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))

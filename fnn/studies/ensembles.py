@@ -1,7 +1,8 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -19,11 +20,12 @@ from fnn.fitting.output_kinds import to_probabilities
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
-from fnn.studies import tables
+from fnn.studies import results as tables
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
+from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text
-from fnn.studies.scheduler import ChunkResult, run_groups
+from fnn.studies.scheduler import run_groups
 from fnn.training.config import resolve_loss
 from fnn.types import (
     Array,
@@ -110,6 +112,7 @@ def ensemble(
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     memory: float | None = None,
+    executor: Executor | Callable[[], Executor] | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
@@ -126,7 +129,7 @@ def ensemble(
         net, loss, optimizer, data, validation, weights: as for `fit`.
         epochs: of every member; each stops by itself with `patience`.
         members: how many, at least 1.
-        width, devices, memory, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
+        width, devices, memory, executor, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
 
@@ -152,7 +155,7 @@ def ensemble(
     """
     arguments.instance("net", net, Layer, "Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor)
     seed, key = key, arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))

@@ -15,12 +15,15 @@ import optax
 
 from fnn import arguments
 from fnn.data import checks
+from fnn.devices.pools import check_executor
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.progress import check_progress
 from fnn.fitting.setup import trace_outputs
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
+from fnn.storage.checkpoints import read_checkpoint
+from fnn.storage.folders import chunk_folder, chunks_in, read_width, write_width
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.search_space import as_points, split_traced
 from fnn.training.config import (
@@ -80,6 +83,10 @@ class Group(NamedTuple):
     members: Members
     about: dict[str, Any]  # for a checkpoint
     effort: str = "auto"  # to compile with
+    call: tuple[Any, ...] = ()  # the arguments that made it
+
+    def __reduce__(self) -> Any:  # for pickle: a traced configuration belongs to a process, what made it does not
+        return _group, self.call
 
 
 class ExecutionOptions(NamedTuple):
@@ -91,10 +98,11 @@ class ExecutionOptions(NamedTuple):
     checkpoint: str | None = None
     checkpoint_seconds: float = 1.0
     progress: bool | str = True
+    executor: Any = None
 
 
 def execution_options(
-    width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any
+    width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any, executor: Any
 ) -> ExecutionOptions:
     """These arguments, checked."""
     known = isinstance(devices, (list, tuple)) and devices and all(isinstance(d, jax.Device) for d in devices)
@@ -108,6 +116,7 @@ def execution_options(
         checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
         checkpoint_seconds=arguments.number("checkpoint_seconds", checkpoint_seconds, 0),
         progress=check_progress(progress),
+        executor=check_executor(executor),
     )
 
 
@@ -182,6 +191,7 @@ def _group(
     views: tuple[RowSelection | None, RowSelection | None],
     resumable: bool,
 ) -> Group:
+    call = parts, data, tasks, places, dict(same), training, views, resumable
     rest = dict(training)
     base = check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
     effort = arguments.one_of("compile_effort", rest.pop("compile_effort", "auto"), ("auto", *EFFORTS))
@@ -212,7 +222,7 @@ def _group(
             | {f"fixed[{name!r}]": value for name, value in same.items()}
         )
     members = _members(tasks, full.settings, differing)
-    return Group(places, identified, Shared(data, *views), members, about, effort)
+    return Group(places, identified, Shared(data, *views), members, about, effort, call)
 
 
 def bind_static(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -243,10 +253,53 @@ def _members(tasks: list[MemberSpec], settings: dict[str, Any], differing: dict[
     return Members(np.stack([task.key for task in tasks]), columns, np.array([task.fold for task in tasks]))
 
 
-# ---- running them
+# ---- the folder of a group
 
 
-# ---- figures
+OF_MEMBERS = "settings, seeds and folds of these members"
+
+
+def check_study(folder: str | None, group: Group, width: int) -> None:
+    """Raise a ValueError where the chunks in a folder are another study's, though their names are not this one's.
+
+    A chunk of this name is compared when it is run. More or fewer members than before are no other study.
+    """
+    others = [] if folder is None else chunks_in(folder)
+    first = min(width, len(group.members)) - 1
+    if folder is None or not others or chunk_folder(folder, 0, first, width) in others:
+        return
+    checkpoint = read_checkpoint(others[0])
+    if checkpoint is not None:
+        expected = checkpoint.description
+        if isinstance(expected, dict):
+            expected = {name: value for name, value in expected.items() if name not in (OF_MEMBERS, "width")}
+        resume.check_same(others[0], expected, group.about)
+
+
+def known_width(folder: str | None, asked: int | None) -> int | None:
+    """The width that the study in this folder was started with: another would form other chunks, and train them anew.
+
+    None: there is no such study.
+    """
+    width = None if folder is None else read_width(folder)
+    if width is not None and asked not in (None, width):
+        raise ValueError(
+            f"width: expected {width}, with which the study in {folder} was started, got {asked}. "
+            "Omit width, or name another folder to start anew."
+        )
+    return width
+
+
+def keep_width(folder: str, width: int, failures: resume.WriteFailures) -> None:
+    """Write the width down, if it is not there."""
+    try:
+        if read_width(folder) != width:
+            write_width(folder, width)
+    except OSError as error:
+        failures.warn(error)
+
+
+# ---- keys
 
 
 def member_keys(seed: Any, count: int) -> list[np.ndarray]:

@@ -1,17 +1,21 @@
-"""What each member of a study ended with."""
+"""What each member of a study ended with; and tables of numbers with names, printed, sorted, written to a file."""
 
+import csv
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from fnn import arguments
+from fnn.data import checks
 from fnn.data.arrays import owned_array
 from fnn.fitting.segments import without_debug_nans
 from fnn.runs import Run, check_distinct, history_columns
-from fnn.studies import tables
 from fnn.studies.groups import ExecutionOptions, MemberSpec
-from fnn.studies.scheduler import ChunkResult
+from fnn.studies.jobs import ChunkResult
 from fnn.training.config import TrainerConfig
+from fnn.types import PathLike
 
 
 class ResultTable:
@@ -23,7 +27,7 @@ class ResultTable:
         self.config, self.validates, self.epochs = config, validates, epochs
         count = len(tasks)
         metrics = dict(config.metrics)
-        check_distinct(tables.study_columns(metrics, validates, deviations), tasks[0].settings)
+        check_distinct(study_columns(metrics, validates, deviations), tasks[0].settings)
         names = history_columns(metrics, validates)[1:]
         self.columns: dict[str, np.ndarray] = {"epoch": np.full(count, -1)}
         self.columns |= {name: np.full(count, np.nan) for name in names}
@@ -99,3 +103,72 @@ def run_on_device(run: Run) -> Run:
     with without_debug_nans():
         params, state, train_state = jax.tree.map(owned_array, (run.params, run.state, run.train_state))
     return run._replace(params=params, state=state, train_state=train_state)
+
+
+Columns = Mapping[str, Any]  # name -> one value per row, NumPy
+
+
+# ---- the names of all columns
+
+
+def study_columns(metrics: Iterable[str], validates: bool, deviations: bool = False) -> list[str]:
+    """Those of a study's table beside the settings; with `deviations` each figure has one more, with `_std`."""
+    names = history_columns(metrics, validates)
+    return [*names, *(f"{name}_std" for name in names[1:] if deviations), "epochs", "diverged"]
+
+
+# ---- what is done with a table
+
+
+def argsort(columns: Columns, by: str, largest: bool = False, last: Any = False) -> np.ndarray:
+    """The places of the rows, best first; NaN last, and behind it those marked `last`. Equal ones stay in their order.
+
+    >>> import numpy as np
+    >>> from fnn.studies.results import argsort
+    >>> print(argsort({"loss": np.array([0.3, np.nan, 0.1])}, "loss"))
+    [2 0 1]
+    """
+    if not isinstance(by, str) or by not in columns:
+        got = arguments.describe_value(by)
+        raise ValueError(f"by: expected one of {', '.join(columns)}, got {got}. Name a column.")
+    largest = arguments.flag("largest", largest)
+    values = np.asarray(columns[by], float)
+    order = np.argsort(-values if largest else values, kind="stable")
+    return order[np.argsort(np.broadcast_to(last, values.shape)[order], kind="stable")]
+
+
+def rows(columns: Columns, order: Any) -> list[dict[str, Any]]:
+    """The rows in that order, as dicts of Python's numbers."""
+    return [{name: values[i].item() for name, values in columns.items()} for i in order]
+
+
+def format_table(columns: Columns, order: Any, most: int = 20) -> str:
+    """The first rows in that order, as text.
+
+    >>> import numpy as np
+    >>> from fnn.studies.results import format_table
+    >>> print(format_table({"lr": np.array([0.1, 1.0]), "loss": np.array([0.25, np.nan])}, [0, 1]))
+       lr   loss
+      0.1   0.25
+        1    nan
+    """
+    shown = list(order)[:most]
+    cells = {name: [name, *(_cell(values[i]) for i in shown)] for name, values in columns.items()}
+    widths = {name: max(map(len, column)) for name, column in cells.items()}
+    lines = ["  ".join(f"{cells[name][k]:>{max(5, widths[name])}}" for name in cells) for k in range(len(shown) + 1)]
+    left = len(list(order)) - len(shown)
+    return "\n".join([*lines, f"and {left} more"] if left else lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else ""
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def to_csv(columns: Columns, path: PathLike) -> None:
+    """Write all rows, in their own order, with all digits."""
+    with open(checks.path("path", path), "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True))

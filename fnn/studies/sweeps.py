@@ -1,7 +1,8 @@
 """`sweep`: one network trained with many settings, as a map over the same pure run."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, NamedTuple, Unpack
 
 import jax
@@ -13,11 +14,12 @@ from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
-from fnn.studies import tables
+from fnn.studies import results as tables
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
+from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
-from fnn.studies.scheduler import ChunkResult, run_groups
+from fnn.studies.scheduler import run_groups
 from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
 
 
@@ -93,6 +95,7 @@ def sweep(
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     memory: float | None = None,
+    executor: Executor | Callable[[], Executor] | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
@@ -117,6 +120,9 @@ def sweep(
         devices: JAX devices to spread over, the same one twice for two threads; None: all, a CPU with a thread a core.
         memory: bytes to stay below (half of what is free); members are run in chunks that fit. On a CPU the histories
             of all members count.
+        executor: a pool of workers to train on, in the place of threads here: anything with the interface of
+            `concurrent.futures.Executor`; or a function that makes one, which is called again where a worker's death
+            breaks the pool. The result has the same bits as without. See docs/devices.md.
         checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
@@ -145,7 +151,7 @@ def sweep(
     points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))

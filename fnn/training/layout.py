@@ -46,8 +46,8 @@ class PlaceTable(NamedTuple):
         return dict(self.specs)[path]
 
 
-def make_layout(mesh: Mesh | None, place: PlaceRule | None = None) -> Layout | None:
-    """The layout of a run from its arguments, checked; None for one device."""
+def make_layout(mesh: Mesh | None, place: PlaceRule | None = None, joint: bool = True) -> Layout | None:
+    """The layout of a run from its arguments, checked; None for one device. Of several processes if `joint`."""
     if mesh is None:
         if place is not None:
             raise ValueError('place: expected a mesh too, got none. Pass mesh=jax.make_mesh((8,), ("data",)).')
@@ -62,10 +62,23 @@ def make_layout(mesh: Mesh | None, place: PlaceRule | None = None) -> Layout | N
     if place is not None:
         arguments.function("place", place, 2, OF_PLACE, "Write lambda path, array: jax.P().")
     if mesh.is_multi_process:
-        raise ValueError("mesh: expected devices of this process, got those of several. Pass jax.local_devices().")
+        _check_processes(mesh, joint)
     # axes that are "explicit", as make_mesh makes them, would have every layer say how its results are split
     automatic = (AxisType.Auto,) * len(mesh.axis_names)
     return Layout(Mesh(mesh.devices, mesh.axis_names, axis_types=automatic), place)
+
+
+def _check_processes(mesh: Mesh, joint: bool) -> None:
+    """Raise a ValueError unless all processes may work together, and do."""
+    if not joint:
+        hint = 'Pass jax.make_mesh((n,), ("data",), devices=jax.local_devices()), with n of them.'
+        raise ValueError(f"mesh: expected devices of this process, got those of several. {hint}")
+    missing = set(range(jax.process_count())) - {device.process_index for device in mesh.devices.flat}
+    if missing:
+        raise ValueError(
+            f"mesh: expected devices of all {jax.process_count()} processes, got none of process {min(missing)}. "
+            "Pass jax.make_mesh((jax.device_count(),), ('data',))."
+        )
 
 
 def fully_sharded(mesh: Mesh, large: int = LARGE) -> PlaceRule:

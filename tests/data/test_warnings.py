@@ -139,7 +139,7 @@ def test_so_does_one_of_an_interrupt(monkeypatch):
 
     monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
     monkeypatch.setattr("fnn.fitting.host_loop.segments", signalling)
-    monkeypatch.setattr("fnn.studies.scheduler.segments", signalling)
+    monkeypatch.setattr("fnn.studies.jobs.segments", signalling)
     calls = [
         lambda: fnn.fit(NET, squared_error, SGD, (X, X), **LONG),
         lambda: fnn.sweep(NET, squared_error, sgd, (X, X), **OVER | HERE),

@@ -101,7 +101,7 @@ class Signals:
     def __init__(self, monkeypatch):
         self.seen, self.when, self.numbers, self.lengths = 0, lambda count, segment: False, (), []
         monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)
-        monkeypatch.setattr("fnn.studies.scheduler.segments", self.segments)
+        monkeypatch.setattr("fnn.studies.jobs.segments", self.segments)
 
     def send(self, *numbers, when):
         """These, once `when(count, segment)`."""

@@ -246,7 +246,7 @@ def test_without_validation_the_training_loss_tells_the_best():
 
 def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(monkeypatch):
     """Also where threads end in another order."""
-    real, later = fnn.studies.scheduler._run_chunk, threading.Event()
+    real, later = fnn.studies.scheduler.run_chunk, threading.Event()
 
     def first_one_last(job, at, *more):
         assert at[0] > 0 or later.wait(60)
@@ -254,7 +254,7 @@ def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(
         later.set()
         return outcome
 
-    monkeypatch.setattr("fnn.studies.scheduler._run_chunk", first_one_last)
+    monkeypatch.setattr("fnn.studies.scheduler.run_chunk", first_one_last)
     points = [POINTS[0], POINTS[0], {**POINTS[2], "lr": 1e-6}]
     found = swept(points, width=1, devices=TWO, monitor="accuracy", mode="max")
     accuracies = found.table["validation_accuracy"]
@@ -416,7 +416,7 @@ def test_a_thread_computes_as_precisely_as_the_caller_asks(monkeypatch):
         seen.append((jax.config.jax_default_matmul_precision, jax.numpy.result_type(float)))
         raise Planned
 
-    monkeypatch.setattr("fnn.studies.scheduler._run_chunk", record)
+    monkeypatch.setattr("fnn.studies.scheduler.run_chunk", record)
     for x64 in (False, True):
         with jax.enable_x64(x64), jax.default_matmul_precision("highest"), pytest.raises(Planned):
             swept(devices=TWO)
@@ -434,7 +434,7 @@ def test_an_error_in_one_thread_ends_the_others_with_their_segments(signals, mon
             time.sleep(0.5 if i == 1 else 0)  # until the error is known
             yield segment
 
-    monkeypatch.setattr("fnn.studies.scheduler.segments", segments)
+    monkeypatch.setattr("fnn.studies.jobs.segments", segments)
     with pytest.raises(ZeroDivisionError):
         swept(width=1, devices=TWO)
     assert sorted(signals.lengths)[0] == 1 and len(signals.lengths) == 2 and max(signals.lengths) < 10

@@ -1,0 +1,77 @@
+"""One run in several processes: the same bits as on several devices of one; what is refused, what a fault leads to."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.joint_faults import disturb, ends, start
+from tests.helpers.several_devices import CASES
+
+EPOCHS = 400
+
+
+def processes(count, *names, devices=False, x64=True):
+    """What the program prints in each of so many processes, or in one with so many devices."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "JAX_ENABLE_X64": str(int(x64)), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "tests.helpers.joint_processes"]
+    words = [[str(index), str(count), str(port), *names] for index in ([-1] if devices else range(count))]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    found = ends([subprocess.Popen([*command, *of], **options) for of in words], 1200)
+    assert [status for status, _, _ in found] == [0] * len(words), found
+    return [json.loads(line) for _, line, _ in found]
+
+
+def test_two_processes_train_as_one_device_does():
+    one, other = processes(2, "uneven by backprop")
+    assert one == other and one["uneven by backprop"][1] < 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_have_the_bits_of_as_many_devices(count):
+    (devices,) = processes(count, *CASES, devices=True)
+    for of_one in processes(count, *CASES):
+        assert of_one == devices
+    assert {name: found for name, found in devices.items() if found[1] >= 1e-12} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("data", "train t: expected"),
+        ("network", "net: expected"),
+        ("settings", "optimizer"),
+        ("version", "versions: expected"),
+    ],
+)
+def test_what_differs_on_one_process_is_refused_by_name_on_all(change, words):
+    for status, line, error in ends(start(2, "", EPOCHS, {1: change})):
+        assert status != 0 and line == "" and "expected the same run on all 2 processes" in error and words in error
+
+
+@pytest.mark.slow
+def test_a_process_that_is_slow_is_waited_for():
+    found = ends(start(2, "", 4, {0: "slow", 1: "slow"}))
+    assert [status for status, _, _ in found] == [0, 0] and found[0][1] == found[1][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2])
+def test_others_end_in_time_with_a_word_and_a_restart_has_the_bits_of_an_undisturbed_run(count):
+    (status, whole, error), *_ = ends(start(count, "", EPOCHS))
+    assert status == 0, error
+    for seed in range(6):
+        found = disturb(count, EPOCHS, seed, whole)
+        ended = {-signal.SIGTERM} if found["signal"] == "SIGTERM" else {75}
+        assert set(found["status"]) == ended and found["seconds"] < 25 and found["same"], found
+        named = "got SIGTERM" if found["signal"] == "SIGTERM" else f"process {found['victim']} of {count}"
+        assert all(named in line for line in found["said"]), found

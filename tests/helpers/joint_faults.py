@@ -1,0 +1,125 @@
+"""A run in several processes that is disturbed: the program of each, and the one that starts and disturbs them.
+
+`python -m tests.helpers.joint_faults run INDEX COUNT PORT FOLDER EPOCHS [CHANGE]` is one process; CHANGE makes it
+differ. It prints the digest of what it has trained, once a line "begun".
+`python -m tests.helpers.joint_faults disturb COUNT EPOCHS SEED ...` prints what each disturbance led to.
+"""
+
+import hashlib
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+SIGNALS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
+HEARTBEAT = 10
+
+
+def run(index, count, port, folder, epochs, change=""):
+    import jax
+
+    jax.distributed.initialize(f"localhost:{port}", count, index, heartbeat_timeout_seconds=HEARTBEAT)
+    import numpy as np
+    import optax
+
+    import fnn
+
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(64, 6)).astype("float32")
+    t = np.tanh(x[:, :2]) + (change == "data")
+    net = fnn.serial(fnn.dense(8 + (change == "network")), fnn.dropout(0.2), fnn.dense(2))
+    data = (x, t)
+    if change == "slow":
+
+        def data(epoch):
+            time.sleep(6 if epoch == 1 else 0)
+            yield x, t
+
+    if change == "version":
+        jax.__version__ = "0.0"
+    begun = []
+
+    def say(progress):
+        if not begun:
+            begun.append(print("begun", flush=True))
+
+    found = fnn.fit(
+        net, fnn.losses.squared_error, optax.adam(1e-3 + 1e-4 * (change == "settings")), data, epochs=epochs,
+        batch_size=16, mesh=jax.make_mesh((count,), ("data",)), checkpoint=folder or None, checkpoint_seconds=0.2,
+        progress=False, on_segment=say, compile_effort="low" if not change else "auto",
+    )  # fmt: skip
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((found.params, found.history))]
+    print(hashlib.sha256(b"".join(leaves)).hexdigest()[:16], flush=True)
+
+
+def start(count, folder, epochs, changes=None):
+    """So many processes; `changes`: what makes one of them differ, by its number."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.helpers.joint_faults", "run"]
+    words = [[str(word) for word in (i, count, port, folder, epochs, (changes or {}).get(i, ""))] for i in range(count)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen([*command, *of], **options) for of in words]
+
+
+def ends(processes, seconds=240):
+    """(status, last line of stdout, stderr) of each."""
+    found = []
+    for process in processes:
+        try:
+            out, error = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, error = process.communicate()
+            error = f"TIMED OUT\n{error}"
+        found.append((process.returncode, (out.splitlines() or [""])[-1], error))
+    return found
+
+
+def disturb(count, epochs, seed, whole):
+    """One disturbance: who, how, when; how the others ended, after how long; and whether a restart gave the bits."""
+    draw = random.Random(seed)
+    number, victim = SIGNALS[seed % 3], draw.randrange(count)
+    with tempfile.TemporaryDirectory() as folder:
+        processes = start(count, folder, epochs)
+        processes[0].stdout.readline()
+        time.sleep(draw.uniform(0, 1))
+        processes[victim].send_signal(number)
+        begin = time.monotonic()
+        others = ends([p for i, p in enumerate(processes) if i != victim], 60)
+        seconds = time.monotonic() - begin
+        processes[victim].kill()
+        processes[victim].communicate()
+        again = ends(start(count, folder, epochs))
+        lines = [error.splitlines() for _, _, error in others]
+        said = [next((line for line in of if line.startswith(("fit:", "training:"))), "") for of in lines]
+        return {
+            "signal": number.name,
+            "victim": victim,
+            "status": [status for status, _, _ in others],
+            "seconds": round(seconds, 1),
+            "said": said,
+            "same": [digest for _, digest, _ in again] == [whole] * count,
+            "again": [] if all(status == 0 for status, _, _ in again) else again,
+        }
+
+
+def main(kind, *words):
+    if kind == "run":
+        index, count, port, folder, epochs, change = words
+        run(int(index), int(count), int(port), folder, int(epochs), change)
+        return
+    count, epochs, *seeds = map(int, words)
+    (status, whole, error), *_ = ends(start(count, "", epochs))
+    assert status == 0, error
+    for seed in seeds:
+        print(json.dumps(disturb(count, epochs, seed, whole)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
