@@ -17,7 +17,7 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.progress import check_progress
+from fnn.fitting.progress import OnSegment, check_on_segment, check_progress
 from fnn.fitting.setup import trace_outputs
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
@@ -91,10 +91,11 @@ class ExecutionOptions(NamedTuple):
     checkpoint: str | None = None
     checkpoint_seconds: float = 1.0
     progress: bool | str = True
+    on_segment: OnSegment | None = None
 
 
 def execution_options(
-    width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any
+    width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any, on_segment: Any
 ) -> ExecutionOptions:
     """These arguments, checked."""
     known = isinstance(devices, (list, tuple)) and devices and all(isinstance(d, jax.Device) for d in devices)
@@ -108,6 +109,7 @@ def execution_options(
         checkpoint=None if checkpoint is None else checks.folder("checkpoint", checkpoint),
         checkpoint_seconds=arguments.number("checkpoint_seconds", checkpoint_seconds, 0),
         progress=check_progress(progress),
+        on_segment=check_on_segment(on_segment),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
-from fnn.fitting.progress import study_progress_bar
+from fnn.fitting.progress import StudyListener, study_progress_bar
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
 from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
@@ -57,6 +57,7 @@ class Job(NamedTuple):
     seconds: float = 1.0  # between checkpoints
     failures: resume.WriteFailures | None = None  # of the whole study
     effort: str = "auto"  # to compile with
+    listener: StudyListener | None = None  # between segments
 
 
 def run_jobs(
@@ -227,7 +228,8 @@ def _run_chunk(
                 histories.append(segment.history)
                 show(segment.history.loss.shape[-1], False)
                 checkpoints.write(state, histories)
-                if must_stop():
+                ends = job.listener is not None and job.listener.must_end(segment, group.places[at])
+                if ends or must_stop():
                     break
         checkpoints.write(state, histories, last=True)
         chunk.seconds_per_step[effort] = pace.seconds_per_step
@@ -302,33 +304,24 @@ def run_groups(
     folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
     widths = [_known_width(folder, how.width) for folder in folders]
     count = sum(len(group.members) for group in groups)
+    plan_of = functools.partial(make_plan, epochs=epochs, devices=how.devices, memory=how.memory, in_all=count)
     plans = [
-        make_plan(
-            group.config,
-            group.shared,
-            group.members,
-            epochs,
-            width or how.width,
-            how.devices,
-            how.memory,
-            begun=width,
-            in_all=count,
-        )
+        plan_of(group.config, group.shared, group.members, width=width or how.width, begun=width)
         for group, width in zip(groups, widths, strict=True)
     ]
     for group, plan, folder in zip(groups, plans, folders, strict=True):
         _check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
-    failures = resume.WriteFailures()
+    failures, listener = resume.WriteFailures(), StudyListener(how.on_segment, epochs)
     jobs = [
-        Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how))
+        Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how), listener)
         for group, plan, folder in zip(groups, plans, folders, strict=True)
     ]
     for job in jobs:
         if job.folder is not None:
             _keep_width(job.folder, job.plan.width, failures)
     with study_progress_bar(how.progress, words, count, epochs) as show:
-        run_jobs(jobs, take, show, must_stop)
+        run_jobs(jobs, take, show, lambda: must_stop() or listener.stopped)
     return plans
 
 

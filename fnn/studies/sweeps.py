@@ -11,6 +11,7 @@ import optax
 from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
+from fnn.fitting.progress import OnSegment
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import tables
@@ -76,6 +77,9 @@ class Sweep(NamedTuple):
     def __repr__(self) -> str:
         return tables.format_table(self.table, self._order())
 
+    def _repr_html_(self) -> str:
+        return tables.format_html(self.table, self._order())
+
 
 @insist_on_ctrl_c
 def sweep(
@@ -96,6 +100,7 @@ def sweep(
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
+    on_segment: OnSegment | None = None,
     **training: Unpack[TrainingArguments],
 ) -> Sweep:
     """Train a network with many settings: `sweep(net, loss, lambda s: optax.sgd(s["lr"]), data, over={"lr": [...]})`.
@@ -118,6 +123,8 @@ def sweep(
         memory: bytes to stay below (half of what is free); members are run in chunks that fit. On a CPU the histories
             of all members count.
         checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
+        on_segment: as for `fit`, called with the segments of each chunk, by one thread at a time; `Progress.members`
+            says of which members. If it returns True the study ends there, with what there is.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
 
@@ -145,7 +152,7 @@ def sweep(
     points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, on_segment)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
