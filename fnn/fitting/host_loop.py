@@ -60,6 +60,7 @@ from fnn.types import (
 
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def fit(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
@@ -199,7 +200,7 @@ def fit(
         stream = _stream(data, config.batch_size) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
         request = config, put_start(config.layout, Start(key, arrays, numbers, params, state))
-        config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
+        config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         about = {} if folder is None else resume.describe_run(*request, stream) | resume.describe_effort(effort)
         checkpoints = _open_checkpoints(folder, about, program, epochs, seconds, stream)

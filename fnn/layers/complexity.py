@@ -82,6 +82,7 @@ class Complexity(NamedTuple):
         return [*body, last]
 
 
+@arguments.explain_call
 def summary(net: LayerLike, in_shape: Shape) -> Complexity:
     """Layers, shapes, parameters and multiply-adds of a network, for examples of shape `in_shape` (no batch axis).
 

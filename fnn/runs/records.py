@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fnn.runs import markup
-from fnn.types import Array, Columns, Params, PathLike, Shape, State
+from fnn.types import Array, Columns, Params, PathLike, Shape, State, explain_attributes
 
 
 class RunningSums(NamedTuple):
@@ -74,6 +74,17 @@ class History(NamedTuple):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
             writer.writerows(zip(range(len(self.loss)), *map(np.asarray, columns), strict=True))
+
+
+def _index(history: History, at: Any) -> Any:
+    """A part by its number, as of every tuple; a name is an attribute."""
+    if isinstance(at, str):
+        hint = f"Write history.{at}." if at in History._fields else "Call history.figures()."
+        raise TypeError(f"history: expected a name as an attribute, got [{at!r}]. {hint}")
+    return tuple.__getitem__(history, at)
+
+
+History.__getitem__ = _index  # type: ignore[method-assign,assignment]  # its types stay those of a tuple
 
 
 class Trainer(NamedTuple):
@@ -143,6 +154,18 @@ class Run(NamedTuple):
             epoch, step = np.asarray(self.train_state.diverged).tolist()
             facts += [("diverged", "no" if epoch < 0 else f"in epoch {epoch}, step {step}")]
         return facts
+
+
+explain_attributes(
+    Run,
+    {
+        "predict": "Call fnn.predict(net, run, x).",
+        "evaluate": "Call fnn.evaluate(net, run, (x, t), metrics).",
+        "save": "Call fnn.save(path, net, run).",
+    }
+    | dict.fromkeys(("loss", "losses", "accuracy"), "Its history has figures: use run.history.loss.")
+    | dict.fromkeys(("parameters", "weights"), "Use run.params."),
+)
 
 
 class Progress(NamedTuple):

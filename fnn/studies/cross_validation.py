@@ -100,6 +100,7 @@ class CrossValidation(NamedTuple):
 
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def cross_validate(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],

@@ -100,6 +100,7 @@ class Ensemble(NamedTuple):
 
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def ensemble(
     net: Layer,
     loss: OfSettings[LossLike],

@@ -58,6 +58,7 @@ class TrainingArguments(TypedDict, total=False):
 
 
 TRAINING = tuple(TrainingArguments.__annotations__)
+NAMED = "optimizer", "loss", "epochs", "validation", "key", "weights", "progress", "checkpoint", "on_segment", "devices"
 
 # settings that are arguments of `fit` as well, and what they are at least
 OWN_POINTS = {"seed": 0, "batch_size": 1, "patience": 1}
@@ -152,7 +153,9 @@ def group_members(
     """
     unknown = sorted(training.keys() - set(TRAINING))
     if unknown:
-        raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Look at fit.")
+        hint = arguments.argument_hint(unknown[0], (*TRAINING, *NAMED)) or f"Call help(fnn.{who})."
+        got = f"{unknown[0]}={arguments.describe_value(training[unknown[0]])}"
+        raise TypeError(f"{who}: expected arguments of its own or of fit, got {got}. {hint}")
     points = list({id(task.settings): task.settings for task in tasks}.values())  # each once, not once per fold
     static = split_traced(points)[1] if points[0] else ()
     by_shape: dict[Any, list[int]] = {}

@@ -82,6 +82,7 @@ class Sweep(NamedTuple):
 
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def sweep(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
