@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import call, describe_thing
+from fnn.arguments import argument_hint, call, describe_thing
 from fnn.types import Layer, Loss, Penalty, Record
 
 P = ParamSpec("P")  # the arguments of a factory
@@ -147,7 +147,9 @@ def _bind(make: Callable[..., Any], signature: inspect.Signature, args: Any, kwa
         return signature.bind(*args, **kwargs)
     except TypeError as error:
         name, names = getattr(make, "__name__", type(make).__name__), ", ".join(signature.parameters)
-        hint = f"Call help({name})." if names else f"Write {name}()."
+        unknown = sorted(kwargs.keys() - signature.parameters.keys())
+        hint = argument_hint(unknown[0], signature.parameters) if unknown else ""
+        hint = hint or (f"Call help({name})." if names else f"Write {name}().")
         raise TypeError(f"{name}: expected the arguments ({names}), got a call of others: {error}. {hint}") from None
 
 
@@ -262,7 +264,7 @@ def origin(thing: Any) -> Spec | None:
 
 def _public_name(thing: Any, modules: tuple[str, ...] = PUBLIC) -> str | None:
     """`"fnn.relu"` for what fnn (or the modules named) has under that name."""
-    name = next(iter(thing)) if isinstance(thing, Record) else getattr(thing, "__name__", None)
+    name = thing.parts()[0] if isinstance(thing, Record) else getattr(thing, "__name__", None)
     if isinstance(name, str):
         for module in modules:
             if getattr(importlib.import_module(module), name, None) is thing:
@@ -308,7 +310,7 @@ def reduce(thing: Any) -> Any:
     if spec is not None:
         arguments = {name: _to_pickle(value) for name, value in spec.arguments}
         return call_factory, (_public_name(spec.factory) or spec.factory, arguments)
-    fields = tuple(map(_to_pickle, thing))
+    fields = tuple(map(_to_pickle, thing.parts()))
     documented = vars(thing).get("__doc__")
     return (type(thing), fields) if documented is None else (type(thing), fields, {"__doc__": documented})
 

@@ -79,28 +79,32 @@ class BackwardFn(Protocol):
 
 
 class Record:
-    """Functions with names; unpacked, indexed, replaced and compared as a named tuple is.
+    """Functions with names; unpacked, indexed, replaced and compared as a named tuple is. A `Layer` has layers there.
 
     No tuple, since those cannot be weakly referenced, which `jax.jit` wants of what it compiles. Two that were made by
     the same call are equal as well: so is one that comes back from pickle.
     """
 
+    def parts(self) -> tuple[Any, ...]:
+        """Its functions and what else it has, in their order."""
+        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+
     def __iter__(self) -> Iterator[Any]:
-        return (getattr(self, field.name) for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return iter(self.parts())
 
     def __getitem__(self, at: Any) -> Any:
-        return tuple(self)[at]
+        return self.parts()[at]
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         mine, theirs = vars(self).get("_call"), vars(other).get("_call")
-        return (mine is not None and mine == theirs) or tuple(self) == tuple(other)
+        return (mine is not None and mine == theirs) or self.parts() == other.parts()
 
     def __hash__(self) -> int:
         known: int | None = vars(self).get("_hash")
         if known is None:  # of a deep network it takes a while
-            known = hash((type(self), next(iter(self))))  # its name, or how it was made
+            known = hash((type(self), self.parts()[0]))  # its name, or how it was made
             object.__setattr__(self, "_hash", known)
         return known
 
@@ -156,8 +160,56 @@ class Layer(Record):
     forward: ForwardFn
     backward: BackwardFn
 
+    @property
+    def layers(self) -> "tuple[Layer, ...]":
+        """Those that it is made of, in the order in which inputs pass through them; none for a single layer."""
+        return getattr(self.spec, "children", None) or ()
+
+    def __getitem__(self, at: Any) -> "Layer":
+        """A layer of `serial(…)`, or with a slice, such as `net[:-1]`, a `serial(…)` of some of its layers."""
+        factory: Any = getattr(self.spec, "factory", None)
+        if not isinstance(at, (int, slice)) or getattr(factory, "__name__", "") != "serial":
+            got = f"[{at}] of {self}" if isinstance(at, (int, slice)) else f"[{at!r}]"
+            raise TypeError(f"net: expected [number] or [slice] of serial(…), got {got}. Use its .layers.")
+        layers = self.layers
+        if isinstance(at, slice):
+            some: Layer = factory(*self.spec.arguments[0][1][at])  # as they were given, so that it equals another
+            return some
+        if not -len(layers) <= at < len(layers):
+            raise IndexError(f"net: expected one of its {len(layers)} layers, got [{at}]. Use net[-1] for the last.")
+        return layers[at]
+
+    def __iter__(self) -> "Iterator[Layer]":
+        """The layers of `serial(…)`."""
+        return iter(self[:].layers)
+
     def __repr__(self) -> str:
         return str(self.spec)
+
+
+def explain_attributes(kind: type, hints: dict[str, str]) -> None:
+    """Let objects of a class say what to write where those of other libraries have an attribute of that name."""
+
+    def refuse(self: object, name: str) -> None:
+        if name in hints:
+            got = f"expected an attribute that it has, got .{name}. {hints[name]}"
+            raise AttributeError(f"{kind.__name__}: {got}", name=name, obj=self)
+        raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    kind.__getattr__ = refuse  # type: ignore[attr-defined]  # here, since types of attributes are known otherwise
+
+
+explain_attributes(
+    Layer,
+    {
+        "fit": "Call fnn.fit(net, loss, optimizer, (x, t), epochs=10).",
+        "predict": "Call fnn.predict(net, run, x).",
+        "evaluate": "Call fnn.evaluate(net, run, (x, t), metrics).",
+        "summary": "Call fnn.summary(net, in_shape).",
+        "save": "Call fnn.save(path, net, run).",
+    }
+    | dict.fromkeys(("params", "parameters", "weights"), "A run has parameters: use run.params."),
+)
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import fnn
+from fnn.data import checks
 
 # Compiling small programs is most of a test's time, so XLA is told to do it plainly: 283 s instead of 441. Set
 # XLA_FLAGS (to nothing, say) to test with what users have. The second flag is gone from JAX 0.11 on.
@@ -86,6 +87,12 @@ def programs(request):
 def networks(request):
     """How many right networks; a quarter as many with a mistake."""
     return request.config.getoption("--networks")
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_new():
+    """A process is warned of float64 data once, and so is every test."""
+    checks.told.clear()
 
 
 @pytest.fixture

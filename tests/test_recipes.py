@@ -44,7 +44,7 @@ def close(a, b, atol=1e-6):
 
 def test_every_recipe_is_tested():
     source = Path(__file__).read_text()
-    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 10
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 11
 
 
 def test_gradient_clipping():
@@ -158,12 +158,28 @@ def test_a_run_is_looked_at_while_it_goes_on(tmp_path, monkeypatch):
     event_files = pytest.importorskip("tensorboardX").__name__
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    losses = names("Looking at a run while it goes on")["run"].history.loss
+    space = names("Looking at a run while it goes on")
+    losses = space["run"].history.loss
     rows = [line.split(",") for line in (tmp_path / "run.csv").read_text().splitlines()]
     np.testing.assert_array_equal(np.float32([row[1] for row in rows]), losses)
     assert [int(row[0]) for row in rows] == list(range(50))
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
     np.testing.assert_array_equal(scalars_of(next((tmp_path / "runs" / "first").iterdir()), event_files), losses)
+
+    np.testing.assert_array_equal([space["lowest"][i] for i in range(3)], space["found"].histories["loss"].min(1))
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow
+def test_a_run_is_in_mlflow_to_the_digit(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.chdir(tmp_path)
+    losses = names("A run in MLflow")["run"].history.loss
+    client = mlflow.MlflowClient()
+    (kept,) = client.search_runs(["0"])
+    metrics = sorted(client.get_metric_history(kept.info.run_id, "loss"), key=lambda metric: metric.step)
+    assert [metric.step for metric in metrics] == list(range(20))
+    np.testing.assert_array_equal(np.float32([metric.value for metric in metrics]), losses)
 
 
 def scalars_of(path, package):

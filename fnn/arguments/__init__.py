@@ -3,8 +3,10 @@
 Each raises `name: expected X, got Y. Hint.` for what is not of its kind. What is traced is let through where its value
 need not be known.
 
+- `modules`: Networks of other libraries, recognised by their classes, so that a message can name the adapter
 - `values`: A value in a message; words, True and False, things of a class
 - `numbers`: Numbers and keys of random numbers: a coefficient, a learning rate, a number of steps, a seed
+- `calls`: Calls with arguments that a function does not have: what it has in their place
 - `arrays`: Arrays, traced or not: what a user has as an array of NumPy or JAX, and numbers that fit one
 - `constants`: Whether what a function computes can ever change
 - `functions`: Functions of the user's: what they can be called with, what they raise, what they return
@@ -17,13 +19,14 @@ from fnn.arguments.arrays import (
     beside as beside,
     like as like,
 )
+from fnn.arguments.calls import argument_hint as argument_hint, explain_call as explain_call
 from fnn.arguments.functions import (
     OUR_FORM as OUR_FORM,
     array_of as array_of,
     call as call,
     function as function,
-    is_module as is_module,
 )
+from fnn.arguments.modules import adapter_hint as adapter_hint, is_module as is_module
 from fnn.arguments.numbers import (
     epochs as epochs,
     finite as finite,

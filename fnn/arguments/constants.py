@@ -48,7 +48,7 @@ def _is_constant(thing: Any, seen: set[int]) -> bool:
     if isinstance(thing, (tuple, frozenset)):  # layers and their specs too
         return all(_is_constant(part, seen) for part in thing)
     if isinstance(thing, Record):
-        return _from_libraries(type(thing)) and all(_is_constant(part, seen) for part in thing)
+        return _from_libraries(type(thing)) and all(_is_constant(part, seen) for part in thing.parts())
     if isinstance(thing, type):
         return _from_libraries(thing)
     if isinstance(thing, (types.BuiltinFunctionType, np.ufunc)):  # a method of an object is none

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments.modules import is_module
 from fnn.arguments.values import describe_error, describe_thing
-from fnn.types import Array, Record
+from fnn.types import Array
 
 OUR_FORM = re.compile(r"[^\n]{1,200}?: expected .*? got ", re.DOTALL)
 
@@ -36,13 +36,6 @@ def function(name: str, value: Any, count: int, what: str, hint: str) -> Callabl
             return found
         got += f" of other arguments ({', '.join(signature.parameters)})"
     raise TypeError(f"{name}: expected {what}, got {got}. {hint}")
-
-
-def is_module(value: object) -> bool:
-    """Whether this looks like a network of Flax, Haiku or PyTorch."""
-    pairs = (("init", "apply"), ("parameters", "forward"))
-    known = isinstance(value, (type, tuple, Record, types.FunctionType))
-    return not known and any(all(hasattr(value, name) for name in pair) for pair in pairs)
 
 
 def _signature(value: Callable[..., Any]) -> inspect.Signature | None:

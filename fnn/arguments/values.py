@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from fnn.types import Record
+from fnn.arguments.modules import adapter_hint
+from fnn.types import Layer, Record
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a value in a message
@@ -90,7 +91,7 @@ def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
 def instance(name: str, value: object, kind: type[T], hint: str, what: str = "") -> T:
     """A thing of a class; what is wanted is called by the name of the class, or `what`."""
     if not isinstance(value, kind):
-        wanted = what or f"a {kind.__name__}"
+        wanted, hint = what or f"a {kind.__name__}", (kind is Layer and adapter_hint(value)) or hint
         named = isinstance(value, (type, types.ModuleType, jax.core.Tracer))
         got = describe_value(value) if named else type(value).__name__
         raise TypeError(f"{name}: expected {wanted}, got {got}. {hint}")

@@ -1,5 +1,6 @@
 """The parts of a run as functions of arrays alone, to be traced: for telling whether two are the same."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from fnn.training.config import (
     resolve_loss,
     update_optimizer,
 )
-from fnn.training.state import dtype_of
+from fnn.training.state import Start, dtype_of
 from fnn.types import Array, Gradients, Key, Layer, Metric, OptimizerState, Params, Part, Penalty, Rows, Settings, Tree
 
 
@@ -71,12 +72,62 @@ def components(
     return functions
 
 
+def unread_settings(config: TrainerConfig, settings: dict[str, Any], start: Start) -> list[str]:
+    """Those of these settings on which no part of a run depends: network, loss, optimizer and penalty.
+
+    What is read when the parts are made is found at once; of the rest the programs of the parts tell.
+
+    >>> import fnn, jax, jax.numpy as jnp, optax
+    >>> from fnn.compilation.components import unread_settings
+    >>> from fnn.training.config import trainer_config
+    >>> from fnn.training.state import Start
+    >>> rows = fnn.Data(fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1))))
+    >>> config = trainer_config(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, lambda s: optax.sgd(s["lr"]))
+    >>> settings = {"lr": 0.1, "rate": 0.5}
+    >>> unread_settings(config, settings, Start(jax.random.key(0), rows, settings))
+    ['rate']
+    """
+    noted = _Noted(settings)
+    with contextlib.suppress(Exception):  # of a part that wants traced numbers: its program tells
+        bind(config, noted)
+    unread = sorted(settings.keys() - noted.names)
+    if not unread:
+        return []
+    functions = components(config, settings, start.data.train, start.params)
+    for name in ("net", "loss", "optimizer.init", "optimizer.update", "penalty"):
+        if name in functions:
+            used = _used_settings(functions[name], sorted(settings))
+            unread = [setting for setting in unread if setting not in used]
+    return unread
+
+
+class _Noted(dict[str, Any]):
+    """Settings that note which of them are read by name."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def _used_settings(function: Component, names: list[str]) -> set[str]:
+    """On which of these settings what a part computes depends."""
+    return {name for name, used in zip(names, _dependence(function)[: len(names)], strict=True) if used}
+
+
 def uses_key(gradient: Component) -> bool:
     """Whether the gradient of a batch depends on the key of its step, as that of a network with dropout does."""
+    return _dependence(gradient)[len(jax.tree.leaves(gradient.arguments[0]))]
+
+
+def _dependence(function: Component) -> list[bool]:
+    """On which of its arguments' leaves a function's results depend."""
     # a function made here, since JAX remembers the program of one that it has traced
-    closed = jax.make_jaxpr(lambda *given: gradient.call(*given))(*gradient.arguments)
-    _, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return bool(used[len(jax.tree.leaves(gradient.arguments[0]))])
+    closed = jax.make_jaxpr(lambda *given: function.call(*given))(*function.arguments)
+    return list(dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))[1])
 
 
 def _forward(net: Layer) -> Callable[..., Any]:

@@ -16,6 +16,8 @@ from fnn.data.warnings import warn
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape
 
+told: set[str] = set()  # of what this process has been warned once and for all
+
 
 @dataclasses.dataclass
 class LostDigits:
@@ -26,16 +28,19 @@ class LostDigits:
     said: set[str] = dataclasses.field(default_factory=set)
 
     def warn(self, dtype: DTypeLike) -> None:
-        """One clear warning for each kind, the first time that there is something to name."""
+        """One clear warning for each kind, the first time that there is something to name.
+
+        Of float64 data it is the first time in this process: what to do is the same for all of them.
+        """
         if not (self.floats or self.integers):
             return
         kind = jnp.dtype(dtype).name
-        if self.floats and "floats" not in self.said:
+        if self.floats and "floats" not in told:
             warn(
                 f"{', '.join(self.floats)}: float64 data are cut to {kind}. Set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
             )
-            self.said.add("floats")
+            told.add("floats")
         if self.integers and "integers" not in self.said:
             warn(
                 f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "

@@ -9,11 +9,16 @@ from fnn import arguments
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
 from fnn.data.streams import Stream, check_chunk, has_rows
+from fnn.runs import Run, TrainState
 from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State
 
 
 def load_start(params: Params, state: State) -> tuple[Params, State]:
     """Given parameters and layer state that nobody else can change, with 32 bits where JAX is set to these."""
+    for name, value in (("params", params), ("state", state)):
+        if isinstance(value, (Run, TrainState)):
+            got = type(value).__name__
+            raise TypeError(f"{name}: expected arrays, got a {got}. Pass run.{name}.")
     cut: list[str] = []
     mine = arrays.owned_arrays("params", params, cut), arrays.owned_arrays("state", state, cut)
     checks.LostDigits(cut).warn(np.float32)

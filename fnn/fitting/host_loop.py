@@ -60,6 +60,7 @@ from fnn.types import (
 
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def fit(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
@@ -189,7 +190,7 @@ def fit(
         stream = _stream(data, config.batch_size) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
         request = config, Start(key, arrays, numbers, params, state)
-        config, start, program = trace_run(*request)  # before all else that traces: its errors are the plain ones
+        config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         asked = folder, epochs, seconds, stream
         checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)

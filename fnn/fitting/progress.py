@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from fnn import arguments
@@ -27,7 +29,7 @@ def check_progress(progress: object) -> bool | str:
 
 
 def check_on_segment(on_segment: Any) -> OnSegment | None:
-    """`on_segment=` of a run: a function of one argument, or None."""
+    """`on_segment=` of a run or a study: a function of one argument, or None."""
     if on_segment is None:
         return None
     hint = "Pass a function of the progress, such as print."
@@ -41,6 +43,32 @@ def must_end(on_segment: OnSegment | None, segment: Segment, epochs: int) -> boo
     reached, best = int(segment.state.epoch), int(segment.state.best_epoch)
     first = reached - len(segment.history.loss)
     progress = Progress(first, segment.history, epochs, best if best >= 0 else None, segment.rows_per_second)
+    return _call(on_segment, progress)
+
+
+class StudyListener:
+    """The caller's function, called by one thread at a time with the segments of all chunks of a study."""
+
+    def __init__(self, on_segment: OnSegment | None, epochs: int) -> None:
+        self._on_segment, self._epochs, self._lock = on_segment, epochs, threading.Lock()
+        self.stopped = False  # whether it has asked the study to end
+
+    def must_end(self, segment: Segment, members: np.ndarray) -> bool:
+        """Call it with what a segment did for these members; those that fill a chunk up are left out."""
+        if self._on_segment is None or segment.rows_per_second == 0:
+            return self.stopped
+        state, history = segment.state, segment.history
+        here = np.asarray(state.epoch), np.asarray(state.best_epoch), history
+        alone = here[0].ndim == 0  # a chunk of one member has no axis of members
+        reached, best, history = jax.tree.map(lambda a: a[None] if alone else a[: len(members)], here)
+        first = int(reached.max()) - history.loss.shape[-1]
+        progress = Progress(first, history, self._epochs, best, segment.rows_per_second, members)
+        with self._lock:
+            self.stopped = self.stopped or _call(self._on_segment, progress)
+        return self.stopped
+
+
+def _call(on_segment: OnSegment, progress: Progress) -> bool:
     stop = arguments.call("on_segment", on_segment, progress, what="a function of the progress")
     if stop is not None and not isinstance(stop, (bool, np.bool_)):
         got = arguments.describe_value(stop)

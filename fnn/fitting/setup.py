@@ -1,7 +1,7 @@
 """A run, traced before anything compiles, so that what does not fit raises at once."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import trees
+from fnn.compilation.components import unread_settings
 from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
+from fnn.data.warnings import warn
 from fnn.layers.passes import init_layer
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
@@ -34,13 +36,18 @@ def identify_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, St
     return config, start._replace(settings={name: np.asarray(value, dtype) for name, value in settings.items()})
 
 
-def trace_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, Start, Program]:
-    """Trace a run, without compiling, so that what does not fit raises now; and look at the targets' values."""
+def trace_run(config: TrainerConfig, start: Start, own: Collection[str] = ()) -> tuple[TrainerConfig, Start, Program]:
+    """Trace a run, without compiling, so that what does not fit raises now; and look at the targets' values.
+
+    Warns of settings among `own`, those of the caller's, that nothing reads.
+    """
+    asked = config, start
     with plain_errors():
         config, start = identify_run(config, start)
         config = _ask_place(config, start)
         program = trainer_for(config, *signature(tuple(start)))
     check_targets(config, start, program.outputs)
+    warn_of_unread(*asked, own)
     return config, start, program
 
 
@@ -72,6 +79,18 @@ def plain_errors() -> Iterator[None]:
     except (ValueError, TypeError) as error:
         error.__notes__ = []
         raise
+
+
+def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) -> None:
+    """Warn of settings with these names that nothing reads: they change nothing."""
+    if not names:
+        return
+    unread = set(unread_settings(config, dict(start.settings), start)).intersection(names)
+    for name in sorted(unread):
+        warn(
+            f"settings: expected numbers that net, loss, optimizer or penalty reads, got {name!r}, which none of them "
+            f"reads. Write optimizer=lambda s: optax.sgd(s[{name!r}]), say, or leave it out."
+        )
 
 
 def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.runs import markup
 from fnn.types import Array
+
+HEAD = "leaf", "shape", "autodiff", "complex step", "differences", "nearest kink", "verdict"
 
 
 class LeafCheck(NamedTuple):
@@ -98,16 +101,17 @@ class GradientCheck:
 
     def __str__(self) -> str:
         leaves = self.leaves
-        head = ("leaf", "shape", "autodiff", "complex step", "differences", "nearest kink", "verdict")
-        body = [(c.leaf, str(c.shape), *_figures(c), c.verdict) for c in leaves]
-        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in (head, *body)
-        ]
+        rows = HEAD, *map(_cells, leaves)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in rows]
         rule = "-" * max(map(len, lines))
         return "\n".join([lines[0], rule, *lines[1:], rule, _summary(leaves, self.points)])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        leaves = self.leaves
+        return markup.table(map(_cells, leaves), HEAD, _summary(leaves, self.points))
 
 
 jax.tree_util.register_dataclass(GradientCheck, data_fields=["figures"], meta_fields=["names", "points", "by_hand"])
@@ -117,6 +121,11 @@ def _without_rules(check: LeafCheck) -> LeafCheck:
     """The figures where autodiff stood in the place of rules by hand: that it agrees with itself says nothing."""
     judged = not (np.isnan(check.complex_step) and np.isnan(check.numerical))
     return check._replace(autodiff=float("nan"), judged=judged)
+
+
+def _cells(leaf: LeafCheck) -> list[str]:
+    """A line of the table."""
+    return [leaf.leaf, str(leaf.shape), *_figures(leaf), leaf.verdict]
 
 
 def _figures(leaf: LeafCheck) -> list[str]:

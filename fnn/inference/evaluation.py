@@ -30,6 +30,7 @@ from fnn.training.layout import Layout, keep_whole, make_layout, split_array
 from fnn.types import Array, HasShape, Layer, LossLike, Params, State
 
 
+@arguments.explain_call
 def evaluate(
     net: Layer,
     run: Trained,
@@ -66,6 +67,8 @@ def evaluate(
     {'error': 5.0}
     """
     checks.outside_of_jit("data", data)
+    if not is_stream(data):
+        checks.pair_or_triple("data", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)

@@ -41,6 +41,7 @@ class Trained(Protocol):
         """The state of its layers."""
 
 
+@arguments.explain_call
 def predict(
     net: Layer,
     run: Trained,
@@ -185,6 +186,7 @@ def checked_run(net: object, run: Any, layout: Layout | None = None) -> Run:
     if not isinstance(net, Layer):
         of_settings = callable(net) and not isinstance(net, type)
         hint = "Pass net(found.settings)." if of_settings else "Pass the network first."
+        hint = arguments.adapter_hint(net) or hint
         got = type(net).__name__ if of_settings else arguments.describe_thing(net)
         raise TypeError(f"net: expected a Layer, got {got}. {hint}")
     if hasattr(run, "member"):

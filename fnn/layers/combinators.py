@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn import arguments
+from fnn import activations, arguments
 from fnn.activations.elementwise import Activation
-from fnn.arguments import array_of, as_floats, call, describe_thing, is_module
+from fnn.arguments import adapter_hint, array_of, as_floats, call, describe_thing, is_module
 from fnn.arguments.constants import memoise_constants
 from fnn.factories import factory, note_call
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
@@ -43,10 +43,14 @@ def layer_of(name: str, thing: LayerLike) -> Layer:
     hint = "Write dense(10)."
     if isinstance(thing, np.ufunc):
         hint = f"Write jnp.{thing.__name__}."
+    elif adapter := adapter_hint(thing):
+        hint = adapter
     elif isinstance(thing, (list, tuple)):
         hint = "Write serial(*layers)."
     elif is_module(thing):
         hint = "Wrap it: fnn.Layer(name, init, forward, backward)."
+    elif isinstance(thing, str) and isinstance(getattr(activations, thing, None), Activation):
+        hint = f"Write fnn.{thing}."
     elif callable(thing) and not isinstance(thing, (Loss, Penalty, type)):
         return from_function(thing)
     raise TypeError(f"{name}: expected a layer or a function, got {describe_thing(thing)}. {hint}")
@@ -106,7 +110,7 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
     return Layer(None, init, forward, backward)
 
 
-@factory(children=lambda *layers: layers)
+@factory(children=lambda *layers: tuple(map(as_layer, layers)))
 def serial(*layers: LayerLike) -> Layer:
     """Layers one after another: `y = fₙ(… f₂(f₁(x)))`; backward the chain rule, from the last layer to the first.
 
@@ -125,6 +129,8 @@ def serial(*layers: LayerLike) -> Layer:
     >>> params, state, out_shape = net.init(jax.random.key(0), (4,))
     >>> print(out_shape, [p["w"].shape for p in params if p])
     (2,) [(4, 3), (3, 2)]
+    >>> net.layers[0], net[:2]  # the parameters of these are params[0], params[:2]
+    (dense(3), serial(dense(3), sigmoid))
     """
     children = [as_layer(layer) for layer in layers]
 

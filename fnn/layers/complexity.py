@@ -16,7 +16,10 @@ from fnn.layers.combinators import as_layer, layer_of, repeat
 from fnn.layers.convolution import conv2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
+from fnn.runs import markup
 from fnn.types import Equation, Jaxpr, Key, Layer, LayerLike, Params, Shape, ShapeError, State
+
+HEAD = "layer", "output shape", "parameters", "multiply-adds"
 
 
 class LayerCost(NamedTuple):
@@ -59,19 +62,27 @@ class Complexity(NamedTuple):
         return bytes_a_number * self.output_maps
 
     def __repr__(self) -> str:
-        head = ("layer", "output shape", "parameters", "multiply-adds")
-        body = [(r.name, str(r.out_shape), f"{r.parameters:,}", f"{r.multiply_adds:,}") for r in self.rows]
-        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
-        last = (layers, f"{self.output_maps:,} numbers", f"{self.parameters:,}", f"{self.multiply_adds:,}")
-        widths = [max(map(len, column)) for column in zip(head, *body, last, strict=True)]
+        cells = HEAD, *self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in (head, *body, last)
+            for line in cells
         ]
         rule = "-" * len(lines[0])
         return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
+    def _repr_html_(self) -> str:
+        return markup.table(self._cells(), HEAD)
 
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The lines of the table, the last of them that of the whole."""
+        body = [(r.name, str(r.out_shape), f"{r.parameters:,}", f"{r.multiply_adds:,}") for r in self.rows]
+        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
+        last = (layers, f"{self.output_maps:,} numbers", f"{self.parameters:,}", f"{self.multiply_adds:,}")
+        return [*body, last]
+
+
+@arguments.explain_call
 def summary(net: LayerLike, in_shape: Shape) -> Complexity:
     """Layers, shapes, parameters and multiply-adds of a network, for examples of shape `in_shape` (no batch axis).
 

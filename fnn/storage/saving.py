@@ -19,6 +19,7 @@ from fnn.storage.networks import Json
 from fnn.types import Columns, Layer, PathLike, Tree
 
 
+@arguments.explain_call
 def save(path: PathLike, net: Layer, run: Run) -> None:
     """Write the best parameters and layer state of a run, its history and its network to one file.
 
@@ -86,6 +87,7 @@ def _follow(path: str) -> str:
     return target
 
 
+@arguments.explain_call
 def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
     """Read what `save` wrote: `net, run = load(path)`. `predict` of the two gives the bits that it gave before.
 

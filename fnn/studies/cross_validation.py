@@ -15,6 +15,7 @@ from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
+from fnn.fitting.progress import OnSegment
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
@@ -96,8 +97,12 @@ class CrossValidation(NamedTuple):
     def __repr__(self) -> str:
         return tables.format_table(self.table, self._order())
 
+    def _repr_html_(self) -> str:
+        return tables.format_html(self.table, self._order())
+
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def cross_validate(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
@@ -121,6 +126,7 @@ def cross_validate(
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
+    on_segment: OnSegment | None = None,
     **training: Unpack[TrainingArguments],
 ) -> CrossValidation:
     """Judge a network by rows that it has not seen: each fold's rows are judged by a network trained on the others.
@@ -142,6 +148,7 @@ def cross_validate(
         key: of all runs; with repeats, 1, 2, … more. An integer is also the seed of the folds.
         refit: train on all rows with the best settings in the end.
         width, devices, memory, executor, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
+        on_segment: as for `fnn.sweep`; not called by the training on all rows in the end.
         training: `batch_size, settings, monitor, mode, min_delta, metrics, penalty, gradient, reduction, shuffle` as
             for `fit`. `monitor` and `mode` say which settings are best.
 
@@ -167,7 +174,7 @@ def cross_validate(
     points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))

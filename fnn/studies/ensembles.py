@@ -17,6 +17,7 @@ from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import to_probabilities
+from fnn.fitting.progress import OnSegment
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
@@ -96,8 +97,12 @@ class Ensemble(NamedTuple):
     def __repr__(self) -> str:
         return tables.format_table(self.table, range(len(self.table["epochs"])))
 
+    def _repr_html_(self) -> str:
+        return tables.format_html(self.table, range(len(self.table["epochs"])))
+
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def ensemble(
     net: Layer,
     loss: OfSettings[LossLike],
@@ -116,6 +121,7 @@ def ensemble(
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
+    on_segment: OnSegment | None = None,
     **training: Unpack[TrainingArguments],
 ) -> Ensemble:
     """Train a network from many seeds; what they say together is more often right, and their spread tells how sure.
@@ -129,7 +135,7 @@ def ensemble(
         net, loss, optimizer, data, validation, weights: as for `fit`.
         epochs: of every member; each stops by itself with `patience`.
         members: how many, at least 1.
-        width, devices, memory, executor, checkpoint, checkpoint_seconds, progress: as for `fnn.sweep`.
+        width, devices, memory, executor, checkpoint, checkpoint_seconds, progress, on_segment: as for `fnn.sweep`.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
 
@@ -155,7 +161,7 @@ def ensemble(
     """
     arguments.instance("net", net, Layer, "Pass a network that is made.")
     epochs, members = arguments.epochs(epochs), arguments.whole_number("members", members, 1)
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     seed, key = key, arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
@@ -185,9 +191,10 @@ def ensemble(
             signals.keep(found, functools.partial(interrupt_text, "ensemble", figures, how))
         signals.warn(bool(figures.ended.all()))
         if found is None:
-            raise ValueError(
-                "ensemble: expected members that trained, got none: all diverged. Lower the learning rate."
-            )
+            got, hint = "all diverged", "Lower the learning rate"
+            if not figures.ended.all():
+                got, hint = "on_segment ended it too early", "Return True later"
+            raise ValueError(f"ensemble: expected members that trained, got none: {got}. {hint}.")
         return found
 
 

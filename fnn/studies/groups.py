@@ -18,7 +18,7 @@ from fnn.data import checks
 from fnn.devices.pools import check_executor
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
-from fnn.fitting.progress import check_progress
+from fnn.fitting.progress import OnSegment, check_on_segment, check_progress
 from fnn.fitting.setup import trace_outputs
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
@@ -61,6 +61,7 @@ class TrainingArguments(TypedDict, total=False):
 
 
 TRAINING = tuple(TrainingArguments.__annotations__)
+NAMED = "optimizer", "loss", "epochs", "validation", "key", "weights", "progress", "checkpoint", "on_segment", "devices"
 
 # settings that are arguments of `fit` as well, and what they are at least
 OWN_POINTS = {"seed": 0, "batch_size": 1, "patience": 1}
@@ -99,12 +100,25 @@ class ExecutionOptions(NamedTuple):
     checkpoint_seconds: float = 1.0
     progress: bool | str = True
     executor: Any = None
+    on_segment: OnSegment | None = None
 
 
 def execution_options(
-    width: Any, devices: Any, memory: Any, checkpoint: Any, checkpoint_seconds: Any, progress: Any, executor: Any
+    width: Any,
+    devices: Any,
+    memory: Any,
+    checkpoint: Any,
+    checkpoint_seconds: Any,
+    progress: Any,
+    executor: Any,
+    on_segment: Any,
 ) -> ExecutionOptions:
     """These arguments, checked."""
+    if executor is not None and on_segment is not None:
+        raise ValueError(
+            "on_segment: expected None beside an executor, whose workers are other processes, got a function. "
+            "Leave out one of them."
+        )
     known = isinstance(devices, (list, tuple)) and devices and all(isinstance(d, jax.Device) for d in devices)
     if devices is not None and not known:
         got = arguments.describe_value(devices)
@@ -117,6 +131,7 @@ def execution_options(
         checkpoint_seconds=arguments.number("checkpoint_seconds", checkpoint_seconds, 0),
         progress=check_progress(progress),
         executor=check_executor(executor),
+        on_segment=check_on_segment(on_segment),
     )
 
 
@@ -159,7 +174,9 @@ def group_members(
     """
     unknown = sorted(training.keys() - set(TRAINING))
     if unknown:
-        raise TypeError(f"{who}: expected arguments of fit ({', '.join(TRAINING)}), got {unknown[0]}. Look at fit.")
+        hint = arguments.argument_hint(unknown[0], (*TRAINING, *NAMED)) or f"Call help(fnn.{who})."
+        got = f"{unknown[0]}={arguments.describe_value(training[unknown[0]])}"
+        raise TypeError(f"{who}: expected arguments of its own or of fit, got {got}. {hint}")
     points = list({id(task.settings): task.settings for task in tasks}.values())  # each once, not once per fold
     static = split_traced(points)[1] if points[0] else ()
     by_shape: dict[Any, list[int]] = {}

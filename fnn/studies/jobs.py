@@ -14,6 +14,7 @@ import numpy as np
 from fnn import trees
 from fnn.fitting import resume
 from fnn.fitting.interrupts import catch_signals
+from fnn.fitting.progress import StudyListener
 from fnn.fitting.segments import concatenate, position, segments, without_debug_nans
 from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     seconds: float = 1.0  # between checkpoints
     failures: resume.WriteFailures | None = None  # of the whole study
     effort: str = "auto"  # to compile with
+    listener: StudyListener | None = None  # between segments
 
 
 class ChunkResult(NamedTuple):
@@ -84,7 +86,8 @@ def run_chunk(
                 histories.append(segment.history)
                 show(segment.history.loss.shape[-1], False)
                 checkpoints.write(state, histories)
-                if must_stop():
+                ends = job.listener is not None and job.listener.must_end(segment, group.places[at])
+                if ends or must_stop():
                     break
         checkpoints.write(state, histories, last=True)
         chunk.seconds_per_step[effort] = pace.seconds_per_step

@@ -11,7 +11,7 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.data.arrays import owned_array
 from fnn.fitting.segments import without_debug_nans
-from fnn.runs import Run, check_distinct, history_columns
+from fnn.runs import Run, check_distinct, history_columns, markup
 from fnn.studies.groups import ExecutionOptions, MemberSpec
 from fnn.studies.jobs import ChunkResult
 from fnn.training.config import TrainerConfig
@@ -152,12 +152,25 @@ def format_table(columns: Columns, order: Any, most: int = 20) -> str:
       0.1   0.25
         1    nan
     """
-    shown = list(order)[:most]
-    cells = {name: [name, *(_cell(values[i]) for i in shown)] for name, values in columns.items()}
-    widths = {name: max(map(len, column)) for name, column in cells.items()}
-    lines = ["  ".join(f"{cells[name][k]:>{max(5, widths[name])}}" for name in cells) for k in range(len(shown) + 1)]
-    left = len(list(order)) - len(shown)
-    return "\n".join([*lines, f"and {left} more"] if left else lines)
+    body, left = _cells(columns, order, most)
+    lines = [list(columns), *body]
+    widths = [max(5, *map(len, column)) for column in zip(*lines, strict=True)]
+    text = "\n".join("  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return f"{text}\n{left}" if left else text
+
+
+def format_html(columns: Columns, order: Any, most: int = 20) -> str:
+    """The same for a notebook."""
+    body, left = _cells(columns, order, most)
+    return markup.table(body, list(columns), left)
+
+
+def _cells(columns: Columns, order: Any, most: int) -> tuple[list[list[str]], str]:
+    """The first rows in that order, as texts; and a line that says how many more there are, if there are."""
+    places = list(order)
+    left = len(places) - most
+    body = [[_cell(values[i]) for values in columns.values()] for i in places[:most]]
+    return body, f"and {left} more" if left > 0 else ""
 
 
 def _cell(value: Any) -> str:

@@ -17,7 +17,7 @@ from fnn.data.warnings import find_caller, warn, warnings_for
 from fnn.devices.pools import Pool
 from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
-from fnn.fitting.progress import study_progress_bar
+from fnn.fitting.progress import StudyListener, study_progress_bar
 from fnn.fitting.segments import position, without_debug_nans
 from fnn.storage.folders import chunks_in, group_folder
 from fnn.studies.chunks import ExecutionPlan, history_capacity, make_plan, trace_chunk
@@ -99,7 +99,7 @@ def run_jobs_on_pool(
         shown[place] += more
         show(len(tasks[place][1]), more, finished)
 
-    sent = [job._replace(failures=None) for job in jobs]
+    sent = [job._replace(failures=None, listener=None) for job in jobs]
     with Pool(executor, folder, warn) as pool:
         for place, outcome in pool.results(run_in_worker, sent, tasks, show_progress, must_stop):
             number = tasks[place][0]
@@ -198,26 +198,17 @@ def run_groups(
     folders = [how.checkpoint and group_folder(how.checkpoint, number) for number in range(len(groups))]
     widths = [known_width(folder, how.width) for folder in folders]
     count = sum(len(group.members) for group in groups)
+    plan_of = functools.partial(make_plan, epochs=epochs, devices=how.devices, memory=how.memory, in_all=count)
     plans = [
-        make_plan(
-            group.config,
-            group.shared,
-            group.members,
-            epochs,
-            width or how.width,
-            how.devices,
-            how.memory,
-            begun=width,
-            in_all=count,
-        )
+        plan_of(group.config, group.shared, group.members, width=width or how.width, begun=width)
         for group, width in zip(groups, widths, strict=True)
     ]
     for group, plan, folder in zip(groups, plans, folders, strict=True):
         check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
-    failures = resume.WriteFailures()
+    failures, listener = resume.WriteFailures(), StudyListener(how.on_segment, epochs)
     jobs = [
-        Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how))
+        Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how), listener)
         for group, plan, folder in zip(groups, plans, folders, strict=True)
     ]
     for job in jobs:
@@ -225,7 +216,7 @@ def run_groups(
             keep_width(job.folder, job.plan.width, failures)
     with study_progress_bar(how.progress, words, count, epochs) as show:
         if how.executor is None:
-            run_jobs(jobs, take, show, must_stop)
+            run_jobs(jobs, take, show, lambda: must_stop() or listener.stopped)
         else:
             run_jobs_on_pool(how.executor, how.checkpoint, jobs, take, show, must_stop)
     return plans

@@ -12,6 +12,7 @@ import optax
 from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
+from fnn.fitting.progress import OnSegment
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results as tables
@@ -78,8 +79,12 @@ class Sweep(NamedTuple):
     def __repr__(self) -> str:
         return tables.format_table(self.table, self._order())
 
+    def _repr_html_(self) -> str:
+        return tables.format_html(self.table, self._order())
+
 
 @insist_on_ctrl_c
+@arguments.explain_call
 def sweep(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
@@ -99,6 +104,7 @@ def sweep(
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 1.0,
     progress: bool | str = True,
+    on_segment: OnSegment | None = None,
     **training: Unpack[TrainingArguments],
 ) -> Sweep:
     """Train a network with many settings: `sweep(net, loss, lambda s: optax.sgd(s["lr"]), data, over={"lr": [...]})`.
@@ -124,6 +130,8 @@ def sweep(
             `concurrent.futures.Executor`; or a function that makes one, which is called again where a worker's death
             breaks the pool. The result has the same bits as without. See docs/devices.md.
         checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
+        on_segment: as for `fit`, called with the segments of each chunk, by one thread at a time; `Progress.members`
+            says of which members. If it returns True the study ends there, with what there is.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
 
@@ -151,7 +159,7 @@ def sweep(
     points = check_points(over)
     epochs = arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
-    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor)
+    how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))

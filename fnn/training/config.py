@@ -23,7 +23,7 @@ RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
 
 NO_SETTINGS = (Layer, Loss, Penalty, Activation, optax.GradientTransformation, type)
 HINTS: dict[type, str] = {  # what to pass where something else was given
-    Layer: "Pass a network, such as fnn.serial(fnn.dense(10)); one of another library as fnn.Layer(…).",
+    Layer: "Pass a network, such as fnn.serial(fnn.dense(10)); one of your own as fnn.Layer(…).",
     Penalty: "Pass one of fnn.penalties, such as fnn.penalties.l2(1e-4).",
     optax.GradientTransformation: "Pass an optimizer, such as optax.sgd(0.1); a learning rate goes into one.",
 }
@@ -114,8 +114,9 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
     of_optax = module.startswith("optax.") and inspect.isfunction(thing)
     if getattr(thing, "is_factory", False) or of_optax:
         raise TypeError(f"{name}: expected {wanted}, got the factory {thing.__name__}. Call it.")
-    if isinstance(thing, NO_SETTINGS) or not callable(thing):
-        raise TypeError(f"{name}: expected {wanted}, got {arguments.describe_thing(thing)}. {HINTS[kind]}")
+    adapter = arguments.adapter_hint(thing) if kind is Layer else ""
+    if adapter or isinstance(thing, NO_SETTINGS) or not callable(thing):
+        raise TypeError(f"{name}: expected {wanted}, got {arguments.describe_thing(thing)}. {adapter or HINTS[kind]}")
     of_settings = f"{wanted}, or a function of the settings that makes one"
     made = call_with_settings(name, arguments.function(name, thing, 1, of_settings, HINTS[kind]), settings, HINTS[kind])
     if not isinstance(made, kind):
@@ -197,8 +198,9 @@ def call_with_settings(name: str, function: Callable[..., Any], settings: Mappin
     try:
         return function(settings)
     except KeyError as missing:
+        got = sorted(set(settings).difference(RESERVED_SETTINGS)) or "none"
         raise ValueError(
-            f"settings: expected a number named {missing}, got {sorted(settings)}. Pass settings={{{missing}: …}}."
+            f"settings: expected a number named {missing}, got {got}. Pass settings={{{missing}: …}}."
         ) from None
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         if arguments.OUR_FORM.match(str(error)):

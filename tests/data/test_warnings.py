@@ -179,11 +179,30 @@ def test_so_does_one_in_a_thread_of_the_user():
     assert lines.get() == [(__file__, work.__code__.co_firstlineno + 3)]
 
 
+def test_of_float64_data_a_process_is_warned_once(run):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fnn.predict(NET, run, WIDE)
+        fnn.evaluate(NET, run, (WIDE, WIDE), {"loss": fnn.losses.squared_error})
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        checks.told.clear()
+        warnings.simplefilter("error")
+        for _ in range(2):  # an exception has not told of anything yet
+            with pytest.raises(UserWarning, match="float64 data are cut"):
+                fnn.predict(NET, run, WIDE)
+
+
 def test_a_line_that_has_warned_is_quiet_as_python_has_it(run):
+    def both():
+        checks.told.clear()
+        fnn.predict(NET, run, WIDE)
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(2):
-            fnn.predict(NET, run, WIDE)
+            both()
+        checks.told.clear()
         fnn.predict(NET, run, WIDE)
     assert len(caught) == 2
 

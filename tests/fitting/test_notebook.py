@@ -110,24 +110,43 @@ def test_ctrl_c_interrupts_the_cell_and_sigterm_ends_the_kernel(kernel, tmp_path
 TRAIN = """
 import numpy as np, optax, fnn
 x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
-net, loss = fnn.serial(fnn.dense(2)), fnn.losses.sparse_softmax_cross_entropy
-run = fnn.fit(net, loss, optax.sgd(0.1), (x, (x[:, 0] > 0).astype(int)), epochs=5)
-fnn.plots.curves(run)
+net, loss, data = fnn.serial(fnn.dense(2)), fnn.losses.sparse_softmax_cross_entropy, (x, (x[:, 0] > 0).astype(int))
+run = fnn.fit(net, loss, optax.sgd(0.1), data, epochs=5)
 """
+SWEEP = "fnn.sweep(net, loss, lambda s: optax.sgd(s['lr']), data, over={'lr': [0.1, 1.0]}, epochs=5)"
 
 
-def test_a_bar_is_seen_and_a_figure_shows_itself(kernel):
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("tqdm")
-    request, seen = kernel.send(TRAIN), []
-    while not seen or seen[-1]["msg_type"] != "execute_result":
-        message = kernel.client.get_iopub_msg(timeout=LIMIT)
-        if message["parent_header"].get("msg_id") == request:
-            seen.append(message)
-            assert message["msg_type"] != "error", message["content"]
-    assert "image/png" in seen[-1]["content"]["data"]
-    shown = [str(message["content"]) for message in seen if message["msg_type"] in ("stream", "display_data")]
-    assert any("epoch" in text or "FloatProgress" in text for text in shown), shown
+def test_an_executed_notebook_has_the_bar_the_figure_and_the_tables(tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    for extra in ("matplotlib", "tqdm"):
+        pytest.importorskip(extra)
+    sources = [f"import sys; sys.path[:0] = {sys.path!r}", TRAIN, "fnn.plots.curves(run)", "run", SWEEP]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    folder = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(book, timeout=LIMIT, kernel_name="python3", resources=folder)
+    client.execute(env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    _, training, figure, run, sweep = [cell.outputs for cell in book.cells]
+    shown = [str(output) for output in training if output.output_type in ("stream", "display_data")]
+    assert any("epoch" in text or "FloatProgress" in text for text in shown), training
+    assert "image/png" in figure[-1].data
+    for outputs, word in ((run, "parameters"), (sweep[-1:], "<th>lr</th>")):
+        (output,) = outputs
+        assert output.output_type == "execute_result" and "<table>" in output.data["text/html"], output
+        assert word in output.data["text/html"]
+    assert "<svg" in run[0].data["text/html"] and "run: parameters 8" in run[0].data["text/plain"]
+
+
+def test_interrupting_the_kernel_ends_a_fit_with_what_there_was(kernel):
+    assert kernel.run(TRAIN)["status"] == "ok"
+    tell = "on_segment=lambda progress: print('goes on', flush=True)"
+    request = kernel.send(f"run = fnn.fit(net, loss, optax.sgd(0.1), data, epochs=10**8, progress=False, {tell})")
+    kernel.wait_for("goes on")
+    sent = time.monotonic()
+    kernel.manager.interrupt_kernel()
+    reply = kernel.reply(request)
+    print(f"\ninterrupted within {time.monotonic() - sent:.2f} s")  # a second, on a machine that is not busy
+    assert reply["ename"] == "KeyboardInterrupt" and "got SIGINT" in reply["evalue"]
+    assert int(kernel.value("len(sys.last_value.run.history.loss)")) > 0
 
 
 @pytest.mark.slow

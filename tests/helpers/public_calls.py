@@ -121,7 +121,7 @@ TRAINING = {
     "shuffle": "flag",
 }
 MESH = {"mesh": "mesh or none", "place": "place"}
-STUDY = {"width": "count or none", "devices": "devices", "memory": "host number"}
+STUDY = {"width": "count or none", "devices": "devices", "memory": "host number", "on_segment": "on_segment"}
 BASE = {"net": NET, "loss": SCE, "optimizer": SGD, "data": (X, LABELS), "epochs": 1}
 FIT = BASE | {
     "validation": (X, LABELS),

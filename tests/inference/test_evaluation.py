@@ -220,7 +220,7 @@ def test_mistakes_raise():
         fnn.predict(NET, RUN, lambda: [X, X[:, :2]])
     with pytest.raises(ValueError, match=r"x: expected shape \(rows, features\), got \(3,\)"):
         fnn.predict(NET, RUN, [1.0, 2.0, 3.0])
-    with pytest.raises(TypeError, match=r"data: expected \(inputs, targets\)"):
+    with pytest.raises(TypeError, match=r"data: expected a pair \(inputs, targets\)"):
         fnn.evaluate(NET, RUN, X, {"accuracy": fnn.accuracy})
     with pytest.raises(ValueError, match="data: expected as many targets as inputs, got 102 and 103"):
         fnn.evaluate(NET, RUN, (X, np.zeros(102, int)), {"accuracy": fnn.accuracy})

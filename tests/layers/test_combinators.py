@@ -170,7 +170,7 @@ def test_as_layer_leaves_layers_as_they_are_and_lifts_functions():
     "thing, name, hint",
     [
         (3, "int", r"dense\(10\)"),
-        ("relu", "str", r"dense\(10\)"),
+        ("relu", "str", r"fnn\.relu"),
         (None, "NoneType", r"dense\(10\)"),
         ([fnn.relu], "tuple", r"serial\(\*layers\)"),
         (np.sin, "ufunc", "jnp.sin"),

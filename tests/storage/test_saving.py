@@ -217,7 +217,7 @@ def dense(features):
 
 
 IMPOSTOR = fnn.elementwise("relu", mine, jnp.ones_like)
-OWN = fnn.Layer("own", *fnn.as_layer(fnn.relu)[1:])
+OWN = fnn.Layer("own", *fnn.as_layer(fnn.relu).parts()[1:])
 CHANGED = fnn.dense(3)._replace(forward=lambda params, state, x, key, train: (x, state, x))
 CHANGED_SLOPE = fnn.leaky_relu(0.3)._replace(value=mine)
 

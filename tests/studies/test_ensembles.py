@@ -206,7 +206,7 @@ BAD = {
     "over": (
         dict(over={"lr": [1]}),
         TypeError,
-        r"ensemble: expected arguments of fit \(.*\), got over. Look at fit",
+        r"ensemble: expected arguments of its own or of fit, got over=.* Call help\(fnn.ensemble\)",
     ),
     "width": (dict(width=-1), ValueError, "width: expected a whole number, at least 1, got -1"),
     "devices": (dict(devices=[0]), TypeError, r"devices: expected a list of JAX devices, got \[0\]"),

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.types import Array, Columns, Params, PathLike, Shape, State
+from fnn.runs import markup
+from fnn.types import Array, Columns, Params, PathLike, Shape, State, explain_attributes
 
 
 class RunningSums(NamedTuple):
@@ -75,6 +76,17 @@ class History(NamedTuple):
             writer.writerows(zip(range(len(self.loss)), *map(np.asarray, columns), strict=True))
 
 
+def _index(history: History, at: Any) -> Any:
+    """A part by its number, as of every tuple; a name is an attribute."""
+    if isinstance(at, str):
+        hint = f"Write history.{at}." if at in History._fields else "Call history.figures()."
+        raise TypeError(f"history: expected a name as an attribute, got [{at!r}]. {hint}")
+    return tuple.__getitem__(history, at)
+
+
+History.__getitem__ = _index  # type: ignore[method-assign,assignment]  # its types stay those of a tuple
+
+
 class Trainer(NamedTuple):
     """A training run, pure and un-jitted: `jit` fuses it into one program, `vmap` makes many runs of it.
 
@@ -106,33 +118,76 @@ class Run(NamedTuple):
 
     def __repr__(self) -> str:
         """A few lines: how large it is, each figure from the first epoch to the last, and how it ended."""
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self)):
+        if self._is_traced():
             return "run, traced"
-        count = sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
-        lines = [f"run: parameters {count:,}" + ("" if self.in_shape is None else f", inputs {tuple(self.in_shape)}")]
-        if isinstance(self.history, History) and np.ndim(self.history.loss) == 1:  # else none, or those of many runs
-            figures = {name: np.asarray(values) for name, values in self.history.figures().items() if np.size(values)}
-            lines += [f"epochs: {len(self.history.loss)}"]
-            lines += [f"{name}: {values[0]:.4g} -> {values[-1]:.4g}" for name, values in figures.items()]
+        (first, count), *others = self._facts()
+        inputs = "" if self.in_shape is None else f", inputs {tuple(self.in_shape)}"
+        return "\n  ".join([f"run: {first} {count}{inputs}", *(f"{name}: {text}" for name, text in others)])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, and the curve of the loss, for a notebook."""
+        if self._is_traced():
+            return "run, traced"
+        facts = self._facts()
+        if self.in_shape is not None:
+            facts.insert(1, ("inputs", str(tuple(self.in_shape))))
+        drawn = {name: values for name, values in self._figures().items() if name in ("loss", "validation_loss")}
+        return markup.table(facts, ["run", ""]) + markup.curves(drawn)
+
+    def _is_traced(self) -> bool:
+        return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self))
+
+    def _figures(self) -> dict[str, np.ndarray]:
+        """What there is of its history; nothing of the histories of many runs."""
+        if not isinstance(self.history, History) or np.ndim(self.history.loss) != 1:
+            return {}
+        return {name: np.asarray(values) for name, values in self.history.figures().items() if np.size(values)}
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What there is to say, each with its name."""
+        facts = [("parameters", f"{sum(np.size(leaf) for leaf in jax.tree.leaves(self.params)):,}")]
+        if isinstance(self.history, History) and np.ndim(self.history.loss) == 1:
+            facts += [("epochs", str(len(self.history.loss)))]
+        facts += [(name, f"{values[0]:.4g} -> {values[-1]:.4g}") for name, values in self._figures().items()]
         if isinstance(self.train_state, TrainState) and np.shape(self.train_state.diverged) == (2,):
-            lines += [] if self.best_epoch is None else [f"best epoch: {self.best_epoch}, counted from 0"]
+            facts += [] if self.best_epoch is None else [("best epoch", f"{self.best_epoch}, counted from 0")]
             epoch, step = np.asarray(self.train_state.diverged).tolist()
-            lines += ["diverged: no" if epoch < 0 else f"diverged: in epoch {epoch}, step {step}"]
-        return "\n  ".join(lines)
+            facts += [("diverged", "no" if epoch < 0 else f"in epoch {epoch}, step {step}")]
+        return facts
+
+
+explain_attributes(
+    Run,
+    {
+        "predict": "Call fnn.predict(net, run, x).",
+        "evaluate": "Call fnn.evaluate(net, run, (x, t), metrics).",
+        "save": "Call fnn.save(path, net, run).",
+    }
+    | dict.fromkeys(("loss", "losses", "accuracy"), "Its history has figures: use run.history.loss.")
+    | dict.fromkeys(("parameters", "weights"), "Use run.params."),
+)
 
 
 class Progress(NamedTuple):
-    """How far a run has come: what `fit(..., on_segment=f)` calls `f` with, after each segment of about half a second.
+    """How far a run has come: what `on_segment=f` calls `f` with, after each segment of about half a second.
 
-    `history` is that of the epochs that ended in the segment, `first_epoch` the number of the first of them. Where an
-    epoch takes longer than a segment the history may be empty; then that is the number of the epoch under way.
+    - `first_epoch`: the number of the first epoch of `history`, counted from 0. Where an epoch takes longer than a
+      segment the history may be empty; then that is the number of the epoch under way.
+    - `history`: of the epochs that ended in the segment.
+    - `epochs`: how many the run is to have.
+    - `best_epoch`: so far, counted from 0, where there are validation rows; else None.
+    - `rows_per_second`: trained on in the segment.
+    - `members`: None for a run of `fit`. In a study, which members the segment is of: several are trained together.
+      Numbers are rows of the table of a sweep or an ensemble; in a cross-validation `point * folds + fold`. Then all
+      values of `history` are `(members, epochs)`, and `best_epoch` is `(members,)`, -1 for none yet.
     """
 
-    first_epoch: int  # counted from 0
+    first_epoch: int
     history: History
-    epochs: int  # how many the run is to have
-    best_epoch: int | None  # so far, counted from 0, where there are validation rows
+    epochs: int
+    best_epoch: Any
     rows_per_second: float
+    members: np.ndarray | None = None
 
 
 class TrainingDiverged(UserWarning):
