@@ -26,7 +26,6 @@ PURE = [
     "runs",
     "arguments",
     "factories",
-    "trees",
     "kernels",
     "activations",
     "layers",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.compilation import cache
 from fnn.compilation.components import components, uses_key
 from fnn.compilation.fingerprints import fingerprint

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.compilation.programs import Program, identify, output_shapes, signature, trainer_for
 from fnn.data import arrays
 from fnn.layers.passes import init_layer

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.arguments.trees import is_key
 from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting import resume
@@ -27,7 +28,6 @@ from fnn.studies.chunks import ExecutionPlan, Members, chunk_trainer, history_ca
 from fnn.studies.groups import ExecutionOptions, Group
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.state import dtype_of
-from fnn.trees import is_key
 from fnn.types import Data
 
 PATIENCE = 10.0  # seconds that the other threads have to end, when one has raised an error
