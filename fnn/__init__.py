@@ -10,6 +10,7 @@ from types import FunctionType as _Function, ModuleType as _Module
 from fnn import (
     activations as activations,
     losses as losses,
+    optimizers as optimizers,
     penalties as penalties,
     plots as plots,
     schedules as schedules,
@@ -224,6 +225,7 @@ __all__ = [  # noqa: RUF022
     # what has modules of its own
     "losses",
     "penalties",
+    "optimizers",
     "schedules",
     "activations",
     "boxes",

@@ -282,15 +282,16 @@ def _lift(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The optimizer as a function of the settings, what it is known by but for numbers, and its numbers.
 
-    An optimizer whose program has no description (it calls back to the host, say) stays what it is.
+    An optimizer whose program has no description (it calls back to the host, say) stays what it is; and so does one
+    that asks for the cost of its batch.
     """
     start, step = (
-        fingerprint(functions[name].call, *functions[name].arguments, lift=True)
+        fingerprint(functions[name].call, *functions[name].arguments, lift=True, spare=functions[name].spare)
         for name in ("optimizer.init", "optimizer.update")
     )
-    if not (start.exact and step.exact):
+    if step.uses_spare or not (start.exact and step.exact):
         plain = [functions[name] for name in ("optimizer.init", "optimizer.update")]
-        return optimizer, tuple(fingerprint(f.call, *f.arguments).identity for f in plain), {}
+        return optimizer, tuple(fingerprint(f.call, *f.arguments, spare=f.spare).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
     def of_settings(settings: Settings) -> optax.GradientTransformation:

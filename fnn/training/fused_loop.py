@@ -7,6 +7,7 @@ What has stopped (diverged, out of patience, out of epochs) is frozen by `where`
 stops by itself and the others keep their bits. Loop bounds are the same for all members, so `vmap` keeps them scalar.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
+from fnn.optimizers.protocol import update_optimizer
 from fnn.runs import History, RunningSums, Trainer, TrainState
 from fnn.training.batches import (
     Batch,
@@ -35,7 +37,8 @@ from fnn.training.batches import (
     padded_rows,
     real_rows,
 )
-from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config, update_optimizer
+from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config
+from fnn.training.cost import cost_arguments
 from fnn.training.epoch_end import end_epoch
 from fnn.training.layout import PlaceRule, gather_params, make_layout, place_leaves, place_state, split_rows
 from fnn.training.state import (
@@ -340,6 +343,7 @@ def compute_step(
     g = cost_gradient(config)(whole, state, batch.x, batch.t, batch.weight, key, batch.train)
     g = g._replace(grads=place_leaves(config.layout, params=g.grads)[0])
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
-        updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
+        cost = functools.partial(cost_arguments, config, g, params, state, batch, key)
+        updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params, cost)
         params = optax.apply_updates(params, updates)
     return g, updates, *place_leaves(config.layout, params=params, optimizer=optimizer)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from fnn.layers.passes import init_layer
 from fnn.losses.reduction import dtype_of_sums
+from fnn.optimizers.protocol import init_optimizer
 from fnn.penalties.proximal import check_proximal
 from fnn.runs import History, RunningSums, TrainState
-from fnn.training.config import TrainerConfig, init_optimizer
+from fnn.training.config import TrainerConfig
 from fnn.types import Array, Data, Key, Params, State
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
