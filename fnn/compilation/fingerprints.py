@@ -27,6 +27,7 @@ class Fingerprint(NamedTuple):
     - `exact`: False where it holds something that has no description but its address; then equal digests prove nothing.
     - `numbers`: those lifted, as NumPy numbers, in order; equal ones once.
     - `call(numbers, *arguments)`: the function, with such numbers.
+    - `passed`: which leaves of its result are leaves of its arguments, as they came: (number of the one, of the other).
     - `uses_spare`: whether what it computes depends on the spare arguments.
     - `identity`: equal for two that compute the same, and for no others: it holds on to what has only an address, so
       that no other thing gets that address while the identity is in use.
@@ -39,6 +40,7 @@ class Fingerprint(NamedTuple):
     identity: "Identity"
     has_rules: bool = False
     uses_spare: bool = False
+    passed: tuple[tuple[int, int], ...] = ()
 
 
 class Identity:
@@ -104,7 +106,15 @@ def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = Fal
         identity,
         any(rule in whole for rule in RULES),
         used,
+        _passed_on(closed.jaxpr),
     )
+
+
+def _passed_on(jaxpr: Jaxpr) -> tuple[tuple[int, int], ...]:
+    """Which results are arguments as they came."""
+    places = {value: i for i, value in enumerate(jaxpr.invars)}
+    variables = [(i, v) for i, v in enumerate(jaxpr.outvars) if not isinstance(v, core.Literal)]
+    return tuple((i, places[v]) for i, v in variables if v in places)
 
 
 def _uses_spare(jaxpr: Jaxpr, arguments: tuple[Tree, ...], spare: int) -> bool:

@@ -2,4 +2,13 @@
 
 - `protocol`: How an optimizer is called: with the gradient, and with the cost of the batch under way where it asks
   for it
+- `evaluation`: Parameters to predict with that are not those being trained: averages of them, as the optimizer's state
+  has them
 """
+
+from fnn.optimizers.evaluation import average as average, evaluation_params as evaluation_params
+from fnn.penalties.proximal import (
+    fista as fista,
+    fista_solution as fista_solution,
+    proximal_l1 as proximal_l1,
+)

@@ -51,6 +51,7 @@ from fnn.training.state import (
     min_over_vmap,
     tree_where,
 )
+from fnn.training.statistics import EpochBatches
 from fnn.types import (
     Array,
     Buffer,
@@ -212,7 +213,7 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
 
         after = train_batches(bound, s, batch_of, s.active, begin, stop)
         ended = jnp.asarray(buffer.last) & (stop >= end)
-        after, row = end_epoch_if(ended, bound, after, validation, s.active)
+        after, row = end_epoch_if(ended, bound, after, validation, s.active, EpochBatches(batch_of, first, end))
         return place_state(config.layout, after), row, ended
 
     return run
@@ -230,12 +231,13 @@ def _epoch(
     if batches == 1:  # without a loop
         first = jnp.int32(0)
         s = _store_steps(s, _step(config, _first_carry(s, running), *batch_of(first), first), running, jnp.int32(1))
-        return *end_epoch(config, s, data.validation, running), 1, jnp.asarray(True)
+        return *end_epoch(config, s, data.validation, running, EpochBatches(batch_of, 0, 1)), 1, jnp.asarray(True)
 
     begin = min_over_vmap(jnp.where(running, s.step, batches))
     stop = begin + jnp.minimum(batches - begin, steps_left)
     after = train_batches(config, s, batch_of, running, begin, stop)
-    return *end_epoch_if(stop == batches, config, after, data.validation, running), stop - begin, stop == batches
+    end = end_epoch_if(stop == batches, config, after, data.validation, running, EpochBatches(batch_of, 0, batches))
+    return *end, stop - begin, stop == batches
 
 
 def epoch_key(s: TrainState) -> Key:
@@ -285,12 +287,17 @@ def train_batches(
 
 
 def end_epoch_if(
-    ended: Array, config: TrainerConfig, s: TrainState, validation: Part | None, running: Array
+    ended: Array,
+    config: TrainerConfig,
+    s: TrainState,
+    validation: Part | None,
+    running: Array,
+    batches: EpochBatches,
 ) -> tuple[TrainState, History]:
     """The state and the history row, of NaN where the epoch has not ended."""
     history = empty_history(1, s.params, config.metric_names, validation is not None)
     blank = jax.tree.map(lambda h: h[0], history)
-    after, row = lax.cond(ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s)
+    after, row = lax.cond(ended, lambda s: end_epoch(config, s, validation, running, batches), lambda s: (s, blank), s)
     return after, row
 
 

@@ -75,7 +75,11 @@ def test_problems_of_nist_are_at_scipys_minimum(double, name, start):
 
 
 def check_members(count):
-    of_settings = {"penalty": lambda s: penalties.l2(s["l2"]), "epochs": 20, "progress": False, "keep": "all"}
+    of_settings = {
+        "penalty": lambda s: penalties.l2(s["l2"]),
+        "epochs": 20,
+        "progress": False,
+    }
     values = np.geomspace(1e-3, 1.0, count).tolist()
     found = fnn.sweep(
         NET, LOSS, optax.lbfgs(), (X, T), over={"l2": values}, keep="all", width=min(count, 16), **of_settings
