@@ -30,7 +30,7 @@ class AverageState(NamedTuple):
         def mean(total: Any, p: Array) -> Array:
             return jnp.where(self.weight > 0, total / jnp.where(self.weight > 0, self.weight, 1).astype(p.dtype), p)
 
-        return _where_held(mean, self.total, params)
+        return _over_groups(mean, self.total, params)
 
 
 def average(decay: Scalar | None = 0.999, *, start: int = 0) -> optax.GradientTransformation:
@@ -95,18 +95,18 @@ def evaluation_params(optimizer_state: OptimizerState, params: Params) -> Params
     """
     for state in _holders(optimizer_state):
         if isinstance(state, ScheduleFreeState):
-            params = _where_held(lambda z, y, b1=state.b1: _schedule_free(b1, z, y), state.z, params)
+            params = _over_groups(lambda z, y, b1=state.b1: _schedule_free(b1, z, y), state.z, params)
         elif isinstance(state, LookaheadBoth):
             params = state.slow
         elif isinstance(state, SAMState):
             away = state.steps_since_sync > 0  # the parameters are at the adversary's
-            params = _where_held(lambda c, p, away=away: jnp.where(away, c, p), state.cache, params)
+            params = _over_groups(lambda c, p, away=away: jnp.where(away, c, p), state.cache, params)
         else:
             params = state.evaluation_params(params)
     return params
 
 
-def has_ended(optimizer_state: OptimizerState) -> Array | None:
+def stop_flag(optimizer_state: OptimizerState) -> Array | None:
     """Whether an optimizer has found what it looks for: a state that has the field `ended` says so; None: none has."""
     leaves = jax.tree.leaves(optimizer_state, is_leaf=lambda node: hasattr(node, "ended"))
     said = [leaf.ended for leaf in leaves if hasattr(leaf, "ended")]
@@ -124,10 +124,11 @@ def _holds(node: Any) -> bool:
 
 
 def _schedule_free(b1: Array, z: Array, y: Array) -> Array:
-    return schedule_free_eval_params(ScheduleFreeState(b1, b1, b1, b1, None, z), y)
+    made: Array = schedule_free_eval_params(ScheduleFreeState(b1, b1, b1, b1, None, z), y)
+    return made
 
 
-def _where_held(function: Any, held: Params, params: Params) -> Params:
+def _over_groups(function: Any, held: Params, params: Params) -> Params:
     """A function of what is held for each parameter and of the parameter; one of another group stays as it is."""
 
     def one(h: Any, p: Any) -> Any:

@@ -6,6 +6,7 @@ rows' weights, its mask, the penalty, and the key of the step:
 - `value`: the cost at the parameters. `grad`: its gradient there.
 - `value_fn(params)`, and `obj_fn(params)`, which is the same: the cost as a function (line searches, Hutchinson).
 - `grad_fn(params, i)`: its gradient as a function, the same for every `i` (`optax.contrib.sam`).
+- `least_squares()`: the cost as a sum of squares, `fnn.gradients.jacobians.LeastSquares`, if it is one (`fnn`'s own).
 """
 
 import functools
@@ -17,11 +18,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from fnn import arguments
+from fnn.gradients.jacobians import LeastSquares
 from fnn.types import Array, OptimizerState, Params
 
-NAMES = ("value", "grad", "value_fn", "obj_fn", "grad_fn")
+NAMES = ("value", "grad", "value_fn", "obj_fn", "grad_fn", "least_squares")
 CostArguments = Mapping[str, Any]  # by these names
 
 
@@ -78,7 +81,7 @@ def takes(optimizer: optax.GradientTransformation) -> list[str]:
     >>> import optax
     >>> from fnn.optimizers.protocol import takes
     >>> takes(optax.contrib.reduce_on_plateau()), takes(optax.clip(1.0))
-    (['value', 'grad', 'value_fn', 'obj_fn', 'grad_fn'], [])
+    (['value', 'grad', 'value_fn', 'obj_fn', 'grad_fn', 'least_squares'], [])
     """
     try:
         parameters = list(inspect.signature(optimizer.update).parameters.values())
@@ -100,7 +103,13 @@ def stand_in_cost(grads: Params, params: Params, value: Array) -> CostArguments:
     def grad_fn(params: Params, i: int = 0) -> Params:
         return jax.grad(value_fn)(params)
 
-    return {"value": value, "grad": grads, "value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn}
+    def least_squares() -> LeastSquares:
+        flat, unravel = ravel_pytree(params)
+        by = value.astype(flat.dtype)
+        return LeastSquares(flat, unravel, lambda theta: by * theta, lambda theta: by * jnp.diag(theta), None)
+
+    functions = {"value_fn": value_fn, "obj_fn": value_fn, "grad_fn": grad_fn, "least_squares": least_squares}
+    return {"value": value, "grad": grads, **functions}
 
 
 # ---- the call, and what its errors mean

@@ -13,6 +13,7 @@ from fnn.activations.elementwise import Activation
 from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
+from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import check_distinct, history_columns
 from fnn.training.layout import Layout
 from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty
@@ -80,6 +81,14 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
         loss=resolve_loss(config.loss, settings),
         optimizer=resolve("optimizer", config.optimizer, optax.GradientTransformation, settings),
     )
+
+
+def check_full_batch(config: TrainerConfig, got: str) -> None:
+    """Raise where an optimizer, of a bound configuration, needs all rows in one batch and there are fewer."""
+    name = full_batch_name(config.optimizer)
+    if name is not None:
+        hint = "Leave batch_size out, or use optax.lbfgs()." if got != "a stream" else "Pass the rows as arrays."
+        raise ValueError(f"batch_size: expected all rows in one batch for {name}, got {got}. {hint}")
 
 
 def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:

@@ -3,6 +3,7 @@
 import jax
 
 from fnn.gradients.cost import autodiff, batch_cost
+from fnn.gradients.jacobians import least_squares
 from fnn.optimizers.protocol import CostArguments
 from fnn.training.batches import Batch
 from fnn.training.config import TrainerConfig, cost_gradient
@@ -23,7 +24,8 @@ def cost_arguments(
         params, state: the parameters and the layer state at which the step begins.
         batch, key: of the step.
     """
-    cost, value_of = batch_cost(config.net, config.loss, config.penalty, config.reduction)
+    parts = config.net, config.loss, config.penalty, config.reduction
+    cost, value_of = batch_cost(*parts)
     rows = batch.x, batch.t, batch.weight, key, batch.train
 
     def value_fn(params: Params) -> Array:
@@ -45,4 +47,5 @@ def cost_arguments(
         "value_fn": value_fn,
         "obj_fn": value_fn,
         "grad_fn": lambda params, i=0: jax.grad(value_fn)(params),
+        "least_squares": lambda: least_squares(parts, gather_params(config.layout, params), state, *rows),
     }

@@ -8,7 +8,7 @@ from jax import lax
 
 from fnn.layers.passes import forward_layer
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
-from fnn.optimizers.evaluation import evaluation_params, has_ended, has_evaluation_params
+from fnn.optimizers.evaluation import evaluation_params, stop_flag, has_evaluation_params
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
 from fnn.training.config import TrainerConfig
@@ -33,7 +33,7 @@ def end_epoch(
         step=jnp.where(running, 0, s.step),
         sums=tree_where(running, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
     )
-    ended = has_ended(s.optimizer)
+    ended = stop_flag(s.optimizer)
     if ended is not None:
         end = end._replace(active=end.active & ~(whole_epoch & ended))
     predicting = _predicting(config, s, batches) if validation is not None or has_evaluation_params(s.optimizer) else s

@@ -37,7 +37,7 @@ from fnn.training.batches import (
     padded_rows,
     real_rows,
 )
-from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config
+from fnn.training.config import TrainerConfig, bind, check_full_batch, cost_gradient, trainer_config
 from fnn.training.cost import cost_arguments
 from fnn.training.epoch_end import end_epoch
 from fnn.training.layout import PlaceRule, gather_params, make_layout, place_leaves, place_state, split_rows
@@ -202,6 +202,7 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
         s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
     ) -> tuple[TrainState, History, Array]:
         bound, first = bind(config, s.settings), jnp.asarray(buffer.first, jnp.int32)
+        check_full_batch(bound, "a stream")
         key = epoch_key(s)
         end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
         begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
@@ -226,7 +227,9 @@ def _epoch(
     config: TrainerConfig, s: TrainState, data: Data, running: Array, steps_left: Array
 ) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
-    _, batches = batch_sizes(padded_rows(data.train), config.batch_size)
+    size, batches = batch_sizes(padded_rows(data.train), config.batch_size)
+    if batches > 1:
+        check_full_batch(config, f"{size} of {padded_rows(data.train)} rows")
     batch_of = batches_of_epoch(config, s, data.train)
     if batches == 1:  # without a loop
         first = jnp.int32(0)
