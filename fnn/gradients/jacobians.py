@@ -85,7 +85,7 @@ def least_squares(
         made: Array = derivative(residuals)(theta)
         return made
 
-    return LeastSquares(flat, unravel, residuals, jacobian, _ridge(penalty, params, flat.dtype))
+    return LeastSquares(flat, unravel, residuals, jacobian, ridge_of(penalty, params, flat.dtype))
 
 
 def treats_rows_apart(net: Any) -> bool:
@@ -125,6 +125,34 @@ def _jacobian_by_rows(
     return made
 
 
+def output_jacobian(net: Layer, params: Params, state: State, x: Array) -> tuple[Array, Array]:
+    """Outputs as in prediction, and `∂y_ik/∂θ` as `(rows, outputs of a row, parameters)`.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> from fnn.gradients.jacobians import output_jacobian
+    >>> net = fnn.serial(fnn.dense(1, weight_init=0.0))
+    >>> params, state, _ = net.init(jax.random.key(0), (2,))
+    >>> print(output_jacobian(net, params, state, jnp.array([[3.0, 4.0]]))[1])
+    [[[1. 3. 4.]]]
+    """
+    flat, unravel = ravel_pytree(params)
+    by_hand = treats_rows_apart(net)
+
+    def of_row(x: Array) -> tuple[Array, Array]:
+        def forward(theta: Array) -> Array:
+            return forward_layer(net, unravel(theta), state, x[None], None, False)[0]
+
+        if not by_hand:
+            y = forward(flat)
+            return y[0], jax.jacrev(lambda theta: forward(theta).reshape(-1))(flat)
+        y, _, cache = forward_layer(net, params, state, x[None], None, False)
+        unit = jnp.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
+        return y[0], jax.vmap(lambda dy: ravel_pytree(backward_layer(net, params, cache, dy)[0])[0])(unit)
+
+    both: tuple[Array, Array] = jax.vmap(of_row)(x)
+    return both
+
+
 def _residuals_of(loss: Loss) -> Callable[[Array, Array], Array]:
     if loss.residuals is None:
         raise ValueError(
@@ -134,7 +162,7 @@ def _residuals_of(loss: Loss) -> Callable[[Array, Array], Array]:
     return loss.residuals
 
 
-def _ridge(penalty: Penalty | None, params: Params, dtype: Any) -> Array | None:
+def ridge_of(penalty: Penalty | None, params: Params, dtype: Any) -> Array | None:
     """The coefficient of each squared parameter in a penalty `Σ_j c_j θ_j²`: half the derivative of its derivative."""
     if penalty is None:
         return None

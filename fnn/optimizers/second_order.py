@@ -20,16 +20,21 @@ from fnn.types import Array, Params, Scalar
 GAIN = 1e-4  # the least share of the predicted fall of the cost that a step must bring
 NOISE = 256.0  # predicted falls of fewer roundings of the cost cannot be told from rounding
 UNDAMPS, UNDAMPED = 1e-4, 1e-12  # so steps become those of Gauss and Newton: the damping falls by this factor, to this
+QUIET = 50  # steps within rounding, at most
 SHRINKS = 0.9  # there, steps go on while each is shorter than this share of the one before
 
 
 class LevenbergMarquardtState(NamedTuple):
-    """The damping `λ` and its factor `ν`, the scales `D`, the length of the last step, whether the run has ended."""
+    """The damping `λ` and its factor `ν`, the scales `D`, steps within rounding (length, count), the end.
+
+    `ended`: whether the run is over.
+    """
 
     damping: Array
     factor: Array
     scales: Array
     last: Array
+    quiet: Array
     ended: Array
 
 
@@ -88,7 +93,7 @@ def levenberg_marquardt(
         dtype = jnp.result_type(*leaves) if leaves else jnp.result_type(float)
         scales = jnp.zeros(sum(a.size for a in leaves), dtype)
         start, two, last = (jnp.asarray(value, dtype) for value in (first, 2.0, jnp.inf))
-        return LevenbergMarquardtState(start, two, scales, last, jnp.asarray(False))
+        return LevenbergMarquardtState(start, two, scales, last, jnp.int32(0), jnp.asarray(False))
 
     def update(
         grads: Params,
@@ -106,9 +111,10 @@ def levenberg_marquardt(
         shrinks = ~trial.noise | (length < SHRINKS * state.last)
         taken = trial.taken & shrinks
         step = jnp.where(taken, trial.step, 0)
-        ended = ~taken | (length <= jnp.asarray(least, length.dtype) * size)
+        quiet = state.quiet + trial.noise
+        ended = ~taken | (length <= jnp.asarray(least, length.dtype) * size) | (quiet >= QUIET)
         last = jnp.where(trial.noise & (state.damping < UNDAMPED), length, jnp.inf)
-        after = LevenbergMarquardtState(trial.damping, trial.factor, scales, last, ended)
+        after = LevenbergMarquardtState(trial.damping, trial.factor, scales, last, quiet, ended)
         return problem.unravel(step.astype(problem.flat.dtype)), after
 
     update.full_batch = "levenberg_marquardt"  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from jax import lax
 
 from fnn.layers.passes import forward_layer
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
-from fnn.optimizers.evaluation import evaluation_params, stop_flag, has_evaluation_params
+from fnn.optimizers.evaluation import evaluation_params, has_evaluation_params, stop_flag
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
 from fnn.training.config import TrainerConfig

@@ -51,9 +51,9 @@ def check_digits(name, start):
     if (name, start) in FAILS:
         least = pytest.importorskip("scipy.optimize").least_squares
         residuals = lambda b: np.asarray(problem.formula(jnp.asarray(b), problem.x) - problem.y)  # noqa: E731
-        for method in ("lm", "trf", "dogbox"):
-            other = least(residuals, problem.starts[start], method=method)
-            assert np.abs(other.x / problem.certified - 1).max() > 1e-3, method
+        with np.errstate(all="ignore"):
+            other = least(residuals, problem.starts[start], method="lm")
+        assert np.abs(other.x / problem.certified - 1).max() > 1e-3
     else:
         assert np.abs(found / problem.certified - 1).max() < 1e-8
 
