@@ -10,13 +10,14 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import solve_triangular
 
 from fnn import arguments
+from fnn.arguments.constants import memoise_constants
 from fnn.data.loading import load_arrays
 from fnn.devices.memory import free_bytes
 from fnn.gradients.jacobians import output_jacobian, ridge_of
 from fnn.inference.prediction import Trained, checked_run
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
-from fnn.types import Array, ArrayLike, Layer, Loss, LossLike, Params, Part, Penalty, State
+from fnn.types import Array, ArrayLike, KeyLike, Layer, Loss, LossLike, Params, Part, Penalty, State
 
 ROWS = 256  # whose Jacobian is there at a time
 FACTORS = 3  # matrices of parameters by parameters that are there at a time
@@ -51,22 +52,21 @@ class Laplace(NamedTuple):
 
         The deviations are those of the network's outputs. Targets deviate by `√(deviation² + noise²)`.
         """
-        program = _output_program(self.net)
-        given, dtype = arguments.as_numpy("x", x, "inputs"), self.theta.dtype
-        pieces = [
-            program(self.params, self.state, self.factor, jnp.asarray(given[i : i + ROWS], dtype))
-            for i in range(0, len(given), ROWS)
-        ]
-        if not pieces:
-            raise ValueError("x: expected at least one row, got none. Pass rows.")
-        means, deviations = (np.concatenate([np.asarray(piece[i]) for piece in pieces]) for i in (0, 1))
+        pieces = self._in_pieces(x, _output_program(self.net))
+        means, deviations = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         return means, deviations
 
-    def probabilities(self, x: ArrayLike) -> np.ndarray:
-        """Probabilities of the classes with the uncertainty of the logits `y` in it: those of `y / √(1 + π v / 8)`.
+    def probabilities(self, x: ArrayLike, samples: int = 1_000, key: KeyLike = 0) -> np.ndarray:
+        """Probabilities of the classes with the uncertainty of the parameters in them.
 
-        `v` are the variances of the logits (MacKay 1992, doi:10.1162/neco.1992.4.5.720): softmax of these where the
-        loss has one distribution per row, sigmoid where it has one probability per output.
+        They are means, over parameters drawn from the Gaussian, of softmax where the loss has one distribution per row,
+        of sigmoid where it has one probability per output; the logits as their linearisation at the mean has them
+        (Immer, Korzepa & Bauer 2021, arXiv:2008.08400).
+
+        Args:
+            x: inputs.
+            samples: how many parameters are drawn; the error of a probability is at most `1/(2 √samples)`.
+            key: of the draws, which are the same for all rows.
 
         Raises:
             ValueError: the loss is not one of logits.
@@ -74,10 +74,21 @@ class Laplace(NamedTuple):
         if self.loss.outputs != "logits":
             hint = "Call predict, or train with a loss of logits."
             raise ValueError(f"probabilities: expected a loss of logits, got {self.loss}. {hint}")
-        logits, deviations = self.predict(x)
-        scaled = jnp.asarray(logits / np.sqrt(1.0 + np.pi / 8.0 * np.square(deviations)))
-        squashed = jax.nn.sigmoid(scaled) if self.loss.targets == "binary" else jax.nn.softmax(scaled)
-        return np.asarray(squashed)
+        count = arguments.whole_number("samples", samples, 1)
+        draws = jax.random.normal(arguments.key(key), (self.theta.size, count), self.theta.dtype)
+        program = _probability_program(self.net, self.loss.targets == "binary")
+        return np.concatenate(self._in_pieces(x, lambda *given: program(*given, draws)))
+
+    def _in_pieces(self, x: ArrayLike, program: Any) -> list[Any]:
+        """What a program gives for some rows at a time, on the host."""
+        given, dtype = arguments.as_numpy("x", x, "inputs"), self.theta.dtype
+        if len(given) == 0:
+            raise ValueError("x: expected at least one row, got none. Pass rows.")
+        pieces = []
+        for i in range(0, len(given), ROWS):
+            rows = jnp.asarray(given[i : i + ROWS], dtype)
+            pieces.append(jax.tree.map(np.asarray, program(self.params, self.state, self.factor, rows)))
+        return pieces
 
     def __repr__(self) -> str:
         noise = "" if self.noise is None else f", noise {self.noise:.4g}"
@@ -220,13 +231,30 @@ def _check_memory(count: int, dtype: Any) -> None:
         )
 
 
-@arguments.constants.memoise_constants
+def _half(net: Layer, params: Params, state: State, factor: Array, x: Array) -> tuple[Array, Array]:
+    """Outputs, and `H = L⁻¹ Jᵀ`, parameters by outputs, of which `HᵀH` is their covariance."""
+    y, jacobian = output_jacobian(net, params, state, x)
+    return y, solve_triangular(factor, jacobian.reshape(-1, jacobian.shape[-1]).T, lower=True)
+
+
+@memoise_constants
 def _output_program(net: Layer) -> Any:
     @jax.jit
     def outputs(params: Params, state: State, factor: Array, x: Array) -> tuple[Array, Array]:
-        y, jacobian = output_jacobian(net, params, state, x)
-        columns = jacobian.shape[-1]
-        half = solve_triangular(factor, jacobian.reshape(-1, columns).T, lower=True)
+        y, half = _half(net, params, state, factor, x)
         return y, jnp.sqrt(jnp.square(half).sum(0)).reshape(y.shape)
 
     return outputs
+
+
+@memoise_constants
+def _probability_program(net: Layer, binary: bool) -> Any:
+    @jax.jit
+    def probabilities(params: Params, state: State, factor: Array, x: Array, draws: Array) -> Array:
+        y, half = _half(net, params, state, factor, x)
+        logits = y[..., None] + (half.T @ draws).reshape(*y.shape, -1)
+        squashed = jax.nn.sigmoid(logits) if binary else jax.nn.softmax(logits, axis=-2)
+        made: Array = squashed.mean(-1)
+        return made
+
+    return probabilities

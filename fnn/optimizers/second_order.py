@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.scipy.linalg import solve_triangular
+from jax.scipy.linalg import cho_solve, solve_triangular
 
 from fnn.arguments import scalar, whole_number
 from fnn.gradients.jacobians import LeastSquares
@@ -22,6 +22,10 @@ NOISE = 256.0  # predicted falls of fewer roundings of the cost cannot be told f
 UNDAMPS, UNDAMPED = 1e-4, 1e-12  # so steps become those of Gauss and Newton: the damping falls by this factor, to this
 QUIET = 50  # steps within rounding, at most
 SHRINKS = 0.9  # there, steps go on while each is shorter than this share of the one before
+
+
+FEW = 32  # parameters, for which the system is solved by QR; more by Cholesky, which is faster and half as exact
+Solve = Callable[[Array], tuple[Array, Array]]  # from a damping to the step δ and |Jδ|²
 
 
 class LevenbergMarquardtState(NamedTuple):
@@ -61,9 +65,9 @@ def levenberg_marquardt(
         gain > 10⁻⁴:  θ <- θ + δ,  λ <- λ max(1/3, 1 - (2 gain - 1)³),  ν <- 2
         else:         λ <- λ ν,    ν <- 2 ν, and the next try
 
-    The system is solved by a QR decomposition of J with √λ D below it. One epoch is one step. The Jacobian is that of
-    the layers' hand-derived rules, row by row, for networks of `fnn`'s layers without batch norm and noise; of others
-    that of autodiff.
+    The system is solved by a QR decomposition of J with √λ D below it; for more than 32 parameters by a Cholesky
+    decomposition. One epoch is one step. The Jacobian is that of the layers' hand-derived rules, row by row, for
+    networks of `fnn`'s layers without batch norm and noise; of others that of autodiff.
 
     The run ends (as one out of patience does) when a step is shorter than `tolerance`, or when no try lowers the cost.
 
@@ -105,8 +109,8 @@ def levenberg_marquardt(
     ) -> tuple[Params, LevenbergMarquardtState]:
         problem = least_squares()
         theta = problem.flat.astype(state.scales.dtype)
-        system, scales = _system(problem, theta, state.scales)
-        trial = _try_dampings(problem, theta, system, scales, state, tries)
+        solve, scales = _system(problem, theta, state.scales)
+        trial = _try_dampings(problem, theta, solve, scales, state, tries)
         length, size = jnp.linalg.norm(scales * trial.step), jnp.linalg.norm(scales * theta)
         shrinks = ~trial.noise | (length < SHRINKS * state.last)
         taken = trial.taken & shrinks
@@ -130,8 +134,8 @@ def full_batch_name(optimizer: optax.GradientTransformation) -> str | None:
 # ---- one step
 
 
-def _system(problem: LeastSquares, theta: Array, before: Array) -> tuple[Array, Array]:
-    """`R` with `|J δ + ρ| = |R (δ, 1)|` for all δ, the penalty's rows among those of J; and the scales."""
+def _system(problem: LeastSquares, theta: Array, before: Array) -> tuple[Solve, Array]:
+    """What solves the damped system, the penalty's rows among those of J; and the scales."""
     jacobian, residuals = problem.jacobian(theta), problem.residuals(theta)
     if problem.ridge is not None:
         roots = jnp.sqrt(problem.ridge)
@@ -139,26 +143,49 @@ def _system(problem: LeastSquares, theta: Array, before: Array) -> tuple[Array, 
         residuals = jnp.concatenate([residuals, roots * theta])
     scales = jnp.maximum(before, jnp.linalg.norm(jacobian, axis=0))
     scales = jnp.where(scales > 0, scales, 1)
-    whole = jnp.concatenate([jacobian, residuals[:, None]], 1)
-    return jnp.linalg.qr(whole, mode="r"), scales
+    make = _by_qr if theta.size <= FEW else _by_cholesky
+    return make(jacobian, residuals, scales), scales
+
+
+def _by_qr(jacobian: Array, residuals: Array, scales: Array) -> Solve:
+    """By a QR decomposition of `[J ρ]`, then of its triangle with `√λ D` below it: exact to the rounding of J."""
+    size = scales.size
+    system = jnp.linalg.qr(jnp.concatenate([jacobian, residuals[:, None]], 1), mode="r")
+
+    def solve(damping: Array) -> tuple[Array, Array]:
+        lower = jnp.diag(jnp.sqrt(damping) * scales)
+        triangle = jnp.linalg.qr(jnp.concatenate([system, jnp.pad(lower, ((0, 0), (0, 1)))]), mode="r")
+        step = -solve_triangular(triangle[:size, :size], triangle[:size, size])
+        return step, jnp.square(system[:, :size] @ step).sum()
+
+    return solve
+
+
+def _by_cholesky(jacobian: Array, residuals: Array, scales: Array) -> Solve:
+    """By a Cholesky decomposition of `JᵀJ + λ D²`, scaled; where it fails the step is nan, and a larger λ is tried."""
+    scaled = jacobian / scales
+    square, slope = scaled.T @ scaled, scaled.T @ residuals
+
+    def solve(damping: Array) -> tuple[Array, Array]:
+        factor = jnp.linalg.cholesky(square + damping * jnp.eye(scales.size, dtype=square.dtype))
+        step = -cho_solve((factor, True), slope)
+        return step / scales, step @ (square @ step)
+
+    return solve
 
 
 def _try_dampings(
-    problem: LeastSquares, theta: Array, system: Array, scales: Array, state: LevenbergMarquardtState, tries: int
+    problem: LeastSquares, theta: Array, solve: Solve, scales: Array, state: LevenbergMarquardtState, tries: int
 ) -> _Trial:
     """The first step that lowers the cost enough, for larger and larger dampings."""
-    cost, size = _cost(problem, theta), theta.size
+    cost = _cost(problem, theta)
     rounding = NOISE * jnp.finfo(cost.dtype).eps * cost
 
     def more(trial: _Trial) -> Array:
         return ~trial.taken & (trial.tries < tries)
 
     def try_one(trial: _Trial) -> _Trial:
-        lower = jnp.diag(jnp.sqrt(trial.damping) * scales)
-        whole = jnp.concatenate([system, jnp.pad(lower, ((0, 0), (0, 1)))])
-        triangle = jnp.linalg.qr(whole, mode="r")
-        step = -solve_triangular(triangle[:size, :size], triangle[:size, size])
-        predicted = jnp.square(system[:, :size] @ step).sum()
+        step, predicted = solve(trial.damping)
         predicted += 2.0 * trial.damping * jnp.square(scales * step).sum()
         after = _cost(problem, theta + step)
         gain = (cost - after) / jnp.where(predicted > 0, predicted, 1)
