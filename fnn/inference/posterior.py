@@ -1,5 +1,6 @@
 """Laplace's approximation: a Gaussian around a network's parameters, and what it says of outputs and of the penalty."""
 
+import contextlib
 import math
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from fnn.losses.reduction import row_values
 from fnn.types import Array, ArrayLike, KeyLike, Layer, Loss, LossLike, Params, Part, Penalty, State
 
 ROWS = 256  # whose Jacobian is there at a time
+FLAT = 1e-7  # share of a parameter's precision below which the others determine nothing of it
 FACTORS = 3  # matrices of parameters by parameters that are there at a time
 
 
@@ -145,7 +147,7 @@ def laplace(
     weights = given[2] if len(given) == 3 else None
     part = load_arrays(tuple(given[:2]), None, weights, arguments.key(0), found.params, reduction)[0].train
     theta, _ = ravel_pytree(found.params)
-    _check_memory(theta.size, theta.dtype)
+    _check_memory(theta.size, np.dtype(np.float64))
     reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))
     curvature, total, weight, outputs = _sums(net, loss, found.params, found.state, part)
     squares = _scale_of_squares(loss, outputs)
@@ -154,28 +156,40 @@ def laplace(
     ridge = ridge_of(penalty, found.params, theta.dtype)
     prior = np.zeros(theta.size) if ridge is None else np.asarray(ridge, float) * 2.0 * beta
     prior = prior * (weight if reduction == "mean" else 1.0)
-    factor = jnp.linalg.cholesky(beta * curvature + jnp.diag(jnp.asarray(prior, theta.dtype)))
-    if not bool(jnp.isfinite(factor).all()):
-        raise ValueError(
-            "laplace: expected curvature in every direction, got none in some: the data do not determine all "
-            "parameters. Train with penalty=fnn.penalties.l2(…) and pass the same here."
-        )
+    factor = _factor(beta * curvature + np.diag(prior))
     normal = 0.0 if sigma is None else 0.5 * weight * outputs * math.log(2.0 * math.pi * sigma**2)
     has, at = prior > 0, np.asarray(theta, float)
     log_prior = 0.5 * (np.log(prior[has] / (2.0 * math.pi)) - prior[has] * at[has] ** 2).sum()
-    half_determinant = float(np.log(np.asarray(jnp.diag(factor), float)).sum())
+    half_determinant = float(np.log(np.diag(factor)).sum())
     evidence = -beta * total - normal + log_prior + 0.5 * theta.size * math.log(2.0 * math.pi) - half_determinant
-    return Laplace(net, found.params, found.state, theta, factor, sigma, float(evidence), loss)
+    lower = jnp.asarray(factor.astype(theta.dtype))
+    return Laplace(net, found.params, found.state, theta, lower, sigma, float(evidence), loss)
 
 
-def _sums(net: Layer, loss: Loss, params: Params, state: State, part: Part) -> tuple[Array, float, float, int]:
-    """`Σ w Jᵀ (∂² loss/∂y²) J`, `Σ w loss`, `Σ w`, and how many outputs an example has."""
+def _factor(precision: np.ndarray) -> np.ndarray:
+    """`L`, lower, with `L Lᵀ` the precision."""
+    with contextlib.suppress(np.linalg.LinAlgError):
+        factor: np.ndarray = np.linalg.cholesky(precision)
+        if (np.diag(factor) > FLAT * np.sqrt(np.diag(precision))).all():
+            return factor
+    raise ValueError(
+        "laplace: expected curvature in every direction, got none in some: the data do not determine all parameters. "
+        "Train with penalty=fnn.penalties.l2(…, mask=lambda params: jax.tree.map(lambda a: True, params)), and pass "
+        "the same here."
+    )
+
+
+def _sums(net: Layer, loss: Loss, params: Params, state: State, part: Part) -> tuple[np.ndarray, float, float, int]:
+    """`Σ w Jᵀ (∂² loss/∂y²) J`, `Σ w loss`, `Σ w`, and how many outputs an example has.
+
+    Added up in float64 on the host: sums in float32 can have negative curvature where there is little.
+    """
     if loss.residuals is None and loss.outputs is None:
         hint = "Pass squared_error, or a cross-entropy."
         raise ValueError(f"loss: expected a sum of squares or a cross-entropy, got {loss}. {hint}")
 
     @jax.jit
-    def of_rows(x: Array, t: Array, w: Array) -> tuple[Array, Array]:
+    def of_rows(x: Array, t: Array, w: Array) -> tuple[Array, Array, Array]:
         y, jacobian = output_jacobian(net, params, state, x)
         flat = y.reshape(len(x), -1)
 
@@ -184,18 +198,19 @@ def _sums(net: Layer, loss: Loss, params: Params, state: State, part: Part) -> t
             return made
 
         inner = jax.vmap(jax.jacfwd(slope))(flat, t)
-        by = jnp.einsum("nkl,nlp->nkp", inner * w[:, None, None], jacobian)
-        columns = jacobian.shape[-1]
-        values = jnp.where(w > 0, row_values("loss", loss.value, y, t), 0.0)
-        return jacobian.reshape(-1, columns).T @ by.reshape(-1, columns), (values * w).sum()
+        return jacobian, inner, jnp.where(w > 0, row_values("loss", loss.value, y, t), 0.0)
 
     dtype = ravel_pytree(params)[0].dtype
     weight = jnp.ones(len(part.x), dtype) if part.weight is None else part.weight.astype(dtype)
-    curvature, total = jnp.zeros((), dtype), 0.0
+    size = ravel_pytree(params)[0].size
+    curvature, total = np.zeros((size, size)), 0.0
     for i in range(0, len(part.x), ROWS):
         rows = slice(i, i + ROWS)
-        more, sum_ = of_rows(part.x[rows], part.t[rows], weight[rows])
-        curvature, total = curvature + more, total + float(sum_)
+        made = of_rows(part.x[rows], part.t[rows], weight[rows])
+        jacobian, inner, values = (np.asarray(a, np.float64) for a in made)
+        w = np.asarray(weight[rows], np.float64)
+        weighted = np.matmul(inner * w[:, None, None], jacobian).reshape(-1, size)
+        curvature, total = curvature + jacobian.reshape(-1, size).T @ weighted, total + float(values @ w)
     one = jax.ShapeDtypeStruct((1, *part.x.shape[1:]), part.x.dtype)
     outputs = jax.eval_shape(lambda x: net.forward(params, state, x, None, False)[0], one).size
     return curvature, total, float(weight.sum()), outputs
