@@ -36,6 +36,7 @@ EXPERIMENTS = (
     Experiment("regularisation", "L1 and L2: contours, shrinking, paths on real data (D0)", 7),
     Experiment("complexity", "layers, parameters, multiply-adds (D3)", 1),
     Experiment("gradient_check", "numerical differences, their step, planted mistakes (D2)", 10),
+    Experiment("second_order", "Levenberg-Marquardt, L-BFGS and Adam; NIST's certified digits", 60, long=True),
     Experiment("proof", "every hand-derived rule, four ways, and the errors planted in it", 180, long=True),
 )
 

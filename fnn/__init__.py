@@ -10,6 +10,7 @@ from types import FunctionType as _Function, ModuleType as _Module
 from fnn import (
     activations as activations,
     losses as losses,
+    optimizers as optimizers,
     penalties as penalties,
     plots as plots,
     schedules as schedules,
@@ -66,6 +67,7 @@ from fnn.gradients.interpreters.complex_step import NotAnalytic as NotAnalytic
 from fnn.gradients.report import GradientCheck as GradientCheck
 from fnn.inference.evaluation import evaluate as evaluate
 from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
+from fnn.inference.posterior import Laplace as Laplace, laplace as laplace
 from fnn.inference.prediction import predict as predict, predictor as predictor
 from fnn.layers.adapters.equinox import from_equinox as from_equinox
 from fnn.layers.adapters.haiku import from_haiku as from_haiku
@@ -176,6 +178,7 @@ __all__ = [  # noqa: RUF022
     "evaluate",
     "accuracy",
     "binary_accuracy",
+    "laplace",
     "save",
     "load",
     "summary",
@@ -224,6 +227,7 @@ __all__ = [  # noqa: RUF022
     # what has modules of its own
     "losses",
     "penalties",
+    "optimizers",
     "schedules",
     "activations",
     "boxes",
@@ -274,6 +278,7 @@ __all__ = [  # noqa: RUF022
     "Sweep",
     "CrossValidation",
     "Ensemble",
+    "Laplace",
     "Standardiser",
     "Complexity",
     "GradientCheck",

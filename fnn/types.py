@@ -225,6 +225,7 @@ class Loss(Record):
     - `dense`: optional; for "labels", the same loss on one-hot rows.
     - `outputs`: optional; what it wants from the network, "logits" or "probabilities". `fit` warns where the network
       ends with the other; an ensemble makes probabilities of logits, where `targets` says by softmax or sigmoid.
+    - `residuals(outputs, targets) -> (batch, k)`: optional; of a loss that is the sum of their squares.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Loss(Record):
     targets: str | None = None
     dense: "Loss | None" = None
     outputs: str | None = None
+    residuals: Callable[[Any, Any], Array] | None = None
 
     def __call__(self, outputs: Numbers, targets: Numbers) -> Array:
         """`value(outputs, targets)`."""

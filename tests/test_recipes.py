@@ -44,7 +44,7 @@ def close(a, b, atol=1e-6):
 
 def test_every_recipe_is_tested():
     source = Path(__file__).read_text()
-    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 11
+    assert [head for head in SECTIONS if f'names("{head}")' not in source] == [] and len(SECTIONS) == 13
 
 
 def test_gradient_clipping():
@@ -66,14 +66,26 @@ def test_accumulation_over_4_batches_of_8_equals_one_batch_of_32():
 
 def test_a_moving_average_of_the_parameters():
     space = names("A moving average of the parameters")
-    trail = [fitted(space, space["optimizer"], epochs=k).params for k in range(5)]
-    average = trail[0]
-    for params in trail[1:]:
-        average = jax.tree.map(lambda a, p: 0.9 * a + 0.1 * p, average, params)
-    close(space["averaged"].params, average)
+    trail = [fitted(space, optax.adam(0.01), epochs=k).params for k in range(1, 5)]
+    weights = [0.9**3, 0.9**2, 0.9, 1.0]
+    average = jax.tree.map(lambda *all_: sum(w * a for w, a in zip(weights, all_, strict=True)) / sum(weights), *trail)
+    close(space["run"].params, average)
+    close(space["run"].train_state.params, trail[-1])
     expected = space["net"].forward(average, space["run"].state, space["x"], None, False)[0]
     np.testing.assert_allclose(space["y"], expected, atol=1e-5)
-    assert not np.allclose(space["y"], fnn.predict(space["net"], space["run"], space["x"]), atol=1e-3)
+
+
+def test_frozen_parameters():
+    space = names("Frozen parameters, and groups with an optimizer each")
+    start = fitted(space, optax.adam(0.01), epochs=0).params
+    assert np.array_equal(space["run"].params[0]["w"], start[0]["w"])
+    assert not np.array_equal(space["run"].params[2]["w"], start[2]["w"])
+
+
+def test_second_order():
+    space = names("Second order, and how sure a small network is")
+    assert space["mean"].shape == space["deviation"].shape == (32, 1) and (space["deviation"] > 0).all()
+    assert space["best"] in space["found"] and len(space["run"].history.loss) <= 100
 
 
 def test_mixed_precision():

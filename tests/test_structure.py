@@ -26,17 +26,16 @@ PURE = [
     "runs",
     "arguments",
     "factories",
-    "trees",
     "kernels",
     "activations",
     "layers",
     "losses",
 ]
-PURE += ["schedules", "penalties", "gradients", "training"]
+PURE += ["schedules", "penalties", "gradients", "optimizers", "training"]
 HOST = ["devices", "data", "compilation", "inference", "storage", "fitting", "studies", "plots", "sklearn"]
 ORDER = [*PURE, *HOST]
 IMPURE = {"os", "time", "signal", "threading", "queue", "concurrent", "warnings", "pathlib", "sys", "logging"}
-PUBLIC = {"losses", "penalties", "schedules", "activations", "boxes", "plots"}
+PUBLIC = {"losses", "penalties", "schedules", "activations", "boxes", "plots", "optimizers"}
 ON_USE = {"sklearn"}  # public as well, imported on use
 
 

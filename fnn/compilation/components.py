@@ -13,16 +13,15 @@ from fnn import arguments
 from fnn.arguments.constants import memoise_constants
 from fnn.gradients.cost import autodiff
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
-from fnn.losses.reduction import row_values
+from fnn.losses.reduction import dtype_of_sums, row_values
+from fnn.optimizers.protocol import init_optimizer, stand_in_cost, update_optimizer
 from fnn.training.batches import batch_sizes
 from fnn.training.config import (
     TrainerConfig,
     bind,
     cost_gradient,
-    init_optimizer,
     resolve,
     resolve_loss,
-    update_optimizer,
 )
 from fnn.training.state import Start, dtype_of
 from fnn.types import Array, Gradients, Key, Layer, Metric, OptimizerState, Params, Part, Penalty, Rows, Settings, Tree
@@ -33,6 +32,7 @@ class Component(NamedTuple):
 
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
+    spare: int = 0  # how many of the last arguments it may leave unused, and is then as good as a function without them
 
 
 def components(
@@ -64,7 +64,8 @@ def components(
     functions["gradient"] = Component(_gradient(config), (named, arguments.key(0), made, x, t, mask))
     init, update = _optimizer(config)
     functions["optimizer.init"] = Component(init, (named, made))
-    functions["optimizer.update"] = Component(update, (named, made, jax.eval_shape(init, named, made), made))
+    begun, value = jax.eval_shape(init, named, made), jax.ShapeDtypeStruct((), dtype_of_sums(dtype_of(made)))
+    functions["optimizer.update"] = Component(update, (named, made, begun, made, value), spare=1)
     if config.penalty is not None:
         functions["penalty"] = Component(_penalty(config), (named, made))
     for name, metric in config.metrics:
@@ -200,10 +201,10 @@ def _optimizer(config: TrainerConfig) -> tuple[Callable[..., Any], Callable[...,
         return init_optimizer(resolve("optimizer", config.optimizer, optax.GradientTransformation, settings), params)
 
     def update(
-        settings: Settings, grads: Params, state: OptimizerState, params: Params
+        settings: Settings, grads: Params, state: OptimizerState, params: Params, value: Array
     ) -> tuple[Params, OptimizerState]:
         made = resolve("optimizer", config.optimizer, optax.GradientTransformation, settings)
         with jax.numpy_dtype_promotion("standard"):
-            return update_optimizer(made, grads, state, params)
+            return update_optimizer(made, grads, state, params, lambda: stand_in_cost(grads, params, value))
 
     return init, update

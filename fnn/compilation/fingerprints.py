@@ -7,7 +7,7 @@ one when these numbers are made arguments of it.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,8 @@ class Fingerprint(NamedTuple):
     - `exact`: False where it holds something that has no description but its address; then equal digests prove nothing.
     - `numbers`: those lifted, as NumPy numbers, in order; equal ones once.
     - `call(numbers, *arguments)`: the function, with such numbers.
+    - `passed`: which leaves of its result are leaves of its arguments, as they came: (number of the one, of the other).
+    - `uses_spare`: whether what it computes depends on the spare arguments.
     - `identity`: equal for two that compute the same, and for no others: it holds on to what has only an address, so
       that no other thing gets that address while the identity is in use.
     """
@@ -37,6 +39,8 @@ class Fingerprint(NamedTuple):
     call: Callable[..., Any]
     identity: "Identity"
     has_rules: bool = False
+    uses_spare: bool = False
+    passed: tuple[tuple[int, int], ...] = ()
 
 
 class Identity:
@@ -55,10 +59,11 @@ class Identity:
         return self.digest[:16]
 
 
-def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = False) -> Fingerprint:
+def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = False, spare: int = 0) -> Fingerprint:
     """Trace a function of arrays (or their shapes and dtypes); with `lift` its floating numbers become arguments.
 
-    0 and 1 are not lifted, since XLA knows how to leave them out.
+    0 and 1 are not lifted, since XLA knows how to leave them out. Of the arguments the last few may be `spare`: where
+    the function does not use them it is known, and called, as one without them.
 
     >>> import jax.numpy as jnp
     >>> from fnn.compilation.fingerprints import fingerprint
@@ -68,6 +73,10 @@ def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = Fal
     """
     # a function made here, since JAX remembers the program of one that it has traced: that of today is wanted
     closed, made = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)(*arguments)
+    used, inputs = _uses_spare(closed.jaxpr, arguments, spare), closed.jaxpr.invars
+    if spare and not used:
+        arguments = arguments[:-spare]
+        inputs = inputs[: len(jax.tree.leaves(arguments))]
     places: dict[tuple[int, int], int] = {}
     numbers: list[Any] = []
     for i, equation in enumerate(closed.jaxpr.eqns if lift else ()):
@@ -79,13 +88,13 @@ def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = Fal
                 numbers += [] if same else [number]
     structure = jax.tree.structure(made)
     whole = (
-        f"{_program_text(closed.jaxpr, places)} {_text(closed.consts)} "
+        f"{_program_text(closed.jaxpr, places, inputs)} {_text(closed.consts)} "
         f"{jax.tree.structure(arguments)} {structure}"  # the types in the result too: they are part of what it is
     )
     text, exact = _without_addresses(whole)
 
     def call(numbers: Sequence[Numbers], *arguments: Tree) -> Tree:
-        leaves = _evaluate(closed, places, numbers, jax.tree.leaves(arguments))
+        leaves = _evaluate(closed, places, numbers, zip(inputs, jax.tree.leaves(arguments), strict=True))
         return jax.tree.unflatten(structure, leaves)
 
     identity = Identity(whole, None if exact else closed)
@@ -96,7 +105,25 @@ def fingerprint(function: Callable[..., Any], *arguments: Tree, lift: bool = Fal
         call,
         identity,
         any(rule in whole for rule in RULES),
+        used,
+        _passed_on(closed.jaxpr),
     )
+
+
+def _passed_on(jaxpr: Jaxpr) -> tuple[tuple[int, int], ...]:
+    """Which results are arguments as they came."""
+    places = {value: i for i, value in enumerate(jaxpr.invars)}
+    variables = [(i, v) for i, v in enumerate(jaxpr.outvars) if not isinstance(v, core.Literal)]
+    return tuple((i, places[v]) for i, v in variables if v in places)
+
+
+def _uses_spare(jaxpr: Jaxpr, arguments: tuple[Tree, ...], spare: int) -> bool:
+    """Whether any operation or result of a program is made of its last few arguments."""
+    if not spare:
+        return False
+    last = set(jaxpr.invars[len(jax.tree.leaves(arguments[:-spare])) :])
+    values = [value for equation in jaxpr.eqns for value in equation.invars] + list(jaxpr.outvars)
+    return any(not isinstance(value, core.Literal) and value in last for value in values)
 
 
 def _is_number(value: Jaxpr) -> bool:
@@ -108,11 +135,11 @@ def _is_number(value: Jaxpr) -> bool:
 
 
 def _evaluate(
-    closed: Jaxpr, places: dict[tuple[int, int], int], numbers: Sequence[Numbers], arguments: list[Any]
+    closed: Jaxpr, places: dict[tuple[int, int], int], numbers: Sequence[Numbers], arguments: Iterable[Any]
 ) -> list[Any]:
     """Run a program operation by operation, with other numbers in these places."""
     known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-    known |= zip(closed.jaxpr.invars, arguments, strict=True)
+    known |= arguments
 
     def read(place: tuple[int, int] | None, value: Any) -> Any:
         if place in places:
@@ -129,7 +156,9 @@ def _evaluate(
 # ---- a program as text: every operation, every constant; two with the same text compute the same
 
 
-def _program_text(jaxpr: Jaxpr, places: dict[tuple[int, int], int] | None = None) -> str:
+def _program_text(
+    jaxpr: Jaxpr, places: dict[tuple[int, int], int] | None = None, inputs: Sequence[Any] | None = None
+) -> str:
     names: dict[Any, str] = {}
 
     def name(value: Jaxpr) -> str:
@@ -137,7 +166,7 @@ def _program_text(jaxpr: Jaxpr, places: dict[tuple[int, int], int] | None = None
             return f"{value.aval.str_short()}={_text(value.val)}"
         return names.setdefault(value, f"v{len(names)}:{value.aval.str_short()}")
 
-    lines = [f"{[name(v) for v in (*jaxpr.constvars, *jaxpr.invars)]}"]
+    lines = [f"{[name(v) for v in (*jaxpr.constvars, *(jaxpr.invars if inputs is None else inputs))]}"]
     for i, equation in enumerate(jaxpr.eqns):
         inputs = [
             f"number {places[i, k]}:{value.aval.str_short()}" if places and (i, k) in places else name(value)

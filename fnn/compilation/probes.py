@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.kernels.compiler_options import quick_compile_options
+from fnn.losses.reduction import dtype_of_sums
+from fnn.optimizers.protocol import init_optimizer, stand_in_cost, update_optimizer
 from fnn.training.config import TrainerConfig, bind, cost_gradient, resolve
 from fnn.training.state import dtype_of
 from fnn.types import Array, DTypeLike, HasShape, Params, Part, Penalty, Tree
@@ -55,8 +57,13 @@ def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Param
         outputs = bound.net.forward(weights, state, x, None, False)[0]
 
         def updates() -> tuple[Params, Params]:
-            first, kept = bound.optimizer.update(grads, bound.optimizer.init(weights), weights)
-            return first, bound.optimizer.update(more, kept, weights)[0]
+            value = jnp.full((), SETTING, dtype_of_sums(dtype_of(weights)))
+            cost, state = (
+                functools.partial(stand_in_cost, grads, weights, value),
+                init_optimizer(bound.optimizer, weights),
+            )
+            first, kept = update_optimizer(bound.optimizer, grads, state, weights, cost)
+            return first, update_optimizer(bound.optimizer, more, kept, weights, cost)[0]
 
         def derivative() -> tuple[Array, Array, Params]:
             weight = jnp.ones(len(x), dtype_of(weights))

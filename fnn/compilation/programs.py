@@ -15,10 +15,12 @@ import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from fnn.arguments import trees
 from fnn.arguments.constants import is_constant
 from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Component, components
-from fnn.compilation.fingerprints import fingerprint
+from fnn.compilation.fingerprints import Fingerprint, fingerprint
+from fnn.data.warnings import warn
 from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options
@@ -287,20 +289,36 @@ def _identity(name: str, thing: object, functions: dict[str, Component]) -> Hash
     return found.identity, fingerprint(functions["gradient"].call, *functions["gradient"].arguments).identity
 
 
+def _warn_of_ascent(step: Fingerprint, update: Component) -> None:
+    """Warn where the update of a parameter is its gradient as it came, as that of what `optax.masked` leaves out."""
+    first = len(jax.tree.leaves(update.arguments[0]))  # the settings come before the gradients
+    names = list(trees.flatten_named(update.arguments[1], "params"))
+    climbing = [names[i] for i, place in step.passed if i < len(names) and place == first + i]
+    if climbing:
+        shown = ", ".join(climbing[:3]) + (f" and {len(climbing) - 3} more" if len(climbing) > 3 else "")
+        warn(
+            f"optimizer: expected steps down the gradient, got the gradient itself as the update of {shown}, so that "
+            "the cost climbs; optax.masked leaves what it masks out as it is. "
+            "Use optax.partition, with optax.set_to_zero() for what is to stay."
+        )
+
+
 def _lift(
     optimizer: OfSettings[optax.GradientTransformation], functions: dict[str, Component], settings: Settings
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The optimizer as a function of the settings, what it is known by but for numbers, and its numbers.
 
-    An optimizer whose program has no description (it calls back to the host, say) stays what it is.
+    An optimizer whose program has no description (it calls back to the host, say) stays what it is; and so does one
+    that asks for the cost of its batch.
     """
-    start, step = (
-        fingerprint(functions[name].call, *functions[name].arguments, lift=True)
+    start, step = (  # of the update, whose first results are updates in the order of its gradients
+        fingerprint(functions[name].call, *functions[name].arguments, lift=True, spare=functions[name].spare)
         for name in ("optimizer.init", "optimizer.update")
     )
-    if not (start.exact and step.exact):
+    _warn_of_ascent(step, functions["optimizer.update"])
+    if step.uses_spare or not (start.exact and step.exact):
         plain = [functions[name] for name in ("optimizer.init", "optimizer.update")]
-        return optimizer, tuple(fingerprint(f.call, *f.arguments).identity for f in plain), {}
+        return optimizer, tuple(fingerprint(f.call, *f.arguments, spare=f.spare).identity for f in plain), {}
     names, split = tuple(settings), len(start.numbers)
 
     def of_settings(settings: Settings) -> optax.GradientTransformation:

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.training.layout import Layout
 from fnn.training.state import Start
 from fnn.types import Tree

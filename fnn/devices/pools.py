@@ -27,7 +27,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import arguments, trees
+from fnn import arguments
+from fnn.arguments import trees
 from fnn.devices.threads import apply_thread_settings, thread_settings
 
 STEP, LOOK = 0.02, 0.2  # seconds between two looks: at what has ended, at how far the others have come

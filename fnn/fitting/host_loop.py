@@ -41,7 +41,7 @@ from fnn.training.config import (
     trainer_config,
 )
 from fnn.training.layout import PlaceRule, make_layout
-from fnn.training.state import Start
+from fnn.training.state import Start, chosen_params
 from fnn.types import (
     ArrayLike,
     Columns,
@@ -284,7 +284,7 @@ def _best_run(
     """What comes back of a run: its best parameters. Nothing comes back of one that has not begun."""
     if end is None:
         return None
-    params, state = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
+    params, state = chosen_params(end, int(end.best_epoch))
     return Run(params, state, history, end, in_shape, held, columns)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.compilation.programs import Program
 from fnn.data.streams import Stream
 from fnn.devices.peers import Peers

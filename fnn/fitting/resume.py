@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.compilation import cache
 from fnn.compilation.components import components, uses_key
 from fnn.compilation.fingerprints import fingerprint
@@ -64,7 +64,7 @@ def describe_run(
     """
     key, data, settings, params, state = start
     functions = components(config, dict(settings), data.train, params)
-    programs = {name: fingerprint(f.call, *f.arguments, lift=True) for name, f in functions.items()}
+    programs = {name: fingerprint(f.call, *f.arguments, lift=True, spare=f.spare) for name, f in functions.items()}
     named = {"net": config.net, "loss": config.loss, "penalty": config.penalty}
     named |= {"gradient": getattr(config.gradient, "__qualname__", type(config.gradient).__name__)}
     about: dict[str, Any] = {FORMAT_NAME: FORMAT} | {name: _text(thing) for name, thing in named.items()}

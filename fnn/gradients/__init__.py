@@ -1,6 +1,7 @@
 """The gradient of a cost, by hand and by autodiff, and the check that they are right.
 
 - `cost`: Two makers of one function, the derivative of a batch's cost: by autodiff, and by the hand-derived rules
+- `jacobians`: The residuals of a sum of squares and their Jacobian, which second-order methods go by
 - `interpreters`: Traced programs, evaluated otherwise: in complex numbers, with rounding added, choice by choice
 - `finite_differences`: Derivatives by differences: a function's values at a few points on either side, and nothing
   known of its inside

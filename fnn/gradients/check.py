@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn import arguments, trees
+from fnn import arguments
+from fnn.arguments import trees
 from fnn.gradients.cost import autodiff, backprop, scale_and_loss
 from fnn.gradients.figures import Samples, leaf_statistics
 from fnn.gradients.interpreters.rounding import add_rounding

@@ -102,6 +102,46 @@ def backprop(net: Layer, loss: LossLike, penalty: Penalty | None = None, reducti
     return gradient
 
 
+def batch_cost(
+    net: Layer, loss: LossLike, penalty: Penalty | None = None, reduction: str = "mean"
+) -> tuple[Callable[..., Array], Callable[[Gradients, Params], Array]]:
+    """The cost whose derivative `autodiff` and `backprop` are: as a function, and read off what these return.
+
+    Returns:
+        `cost(params, state, x, t, weight=None, key=None, train=True)`, a number; and `value(gradients, params)`.
+
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> from fnn.gradients.cost import batch_cost
+    >>> net = fnn.serial(fnn.dense(1, weight_init=0.0))
+    >>> params, state, _ = net.init(jax.random.key(0), (1,))
+    >>> cost, value = batch_cost(net, fnn.losses.squared_error)
+    >>> x, t = jnp.array([[1.0], [2.0]]), jnp.array([[2.0], [4.0]])
+    >>> gradients = fnn.autodiff(net, fnn.losses.squared_error)(params, state, x, t)
+    >>> print(cost(params, state, x, t), value(gradients, params))
+    10.0 10.0
+    """
+    scale, loss = scale_and_loss(net, loss, penalty, reduction)
+
+    def with_penalty(total: Array, count: Array, params: Params) -> Array:
+        value = total * scale(count)
+        return value if penalty is None else value + penalty.value(params)
+
+    def cost(
+        params: Params,
+        state: State,
+        x: Array,
+        t: Array,
+        weight: Array | np.ndarray | None = None,
+        key: Key = None,
+        train: Train = True,
+    ) -> Array:
+        y, _, _ = forward_layer(net, params, state, x, key, train)
+        sums = weighted_sum(row_values("loss", loss.value, stop_uncounted(y, weight), t, True), weight)
+        return with_penalty(*sums, params)
+
+    return cost, lambda g, params: with_penalty(g.total, g.weight, params)
+
+
 def _output_gradient(loss: Loss, y: Array, t: Array, weight: Array | np.ndarray | None, scale: Array) -> Array:
     """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
     dy = array_of("loss.grad", call("loss.grad", loss.grad, y, t), "an array", floats=False)

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn import arguments, trees
+from fnn import arguments
+from fnn.arguments import trees
 from fnn.gradients.interpreters.branches import record_branches
 from fnn.types import Array, Params, Scalar
 

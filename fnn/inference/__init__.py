@@ -5,4 +5,6 @@
 - `prediction`: What a trained network says about any number of rows
 - `evaluation`: How good a trained network is: means over rows of metrics, which are one number per row, as losses
   are
+- `posterior`: Laplace's approximation: a Gaussian around a network's parameters, and what it says of outputs and of
+  the penalty
 """

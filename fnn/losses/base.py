@@ -185,10 +185,11 @@ def make_loss(
     targets: str | None = None,
     dense: Loss | None = None,
     outputs: str | None = None,
+    residuals: _Formula | None = None,
 ) -> Loss:
     """`value` and `grad` see checked rows, `(n, k)`, in float32 at least; what they give goes back as the outputs are.
 
-    Where the rows are the positions of a row of outputs, its value is their mean.
+    Where the rows are the positions of a row of outputs, its value is their mean. `residuals` sees the same rows.
     """
 
     def checked_value(outputs: Numbers, targets: Numbers) -> Array:
@@ -201,8 +202,13 @@ def make_loss(
         mean = by_row if each == 1 else by_row / each
         return mean.reshape(jnp.shape(outputs)).astype(jnp.asarray(outputs).dtype)
 
-    checked = None if check is None else check(name)
-    return Loss(name, checked_value, checked_grad, checked, targets, dense, outputs)._with_doc(value.__doc__)
+    def checked_residuals(outputs: Numbers, targets: Numbers) -> Array:
+        made: Array = residuals(*rows(name, outputs, targets))  # type: ignore[misc]
+        return made.astype(jnp.asarray(outputs).dtype)
+
+    checked, of_squares = None if check is None else check(name), None if residuals is None else checked_residuals
+    made = Loss(name, checked_value, checked_grad, checked, targets, dense, outputs, of_squares)
+    return made._with_doc(value.__doc__)
 
 
 def position_count(rows: int, outputs: Numbers) -> int:

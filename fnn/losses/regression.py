@@ -4,6 +4,8 @@ and 3.
 nan outputs and targets give nan, infinite ones the limit of value and derivative; inf where inf is wanted is nan.
 """
 
+import math
+
 import jax.numpy as jnp
 
 from fnn.activations.limits import keep_nan, nan_or_1, times
@@ -56,9 +58,17 @@ def _mean_squared_error_grad(y: Array, t: Array) -> Array:
     return 2.0 * (y - t) / y.shape[-1]
 
 
-squared_error = make_loss("squared_error", dense_rows, _squared_error, _squared_error_grad)
-half_squared_error = make_loss("half_squared_error", dense_rows, _half_squared_error, _half_squared_error_grad)
-mean_squared_error = make_loss("mean_squared_error", dense_rows, _mean_squared_error, _mean_squared_error_grad)
+squared_error = make_loss(
+    "squared_error", dense_rows, _squared_error, _squared_error_grad, residuals=lambda y, t: y - t
+)
+half_squared_error = make_loss(
+    "half_squared_error", dense_rows, _half_squared_error, _half_squared_error_grad,
+    residuals=lambda y, t: math.sqrt(0.5) * (y - t),
+)  # fmt: skip
+mean_squared_error = make_loss(
+    "mean_squared_error", dense_rows, _mean_squared_error, _mean_squared_error_grad,
+    residuals=lambda y, t: (y - t) / math.sqrt(y.shape[-1]),
+)  # fmt: skip
 
 
 # ---- absolute values: less drawn to rows far off than squares are

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from fnn.arguments import call, describe_value, function
-from fnn.trees import as_arrays
+from fnn.arguments.trees import as_arrays
 from fnn.types import Params, Tree
 
 Mask = Callable[[Params], Any] | None

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from fnn.arguments import like, scalar
+from fnn.arguments.trees import as_arrays
 from fnn.factories import factory
 from fnn.penalties.masks import Mask, map_weights, weight_mask
-from fnn.trees import as_arrays
 from fnn.types import Array, Params, Penalty, Scalar
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.storage import files
 from fnn.storage.atomic import make_folder, remove
 from fnn.storage.files import FORMAT, read_kind

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations.elementwise import Activation
+from fnn.arguments.trees import to_jax
 from fnn.factories import Spec, call_factory, origin
 from fnn.storage.files import damage_error, printable
-from fnn.trees import to_jax
 from fnn.types import Layer, PathLike
 
 Json = Any  # what JSON holds: None, numbers, text, lists and dicts of these

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import arguments, trees
+from fnn import arguments
+from fnn.arguments import trees
 from fnn.data import checks
 from fnn.runs import History, Run
 from fnn.storage import files, networks

@@ -28,6 +28,7 @@ from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text
 from fnn.studies.scheduler import run_groups
 from fnn.training.config import resolve_loss
+from fnn.training.state import chosen_params
 from fnn.types import (
     Array,
     ArrayLike,
@@ -176,7 +177,7 @@ def ensemble(
             figures.add(outcome.at, outcome)
             state = outcome.state
             for row, place in enumerate(outcome.at):
-                best = state.best if int(state.best_epoch[row]) >= 0 else (state.params, state.state)
+                best = chosen_params(state, int(state.best_epoch[row]))
                 kept[int(place)] = jax.tree.map(lambda a, row=row: a[row], best)
 
         with catch_signals() as signals:

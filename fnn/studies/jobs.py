@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
+from fnn.arguments.trees import is_key
 from fnn.fitting import resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.progress import StudyListener
@@ -26,7 +27,6 @@ from fnn.studies.chunks import ExecutionPlan, Members, chunk_trainer, history_ca
 from fnn.studies.groups import OF_MEMBERS, Group
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.state import dtype_of
-from fnn.trees import is_key
 from fnn.types import Data
 
 PATIENCE = 10.0  # seconds that a worker waits for the folder of a chunk, in which the worker before it still writes

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnn import trees
+from fnn.arguments import trees
 from fnn.data.warnings import find_caller, warn, warnings_for
 from fnn.devices.pools import Pool
 from fnn.devices.threads import Interrupted, Task, results

@@ -13,9 +13,10 @@ from fnn.activations.elementwise import Activation
 from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
+from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import check_distinct, history_columns
 from fnn.training.layout import Layout
-from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Params, Penalty
+from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
@@ -82,6 +83,14 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
     )
 
 
+def check_full_batch(config: TrainerConfig, got: str) -> None:
+    """Raise where an optimizer, of a bound configuration, needs all rows in one batch and there are fewer."""
+    name = full_batch_name(config.optimizer)
+    if name is not None:
+        hint = "Leave batch_size out, or use optax.lbfgs()." if got != "a stream" else "Pass the rows as arrays."
+        raise ValueError(f"batch_size: expected all rows in one batch for {name}, got {got}. {hint}")
+
+
 def cost_gradient(config: TrainerConfig) -> Callable[..., Gradients]:
     """Return the function that computes the gradient of a batch's cost; of a bound configuration."""
     parts = config.net, config.loss, config.penalty, config.reduction
@@ -124,34 +133,6 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
         hint = "Return its .gradient_transformation()." if hasattr(made, "gradient_transformation") else "Return one."
         raise TypeError(f"{name}: expected {wanted}, got a function of the settings that makes {got}. {hint}")
     return made
-
-
-def init_optimizer(optimizer: optax.GradientTransformation, params: Params) -> OptimizerState:
-    """The state with which an optimizer begins."""
-    return arguments.call("optimizer", optimizer.init, params)
-
-
-def update_optimizer(
-    optimizer: optax.GradientTransformation, grads: Params, state: OptimizerState, params: Params
-) -> tuple[Params, OptimizerState]:
-    """What an optimizer adds to the parameters, a tree like them, and its new state."""
-    try:
-        made = arguments.call("optimizer", optimizer.update, grads, state, params)
-    except TypeError as error:
-        if "missing" in str(error) and "argument" in str(error):
-            hint = "Leave out what goes by the cost: patience= and fnn.schedules are there for it."
-            got = str(error).partition(" got one that raises TypeError: ")[2].partition(". ")[0]
-            raise TypeError(f"optimizer: expected one that goes by the gradient alone, got {got}. {hint}") from error
-        raise
-    known = isinstance(made, tuple) and len(made) == 2
-    structures: list[Any] = [jax.tree.structure(tree) for tree in (made[0] if known else None, params)]
-    if not known or structures[0] != structures[1]:
-        got = arguments.describe_thing(made[0] if known else made)
-        raise TypeError(
-            f"optimizer: expected updates like the parameters and a state, got {got}. Return (updates, state)."
-        )
-    found: tuple[Params, OptimizerState] = made
-    return found
 
 
 def check_settings_are_used(config: TrainerConfig, names: Iterable[str]) -> None:

@@ -8,11 +8,13 @@ from jax import lax
 
 from fnn.layers.passes import forward_layer
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
+from fnn.optimizers.evaluation import evaluation_params, has_evaluation_params, stop_flag
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
 from fnn.training.config import TrainerConfig
 from fnn.training.layout import gather_params, split_rows
 from fnn.training.state import tree_where, zero_sums
+from fnn.training.statistics import EpochBatches, estimate_statistics
 from fnn.types import Array, Part
 
 VALIDATION_ROWS = 4_096  # evaluated at once
@@ -20,9 +22,9 @@ IN_CACHE = 2**17  # numbers in the rows evaluated at once on a CPU, so that what
 
 
 def end_epoch(
-    config: TrainerConfig, s: TrainState, validation: Part | None, running: Array
+    config: TrainerConfig, s: TrainState, validation: Part | None, running: Array, batches: EpochBatches
 ) -> tuple[TrainState, History]:
-    """The state and the history row at the end of an epoch."""
+    """The state and the history row at the end of an epoch; `batches` are those that it trained on."""
     whole_epoch = running & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
     loss, means = _means(s.sums, config.reduction)
     row = History(loss, means, None, {})
@@ -31,12 +33,28 @@ def end_epoch(
         step=jnp.where(running, 0, s.step),
         sums=tree_where(running, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
     )
+    ended = stop_flag(s.optimizer)
+    if ended is not None:
+        end = end._replace(active=end.active & ~(whole_epoch & ended))
+    predicting = _predicting(config, s, batches) if validation is not None or has_evaluation_params(s.optimizer) else s
+    if validation is None and predicting is not s:
+        end = end._replace(best=tree_where(whole_epoch, (predicting.params, predicting.state), s.best))
     if validation is not None:
+        s = predicting._replace(active=end.active)
         value, means = _means(_validate(config, s, validation), config.reduction)
         row = row._replace(validation_loss=value, validation_metrics=means)
         end = _update_best(config, s, end, value if config.monitor == "loss" else means[config.monitor], whole_epoch)
     row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
     return end, row
+
+
+def _predicting(config: TrainerConfig, s: TrainState, batches: EpochBatches) -> TrainState:
+    """The state with the parameters to predict with, and with the statistics of layers that go with them."""
+    if not has_evaluation_params(s.optimizer):
+        return s
+    params = evaluation_params(s.optimizer, s.params)
+    whole = gather_params(config.layout, params)
+    return s._replace(params=params, state=estimate_statistics(config.net, whole, s.state, batches))
 
 
 def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
@@ -48,9 +66,12 @@ def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: A
     )
     better = value > s.best_value + least if config.mode == "max" else value < s.best_value - least
     better = whole_epoch & better
+    kept = better  # an average is the best there is until a better one comes, whatever its value
+    if has_evaluation_params(s.optimizer):
+        kept = better | (whole_epoch & (s.best_epoch < 0))
     wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
     return end._replace(
-        best=tree_where(better, (s.params, s.state), s.best),
+        best=tree_where(kept, (s.params, s.state), s.best),
         best_value=jnp.where(better, value, s.best_value),
         best_epoch=jnp.where(better, s.epoch, s.best_epoch),
         wait=wait,

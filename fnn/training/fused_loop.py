@@ -7,6 +7,7 @@ What has stopped (diverged, out of patience, out of epochs) is frozen by `where`
 stops by itself and the others keep their bits. Loop bounds are the same for all members, so `vmap` keeps them scalar.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
 from fnn.losses.reduction import metric_sums
+from fnn.optimizers.protocol import update_optimizer
 from fnn.runs import History, RunningSums, Trainer, TrainState
 from fnn.training.batches import (
     Batch,
@@ -35,7 +37,8 @@ from fnn.training.batches import (
     padded_rows,
     real_rows,
 )
-from fnn.training.config import TrainerConfig, bind, cost_gradient, trainer_config, update_optimizer
+from fnn.training.config import TrainerConfig, bind, check_full_batch, cost_gradient, trainer_config
+from fnn.training.cost import cost_arguments
 from fnn.training.epoch_end import end_epoch
 from fnn.training.layout import PlaceRule, gather_params, make_layout, place_leaves, place_state, split_rows
 from fnn.training.state import (
@@ -48,6 +51,7 @@ from fnn.training.state import (
     min_over_vmap,
     tree_where,
 )
+from fnn.training.statistics import EpochBatches
 from fnn.types import (
     Array,
     Buffer,
@@ -198,6 +202,7 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
         s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
     ) -> tuple[TrainState, History, Array]:
         bound, first = bind(config, s.settings), jnp.asarray(buffer.first, jnp.int32)
+        check_full_batch(bound, "a stream")
         key = epoch_key(s)
         end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
         begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
@@ -209,7 +214,7 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
 
         after = train_batches(bound, s, batch_of, s.active, begin, stop)
         ended = jnp.asarray(buffer.last) & (stop >= end)
-        after, row = end_epoch_if(ended, bound, after, validation, s.active)
+        after, row = end_epoch_if(ended, bound, after, validation, s.active, EpochBatches(batch_of, first, end))
         return place_state(config.layout, after), row, ended
 
     return run
@@ -222,17 +227,20 @@ def _epoch(
     config: TrainerConfig, s: TrainState, data: Data, running: Array, steps_left: Array
 ) -> tuple[TrainState, History, Any, Array]:
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
-    _, batches = batch_sizes(padded_rows(data.train), config.batch_size)
+    size, batches = batch_sizes(padded_rows(data.train), config.batch_size)
+    if batches > 1:
+        check_full_batch(config, f"{size} of {padded_rows(data.train)} rows")
     batch_of = batches_of_epoch(config, s, data.train)
     if batches == 1:  # without a loop
         first = jnp.int32(0)
         s = _store_steps(s, _step(config, _first_carry(s, running), *batch_of(first), first), running, jnp.int32(1))
-        return *end_epoch(config, s, data.validation, running), 1, jnp.asarray(True)
+        return *end_epoch(config, s, data.validation, running, EpochBatches(batch_of, 0, 1)), 1, jnp.asarray(True)
 
     begin = min_over_vmap(jnp.where(running, s.step, batches))
     stop = begin + jnp.minimum(batches - begin, steps_left)
     after = train_batches(config, s, batch_of, running, begin, stop)
-    return *end_epoch_if(stop == batches, config, after, data.validation, running), stop - begin, stop == batches
+    end = end_epoch_if(stop == batches, config, after, data.validation, running, EpochBatches(batch_of, 0, batches))
+    return *end, stop - begin, stop == batches
 
 
 def epoch_key(s: TrainState) -> Key:
@@ -282,12 +290,17 @@ def train_batches(
 
 
 def end_epoch_if(
-    ended: Array, config: TrainerConfig, s: TrainState, validation: Part | None, running: Array
+    ended: Array,
+    config: TrainerConfig,
+    s: TrainState,
+    validation: Part | None,
+    running: Array,
+    batches: EpochBatches,
 ) -> tuple[TrainState, History]:
     """The state and the history row, of NaN where the epoch has not ended."""
     history = empty_history(1, s.params, config.metric_names, validation is not None)
     blank = jax.tree.map(lambda h: h[0], history)
-    after, row = lax.cond(ended, lambda s: end_epoch(config, s, validation, running), lambda s: (s, blank), s)
+    after, row = lax.cond(ended, lambda s: end_epoch(config, s, validation, running, batches), lambda s: (s, blank), s)
     return after, row
 
 
@@ -340,6 +353,7 @@ def compute_step(
     g = cost_gradient(config)(whole, state, batch.x, batch.t, batch.weight, key, batch.train)
     g = g._replace(grads=place_leaves(config.layout, params=g.grads)[0])
     with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer step count with floats
-        updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params)
+        cost = functools.partial(cost_arguments, config, g, params, state, batch, key)
+        updates, optimizer = update_optimizer(config.optimizer, g.grads, optimizer, params, cost)
         params = optax.apply_updates(params, updates)
     return g, updates, *place_leaves(config.layout, params=params, optimizer=optimizer)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fnn import arguments, trees
+from fnn import arguments
+from fnn.arguments import trees
 from fnn.runs import TrainState
 from fnn.training.batches import Batch
 from fnn.types import Array, HasShape, Params, Rows, Tree

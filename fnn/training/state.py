@@ -9,9 +9,11 @@ import jax.numpy as jnp
 
 from fnn.layers.passes import init_layer
 from fnn.losses.reduction import dtype_of_sums
+from fnn.optimizers.evaluation import has_evaluation_params
+from fnn.optimizers.protocol import init_optimizer
 from fnn.penalties.proximal import check_proximal
 from fnn.runs import History, RunningSums, TrainState
-from fnn.training.config import TrainerConfig, init_optimizer
+from fnn.training.config import TrainerConfig
 from fnn.types import Array, Data, Key, Params, State
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
@@ -27,11 +29,13 @@ def initial_state(
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
     # copies: what the caller gave stays the caller's when this state is donated
     params, state = jax.tree.map(jnp.copy, (params, state))
-    best = () if data.validation is None else jax.tree.map(jnp.copy, (params, state))
+    optimizer = check_proximal(init_optimizer(config.optimizer, params))
+    chooses = data.validation is not None or has_evaluation_params(optimizer)
+    best = jax.tree.map(jnp.copy, (params, state)) if chooses else ()
     return TrainState(
         params=params,
         state=state,
-        optimizer=check_proximal(init_optimizer(config.optimizer, params)),
+        optimizer=optimizer,
         key=jax.random.key_data(key_run),
         settings=settings,
         epoch=jnp.int32(0),
@@ -44,6 +48,15 @@ def initial_state(
         active=jnp.asarray(True),
         diverged=jnp.full(2, -1, jnp.int32),
     )
+
+
+def chosen_params(s: TrainState, best_epoch: int) -> tuple[Params, State]:
+    """The parameters and the layer state that a run returns, from its state, or the states of many.
+
+    They are the best by validation where there are any, else those to predict with, else the last.
+    """
+    chosen: tuple[Params, State] = s.params, s.state
+    return s.best if best_epoch >= 0 or has_evaluation_params(s.optimizer) else chosen
 
 
 def zero_sums(params: Params, metrics: Iterable[str]) -> RunningSums:

@@ -338,7 +338,7 @@ def test_typed_keys_in_the_state_of_an_optimizer_are_kept(implementation, tmp_pa
     whole = fit(epochs=4, optimizer=optimizer())
     fit(**SHORT, optimizer=optimizer(), checkpoint=tmp_path)
     run = fit(**SHORT | {"epochs": 4}, optimizer=optimizer(), checkpoint=tmp_path)
-    plain = lambda run: fnn.trees.without_keys((run.train_state, run.history))  # noqa: E731
+    plain = lambda run: fnn.arguments.trees.without_keys((run.train_state, run.history))  # noqa: E731
     assert same_bits(plain(run), plain(whole))
     key = run.train_state.optimizer[0].rng_key
     assert key.dtype == jax.random.key(0, impl=implementation).dtype

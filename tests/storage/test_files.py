@@ -17,7 +17,7 @@ from hypothesis import given, strategies as st
 from safetensors import numpy as safetensors
 
 import fnn
-from fnn import trees
+from fnn.arguments import trees
 from fnn.storage import files
 from tests.helpers.compare import has_hint
 from tests.helpers.harmful_files import header, signed

@@ -17,7 +17,7 @@ from hypothesis import given
 import fnn
 from experiments.derivatives.activations import ACTIVATIONS
 from experiments.derivatives.layers import LAYERS
-from fnn import trees
+from fnn.arguments import trees
 from fnn.storage import files
 from fnn.storage.checkpoints import read_checkpoint, write_checkpoint
 from fnn.storage.saving import load, save

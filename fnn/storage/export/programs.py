@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn import arguments, trees
+from fnn import arguments
+from fnn.arguments import trees
 from fnn.data import checks
 from fnn.data.scaling import Standardiser
 from fnn.inference.prediction import Trained, checked_run

@@ -21,7 +21,7 @@ def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
         TypeError: a leaf is not an array, or is a typed key.
 
     >>> import numpy as np
-    >>> from fnn.trees import flatten_named
+    >>> from fnn.arguments.trees import flatten_named
     >>> flatten_named({"params": ({"w": np.zeros(2)}, ())})
     {'params/0/w': array([0., 0.])}
     """
@@ -42,7 +42,7 @@ def flatten_named(tree: Tree, prefix: str = "") -> dict[str, Any]:
 def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
     """A tree of arrays of JAX, or a TypeError that says which leaf is none; with `keys` typed keys stay as they are.
 
-    >>> from fnn.trees import as_arrays
+    >>> from fnn.arguments.trees import as_arrays
     >>> as_arrays("params", {"w": "text"})
     Traceback (most recent call last):
     TypeError: params/w: expected real numbers, got str 'text'. Convert them to a floating dtype.
@@ -58,7 +58,7 @@ def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
 def map_with_names(function: Callable[[str, Any], Any], tree: Tree, prefix: str = "") -> Tree:
     """The tree with `function(name, leaf)` in the place of each leaf; names as in `flatten_named`.
 
-    >>> from fnn.trees import map_with_names
+    >>> from fnn.arguments.trees import map_with_names
     >>> map_with_names(lambda name, leaf: f"{name} is {leaf}", {"w": (1, 2)})
     {'w': ('w/0 is 1', 'w/1 is 2')}
     """
@@ -79,7 +79,7 @@ def without_keys(tree: Tree) -> Tree:
     """The tree with the numbers of typed keys in their place, which a file can hold; so too of shapes and dtypes.
 
     >>> import jax
-    >>> from fnn.trees import with_keys, without_keys
+    >>> from fnn.arguments.trees import with_keys, without_keys
     >>> tree = {"noise": jax.random.key(7)}
     >>> print(without_keys(tree), with_keys(without_keys(tree), tree) == tree)
     {'noise': Array([0, 7], dtype=uint32)} True
@@ -116,7 +116,7 @@ def unflatten_named(like: Tree, leaves: Mapping[str, Any], name: str = "leaves")
         ValueError: 64-bit values, and JAX is not set to hold them.
 
     >>> import jax
-    >>> from fnn.trees import unflatten_named
+    >>> from fnn.arguments.trees import unflatten_named
     >>> like = {"w": jax.ShapeDtypeStruct((2,), "float32")}
     >>> unflatten_named(like, {"v": jax.numpy.zeros(2)})
     Traceback (most recent call last):

@@ -1,0 +1,213 @@
+"""Second order for small networks: Levenberg-Marquardt, L-BFGS and Adam on the same problems.
+
+Question: how many steps, and how many seconds, does second order take to the cost that Adam ends with?
+Source:   ours; NIST's certified nonlinear regressions, a sine, Friedman's first function, Franke's surface.
+Command:  python -m experiments second_order
+Time:     about 60 seconds on two CPU cores.
+Expected: Levenberg-Marquardt finds at least 8 certified digits from both of NIST's starts in 23 of 24 cases (SciPy's
+          least_squares fails at the other as well), and takes at most a twentieth of Adam's time on all three sets.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from matplotlib.figure import Figure as Picture
+from sklearn.datasets import make_friedman1
+
+import fnn
+from experiments.nist import PROBLEMS, Problem, as_network
+from experiments.report import OURS, Figure, Result, Row, at_least, at_most, holds
+
+LOSS = fnn.losses.squared_error
+STARTS = 8  # of each optimizer, in one program
+DAMPING = 10.0  # so that the first steps of a network from random weights are short
+RATES = (0.01, 0.03)  # of Adam, the best of which counts
+LONG = {("MGH10", 0): 20_000}  # steps; 2,000 for the others
+FAILS = ("BoxBOD", 0)  # SciPy's least_squares(method="lm") ends at the same place
+
+
+class Settings(NamedTuple):
+    """Sizes: steps of Adam, of L-BFGS and of Levenberg-Marquardt; which of NIST's problems."""
+
+    adam: int = 20_000
+    lbfgs: int = 200
+    second: int = 300
+    problems: tuple[str, ...] = tuple(PROBLEMS)
+
+
+class Timed(NamedTuple):
+    """The cost before each step, and the seconds of the whole run, its program compiled before."""
+
+    costs: np.ndarray
+    seconds: float
+
+    def steps_to(self, cost: float) -> int | None:
+        """How many steps bring the cost to this; None: they never do."""
+        below = np.flatnonzero(self.costs <= cost)
+        return int(below[0]) if len(below) else None
+
+
+def main(settings: Settings) -> Result:
+    """Certified digits, then times on three sets."""
+    with jax.enable_x64(True):
+        digits = {
+            (name, start): certified_digits(PROBLEMS[name], start, LONG.get((name, start), 2_000))
+            for name in settings.problems
+            for start in (0, 1)
+        }
+        timed = {name: compare(net, rows, settings) for name, (net, rows) in data_sets().items()}
+    rows_, numbers = digit_rows(digits), {"digits": digits}
+    for name, runs in timed.items():
+        best = float(runs["Adam"].costs[-1])
+        taken = runs["Levenberg-Marquardt"].steps_to(best)
+        share = np.inf if taken is None else seconds_of(name, taken, settings) / runs["Adam"].seconds
+        numbers[name] = {"share": share, "steps": taken, "cost": best}
+        rows_ += time_rows(name, runs, taken, share)
+    return Result(
+        "Second order for small networks",
+        "How many steps and seconds does second order take to the cost that Adam ends with?",
+        rows_,
+        [picture(timed)],
+        [
+            "The lowest cost of eight starts counts. Adam has the better of two learning rates. Times are those of "
+            "compiled programs with all eight; the steps are the same on every machine.",
+            "From BoxBOD's first start SciPy's least_squares(method='lm') ends where this Levenberg-Marquardt ends.",
+        ],
+        numbers,
+    )
+
+
+# ---- NIST
+
+
+def certified_digits(problem: Problem, start: int, steps: int) -> float:
+    """Correct digits of the least exact parameter."""
+    run = fnn.fit(
+        as_network(problem.formula),
+        LOSS,
+        fnn.optimizers.levenberg_marquardt(tolerance=0),
+        problem.rows,
+        epochs=steps,
+        params={"b": np.array(problem.starts[start], float)},
+        reduction="sum",
+        progress=False,
+    )
+    error = np.abs(np.asarray(run.params["b"]) / problem.certified - 1).max()
+    return float(min(-np.log10(max(error, 1e-16)), 11.0))
+
+
+def digit_rows(digits: dict[tuple[str, int], float]) -> list[Row]:
+    """A row for each problem, with both starts."""
+    rows = []
+    for name in dict.fromkeys(name for name, _ in digits):
+        for start in (0, 1):
+            found, quantity = digits[name, start], f"{name}, start {start + 1}: certified digits"
+            if (name, start) == FAILS:
+                rows.append(
+                    holds(quantity, "SciPy fails too", f"{found:.1f}", "none: the start is too far", True, OURS)
+                )
+            else:
+                rows.append(at_least(quantity, 8.0, found))
+    return rows
+
+
+# ---- networks
+
+
+def data_sets() -> dict[str, tuple[fnn.Layer, tuple[np.ndarray, np.ndarray]]]:
+    """Three regressions, standardised, with a small network each."""
+    x = np.linspace(-1, 1, 200)[:, None]
+    sine = x, np.sin(3 * x) + 0.3 * np.cos(9 * x)
+    inputs, targets = make_friedman1(200, 5, random_state=0)
+    friedman = standard(inputs), standard(targets[:, None])
+    at = np.random.default_rng(0).uniform(size=(300, 2))
+    franke = standard(at), standard(franke_surface(*at.T)[:, None])
+    return {
+        "a sine, 1-16-1": (network(16), sine),
+        "Friedman 1, 5-10-1": (network(10), friedman),
+        "Franke's surface, 2-10-1": (network(10), franke),
+    }
+
+
+def franke_surface(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Two hills and a dip; Franke 1979, a test of interpolation."""
+    u, v = 9 * x, 9 * y
+    hills = 0.75 * np.exp(-((u - 2) ** 2 + (v - 2) ** 2) / 4) + 0.75 * np.exp(-((u + 1) ** 2) / 49 - (v + 1) / 10)
+    return hills + 0.5 * np.exp(-((u - 7) ** 2 + (v - 3) ** 2) / 4) - 0.2 * np.exp(-((u - 4) ** 2) - (v - 7) ** 2)
+
+
+def standard(a: np.ndarray) -> np.ndarray:
+    """Columns of mean 0 and deviation 1."""
+    return (a - a.mean(0)) / a.std(0)
+
+
+def network(hidden: int) -> fnn.Layer:
+    """One hidden layer."""
+    return fnn.serial(fnn.dense(hidden), fnn.tanh, fnn.dense(1))
+
+
+def compare(net: fnn.Layer, rows: Any, settings: Settings) -> dict[str, Timed]:
+    """Adam with the best of its rates, L-BFGS, Levenberg-Marquardt; eight starts each."""
+    adam = [run(net, rows, optax.adam(rate), settings.adam) for rate in RATES]
+    return {
+        "Adam": min(adam, key=lambda timed: timed.costs[-1]),
+        "L-BFGS": run(net, rows, optax.lbfgs(), settings.lbfgs),
+        "Levenberg-Marquardt": run(net, rows, fnn.optimizers.levenberg_marquardt(DAMPING), settings.second, 3),
+    }
+
+
+def run(net: fnn.Layer, rows: Any, optimizer: Any, steps: int, repeats: int = 1) -> Timed:
+    """Eight starts in one compiled program: the lowest cost at each step, and the shortest time."""
+    training, data = fnn.trainer(net, LOSS, optimizer), fnn.Data(fnn.Part(*rows))
+    keys = jax.random.split(jax.random.key(0), STARTS)
+    start = jax.jit(jax.vmap(lambda key: training.init(key, data)))(keys)
+    program = jax.jit(jax.vmap(lambda state: training.run(state, data, steps))).lower(start).compile()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        _, history = jax.block_until_ready(program(start))
+        seconds.append(time.perf_counter() - begin)
+    lowest = np.fmin.reduce(np.asarray(history.loss), axis=0)
+    return Timed(np.fmin.accumulate(lowest), min(seconds))
+
+
+def seconds_of(name: str, steps: int, settings: Settings) -> float:
+    """Seconds of so many steps of Levenberg-Marquardt."""
+    with jax.enable_x64(True):
+        net, rows = data_sets()[name]
+        return run(net, rows, fnn.optimizers.levenberg_marquardt(DAMPING), steps, 3).seconds
+
+
+def time_rows(name: str, runs: dict[str, Timed], taken: int | None, share: float) -> list[Row]:
+    """Steps and seconds to Adam's cost."""
+    adam, lbfgs = runs["Adam"], runs["L-BFGS"]
+    cost, by_lbfgs = float(adam.costs[-1]), lbfgs.steps_to(float(adam.costs[-1]))
+    return [
+        holds(
+            f"{name}: steps to Adam's cost of {cost:.3g} after {len(adam.costs):,}",
+            "Levenberg-Marquardt takes fewer than L-BFGS",
+            f"{taken} and {by_lbfgs}",
+            "the first number is smaller",
+            taken is not None and (by_lbfgs is None or taken < by_lbfgs),
+            OURS,
+        ),
+        at_most(f"{name}: Levenberg-Marquardt's time to that cost, of Adam's", 0.05, share),
+    ]
+
+
+def picture(timed: dict[str, dict[str, Timed]]) -> Figure:
+    """The cost against steps, and against seconds."""
+    figure = Picture(figsize=(9, 3 * len(timed)), layout="constrained")
+    axes = figure.subplots(len(timed), 2, squeeze=False)
+    for (by_steps, by_seconds), (name, runs) in zip(axes, timed.items(), strict=True):
+        for label, found in runs.items():
+            steps = np.arange(1, len(found.costs) + 1)
+            by_steps.loglog(steps, found.costs, label=label)
+            by_seconds.loglog(steps * found.seconds / len(steps), found.costs, label=label)
+        by_steps.set(title=name, xlabel="steps", ylabel="cost")
+        by_seconds.set(title=name, xlabel="seconds")
+        by_steps.legend()
+    return Figure("second_order", "The cost of three regressions against steps and against seconds.", figure)
