@@ -1,0 +1,4 @@
+"""Pictures in the pages are vectors."""
+
+c = get_config()  # noqa: F821
+c.InlineBackend.figure_formats = {"svg"}
