@@ -18,6 +18,9 @@ def as_rst(docstring: str) -> str:
         if lines[0].startswith(">>> "):
             program, lines = _until_blank(lines)
             out += [".. code-block:: pycon", "", *_indented(program), ""]
+        elif lines[0] == "Example::":
+            program, lines = _indented_part(lines[1:])
+            out += [".. code-block:: python", "", *_indented(program), ""]
         elif head:
             body, lines = _indented_part(lines[1:])
             out += [f".. rubric:: {HEADS[head[1]]}", "", *(_returns(body) if head[1] == "Returns" else _list(body)), ""]
@@ -63,7 +66,7 @@ def _until_blank(lines: list[str]) -> tuple[list[str], list[str]]:
 
 def _until_special(lines: list[str]) -> tuple[list[str], list[str]]:
     """Lines up to a section or a program."""
-    special = re.compile(r"(Args|Returns|Raises|Warns|Yields|Attributes):$|>>> ")
+    special = re.compile(r"(Args|Returns|Raises|Warns|Yields|Attributes):$|>>> |Example::$")
     end = next((i for i, line in enumerate(lines) if i and special.match(line)), len(lines))
     return lines[:end], lines[end:]
 
