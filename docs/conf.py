@@ -27,7 +27,7 @@ add_module_names = True
 toc_object_entries_show_parents = "hide"
 html_math_renderer = "mathml"
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 
 nb_execution_mode = os.environ.get("FNN_DOCS_NOTEBOOKS", "force")  # "cache" runs only pages that changed
