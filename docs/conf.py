@@ -17,7 +17,7 @@ copyright = "the fnn authors, Apache-2.0"
 version = release = "0.1.0"
 language = "en"
 
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "mathml", "reference", "links"]
+extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "mathml", "reference", "links", "recipes"]
 exclude_patterns = ["_build", "_ext", "recipes.md"]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 suppress_warnings = ["mystnb.unknown_mime_type"]

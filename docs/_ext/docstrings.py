@@ -5,7 +5,6 @@ import re
 
 from formulas import as_latex, is_formula
 
-HEADS = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Warns": "Warns", "Yields": "Yields", "Attributes": "Attributes"}
 SPAN = re.compile(r"`([^`]+)`")
 
 
@@ -23,7 +22,12 @@ def as_rst(docstring: str) -> str:
             out += [".. code-block:: python", "", *_indented(program), ""]
         elif head:
             body, lines = _indented_part(lines[1:])
-            out += [f".. rubric:: {HEADS[head[1]]}", "", *(_returns(body) if head[1] == "Returns" else _list(body)), ""]
+            out += [
+                f".. rubric:: {'Arguments' if head[1] == 'Args' else head[1]}",
+                "",
+                *(_returns(body) if head[1] == "Returns" else _list(body)),
+                "",
+            ]
         else:
             text, lines = _until_special(lines)
             out += [*_text(text), ""]

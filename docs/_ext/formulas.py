@@ -3,7 +3,8 @@
 import re
 import unicodedata
 
-FUNCTIONS = set("max min log exp clip sign sigmoid softmax tanh cosh cos sqrt atan mean soft elu".split())
+FUNCTIONS = {"max", "min", "log", "exp", "clip", "sign", "sigmoid", "softmax", "tanh", "cosh", "cos", "sqrt", "atan"}
+FUNCTIONS |= {"mean", "soft", "elu"}
 SIGNS = {
     "Σ": r"\sum ", "∂": r"\partial ", "≠": r"\neq ", "<=": r"\le ", ">=": r"\ge ", "·": r"\cdot ", "×": r"\times ",
     "…": r"\ldots ", "←": r"\leftarrow ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",

@@ -83,7 +83,7 @@ def _init_signature(value: type) -> list[str]:
 
 
 def _class_tree(value: type) -> tuple[ast.ClassDef, list[str]] | None:
-    """A class as its file writes it; `fnn` has given its public classes the module `fnn`, so that their file is sought."""
+    """A class as its file writes it. The file is sought, since public classes say that their module is `fnn`."""
     for source in _sources():
         if re.search(rf"^class {value.__name__}\b", source, re.M):
             tree = ast.parse(source)
