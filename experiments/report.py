@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A picture: the matplotlib figure, and what is to be seen in it."""
+    """A picture: the matplotlib figure, or printed tables, which the page shows as such; and what is to be seen."""
 
     name: str
     caption: str
@@ -216,14 +216,39 @@ def _text_html(text: str) -> str:
 
 def _figure(figure: Figure) -> str:
     """A picture within the page itself: as vectors at its own size, or as pixels where vectors would be too many."""
+    caption = f"<strong>{_text_html(figure.name)}.</strong> {_text_html(figure.caption)}"
+    if isinstance(figure.picture, list):
+        tables = "".join(map(_printed, figure.picture))
+        return (
+            f'<figure class="wide-figure"><div class="tables">{tables}</div><figcaption>{caption}</figcaption></figure>'
+        )
     width = figure.picture.get_figwidth()
     data = _saved(figure.picture, "svg")
     kind, data = ("svg+xml", data) if len(data) < MOST_BYTES else ("png", _saved(figure.picture, "png"))
     return (
-        f'<figure style="--width: {width:.2f}in"><img alt="{escape(figure.name)}" '
-        f'src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
-        f"<figcaption><strong>{_text_html(figure.name)}.</strong> {_text_html(figure.caption)}</figcaption></figure>"
+        f'<figure class="{"wide-figure" if width > HALF else "half-figure"}"><img alt="{escape(figure.name)}" '
+        f'style="max-width: {1.3 * width:.2f}in" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
+
+
+def _printed(text: str) -> str:
+    """A printed table, its columns two spaces or more apart; lines that are no row of it stand above or below."""
+    lines = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip(" -")]
+    width = max(map(len, lines))
+    above = [line[0] for line in lines[: next(i for i, line in enumerate(lines) if len(line) == width)]]
+    head, *body = lines[len(above) :]
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{_text_html(cell)}</td>" for cell in _filled(row, width)) + "</tr>" for row in body
+    )
+    titles = "".join(f"<th>{_text_html(cell)}</th>" for cell in head)
+    title = "".join(f"<p><strong>{_text_html(line)}</strong></p>" for line in above)
+    table = f'<table class="printed"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="wide">{title}{table}</div>'
+
+
+def _filled(row: list[str], width: int) -> list[str]:
+    return row + [""] * (width - len(row))
 
 
 def _saved(picture: Any, kind: str) -> bytes:
@@ -233,6 +258,7 @@ def _saved(picture: Any, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+HALF = 7  # inches: two narrower pictures stand beside each other
 LONG = 12  # rows of a table that stand on the page unfolded
 MOST_BYTES = 600_000  # of a picture as vectors
 
@@ -265,7 +291,11 @@ td:last-child, th:last-child { padding-right: 0; }
 .ok { color: var(--good); }
 .wrong { color: var(--bad); }
 .figures { display: flex; flex-wrap: wrap; gap: 2rem; margin: 1.5rem 0; align-items: flex-start; }
-figure { margin: 0; flex: 0 1 calc(var(--width) * 1.05); min-width: min(20rem, 100%); }
+figure { margin: 0; }
+.half-figure { flex: 0 1 calc(50% - 1rem); min-width: min(22rem, 100%); }
+.wide-figure { flex: 1 1 100%; min-width: 0; }
+.tables { display: flex; flex-wrap: wrap; gap: 1rem 3rem; }
+.printed { width: auto; }
 img { display: block; width: 100%; height: auto; padding: 0.9rem; border: 1px solid var(--line);
   background: white; }
 figcaption { font-size: 0.92rem; line-height: 1.5; margin-top: 0.6rem; }
