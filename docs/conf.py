@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `python -m sphinx -W -j 2 docs docs/_build`."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ nb_execution_timeout = 240
 nb_execution_in_temp = True
 nb_merge_streams = True
 nb_ipywidgets_js = {}  # nothing from elsewhere
+logging.getLogger("traitlets").setLevel(logging.WARNING)  # a line per page says nothing
 os.environ["TQDM_DISABLE"] = "1"  # no bar in the pages
 os.environ["IPYTHONDIR"] = str(DOCS / "_ext" / "ipython")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

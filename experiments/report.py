@@ -175,7 +175,7 @@ def _section(one: Done) -> str:
 <h2>{_text_html(result.title)}</h2>
 <p class="question">{_text_html(result.question)}</p>
 <p><strong>{verdict(result.rows)}</strong></p>
-<div class="figures">{"".join(map(_figure, result.figures))}</div>
+<div class="figures">{"".join(map(_figure, sorted(result.figures, key=_is_printed)))}</div>
 {_rows(result.rows)}
 <ul class="notes">{notes}</ul>
 <details><summary>Lab book</summary><pre>{escape(one.lab_book.strip())}</pre></details>
@@ -214,14 +214,17 @@ def _text_html(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
 
 
+def _is_printed(figure: Figure) -> bool:
+    return isinstance(figure.picture, list)
+
+
 def _figure(figure: Figure) -> str:
     """A picture within the page itself: as vectors at its own size, or as pixels where vectors would be too many."""
     caption = f"<strong>{_text_html(figure.name)}.</strong> {_text_html(figure.caption)}"
-    if isinstance(figure.picture, list):
-        tables = "".join(map(_printed, figure.picture))
-        return (
-            f'<figure class="wide-figure"><div class="tables">{tables}</div><figcaption>{caption}</figcaption></figure>'
-        )
+    if _is_printed(figure):
+        shown = "wide-figure" if len(figure.picture) > 1 else "half-figure"
+        tables = f'<div class="tables">{"".join(map(_printed, figure.picture))}</div>'
+        return f'<figure class="{shown}">{tables}<figcaption>{caption}</figcaption></figure>'
     width = figure.picture.get_figwidth()
     data = _saved(figure.picture, "svg")
     kind, data = ("svg+xml", data) if len(data) < MOST_BYTES else ("png", _saved(figure.picture, "png"))
@@ -238,17 +241,18 @@ def _printed(text: str) -> str:
     width = max(map(len, lines))
     above = [line[0] for line in lines[: next(i for i, line in enumerate(lines) if len(line) == width)]]
     head, *body = lines[len(above) :]
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{_text_html(cell)}</td>" for cell in _filled(row, width)) + "</tr>" for row in body
-    )
+    rows = "".join(f"<tr>{_cells(row, width)}</tr>" for row in body)
     titles = "".join(f"<th>{_text_html(cell)}</th>" for cell in head)
     title = "".join(f"<p><strong>{_text_html(line)}</strong></p>" for line in above)
     table = f'<table class="printed"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="wide">{title}{table}</div>'
 
 
-def _filled(row: list[str], width: int) -> list[str]:
-    return row + [""] * (width - len(row))
+def _cells(row: list[str], width: int) -> str:
+    """The cells of a row; a line of one text spans all columns."""
+    if len(row) == 1:
+        return f'<td colspan="{width}">{_text_html(row[0])}</td>'
+    return "".join(f"<td>{_text_html(cell)}</td>" for cell in row)
 
 
 def _saved(picture: Any, kind: str) -> bytes:
@@ -271,7 +275,7 @@ body { margin: 0 auto; padding: 3.5rem 1.5rem 5rem; max-width: 70rem; background
 h1, h2 { font-weight: 600; line-height: 1.2; letter-spacing: -0.01em; }
 h1 { font-size: 2.4rem; margin: 0 0 0.75rem; }
 h2 { font-size: 1.65rem; margin: 0 0 0.75rem; }
-p, li { max-width: 44rem; }
+p, li { max-width: 44rem; overflow-wrap: anywhere; }
 a { color: inherit; text-decoration-color: var(--quiet); text-underline-offset: 0.18em; }
 .lead { font-size: 1.2rem; margin: 0 0 0.5rem; }
 .small { font-size: 0.85rem; color: var(--quiet); }
