@@ -82,6 +82,7 @@ def test_formulas_become_latex(text, latex):
 
 
 CODE = ["x", "fnn.fit", "(batch, features)", 'on_nan="raise"', "net, run = load(path)", "keep", "*layers", "fan_in=3"]
+CODE += ["run.best - 1", "f(rate=1) - 1"]
 
 
 @pytest.mark.parametrize("text", CODE)
