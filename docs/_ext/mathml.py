@@ -8,7 +8,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 def inline(self: HTML5Translator, node: nodes.math) -> None:
     """Write a formula within a line."""
-    self.body.append(latex2mathml.tex2mathml(node.astext()))
+    self.body.append(f'<span class="math-inline">{latex2mathml.tex2mathml(node.astext())}</span>')
     raise nodes.SkipNode
 
 

@@ -26,6 +26,7 @@ class Names(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Write each entry as reStructuredText, and read that."""
         found: list[nodes.Node] = []
+        self.env.note_reread()  # docstrings may have changed, which Sphinx cannot see
         for name in filter(None, map(str.strip, self.content)):
             found += self.parse_text_to_nodes(entry(name), allow_section_headings=False)
         return found
@@ -51,7 +52,7 @@ def entry(name: str) -> str:
 
 def _directive(kind: str, name: str, signature: list[str], body: str) -> str:
     if kind == "py:module":
-        return f".. py:module:: {name}\n\n{body}"
+        return f".. py:module:: {name}\n\n{body}\n\n.. py:currentmodule:: None\n"  # names that follow are whole
     head = f".. {kind}:: {name}{''.join(signature)}"
     return head + "\n\n" + textwrap.indent(body, "   ")
 

@@ -34,8 +34,8 @@ def conv2d(
 
     Backward: `dw[k, l, c, o] = Σ_{n, i, j} x[n, i s - p + k d, j s' - p' + l d', c] dy[n, i, j, o]`,
     `db[o] = Σ_{n, i, j} dy[n, i, j, o]`, and `dx[n, i s - p + k d, j s' - p' + l d', c]` is the sum, over all that
-    reach it, of `Σ_o dy[n, i, j, o] w[k, l, c, o]`. LeCun et al. 1998, doi:10.1109/5.726791. `fnn.convolutions` has
-    how they are computed, on a CPU and elsewhere.
+    reach it, of `Σ_o dy[n, i, j, o] w[k, l, c, o]`. LeCun et al. 1998, doi:10.1109/5.726791.
+    `fnn/kernels/convolution.py` has how they are computed, on a CPU and elsewhere.
 
     Args:
         features: number of output channels, at least 1.

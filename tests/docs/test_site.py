@@ -107,4 +107,8 @@ def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path
     built = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert built.returncode == 0, built.stderr[-3000:]
     assert check.faults(site) == []
+    for path in (DOCS / "reference").glob("*.rst"):
+        page = check.Page((site / "reference" / f"{path.stem}.html").read_text())
+        places = page.anchors | {anchor.removeprefix("module-") for anchor in page.anchors}
+        assert set(re.findall(r"^ {3}(fnn[\w.]*)$", path.read_text(), re.M)) <= places
     assert "<math" in (site / "reference" / "layers.html").read_text()
