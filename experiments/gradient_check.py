@@ -278,8 +278,8 @@ def figures(
         Figure("Each derivative of D2's network",
                "How far it is from its difference, in units of what np.isclose accepts: above the line is an error.",
                error_picture(right, planted)),
-        Figure("What fnn.check_gradients prints", f"On the left D2's network, on the right with a mistake: {SUBTLE}.",
-               table_picture(checks)),
+        Figure("What fnn.check_gradients prints", f"First D2's network, then the same with a mistake: {SUBTLE}.",
+               printed_tables(checks)),
     ]  # fmt: skip
 
 
@@ -314,13 +314,9 @@ def error_picture(right: Found, planted: dict[str, Found]) -> Picture:
     return finished(picture, ax)
 
 
-def table_picture(checks: dict[str, Any]) -> Picture:
-    """The two tables as they are printed."""
-    picture = Picture(figsize=(11, 1.4))
-    for left, one in zip((0.01, 0.52), checks.values(), strict=True):
-        table = "\n".join(str(one).splitlines()[:-2])  # without what was judged by what, which is wide
-        picture.text(left, 0.95, table, family="monospace", fontsize=8.5, va="top", color=plots.INK, linespacing=1.3)
-    return picture
+def printed_tables(checks: dict[str, Any]) -> list[str]:
+    """The two tables as they are printed, without what was judged by what, which is wide."""
+    return ["\n".join(str(one).splitlines()[:-2]) for one in checks.values()]
 
 
 def finished(picture: Picture, ax: Any) -> Picture:

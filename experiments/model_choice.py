@@ -206,7 +206,7 @@ def heat_map(one: Studied) -> Picture:
     return plots.sweep(one.found, "lr", "l2")
 
 
-def table(one: Studied, most: int = 8) -> Picture:
+def table(one: Studied, most: int = 8) -> list[str]:
     """The first rows of what the result prints, without the figures of the training rows."""
     rows, kept = one.found.sorted(), ("lr", "l2", "diverged")
     columns = {
@@ -221,9 +221,7 @@ def table(one: Studied, most: int = 8) -> Picture:
         for row in zip(*cells, strict=True)
     )
     text += f"\nand {len(rows) - most} more" if len(rows) > most else ""
-    picture = Picture(figsize=(5.6, 0.3 + 0.17 * text.count("\n")))
-    picture.text(0.02, 0.95, text, family="monospace", fontsize=7.5, va="top", linespacing=1.3)
-    return picture
+    return [text]
 
 
 def _cell(value: Any) -> str:

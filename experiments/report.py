@@ -3,6 +3,7 @@
 import base64
 import io
 import platform
+import re
 from html import escape
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A picture: the matplotlib figure, and what is to be seen in it."""
+    """A picture: the matplotlib figure, or printed tables, which the page shows as such; and what is to be seen."""
 
     name: str
     caption: str
@@ -168,13 +169,14 @@ def _entry(one: Section) -> str:
 def _section(one: Done) -> str:
     """One experiment."""
     result = one.result
-    notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
+    notes = "".join(f"<li>{_text_html(note)}</li>" for note in result.notes)
     return f"""
 <section id="{one.name}">
-<h2>{escape(result.title)}</h2>
-<p class="question">{escape(result.question)}</p>
+<h2>{_text_html(result.title)}</h2>
+<p class="question">{_text_html(result.question)}</p>
+<p><strong>{verdict(result.rows)}</strong></p>
+<div class="figures">{"".join(map(_figure, sorted(result.figures, key=_is_printed)))}</div>
 {_rows(result.rows)}
-<div class="figures">{"".join(_figure(figure) for figure in result.figures)}</div>
 <ul class="notes">{notes}</ul>
 <details><summary>Lab book</summary><pre>{escape(one.lab_book.strip())}</pre></details>
 <p class="small">Took {one.seconds:.1f} s. To run it alone: <code>python -m experiments {one.name}</code></p>
@@ -182,42 +184,98 @@ def _section(one: Done) -> str:
 
 
 def _rows(rows: list[Row]) -> str:
-    """The table of an experiment."""
-    head = "".join(f"<th>{name}</th>" for name in ("Quantity", "Claimed", "Reproduced", "Difference", "Holds if", ""))
-    body = "".join(map(_row, rows))
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    """The table of an experiment; a long one is folded, and has a difference only where a number is published."""
+    differ = any(map(_says_difference, rows))
+    names = ["Quantity", "Claimed", "Reproduced", *(["Difference"] if differ else []), "Holds if", ""]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(_row(row, differ) for row in rows)
+    table = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f"<details><summary>All {len(rows)} rows</summary>{table}</details>" if len(rows) > LONG else table
 
 
-def _row(row: Row) -> str:
+def _says_difference(row: Row) -> bool:
+    """Whether the difference is one from a number that was claimed, not from a bound."""
+    return row.criterion.startswith("±")
+
+
+def _row(row: Row, differ: bool) -> str:
     mark = '<td class="ok">✓ holds</td>' if row.ok else '<td class="wrong">✗ fails</td>'
-    numbers = "".join(f'<td class="number">{escape(v)}</td>' for v in (row.claimed, row.reproduced, row.difference))
+    values = [row.claimed, row.reproduced] + ([row.difference if _says_difference(row) else ""] if differ else [])
+    numbers = "".join(f'<td class="number">{_text_html(value)}</td>' for value in values)
     return (
-        f'<tr><td>{escape(row.quantity)}<br><span class="small">{row.origin}</span></td>'
-        f'{numbers}<td class="small">{escape(row.criterion)}</td>{mark}</tr>'
+        f'<tr><td>{_text_html(row.quantity)}<br><span class="small">{row.origin}</span></td>'
+        f'{numbers}<td class="small">{_text_html(row.criterion)}</td>{mark}</tr>'
     )
+
+
+def _text_html(text: str) -> str:
+    """Text with what stands in backticks as code, and with numbers of at most eight digits."""
+    text = re.sub(r"\d+\.\d{9,}(?![\de])", lambda number: f"{float(number[0]):.8g}", escape(text))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+
+
+def _is_printed(figure: Figure) -> bool:
+    return isinstance(figure.picture, list)
 
 
 def _figure(figure: Figure) -> str:
-    """A picture within the page itself."""
-    buffer = io.BytesIO()
-    figure.picture.savefig(buffer, format="png", dpi=120)
-    wide = figure.picture.get_figwidth() > 7
+    """A picture within the page itself: as vectors at its own size, or as pixels where vectors would be too many."""
+    caption = f"<strong>{_text_html(figure.name)}.</strong> {_text_html(figure.caption)}"
+    if _is_printed(figure):
+        shown = "wide-figure" if len(figure.picture) > 1 else "half-figure"
+        tables = f'<div class="tables">{"".join(map(_printed, figure.picture))}</div>'
+        return f'<figure class="{shown}">{tables}<figcaption>{caption}</figcaption></figure>'
+    width = figure.picture.get_figwidth()
+    data = _saved(figure.picture, "svg")
+    kind, data = ("svg+xml", data) if len(data) < MOST_BYTES else ("png", _saved(figure.picture, "png"))
     return (
-        f"<figure{' class=wide-figure' if wide else ''}>"
-        f'<img alt="{escape(figure.name)}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-        f"<figcaption><strong>{escape(figure.name)}.</strong> {escape(figure.caption)}</figcaption></figure>"
+        f'<figure class="{"wide-figure" if width > HALF else "half-figure"}"><img alt="{escape(figure.name)}" '
+        f'style="max-width: {1.3 * width:.2f}in" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
+def _printed(text: str) -> str:
+    """A printed table, its columns two spaces or more apart; lines that are no row of it stand above or below."""
+    lines = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip(" -")]
+    width = max(map(len, lines))
+    above = [line[0] for line in lines[: next(i for i, line in enumerate(lines) if len(line) == width)]]
+    head, *body = lines[len(above) :]
+    rows = "".join(f"<tr>{_cells(row, width)}</tr>" for row in body)
+    titles = "".join(f"<th>{_text_html(cell)}</th>" for cell in head)
+    title = "".join(f"<p><strong>{_text_html(line)}</strong></p>" for line in above)
+    table = f'<table class="printed"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="wide">{title}{table}</div>'
+
+
+def _cells(row: list[str], width: int) -> str:
+    """The cells of a row; a line of one text spans all columns."""
+    if len(row) == 1:
+        return f'<td colspan="{width}">{_text_html(row[0])}</td>'
+    return "".join(f"<td>{_text_html(cell)}</td>" for cell in row)
+
+
+def _saved(picture: Any, kind: str) -> bytes:
+    """The picture's file, with room for all that stands beside its axes."""
+    buffer = io.BytesIO()
+    picture.savefig(buffer, format=kind, dpi=180, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+HALF = 7  # inches: two narrower pictures stand beside each other
+LONG = 12  # rows of a table that stand on the page unfolded
+MOST_BYTES = 600_000  # of a picture as vectors
+
 STYLE = """
-:root { --ink: #22252a; --quiet: #6b7078; --line: #dddcd6; --paper: #fdfcf9; --good: #2e6b3d; --bad: #b03024; }
+:root { color-scheme: light dark;
+  --ink: #22252a; --quiet: #6b7078; --line: #dddcd6; --paper: #fdfcf9; --good: #2e6b3d; --bad: #b03024; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 3.5rem 1.5rem 5rem; max-width: 64rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 3.5rem 1.5rem 5rem; max-width: 70rem; background: var(--paper); color: var(--ink);
   font: 1.0625rem/1.6 Charter, "Bitstream Charter", "Iowan Old Style", Georgia, "Liberation Serif", serif; }
 h1, h2 { font-weight: 600; line-height: 1.2; letter-spacing: -0.01em; }
 h1 { font-size: 2.4rem; margin: 0 0 0.75rem; }
 h2 { font-size: 1.65rem; margin: 0 0 0.75rem; }
-p, li { max-width: 44rem; }
+p, li { max-width: 44rem; overflow-wrap: anywhere; }
 a { color: inherit; text-decoration-color: var(--quiet); text-underline-offset: 0.18em; }
 .lead { font-size: 1.2rem; margin: 0 0 0.5rem; }
 .small { font-size: 0.85rem; color: var(--quiet); }
@@ -236,15 +294,19 @@ td:last-child, th:last-child { padding-right: 0; }
 .ok, .wrong { white-space: nowrap; font-weight: 600; }
 .ok { color: var(--good); }
 .wrong { color: var(--bad); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 2rem;
-  margin: 2.5rem 0 1.5rem; }
+.figures { display: flex; flex-wrap: wrap; gap: 2rem; margin: 1.5rem 0; align-items: flex-start; }
 figure { margin: 0; }
-.wide-figure { grid-column: 1 / -1; }
+.half-figure { flex: 0 1 calc(50% - 1rem); min-width: min(22rem, 100%); }
+.wide-figure { flex: 1 1 100%; min-width: 0; }
+.tables { display: flex; flex-wrap: wrap; gap: 1rem 3rem; }
+.printed { width: auto; }
 img { display: block; width: 100%; height: auto; padding: 0.9rem; border: 1px solid var(--line);
   background: white; }
 figcaption { font-size: 0.92rem; line-height: 1.5; margin-top: 0.6rem; }
 code, pre { font-family: "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 0.82em; }
-pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); background: white; }
+pre { overflow-x: auto; padding: 1rem; border: 1px solid var(--line); }
 summary { cursor: pointer; }
-@media (max-width: 30rem) { .figures { grid-template-columns: 1fr; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #dcdcd6; --quiet: #9a9fa6; --line: #3a3d42; --paper: #17181b; --good: #7cc48c; --bad: #f0857a; }
+}
 """

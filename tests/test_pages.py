@@ -11,7 +11,9 @@ from tests.test_structure import ORDER
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
-PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+MADE = ("docs/_build/", "docs/howto/recipe-")  # by the build of the site
+DOCUMENTS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [name for name in DOCUMENTS if not name.startswith(MADE)]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 
@@ -19,12 +21,13 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 def files_named(text):
     """Paths of files and folders of the clone that a text names in backticks."""
     named = re.findall(r"`((?:fnn|tests|experiments|bench|docs|\.ci|\.github)/[\w./-]*)`", text)
-    return [name for name in named if not name.startswith(("bench/results/", "experiments/results/"))]
+    return [name for name in named if not name.startswith(("bench/results/", "experiments/results/", *MADE))]
 
 
 def links(text):
     """Where links lead that stay within the clone."""
-    return [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if not target.startswith("https://")]
+    prose = re.sub(r"```.*?```|`[^`\n]+`", "", text, flags=re.S)
+    return [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose) if not target.startswith("https://")]
 
 
 @pytest.mark.parametrize("page", PAGES)

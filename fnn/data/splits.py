@@ -59,12 +59,12 @@ def folds(
             fewer than k rows (where scikit-learn only warns).
         ShapeError: not one class, or not one group, a row.
 
-    >>> from fnn.data.splits import folds
-    >>> for train, test in folds(5, 2):
+    >>> import fnn
+    >>> for train, test in fnn.folds(5, 2):
     ...     print(train, test)
     [3 4] [0 1 2]
     [0 1 2] [3 4]
-    >>> for train, test in folds(6, 2, stratify=["a", "a", "a", "a", "b", "b"], key=0):
+    >>> for train, test in fnn.folds(6, 2, stratify=["a", "a", "a", "a", "b", "b"], key=0):
     ...     print(train, test)
     [0 1 5] [2 3 4]
     [2 3 4] [0 1 5]

@@ -163,11 +163,11 @@ def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_r
     Raises:
         ValueError: no rows, or not as many targets as inputs.
 
-    >>> import fnn.data.streams, numpy as np, tempfile
+    >>> import fnn, numpy as np, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(f"{folder}/x.npy", np.zeros((1000, 3)))
     ...     np.save(f"{folder}/t.npy", np.zeros(1000))
-    ...     stream = fnn.data.streams.memory_mapped(f"{folder}/x.npy", f"{folder}/t.npy", chunk_rows=300)
+    ...     stream = fnn.memory_mapped(f"{folder}/x.npy", f"{folder}/t.npy", chunk_rows=300)
     ...     print(stream, stream.rows, [len(x) for x, t in stream.chunks((0,), 0, False)])
     memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
     """

@@ -31,9 +31,9 @@ def random_shift(most: int) -> Layer:
         ShapeError: examples are not images.
         ValueError: `most` is out of its range; or it trains without a key.
 
-    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
+    >>> import fnn, jax, jax.numpy as jnp
     >>> x = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)
-    >>> print(fnn.layers.augmentation.random_shift(1).forward((), (), x, jax.random.key(8), True)[0][0, :, :, 0])
+    >>> print(fnn.random_shift(1).forward((), (), x, jax.random.key(8), True)[0][0, :, :, 0])
     [[0 0 0]
      [0 0 1]
      [0 3 4]]
@@ -72,9 +72,9 @@ def random_flip(rate: Scalar = 0.5, *, vertical: bool = False) -> Layer:
         ShapeError: examples are not images.
         ValueError, TypeError: `rate` is no probability; or it trains without a key.
 
-    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
+    >>> import fnn, jax, jax.numpy as jnp
     >>> x = jnp.arange(3, dtype=jnp.uint8).reshape(1, 1, 3, 1)
-    >>> print(fnn.layers.augmentation.random_flip(1.0).forward((), (), x, jax.random.key(0), True)[0].ravel())
+    >>> print(fnn.random_flip(1.0).forward((), (), x, jax.random.key(0), True)[0].ravel())
     [2 1 0]
     """
     hint = "Pass the probability of mirroring, in [0, 1]"
@@ -113,9 +113,9 @@ def random_crop(height: int, width: int) -> Layer:
         ShapeError: examples are not images, or smaller than what is to be left.
         ValueError: a size is out of its range; or it trains without a key.
 
-    >>> import fnn.layers.augmentation, jax.numpy as jnp
+    >>> import fnn, jax.numpy as jnp
     >>> x = jnp.arange(16, dtype=jnp.uint8).reshape(1, 4, 4, 1)
-    >>> print(fnn.layers.augmentation.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
+    >>> print(fnn.random_crop(2, 2).forward((), (), x, None, False)[0].ravel())
     [ 5  6  9 10]
     """
     size = (_whole("random_crop", "height", height, 1), _whole("random_crop", "width", width, 1))
@@ -162,9 +162,9 @@ def rescale(factor: Scalar = 1 / 255, offset: Scalar = 0.0) -> Layer:
     Raises:
         ValueError, TypeError: `factor` or `offset` is not a finite number.
 
-    >>> import fnn.layers.augmentation, jax.numpy as jnp
+    >>> import fnn, jax.numpy as jnp
     >>> x = jnp.array([[0, 51, 255]], jnp.uint8)
-    >>> print(fnn.layers.augmentation.rescale(1 / 255).forward((), (), x, None, False)[0].round(3))
+    >>> print(fnn.rescale(1 / 255).forward((), (), x, None, False)[0].round(3))
     [[0.  0.2 1. ]]
     """
     factor = finite("rescale", "a finite factor", factor, "Pass a number such as 1/255.")

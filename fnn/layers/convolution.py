@@ -34,8 +34,8 @@ def conv2d(
 
     Backward: `dw[k, l, c, o] = Σ_{n, i, j} x[n, i s - p + k d, j s' - p' + l d', c] dy[n, i, j, o]`,
     `db[o] = Σ_{n, i, j} dy[n, i, j, o]`, and `dx[n, i s - p + k d, j s' - p' + l d', c]` is the sum, over all that
-    reach it, of `Σ_o dy[n, i, j, o] w[k, l, c, o]`. LeCun et al. 1998, doi:10.1109/5.726791. `fnn.convolutions` has
-    how they are computed, on a CPU and elsewhere.
+    reach it, of `Σ_o dy[n, i, j, o] w[k, l, c, o]`. LeCun et al. 1998, doi:10.1109/5.726791.
+    `fnn/kernels/convolution.py` has how they are computed, on a CPU and elsewhere.
 
     Args:
         features: number of output channels, at least 1.
@@ -58,8 +58,8 @@ def conv2d(
         ValueError: an argument is out of its range, or features cannot be cut into groups.
         ShapeError: examples are not images, smaller than the window, or have channels that cannot be cut into groups.
 
-    >>> import fnn.layers.convolution, jax
-    >>> layer = fnn.layers.convolution.conv2d(20, (5, 5), stride=(2, 2))
+    >>> import fnn, jax
+    >>> layer = fnn.conv2d(20, (5, 5), stride=(2, 2))
     >>> params, state, out_shape = layer.init(jax.random.key(0), (28, 28, 3))
     >>> print(params["w"].shape, params["b"].shape, out_shape)
     (5, 5, 3, 20) (20,) (14, 14, 20)
@@ -122,8 +122,8 @@ def flatten() -> Layer:
 
     In row-major order, channels fastest. Backward: `dx` is `dy` in the shape of `x`. Examples of any shape.
 
-    >>> import fnn.layers.convolution, jax
-    >>> fnn.layers.convolution.flatten().init(jax.random.key(0), (4, 4, 50))[2]
+    >>> import fnn, jax
+    >>> fnn.flatten().init(jax.random.key(0), (4, 4, 50))[2]
     (800,)
     """
 

@@ -32,8 +32,8 @@ def dropout(rate: Scalar) -> Layer:
         ValueError: the rate is not in [0, 1); or it trains without a key.
         TypeError: the rate is not a number.
 
-    >>> import fnn.layers.noise, jax, jax.numpy as jnp
-    >>> layer = fnn.layers.noise.dropout(0.5)
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> layer = fnn.dropout(0.5)
     >>> y, state, keep = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
     >>> print(jnp.unique(y), bool(abs((y == 0).mean() - 0.5) < 0.05))
     [0. 2.] True
@@ -84,8 +84,8 @@ def gaussian_noise(deviation: Scalar) -> Layer:
     Raises:
         ValueError, TypeError: `deviation` is no number of at least 0; or it trains without a key.
 
-    >>> import fnn.layers.augmentation, jax, jax.numpy as jnp
-    >>> layer = fnn.layers.noise.gaussian_noise(0.1)
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> layer = fnn.gaussian_noise(0.1)
     >>> y, state, cache = layer.forward((), (), jnp.ones((1000, 1)), jax.random.key(0), True)
     >>> print(bool(abs(y.mean() - 1) < 0.01), bool(abs(y.std() - 0.1) < 0.01))
     True True

@@ -51,8 +51,8 @@ def batch_norm(momentum: Scalar = 0.9, eps: Scalar = 1e-5, *, scale: bool = True
         ShapeError: examples without channels, `x` with other channels than the state, a mask that is not `(batch,)`.
         ValueError, TypeError: `momentum` or `eps` is not a number in its range.
 
-    >>> import fnn.layers.normalisation, jax, jax.numpy as jnp
-    >>> layer = fnn.layers.normalisation.batch_norm(momentum=0.5)
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> layer = fnn.batch_norm(momentum=0.5)
     >>> params, state, out_shape = layer.init(jax.random.key(0), (2,))
     >>> x = jnp.array([[1.0, 50.0], [3.0, 50.0]])
     >>> y, state, cache = layer.forward(params, state, x, None, True)
@@ -128,8 +128,8 @@ def layer_norm(eps: Scalar = 1e-5, *, scale: bool = True, offset: bool = True) -
         ShapeError: examples without features, or `x` with other features than the parameters.
         ValueError, TypeError: `eps` is not a number above 0.
 
-    >>> import fnn.layers.normalisation, jax, jax.numpy as jnp
-    >>> layer = fnn.layers.normalisation.layer_norm()
+    >>> import fnn, jax, jax.numpy as jnp
+    >>> layer = fnn.layer_norm()
     >>> params, state, out_shape = layer.init(jax.random.key(0), (2,))
     >>> print(layer.forward(params, state, jnp.array([[1.0, 3.0], [50.0, 50.0]]), None, True)[0].round(3))
     [[-1.  1.]

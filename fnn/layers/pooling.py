@@ -39,8 +39,8 @@ def max_pool(
         ValueError: an argument is out of its range.
         ShapeError: examples are not images, or smaller than the window.
 
-    >>> import fnn.layers.pooling, jax.numpy as jnp
-    >>> layer = fnn.layers.pooling.max_pool(2)
+    >>> import fnn, jax.numpy as jnp
+    >>> layer = fnn.max_pool(2)
     >>> x = jnp.array([[1.0, 5.0, 5.0, 2.0], [5.0, 0.0, 3.0, 4.0]])[None, :, :, None]
     >>> y, state, cache = layer.forward((), (), x, None, False)
     >>> print(y.ravel(), layer.backward((), cache, y)[1].ravel())
@@ -101,8 +101,8 @@ def avg_pool(
         ValueError: an argument is out of its range.
         ShapeError: examples are not images, or smaller than the window.
 
-    >>> import fnn.layers.pooling, jax.numpy as jnp
-    >>> layer = fnn.layers.pooling.avg_pool(2, padding="SAME")
+    >>> import fnn, jax.numpy as jnp
+    >>> layer = fnn.avg_pool(2, padding="SAME")
     >>> x = jnp.array([[1.0, 3.0, 5.0], [4.0, 0.0, 7.0]])[None, :, :, None]
     >>> y, state, cache = layer.forward((), (), x, None, False)
     >>> print(y.ravel(), layer.backward((), cache, y)[1].ravel())
@@ -145,8 +145,8 @@ def global_avg_pool() -> Layer:
     Backward: `dx = dy/m` everywhere. From `(batch, height, width, channels)` to `(batch, channels)`. Lin et al. 2014,
     arXiv:1312.4400.
 
-    >>> import fnn.layers.pooling, jax
-    >>> fnn.layers.pooling.global_avg_pool().init(jax.random.key(0), (7, 7, 50))[2]
+    >>> import fnn, jax
+    >>> fnn.global_avg_pool().init(jax.random.key(0), (7, 7, 50))[2]
     (50,)
     """
     name = "global_avg_pool"

@@ -33,8 +33,8 @@ def mixed_precision(net: LayerLike, dtype: DTypeLike = "bfloat16") -> Layer:
     Raises:
         TypeError: `dtype` is not a floating dtype.
 
-    >>> import fnn.layers.precision, jax
-    >>> net = fnn.layers.precision.mixed_precision(fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(10)))
+    >>> import fnn, jax
+    >>> net = fnn.mixed_precision(fnn.serial(fnn.dense(64), fnn.relu, fnn.dense(10)))
     >>> params, state, _ = net.init(jax.random.key(0), (20,))
     >>> y, _, (_, caches) = net.forward(params, state, jax.numpy.ones((5, 20)), None, False)
     >>> print(params[0]["w"].dtype, caches[0].dtype, y.dtype)

@@ -97,7 +97,13 @@ def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
 
 
 def as_loss(thing: LossLike) -> Loss:
-    """What may stand where a loss is wanted: a loss, or any callable `(outputs, targets) -> (batch,)`."""
+    """What may stand where a loss is wanted: a loss, or any callable `(outputs, targets) -> (batch,)`.
+
+    >>> import fnn
+    >>> loss = fnn.losses.as_loss(lambda outputs, targets: abs(outputs - targets).sum(-1))
+    >>> print(loss([[1.0, 3.0]], [[0.0, 1.0]]))
+    [3.]
+    """
     if isinstance(thing, Loss):
         return thing
     if getattr(thing, "is_factory", False):

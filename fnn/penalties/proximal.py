@@ -173,6 +173,11 @@ def fista_solution(optimizer_state: OptimizerState) -> Params:
 
     Raises:
         ValueError: there is no `fista` in it, or more than one.
+
+    >>> import fnn, jax.numpy as jnp
+    >>> optimizer = fnn.penalties.fista(0.1, 1.0)
+    >>> print(fnn.penalties.fista_solution(optimizer.init({"w": jnp.zeros((2, 1))}))["w"].shape)
+    (2, 1)
     """
     leaves = jax.tree.leaves(optimizer_state, is_leaf=lambda node: isinstance(node, FistaState))
     found = [leaf for leaf in leaves if isinstance(leaf, FistaState)]

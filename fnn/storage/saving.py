@@ -46,12 +46,11 @@ def save(path: PathLike, net: Layer, run: Run) -> None:
         ImportError: safetensors is not installed (`pip install "fnn[files]"`).
 
     >>> import fnn, jax, os, tempfile
-    >>> from fnn.storage.saving import load, save
     >>> net = fnn.serial(fnn.dense(2), fnn.relu)
     >>> params, state, _ = net.init(jax.random.key(0), (3,))
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
-    >>> save(path, net, fnn.Run(params, state, None, None))
-    >>> net, run = load(path)
+    >>> fnn.save(path, net, fnn.Run(params, state, None, None))
+    >>> net, run = fnn.load(path)
     >>> print(net, bool((run.params[0]["w"] == params[0]["w"]).all()))
     serial(dense(2), relu) True
     """
@@ -108,14 +107,13 @@ def load(path: PathLike, net: Layer | None = None) -> tuple[Layer, Run]:
         FileNotFoundError, ImportError: there is no such file; safetensors is not installed.
 
     >>> import fnn, jax.numpy as jnp, os, tempfile
-    >>> from fnn.storage.saving import load, save
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
     >>> net = fnn.serial(jnp.sin)
-    >>> save(path, net, fnn.Run(((),), ((),), None, None))
-    >>> load(path)  # doctest: +ELLIPSIS
+    >>> fnn.save(path, net, fnn.Run(((),), ((),), None, None))
+    >>> fnn.load(path)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ValueError: ...: expected a network of fnn's own layers, got serial(sin), in which sin is not. Hand ...
-    >>> load(path, net=net)[0]
+    >>> fnn.load(path, net=net)[0]
     serial(sin)
     """
     path = checks.path("path", path)

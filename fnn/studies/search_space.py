@@ -35,8 +35,8 @@ def uniform(low: float, high: float) -> Distribution:
 
     Raises a ValueError or a TypeError where they are not two finite numbers, the lower one first.
 
-    >>> from fnn.studies.search_space import uniform
-    >>> uniform(0, 0.5)
+    >>> import fnn
+    >>> fnn.uniform(0, 0.5)
     uniform(0.0, 0.5)
     """
     return _range("uniform", low, high)
@@ -48,8 +48,8 @@ def log_uniform(low: float, high: float) -> Distribution:
     For learning rates and coefficients of penalties, in `draws`.
     Raises a ValueError or a TypeError where they are not two finite numbers above 0, the lower one first.
 
-    >>> from fnn.studies.search_space import log_uniform
-    >>> log_uniform(1e-4, 1)
+    >>> import fnn
+    >>> fnn.log_uniform(1e-4, 1)
     log_uniform(0.0001, 1.0)
     """
     return _range("log_uniform", low, high)
@@ -64,8 +64,8 @@ def grid(over: dict[str, Any]) -> list[Point]:
     Raises:
         ValueError, TypeError: `over` is no such dict; says which name, which value.
 
-    >>> from fnn.studies.search_space import grid
-    >>> grid({"width": [8, 16], "l2": [0.0, 1e-3]})[:2]
+    >>> import fnn
+    >>> fnn.grid({"width": [8, 16], "l2": [0.0, 1e-3]})[:2]
     [{'width': 8, 'l2': 0.0}, {'width': 8, 'l2': 0.001}]
     """
     _check_names("over", over)
@@ -88,8 +88,8 @@ def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     Raises:
         ValueError, TypeError: an argument is none of these; says which.
 
-    >>> from fnn.studies.search_space import draws, log_uniform
-    >>> for point in draws(3, key=2, lr=log_uniform(1e-4, 1), width=[16, 32, 64]):
+    >>> import fnn
+    >>> for point in fnn.draws(3, key=2, lr=fnn.log_uniform(1e-4, 1), width=[16, 32, 64]):
     ...     print(f"{point['lr']:.5f} {point['width']}")
     0.59280 32
     0.02674 16

@@ -160,7 +160,7 @@ def test_the_page_is_complete_and_self_contained():
     done = [report.Done("one", "Lab book.", small(True), 1.25), report.Done("two", "", small(False), 2.0)]
     page = report.page([*map(report.section, done)])
     assert not re.search(r"(src|href)=[\"']?(http|//|\.|/)|url\(|@import|<script|<link", page)
-    assert page.count('src="data:image/png;base64,iVBOR') == 2
+    assert page.count('src="data:image/svg+xml;base64,') == 2
     for name in ("one", "two"):
         assert f'href="#{name}"' in page and f'id="{name}"' in page
     assert "3 of 4 rows hold." in page and "1.2 s" in page and "Lab book." in page and "a note" in page

@@ -32,7 +32,7 @@ def test_every_row_holds_and_every_picture_is_there(result):
     assert len(result.rows) == 5 and len(result.notes) == 3
     heat, table, spreads = (figure.picture for figure in result.figures)
     assert len([t for t in heat.axes[0].texts if "±" in t.get_text()]) == 4
-    assert table.texts[0].get_text().split()[:4] == ["lr", "l2", "loss", "loss_std"]
+    assert table[0].split()[:4] == ["lr", "l2", "loss", "loss_std"]
     lines = spreads.axes[0].get_lines()
     assert [int(line.get_label().split(" rows")[0].split(": ")[1]) for line in lines] == [
         len(line.get_xdata()) - 1 for line in lines

@@ -46,11 +46,10 @@ def export_c(
         OSError: the disk is full, the folder is missing.
 
     >>> import fnn, jax, os, tempfile
-    >>> from fnn.storage.export.c_files import export_c
     >>> net = fnn.serial(fnn.dense(2), fnn.relu)
     >>> params, state, _ = net.init(jax.random.key(0), (3,))
     >>> path = os.path.join(tempfile.mkdtemp(), "net.c")
-    >>> print(export_c(path, net, fnn.Run(params, state, None, None), in_shape=(3,)))
+    >>> print(fnn.export_c(path, net, fnn.Run(params, state, None, None), in_shape=(3,)))
     serial(dense(2), relu); input x: float32 (3); output y: float32 (2)
     >>> with open(path) as file:
     ...     print(file.readlines()[-18].strip())

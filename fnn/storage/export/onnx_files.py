@@ -51,11 +51,10 @@ def export_onnx(
         ImportError: onnx is not installed (`pip install "fnn[export]"`).
 
     >>> import fnn, jax, os, tempfile
-    >>> from fnn.storage.export.onnx_files import export_onnx
     >>> net = fnn.serial(fnn.dense(2), fnn.relu)
     >>> params, state, _ = net.init(jax.random.key(0), (3,))
     >>> path = os.path.join(tempfile.mkdtemp(), "net.onnx")
-    >>> print(export_onnx(path, net, fnn.Run(params, state, None, None), in_shape=(3,)))
+    >>> print(fnn.export_onnx(path, net, fnn.Run(params, state, None, None), in_shape=(3,)))
     serial(dense(2), relu); input x: float32 (batch, 3); output y: float32 (batch, 2)
     """
     onnx = _import_onnx()

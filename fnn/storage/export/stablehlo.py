@@ -42,11 +42,10 @@ def export_stablehlo(
         OSError: the disk is full, the folder is missing.
 
     >>> import fnn, jax, os, tempfile
-    >>> from fnn.storage.export.stablehlo import export_stablehlo
     >>> net = fnn.serial(fnn.dense(2), fnn.relu)
     >>> params, state, _ = net.init(jax.random.key(0), (3,))
     >>> path = os.path.join(tempfile.mkdtemp(), "net.stablehlo")
-    >>> stated = export_stablehlo(path, net, fnn.Run(params, state, None, None), in_shape=(3,))
+    >>> stated = fnn.export_stablehlo(path, net, fnn.Run(params, state, None, None), in_shape=(3,))
     >>> with open(path, "rb") as file:
     ...     program = jax.export.deserialize(bytearray(file.read()))
     >>> print(program.call(jax.numpy.ones((5, 3))).shape)
