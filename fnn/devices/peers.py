@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from fnn.training.layout import Layout
 from fnn.types import Tree
@@ -56,9 +55,11 @@ class Peers:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         from jax._src import distributed  # the store has no public name
+        from jax.experimental import multihost_utils  # takes a while to import
 
         self.index, self.count = jax.process_index(), jax.process_count()
         self._client: Any = distributed.global_state.client
+        self._numbers: Any = multihost_utils
         self._name, self._say, self._words = f"fnn/{next(_runs)}", say, itertools.count()
         self._segment, self._seconds, self._over = 0, 0.0, threading.Event()
         self._seen: dict[int, tuple[str, float]] = {}  # what each process said last, and when that was new
@@ -125,7 +126,7 @@ class Peers:
     def agree(self, steps: int, write: bool, end: bool, number: int) -> Agreement:
         """What this process would do after a segment, and what all do: as process 0 says, or any, if it is to end."""
         mine = np.array([steps, write, end, number], np.int32)
-        of_all = np.asarray(multihost_utils.process_allgather(mine)).reshape(self.count, 4)
+        of_all = np.asarray(self._numbers.process_allgather(mine)).reshape(self.count, 4)
         self._segment += 1
         return Agreement(int(of_all[0, 0]), bool(of_all[0, 1]), bool(of_all[:, 2].any()), int(of_all[:, 3].max()))
 
@@ -135,11 +136,11 @@ class Peers:
 
     def broadcast(self, tree: Tree) -> Tree:
         """The arrays of process 0; those of the others are of the same shapes and dtypes."""
-        return multihost_utils.broadcast_one_to_all(tree)
+        return self._numbers.broadcast_one_to_all(tree)
 
     def wait_for_all(self, what: str) -> None:
         """Wait until all processes are here."""
-        multihost_utils.sync_global_devices(f"{self._name} {what}")
+        self._numbers.sync_global_devices(f"{self._name} {what}")
 
     # ---- when one is gone
 

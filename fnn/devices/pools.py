@@ -149,6 +149,8 @@ class Pool:
             if kind == "error":
                 raise value
             if kind == "missing":
+                if place in self._to_send:
+                    raise RuntimeError("executor: expected workers to get what is sent, got none. Use another pool.")
                 self._to_send.add(place)
                 again.append(place)
                 continue

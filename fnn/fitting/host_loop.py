@@ -127,7 +127,8 @@ def fit(
             and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
         mesh: devices to train on, `jax.make_mesh((8,), ("data",))`: each batch is split over the mesh's first axis,
             whatever its size, and parameters and data are on every device. `batch_size` stays that of the whole batch.
-            The run is that of one device, to rounding; see docs/devices.md.
+            The run is that of one device, to rounding. The devices may be those of several processes, each of which
+            calls `fit` with the same arguments; see docs/devices.md.
         place: `(path, array) -> PartitionSpec`, with `mesh`: how parameters and optimizer state are split too, by
             paths such as "params/0/w" and "optimizer/0/mu/0/w". `fnn.fully_sharded(mesh)` is such a rule.
         checkpoint: a folder, made if it is not there, for one process at a time. The run is kept in it while it goes
