@@ -63,7 +63,7 @@ def _evaluate(jaxpr: Jaxpr, constants: Sequence[Any], arguments: Sequence[Any]) 
     for equation in jaxpr.eqns:
         given = [read(place) for place in equation.invars]
         if _is_ours(equation):
-            made = [_convolve(*given, equation.params)]
+            made = [_convolve(given[0], given[1], equation.params)]
         elif _has_inner(equation):
             made = _evaluate(_inner(equation).jaxpr, _inner(equation).consts, given)
         else:

@@ -30,7 +30,9 @@ def foreign_layer(
         if isinstance(train, Rows) and jax.tree.leaves(state):
             x = _repeat_true_rows(x, train.mask)
         with jax.numpy_dtype_promotion("standard"):  # their code was written for it
-            y, new_state = use_fast_convolutions(lambda *given: apply(*given, bool(train)), params, state, x, key)
+            y, new_state = use_fast_convolutions(
+                lambda p, s, x, k: apply(p, s, x, k, bool(train)), params, state, x, key
+            )
         return y, new_state, ()
 
     return note_call(Layer(name, init, forward, no_rules_by_hand(name)), factory, arguments)
