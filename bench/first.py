@@ -4,7 +4,8 @@
 - widths: five networks on these digits, 20 to 100 hidden units, 20 epochs each, the best of them.
 - predict: outputs for 100 different numbers of rows from 1 to 1,000, in random order.
 
-Beside fnn the same by scikit-learn; and fnn compiled as hard as for a long run.
+Beside fnn the same by scikit-learn; fnn compiled as hard as for a long run; and a run written by hand in JAX, compiled
+as JAX does and as plainly as XLA can: no library that compiles a run is done sooner.
 """
 
 import importlib.util
@@ -26,6 +27,8 @@ def _measure(call: str, about: str, rounds: int, quick: bool) -> str:
     candidates: dict[str, Callable[[], float]] = {"fnn": partial(printed_seconds, "first_fnn", call)}
     if call == "fit" and not quick:
         candidates["fnn, compile_effort high"] = partial(printed_seconds, "first_fnn", call, "high")
+        candidates["plain JAX by hand"] = partial(printed_seconds, "first_plain_jax")
+        candidates["plain JAX by hand, compiled plainly"] = partial(printed_seconds, "first_plain_jax", "quick")
     if importlib.util.find_spec("sklearn"):
         candidates["scikit-learn"] = partial(printed_seconds, "first_scikit_learn", call)
     measured = processes_in_turn(candidates, 1 if quick else max(3, rounds // 2))

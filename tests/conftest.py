@@ -57,7 +57,7 @@ def resident_megabytes():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=2, help="how often test_kill kills a training run")
+    parser.addoption("--kills", type=int, default=1, help="how often test_kill kills a training run")
     parser.addoption("--signals", type=int, default=300, help="how many signals the long run of test_signals sends")
     parser.addoption("--programs", type=int, default=200, help="how many programs the long run of test_fuzz has")
     parser.addoption("--seed", type=int, default=0, help="which program is the first, at which times signals come")

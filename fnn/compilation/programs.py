@@ -30,6 +30,8 @@ from fnn.training.fused_loop import build_trainer
 from fnn.training.layout import Layout, init_shardings, run_shardings
 from fnn.types import Data, Layer, OfSettings, Params, Part, Settings, State, Tree
 
+MOMENT = 0.5  # seconds after which a compiler that was to end is left alone: it hears nothing in the midst of its work
+
 
 class Program:
     """A training run for one shape of data.
@@ -79,6 +81,14 @@ def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shape
     where = init_shardings(config.layout, init.shapes)
     jitted = jax.jit(init.call, compiler_options=quick_compile_options(), **where)
     return Program(jitted, run, init.shapes, outputs, config.layout)
+
+
+@memoise
+def outputs_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> list[Any]:
+    """`output_shapes` of an identified config for `init`'s arguments of this structure and these shapes."""
+    arguments = jax.tree.unflatten(structure, shapes)
+    state = jax.eval_shape(build_trainer(config).init, *arguments)
+    return output_shapes(config, state, arguments[1])
 
 
 def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:
@@ -184,7 +194,7 @@ def compile_in_parallel(
     Raises:
         Interrupted: the program was asked to stop. What compiles then goes on to its end, for nobody.
     """
-    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop)
+    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop, MOMENT)
 
 
 def signature(tree: Tree) -> tuple[Any, tuple[Any, ...]]:

@@ -90,6 +90,8 @@ def owned_arrays(name: str, tree: Tree, cut: list[str]) -> Tree:
                 cut.append(name)
         return owned_array(a)
 
+    if all(map(_is_owned, jax.tree.leaves(tree))):  # nearly always, and a third of the time
+        return tree
     return jax.tree.map(leaf, tree)
 
 
@@ -97,12 +99,14 @@ def _is_owned(a: Any) -> bool:
     """Whether it is an array on one device as it may stay: what a run's parameters nearly always are."""
     if not isinstance(a, jax.Array) or isinstance(a, jax.core.Tracer) or a.is_deleted():
         return False
-    return isinstance(a.dtype, np.dtype) and len(a.devices()) == 1 and _is_kept(a.dtype)
+    return isinstance(a.sharding, jax.sharding.SingleDeviceSharding) and _is_kept(a.dtype)
 
 
 def _is_kept(dtype: DType) -> bool:
     """Whether arrays of this dtype stay as they are in JAX as it is set."""
-    return bool(jax.dtypes.canonicalize_dtype(dtype) == dtype)
+    if not isinstance(dtype, np.dtype):
+        return False
+    return dtype.itemsize <= 4 or bool(jax.dtypes.canonicalize_dtype(dtype) == dtype)
 
 
 def _is_key(a: object) -> bool:

@@ -203,7 +203,8 @@ def prefetch(
     another item. A source that hangs is left after some seconds. Where the program was asked to stop there are no more
     items, also in the midst of waiting for one.
     """
-    made, caller = queue.SimpleQueue[Any](), find_caller()
+    # no SimpleQueue: before Python 3.13 its `get` has no end where a signal's handler ends after the timeout
+    made, caller = queue.Queue[Any](), find_caller()
     room, stop = threading.Semaphore(1), threading.Event()
 
     def work() -> None:

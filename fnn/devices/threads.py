@@ -22,7 +22,7 @@ import jax
 
 STEP = 0.05  # seconds between two looks at whether to stop
 PATIENCE = 1.0  # seconds that a thread has to end by itself, once the program was asked to stop
-MOMENT = 0.5  # seconds that it has once it was made to
+MOMENT = 2.0  # seconds that it has once it was made to; a source of rows is in the midst of a wait of its own
 EXIT, QUIET_EXIT = 2.0, 30.0  # seconds that threads have when Python ends: after a signal, and else
 
 T = TypeVar("T")
@@ -116,8 +116,7 @@ class Task(Generic[T]):
     def end(self, patience: float) -> None:
         """End the thread: wait so long; then raise SystemExit in it where it next runs Python, and wait a moment."""
         if not self.wait(0 if _exiting.is_set() else patience):
-            self.exit()
-            self.wait(0 if _exiting.is_set() else MOMENT)
+            _make_end([self], 0 if _exiting.is_set() else MOMENT)
 
     def exit(self) -> None:
         """Raise SystemExit in the thread where it next runs Python."""
@@ -125,8 +124,27 @@ class Task(Generic[T]):
             exit_thread(self._thread.ident)
 
 
-def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -> list[Any]:
+def _make_end(tasks: Sequence[Task[Any]], seconds: float) -> None:
+    """Raise SystemExit in the threads until all have ended, for so long.
+
+    It is raised again and again, because Python swallows an exception that is raised while it collects garbage.
+    """
+    until = time.monotonic() + seconds
+    while alive := [task for task in tasks if not task.wait(0)]:
+        for task in alive:
+            task.exit()
+        if time.monotonic() >= until:
+            return
+        alive[0].wait(STEP)
+
+
+def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never, moment: float = MOMENT) -> list[Any]:
     """What the tasks returned, once all have ended; the error of the first that raised one.
+
+    Args:
+        tasks: what runs.
+        must_stop: whether to give up.
+        moment: seconds that a thread has to end, once it was made to.
 
     Raises:
         Interrupted: the program was asked to stop, and they did not end soon after. They are left to end by themselves.
@@ -138,9 +156,7 @@ def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never) -
                 until = min(until, time.monotonic() + PATIENCE)
     if time.monotonic() >= until and not all([task.wait(0) for task in tasks]):
         _gave_up.set()
-        for task in tasks:
-            task.exit()
-        tasks[-1].wait(MOMENT)
+        _make_end(tasks, moment)
         raise Interrupted
     return [task.result() for task in tasks]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fnn import trees
 from fnn.compilation.components import unread_settings
-from fnn.compilation.programs import Program, identify, output_shapes, signature, trainer_for
+from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.layers.passes import init_layer
@@ -63,8 +63,7 @@ def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, S
     """Trace what the network gives, and not the trainer, which a study traces with its own rows."""
     with plain_errors():
         config, start = identify_run(config, start)
-        state = jax.eval_shape(build_trainer(config).init, *start)
-        outputs = output_shapes(config, state, start.data)
+        outputs = outputs_for(config, *signature(tuple(start)))
     check_targets(config, start, outputs)
     return config, start
 

@@ -314,9 +314,11 @@ class _RowCollector:
             return
         room = -(-rows // size) * size if device else rows
         _check_room(self.row_bytes * room, rows, device)
-        new = jnp.zeros if device else np.empty
-        with allow_transfers():  # of the zero that it is filled with
-            self.parts = jax.tree.map(lambda a: new((room, *a.shape[1:]), a.dtype), made)
+        if device:
+            with allow_transfers():  # of the zero that it is filled with
+                self.parts = jax.tree.map(lambda a: jnp.zeros((room, *a.shape[1:]), a.dtype), made)
+        else:
+            self.parts = jax.tree.map(lambda a: np.empty((room, *a.shape[1:]), a.dtype), made)
 
     def add(self, values: Tree, count: int) -> None:
         if self.rows is None:
@@ -335,8 +337,10 @@ class _RowCollector:
         if self.rows is None:
             whole = jax.tree.map(lambda *parts: np.concatenate(parts), *self.parts)
             return jax.device_put(whole) if device else whole
+        if all(len(a) == self.done for a in jax.tree.leaves(self.parts)):
+            return self.parts
         with allow_transfers():  # of the place where it is cut
-            return jax.tree.map(lambda a: a[: self.done] if len(a) > self.done else a, self.parts)
+            return jax.tree.map(lambda a: a[: self.done], self.parts)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -1,5 +1,6 @@
 """Streams: every row once an epoch whatever the chunks, checked on arrival, read ahead, trained on as in memory."""
 
+import signal
 import threading
 import time
 from contextlib import closing
@@ -437,6 +438,31 @@ def test_the_thread_ends_when_abandoned_and_closes_the_source():
     assert workers() == [] and closed == [True]
     next(prefetch(items()))  # dropped
     assert workers() == [] and closed == [True, True]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer that sends a signal")
+def test_a_signal_whose_handler_takes_longer_than_a_wait_does_not_make_it_endless():
+    came, let_go = [], threading.Event()
+
+    def handle(number, frame):
+        came.append(number)
+        assert len(came) == 1, "the wait had no end"
+        time.sleep(0.1)  # longer than a step of waiting
+        signal.setitimer(signal.ITIMER_REAL, 20.0)
+
+    def items():
+        while not let_go.wait(0.01):
+            pass
+        yield 1
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert list(prefetch(items(), put=lambda x: x, must_stop=lambda: bool(came))) == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+        let_go.set()
 
 
 def test_an_error_of_the_thread_is_raised_where_the_items_are_used():

@@ -1,5 +1,6 @@
 """Threads: what they return and raise, whose settings they have, and how waiting for them is given up."""
 
+import contextlib
 import threading
 import time
 
@@ -65,6 +66,25 @@ def test_a_thread_that_waits_is_made_to_end_and_its_function_cleans_up():
     task = Task(lambda: wait_for_ever(ended), "waits")
     task.end(0.01)
     assert task.wait(0) and ended == [True]
+
+
+@pytest.mark.parametrize("end", [lambda task: task.end(0.01), lambda task: results([task], lambda: True)])
+def test_a_thread_is_made_to_end_although_python_swallows_the_exception(end, monkeypatch):
+    """As it does where the exception is raised while garbage is collected."""
+    monkeypatch.setattr(threads, "PATIENCE", 0.02)
+    swallowed = []
+
+    def swallow_then_wait():
+        try:
+            wait_for_ever()
+        except SystemExit:
+            swallowed.append(True)
+        wait_for_ever()
+
+    task = Task(swallow_then_wait, "swallows")
+    with contextlib.suppress(Interrupted):
+        end(task)
+    assert task.wait(0) and swallowed == [True]
 
 
 def test_one_that_ends_by_itself_soon_is_left_to():

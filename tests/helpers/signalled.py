@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 import numpy as np
 import optax
@@ -124,6 +125,12 @@ def progress_of(run):
     return int(np.isfinite(next(iter(run.histories.values()))).sum())
 
 
+def place(thread):
+    """The lines that a thread is in, the innermost last."""
+    frame = sys._current_frames().get(thread.ident)
+    return "" if frame is None else "".join(traceback.format_stack(frame))
+
+
 def main(kind, folder):
     if kind != "refit":
         say("begins")
@@ -131,9 +138,10 @@ def main(kind, folder):
         KINDS[kind](folder)
     except KeyboardInterrupt as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the rest of a storm
-        others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
-        others = [name for name in others if name != "fnn compile"]  # XLA cannot be interrupted; this ends by itself
-        say(json.dumps({"threads": others, "done": progress_of(getattr(stop, "run", None))}))
+        others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        # XLA cannot be interrupted; this ends by itself
+        others = {f"{each.name}, {place(each)}" for each in others if each.name != "fnn compile"}
+        say(json.dumps({"threads": sorted(others), "done": progress_of(getattr(stop, "run", None))}))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise
     say("has ended, and the script goes on")

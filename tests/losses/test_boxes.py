@@ -136,7 +136,7 @@ def test_a_box_with_itself_has_iou_exactly_1_and_loss_and_derivative_exactly_0(d
 
     @jax.jit
     def all_of_them(y, t):
-        by_autodiff = [jax.grad(lambda y, loss=loss: loss(y, t).sum())(y) for _, loss in BOX_LOSSES]
+        by_autodiff = [jax.jit(jax.grad(lambda y, loss=loss: loss(y, t).sum()))(y) for _, loss in BOX_LOSSES]
         by_hand = [(loss(y, t), loss.grad(y, t)) for _, loss in BOX_LOSSES]
         return boxes.iou(y, t), by_hand, by_autodiff
 
@@ -198,7 +198,7 @@ PAIRS = {
 def test_degenerate_boxes_have_finite_values_and_derivatives_as_autodiff_has_them(name, loss):
     y, t = jnp.array(list(PAIRS.values()), jnp.float32).transpose(1, 0, 2)
     value, by_hand = loss(y, t), loss.grad(y, t)
-    by_autodiff = jax.grad(lambda y: loss(y, t).sum())(y)
+    by_autodiff = jax.jit(jax.grad(lambda y: loss(y, t).sum()))(y)
     for pair, v, hand, auto in zip(PAIRS, *map(np.asarray, (value, by_hand, by_autodiff)), strict=True):
         assert np.isfinite(v) and np.isfinite(hand).all() and 0 <= v <= 3, pair
         np.testing.assert_allclose(hand, auto, rtol=1e-5, atol=1e-6 * np.abs(auto).max(), err_msg=pair)

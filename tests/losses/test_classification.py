@@ -20,7 +20,7 @@ GAMMAS = [0.0, 0.5, 2.0]
 
 
 def autodiff(loss, y, t):
-    return jax.grad(lambda y: loss(y, t).sum())(jnp.asarray(y))
+    return jax.jit(jax.grad(lambda y: loss(y, t).sum()))(jnp.asarray(y))
 
 
 # ---- focal

@@ -19,7 +19,7 @@ SPARSE = [case.loss for case in LOSSES if case.targets == "labels"]
 
 
 def autodiff(loss, y, t):
-    return jax.grad(lambda y: loss(y, t).sum())(jnp.asarray(y))
+    return jax.jit(jax.grad(lambda y: loss(y, t).sum()))(jnp.asarray(y))
 
 
 # ---- rows whose class leads

@@ -15,7 +15,7 @@ Y, T = np.random.default_rng(0).normal(0, 2, (2, 8, 3))
 
 
 def autodiff(loss, y, t):
-    return jax.grad(lambda y: loss(y, t).sum())(jnp.asarray(y))
+    return jax.jit(jax.grad(lambda y: loss(y, t).sum()))(jnp.asarray(y))
 
 
 def test_values_equal_those_of_optax_and_scikit_learn(x64):

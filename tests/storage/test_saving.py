@@ -70,7 +70,7 @@ def test_a_trained_run_comes_back_and_predicts_the_same_bits(path):
     before = fnn.predict(NET, run, x)
     save(path, NET, run._replace(in_shape=(3,)))
     net, again = load(path)
-    assert net is NET and again.train_state is None and again.in_shape == (3,)
+    assert net == NET and again.train_state is None and again.in_shape == (3,)
     assert fnn.predict(net, again, x).tobytes() == before.tobytes()
     for name in ("params", "state", "history"):
         same(getattr(again, name), getattr(run, name))
@@ -310,7 +310,7 @@ def test_every_leaf_that_is_not_the_networks_is_listed(path):
         "  params/2/0/w: expected none, got float32(4, 4)\n"
         "Pass the network that was trained."
     )
-    assert load(path, net=fnn.serial(*NET.spec.arguments[0][1]))[0] is NET
+    assert load(path, net=fnn.serial(*NET.spec.arguments[0][1]))[0] == NET
 
 
 def test_leaves_of_another_kind_of_number_are_listed(path):
