@@ -52,7 +52,7 @@ def candidates(
     def fresh() -> Any:
         return jax.tree.map(jnp.copy, start)
 
-    def in_segments(show: Callable[[Any], None]) -> Any:
+    def in_segments(show: Callable[[Any], object]) -> Any:
         for segment in segments(part, fresh(), data, epochs, batch_size, Pace(SEGMENT_SECONDS)):
             show(segment)
         return segment.state

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fnn.arguments import as_floats, describe_thing, describe_value
 from fnn.factories import note_call
+from fnn.layers.adapters.convolutions import use_fast_convolutions
 from fnn.layers.passes import no_rules_by_hand
 from fnn.types import Array, Cache, DType, DTypeLike, InitFn, Key, Layer, Params, Rows, Shape, State, Train, Tree
 
@@ -29,7 +30,9 @@ def foreign_layer(
         if isinstance(train, Rows) and jax.tree.leaves(state):
             x = _repeat_true_rows(x, train.mask)
         with jax.numpy_dtype_promotion("standard"):  # their code was written for it
-            y, new_state = apply(params, state, x, key, bool(train))
+            y, new_state = use_fast_convolutions(
+                lambda p, s, x, k: apply(p, s, x, k, bool(train)), params, state, x, key
+            )
         return y, new_state, ()
 
     return note_call(Layer(name, init, forward, no_rules_by_hand(name)), factory, arguments)
