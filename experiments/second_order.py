@@ -59,7 +59,8 @@ def main(settings: Settings) -> Result:
             for start in (0, 1)
         }
         timed = {name: compare(net, rows, settings) for name, (net, rows) in data_sets().items()}
-    rows_, numbers = digit_rows(digits), {"digits": digits}
+    rows_ = digit_rows(digits)
+    numbers: dict[str, Any] = {"digits": digits}
     for name, runs in timed.items():
         best = float(runs["Adam"].costs[-1])
         taken = runs["Levenberg-Marquardt"].steps_to(best)
