@@ -43,7 +43,7 @@ class BufferPlan(NamedTuple):
 
 def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """The chunks of an epoch, each checked, all of them `like` the first of the run, which fills that in."""
-    cut = like.setdefault("cut", checks.LostDigits())
+    cut = like["cut"]
     for number, value in enumerate(plan.stream.chunks(plan.seed, epoch, plan.shuffle)):
         if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
             continue
@@ -112,15 +112,15 @@ def buffers(plan: BufferPlan, epochs: Iterable[int], step: int = 0) -> Generator
 
 def first_record(plan: BufferPlan) -> BufferRecord:
     """The first buffer of all, for a look at what is in it; of what there is to warn of, its training will."""
-    with warnings.catch_warnings(), closing(_gather(plan, [0])) as following:
+    with warnings.catch_warnings(), closing(_gather(plan, [0], quiet=True)) as following:
         warnings.simplefilter("ignore")
         return next(following).seen
 
 
-def _gather(plan: BufferPlan, epochs: Iterable[int]) -> Generator[Filling, None, None]:
+def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Generator[Filling, None, None]:
     """The rows of each buffer. Where `plan.rows` does not say how many fit, the first epoch does, for all of them."""
     stage: Any = None
-    like: dict[str, Any] = {}
+    like: dict[str, Any] = {"cut": checks.LostDigits(quiet=quiet)}
     rows, room = plan.rows, 0
     for epoch in epochs:
         index, filled, weighed, check = 0, 0, False, 0

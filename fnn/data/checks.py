@@ -26,13 +26,14 @@ class LostDigits:
     floats: list[str] = dataclasses.field(default_factory=list)
     integers: list[str] = dataclasses.field(default_factory=list)
     said: set[str] = dataclasses.field(default_factory=set)
+    quiet: bool = False  # whether nothing is said, since another look at the same data will
 
     def warn(self, dtype: DTypeLike) -> None:
         """One clear warning for each kind, the first time that there is something to name.
 
         Of float64 data it is the first time in this process: what to do is the same for all of them.
         """
-        if not (self.floats or self.integers):
+        if self.quiet or not (self.floats or self.integers):
             return
         kind = jnp.dtype(dtype).name
         if self.floats and "floats" not in told:

@@ -119,9 +119,13 @@ class Pool:
     def _submit(self, waiting: list[int], function: Any, packed: list[Any], tasks: Sequence[Any]) -> list[int]:
         """Hand the tasks to the pool; those that it did not take."""
         if self._pool is None:
-            self._pool = arguments.call(
-                "executor", self._make or (lambda: None), what="a function that makes an executor"
-            )
+            made = arguments.call("executor", self._make or (lambda: None), what="a function that makes an executor")
+            if not (callable(getattr(made, "submit", None)) and callable(getattr(made, "shutdown", None))):
+                got = arguments.describe_thing(made)
+                raise TypeError(
+                    f"executor: expected a function that makes an executor, got one of {got}. Return the pool."
+                )
+            self._pool = made
         for at, place in enumerate(waiting):
             thing, argument = tasks[place]
             name, parcels = packed[thing]
@@ -207,11 +211,11 @@ class Pool:
 
     def _stop(self) -> None:
         """Tell the tasks to stop; those that have not begun never do."""
-        with contextlib.suppress(OSError):
-            _write(self.folder, STOP, b"")
-        for place, future in list(self._futures.items()):
+        for place, future in list(self._futures.items()):  # first, or a worker that has stopped begins another
             if future.cancel():
                 del self._futures[place]
+        with contextlib.suppress(OSError):
+            _write(self.folder, STOP, b"")
 
     def _is_stopping(self) -> bool:
         return os.path.exists(os.path.join(self.folder, STOP))

@@ -103,7 +103,9 @@ def treats_rows_apart(net: Any) -> bool:
         return False
     name, module = getattr(spec.factory, "__name__", ""), str(getattr(spec.factory, "__module__", ""))
     own = module.startswith("fnn.") and name in OF_ROWS
-    return own and all(treats_rows_apart(child) for child in spec.children or ())
+    # activations as they were given: the layers that serial makes of them do not tell
+    parts = spec.arguments[0][1] if name == "serial" else spec.children or ()
+    return own and all(map(treats_rows_apart, parts))
 
 
 def _jacobian_by_rows(

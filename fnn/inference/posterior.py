@@ -12,6 +12,7 @@ from jax.scipy.linalg import solve_triangular
 
 from fnn import arguments
 from fnn.arguments.constants import memoise_constants
+from fnn.data import checks
 from fnn.data.loading import load_arrays
 from fnn.devices.memory import free_bytes
 from fnn.gradients.jacobians import output_jacobian, ridge_of
@@ -83,9 +84,9 @@ class Laplace(NamedTuple):
 
     def _in_pieces(self, x: ArrayLike, program: Any) -> list[Any]:
         """What a program gives for some rows at a time, on the host."""
-        given, dtype = arguments.as_numpy("x", x, "inputs"), self.theta.dtype
-        if len(given) == 0:
-            raise ValueError("x: expected at least one row, got none. Pass rows.")
+        dtype, cut = self.theta.dtype, checks.LostDigits()
+        given = checks.inputs("x", x, dtype, cut)
+        cut.warn(dtype)
         pieces = []
         for i in range(0, len(given), ROWS):
             rows = jnp.asarray(given[i : i + ROWS], dtype)
@@ -139,10 +140,12 @@ def laplace(
     >>> run = fnn.fit(net, loss, fnn.optimizers.levenberg_marquardt(), (x, t), epochs=20)
     >>> around = fnn.laplace(net, run, (x, t), loss)
     >>> mean, deviation = around.predict([[0.0], [3.0]])
-    >>> print(round(around.noise, 2), (deviation[1] > 3 * deviation[0]).item())
-    0.09 True
+    >>> print(round(around.noise, 1), (deviation[1] > 3 * deviation[0]).item())
+    0.1 True
     """
     found, loss = checked_run(net, run), as_loss(loss)
+    if penalty is not None:
+        arguments.instance("penalty", penalty, Penalty, "Pass fnn.penalties.l2(0.1), say, or None.")
     given = data if isinstance(data, (tuple, list)) else (data,)
     weights = given[2] if len(given) == 3 else None
     part = load_arrays(tuple(given[:2]), None, weights, arguments.key(0), found.params, reduction)[0].train
@@ -227,7 +230,9 @@ def _scale_of_squares(loss: Loss, outputs: int) -> float | None:
 def _noise(noise: float | None, squares: float | None, total: float, numbers: float) -> float | None:
     if squares is None:
         if noise is not None:
-            raise ValueError(f"noise: expected None for classes, got {noise}. Leave noise out.")
+            raise ValueError(
+                f"noise: expected None for classes, got {arguments.describe_thing(noise)}. Leave noise out."
+            )
         return None
     if noise is None:
         estimate = math.sqrt(total / squares / numbers)

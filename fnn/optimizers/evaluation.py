@@ -51,8 +51,8 @@ def average(decay: Scalar | None = 0.999, *, start: int = 0) -> optax.GradientTr
     >>> x = np.linspace(-1, 1, 64, dtype="float32")[:, None]
     >>> optimizer = optax.chain(optax.sgd(0.5), fnn.optimizers.average(0.9))
     >>> run = fnn.fit(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, optimizer, (x, 3 * x), epochs=100)
-    >>> print(run.params[0]["w"].round(3))
-    [[3.]]
+    >>> print(f"{run.params[0]['w'].item():.3f}")
+    3.000
     """
     d = 1.0 if decay is None else scalar("average", "a decay", decay, "Pass 0.99", positive=True)
     if decay is not None and isinstance(d, (int, float)) and d >= 1:

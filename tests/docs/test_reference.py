@@ -17,13 +17,14 @@ import formulas  # noqa: E402
 
 PAGES = {path.stem: path.read_text() for path in sorted((DOCS / "reference").glob("*.rst"))}
 LISTED = [name for text in PAGES.values() for name in re.findall(r"^ {3}(fnn[\w.]*)$", text, re.M)]
-MODULES = ["losses", "penalties", "schedules", "activations", "boxes", "plots"]
+MODULES = ["losses", "penalties", "optimizers", "schedules", "activations", "boxes", "plots"]
 # what modules hand on that is no function or type for users
 APART = {"schedules.as_schedule", "schedules.Schedule", "penalties.check_proximal", "penalties.Mask"}
 # explained by their fields: results and errors, which one does not make oneself
 WITHOUT_EXAMPLE = {
     "Rows", "Part", "Data", "Run", "History", "Progress", "TrainState", "Trainer", "Complexity", "Standardiser",
-    "Loss", "Penalty", "Activation", "GradientCheck", "Stream", "Sweep", "CrossValidation", "Ensemble", "ShapeError",
+    "Loss", "Penalty", "Activation", "GradientCheck", "Stream", "Sweep", "CrossValidation", "Ensemble", "Laplace",
+    "ShapeError",
     "NotAnalytic", "DamagedFile", "TrainingDiverged", "TrainingInterrupted", "penalties.Mask",
 }  # fmt: skip
 

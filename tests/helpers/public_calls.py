@@ -18,6 +18,7 @@ LABELS = np.arange(7) % 2
 ROWS = X.sum(1, keepdims=True)
 SCE, SQUARED, SGD = losses.sparse_softmax_cross_entropy, losses.squared_error, optax.sgd(0.1)
 KEY = jax.random.key(0)
+OF_ALL = penalties.l2(0.1, mask=lambda params: jax.tree.map(lambda a: True, params))
 OUTPUTS = np.full((7, 2), 0.5, "float32")
 ONE_HOT = np.eye(2, dtype="float32")[LABELS]
 BOXES = np.tile(np.array([0.0, 0, 1, 1], "float32"), (7, 1))
@@ -121,7 +122,13 @@ TRAINING = {
     "shuffle": "flag",
 }
 MESH = {"mesh": "mesh or none", "place": "place"}
-STUDY = {"width": "count or none", "devices": "devices", "memory": "host number", "on_segment": "on_segment"}
+STUDY = {
+    "width": "count or none",
+    "devices": "devices",
+    "memory": "host number",
+    "on_segment": "on_segment",
+    "executor": "executor",
+}
 BASE = {"net": NET, "loss": SCE, "optimizer": SGD, "data": (X, LABELS), "epochs": 1}
 FIT = BASE | {
     "validation": (X, LABELS),
@@ -256,6 +263,23 @@ def _core():
                 "batch_size": "count",
                 "mesh": "mesh or none",
             },
+        ),
+        "laplace": Call(
+            fnn.laplace,
+            {"net": NET, "run": RUN, "data": (X, LABELS), "loss": SCE, "penalty": OF_ALL, "noise": None},
+            {
+                "net": "net",
+                "run": "run",
+                "data": "stream or pair",
+                ("data", 0): "inputs",
+                ("data", 1): "labels",
+                "loss": "loss of classes",
+                "penalty": "penalty",
+                "noise": "positive",
+                "reduction": "choice",
+            },
+            lambda made: made.predict(X),
+            fine={"noise": {"none"}, "data": set()},
         ),
         "autodiff": Call(fnn.autodiff, {"net": NET, "loss": SCE}, _gradient_kinds(), gradient),
         "backprop": Call(fnn.backprop, {"net": NET, "loss": SCE}, _gradient_kinds(), gradient),

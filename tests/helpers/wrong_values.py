@@ -191,6 +191,7 @@ FINE = {
     "loss like": {"loss"},
     "loss of classes": set(),
     "optimizer": {"optimizer"},
+    "executor": {"none"},
     "penalty": {"penalty", "none"},
     "gradient": set(),
     "on_segment": {"none", "returns none"},

@@ -45,7 +45,7 @@ def test_what_climbs_is_warned_of(name):
         "optimizer: expected steps down the gradient, got the gradient itself as the update of params/0/b, params/0/w"
     )
     with pytest.warns(UserWarning, match=text) as caught:
-        fit(TRAPS[name], settings={"lr": 0.05}, epochs=1)
+        fit(TRAPS[name], **({"settings": {"lr": 0.05}} if name == "one layer masked" else {}), epochs=1)
     assert "Use optax.partition, with optax.set_to_zero()" in str(caught[0].message)
     assert ("params/2" in str(caught[0].message)) == (name == "the gradient as it is")
     with pytest.warns(UserWarning, match=text):

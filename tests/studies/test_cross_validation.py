@@ -429,7 +429,11 @@ BAD = {
         "weights: expected one above 0 among the rows to judge by in fold 1, got zeros only",
     ),
     "no epochs": (dict(epochs=0), ValueError, "epochs: expected a whole number, at least 1, got 0"),
-    "keep": (dict(keep="all"), TypeError, r"cross_validate: expected arguments of fit \(.*\), got keep"),
+    "keep": (
+        dict(keep="all"),
+        TypeError,
+        r"cross_validate: expected arguments of its own or of fit, got keep='all'\. Call help",
+    ),
     "a missing setting": (dict(settings=None), ValueError, "settings: expected a number named 'scale', got"),
     "a stream": (dict(data=lambda: iter([])), TypeError, r"data: expected a pair \(inputs, targets\), got function"),
     "a seed too large": (dict(key=2**64), ValueError, r"key: expected a seed below 2\^64, got 18446"),

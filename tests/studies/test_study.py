@@ -159,7 +159,8 @@ def test_whole_numbers_compile_once_each_and_other_floats_nothing(compiled):
     assert not same_bits(first.runs, second.runs)
     assert [run.params[0]["w"].shape for run in first.runs.values()] == [(4, 5), (4, 3), (4, 5), (4, 3)]
     point = {"lr": 0.02, "scale": 1.0, "seed": 2}
-    run = alone(point, net=lambda s: shaped({**s, "features": 3}), optimizer=optax.adam(0.02), **more, batch_size=50)
+    net = lambda s: shaped({**s, "features": 3})  # noqa: E731
+    run = alone(point, net=net, optimizer=lambda s: optax.adam(s["lr"]), **more, batch_size=50)
     assert difference(first.runs[3], run) < 1e-4
     np.testing.assert_array_equal(first.runs[3].validation_rows, run.validation_rows)
 
@@ -511,7 +512,11 @@ BAD = {
         ValueError,
         "checkpoint_seconds: expected a number of at least 0, got -1",
     ),
-    "no argument of fit": (dict(on_nan="raise"), TypeError, r"sweep: expected arguments of fit \(.*\), got on_nan"),
+    "no argument of fit": (
+        dict(on_nan="raise"),
+        TypeError,
+        r"sweep: expected arguments of its own or of fit, got on_nan='raise'\. Call help",
+    ),
     "a stream": (dict(data=lambda: iter([])), TypeError, r"data: expected a pair \(inputs, targets\), got function"),
     "nan": (dict(data=(NAN, LABELS)), ValueError, r"data\[0\]: expected finite .* the first is row 37"),
     "a label": (dict(data=(X, LABELS + 1)), ValueError, "expected class numbers from 0 to 1, got 2 in row"),
