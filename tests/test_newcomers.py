@@ -382,7 +382,7 @@ def test_a_network_of_pytorch_has_no_adapter():
 
 
 def test_layers_of_a_network_are_taken_with_their_parameters():
-    assert NET[:2] == fnn.serial(fnn.dense(4), fnn.tanh) and NET[-1] is NET.layers[2] is fnn.dense(2)
+    assert NET[:2] == fnn.serial(fnn.dense(4), fnn.tanh) and NET[-1] is NET.layers[2] and NET[-1] == fnn.dense(2)
     assert list(NET) == list(NET.layers) and str(NET[1]) == "tanh"
     hidden = fnn.predict(NET[:2], fnn.Run(RUN.params[:2], RUN.state[:2], None, None), X)
     np.testing.assert_allclose(hidden, np.tanh(X @ RUN.params[0]["w"] + RUN.params[0]["b"]), atol=1e-6)

@@ -29,6 +29,7 @@ def processes(count, *names, devices=False, x64=True):
     return [json.loads(line) for _, line, _ in found]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_device_does():
     one, other = processes(2, "uneven by backprop")
     assert one == other and one["uneven by backprop"][1] < 1e-12

@@ -117,7 +117,7 @@ def test_a_stream_killed_at_random_places_ends_with_the_bits_of_one_left_alone(t
 
 
 @pytest.mark.parametrize(
-    "kind", ["folds", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("sweep", "ensemble"))]
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) for kind in ("folds", "sweep", "ensemble")]
 )
 def test_a_study_killed_at_random_times_ends_with_the_bits_of_one_left_alone(kind, tmp_path, cache, kills):
     """Among the folds is the refit that comes after them."""

@@ -95,6 +95,7 @@ def check(kernel, kind, folder, delay):
     return seconds, said
 
 
+@pytest.mark.slow
 def test_ctrl_c_interrupts_the_cell_and_sigterm_ends_the_kernel(kernel, tmp_path):
     for number, kind in enumerate(QUICK):
         _, said = check(kernel, kind, tmp_path / str(number), 2.0)

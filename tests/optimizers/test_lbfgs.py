@@ -99,6 +99,7 @@ def test_64_members_of_a_sweep_are_single_runs(double):
     check_members(64)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_bits_of_one_that_was_not_stopped(double, tmp_path):
     whole = fit(epochs=9, batch_size=20)
     fit(epochs=4, batch_size=20, checkpoint=tmp_path)

@@ -50,7 +50,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+SHORT = ("numbers and shapes", "weights")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SHORT else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_the_fits_are_those_of_grid_search(name, trained):
     model, grid, y, more, alone = CASES[name]
     mine = FnnSearchCV(model, grid, cv=2, return_train_score=True).fit(X, y, **more)
