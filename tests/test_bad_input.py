@@ -128,6 +128,11 @@ BAD = {
         r"metric m: expected one number per row, shape \(32,\), got \(\)",
     ),
     "a factory": (dict(network=fnn.dense), TypeError, "net: expected a Layer, got the factory dense. Call it"),
+    "an optimizer of fnn not called": (
+        dict(optimizer=fnn.optimizers.levenberg_marquardt),
+        TypeError,
+        "optimizer: expected a GradientTransformation, got the factory levenberg_marquardt. Call it",
+    ),
     "an optimizer not called": (
         dict(optimizer=optax.sgd),
         TypeError,

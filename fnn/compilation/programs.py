@@ -86,11 +86,13 @@ def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shape
 
 
 @memoise
-def outputs_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]) -> list[Any]:
-    """`output_shapes` of an identified config for `init`'s arguments of this structure and these shapes."""
+def outputs_for(
+    config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shapes: tuple[Any, ...]
+) -> tuple[TrainState, list[Any]]:
+    """The state, and `output_shapes`, of an identified config for `init`'s arguments of these shapes."""
     arguments = jax.tree.unflatten(structure, shapes)
     state = jax.eval_shape(build_trainer(config).init, *arguments)
-    return output_shapes(config, state, arguments[1])
+    return state, output_shapes(config, state, arguments[1])
 
 
 def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[Any]:

@@ -123,7 +123,8 @@ class Pool:
             if not (callable(getattr(made, "submit", None)) and callable(getattr(made, "shutdown", None))):
                 got = arguments.describe_thing(made)
                 raise TypeError(
-                    f"executor: expected a function that makes an executor, got one of {got}. Return the pool."
+                    f"executor: expected a function that makes an executor, got one of {got}. "
+                    "Return a concurrent.futures.ProcessPoolExecutor, say."
                 )
             self._pool = made
         for at, place in enumerate(waiting):

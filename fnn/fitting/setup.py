@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from fnn.arguments import trees
 from fnn.compilation.components import unread_settings
@@ -15,15 +14,16 @@ from fnn.compilation.programs import Program, identify, outputs_for, signature, 
 from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
-from fnn.layers.passes import forward_layer, init_layer
+from fnn.layers.passes import init_layer
 from fnn.optimizers.second_order import full_batch_name
+from fnn.runs import TrainState
 from fnn.training.batches import padded_rows
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
 from fnn.training.layout import with_place_table
 from fnn.training.ranges import check_settings
 from fnn.training.state import Start
-from fnn.types import Layer, ShapeError
+from fnn.types import Layer, Part, ShapeError
 
 JACOBIANS = 3  # that are there at a time: itself, with the damping below it, and its decomposition
 
@@ -37,7 +37,6 @@ def identify_run(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, St
     parts = config.net, config.loss, config.optimizer, config.penalty
     check_settings(parts, start.settings)
     check_initial_values(config, start)
-    check_jacobian_fits(config, start)
     config, settings = identify(config, start.settings, start.data.train, start.params)
     dtype = jnp.result_type(float)
     return config, start._replace(settings={name: np.asarray(value, dtype) for name, value in settings.items()})
@@ -53,6 +52,7 @@ def trace_run(config: TrainerConfig, start: Start, own: Collection[str] = ()) ->
         config, start = identify_run(config, start)
         config = _ask_place(config, start)
         program = trainer_for(config, *signature(tuple(start)))
+    check_jacobian_fits(program.state, program.outputs[0], start.data.train)
     check_targets(config, start, program.outputs)
     warn_of_unread(*asked, own)
     return config, start, program
@@ -70,7 +70,8 @@ def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, S
     """Trace what the network gives, and not the trainer, which a study traces with its own rows."""
     with plain_errors():
         config, start = identify_run(config, start)
-        outputs = outputs_for(config, *signature(tuple(start)))
+        state, outputs = outputs_for(config, *signature(tuple(start)))
+    check_jacobian_fits(state, outputs[0], start.data.train)
     check_targets(config, start, outputs)
     return config, start
 
@@ -108,25 +109,18 @@ def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> No
             check(y, np.asarray(part.t))
 
 
-def check_jacobian_fits(config: TrainerConfig, start: Start) -> None:
+def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:
     """Raise a MemoryError where an optimizer makes a Jacobian for which there is no room."""
-    name = full_batch_name(resolve("optimizer", config.optimizer, optax.GradientTransformation, start.settings))
+    name = full_batch_name(state.optimizer)
     free = None if name is None else free_bytes()
     if free is None:
         return
-    net, train = resolve("net", config.net, Layer, start.settings), start.data.train
-
-    def make(x: Any) -> Any:
-        params, state, _ = init_layer(net, jax.random.key(0), x.shape[1:])
-        return params, forward_layer(net, params, state, x, None, False)[0]
-
-    one = jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)
-    params, outputs = jax.eval_shape(make, one)
-    rows, columns = padded_rows(train) * outputs.size, sum(a.size for a in jax.tree.leaves(params))
-    size = JACOBIANS * (rows + columns) * columns * jnp.result_type(float).itemsize
+    rows, columns = padded_rows(train), sum(a.size for a in jax.tree.leaves(state.params))
+    numbers = rows * (outputs.size // len(outputs))
+    size = JACOBIANS * (numbers + columns) * columns * jnp.result_type(float).itemsize
     if size > free:
         raise MemoryError(
-            f"{name}: expected a Jacobian for which there is room, got one of {rows:,} x {columns:,} numbers, which "
+            f"{name}: expected a Jacobian for which there is room, got one of {numbers:,} x {columns:,} numbers, which "
             f"takes about {size / 1e9:.3g} GB of {free / 1e9:.3g} GB. Use optax.lbfgs(), or a smaller network."
         )
 

@@ -15,7 +15,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 
 from fnn.arguments import scalar, whole_number
 from fnn.gradients.jacobians import LeastSquares
-from fnn.types import Array, Params, Scalar
+from fnn.types import Array, OptimizerState, Params, Scalar
 
 GAIN = 1e-4  # the least share of the predicted fall of the cost that a step must bring
 NOISE = 256.0  # predicted falls of fewer roundings of the cost cannot be told from rounding
@@ -121,14 +121,24 @@ def levenberg_marquardt(
         after = LevenbergMarquardtState(trial.damping, trial.factor, scales, last, quiet, ended)
         return problem.unravel(step.astype(problem.flat.dtype)), after
 
-    update.full_batch = "levenberg_marquardt"  # type: ignore[attr-defined]
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def full_batch_name(optimizer: optax.GradientTransformation) -> str | None:
-    """The name of an optimizer that needs all rows in one batch; None for others."""
-    name: str | None = getattr(optimizer.update, "full_batch", None)
-    return name
+def full_batch_name(state: OptimizerState) -> str | None:
+    """The name of an optimizer that needs all rows in one batch, by its state, alone or within others; None: none does.
+
+    >>> import fnn, jax.numpy as jnp, optax
+    >>> from fnn.optimizers.second_order import full_batch_name
+    >>> chain = optax.chain(optax.clip(1.0), fnn.optimizers.levenberg_marquardt())
+    >>> full_batch_name(chain.init({"w": jnp.ones(2)})), full_batch_name(optax.adam(0.1).init({"w": jnp.ones(2)}))
+    ('levenberg_marquardt', None)
+    """
+
+    def is_ours(node: Any) -> bool:
+        return isinstance(node, LevenbergMarquardtState)
+
+    found = any(map(is_ours, jax.tree.leaves(state, is_leaf=is_ours)))
+    return "levenberg_marquardt" if found else None
 
 
 # ---- one step

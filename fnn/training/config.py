@@ -16,7 +16,7 @@ from fnn.losses import as_loss
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import check_distinct, history_columns
 from fnn.training.layout import Layout
-from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, Penalty
+from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Penalty
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
@@ -83,9 +83,9 @@ def bind(config: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
     )
 
 
-def check_full_batch(config: TrainerConfig, got: str) -> None:
-    """Raise where an optimizer, of a bound configuration, needs all rows in one batch and there are fewer."""
-    name = full_batch_name(config.optimizer)
+def check_full_batch(state: OptimizerState, got: str) -> None:
+    """Raise where the optimizer of this state needs all rows in one batch and there are fewer."""
+    name = full_batch_name(state)
     if name is not None:
         hint = "Leave batch_size out, or use optax.lbfgs()." if got != "a stream" else "Pass the rows as arrays."
         raise ValueError(f"batch_size: expected all rows in one batch for {name}, got {got}. {hint}")
@@ -120,8 +120,9 @@ def resolve(name: str, thing: Any, kind: type, settings: Mapping[str, Any]) -> A
     module, closure = str(getattr(thing, "__module__", "")), "<locals>" in getattr(thing, "__qualname__", "")
     if kind is optax.GradientTransformation and closure and module.startswith(("fnn.schedules", "optax.")):
         raise TypeError(f"{name}: expected {wanted}, got a schedule. Pass optax.sgd(schedule), say.")
-    of_optax = module.startswith("optax.") and inspect.isfunction(thing)
-    if getattr(thing, "is_factory", False) or of_optax:
+    makers = ("optax.", "fnn.optimizers.", "fnn.penalties.proximal")
+    makes_optimizer = inspect.isfunction(thing) and not closure and module.startswith(makers)
+    if getattr(thing, "is_factory", False) or makes_optimizer:
         raise TypeError(f"{name}: expected {wanted}, got the factory {thing.__name__}. Call it.")
     adapter = arguments.adapter_hint(thing) if kind is Layer else ""
     if adapter or isinstance(thing, NO_SETTINGS) or not callable(thing):

@@ -202,7 +202,7 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
         s: TrainState, buffer: Buffer, validation: Part | None = None, steps: Any = None
     ) -> tuple[TrainState, History, Array]:
         bound, first = bind(config, s.settings), jnp.asarray(buffer.first, jnp.int32)
-        check_full_batch(bound, "a stream")
+        check_full_batch(s.optimizer, "a stream")
         key = epoch_key(s)
         end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
         begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
@@ -229,7 +229,7 @@ def _epoch(
     """The state and the history row after it, the steps it took, and whether the epoch ended."""
     size, batches = batch_sizes(padded_rows(data.train), config.batch_size)
     if batches > 1:
-        check_full_batch(config, f"{size} of {padded_rows(data.train)} rows")
+        check_full_batch(s.optimizer, f"{size} of {padded_rows(data.train)} rows")
     batch_of = batches_of_epoch(config, s, data.train)
     if batches == 1:  # without a loop
         first = jnp.int32(0)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import fnn
@@ -155,6 +156,14 @@ WRONG = {
     ),
     "a batch": (
         lambda: fit(batch_size=16),
+        "batch_size: expected all rows in one batch for levenberg_marquardt, got 16 of 40 rows. Leave batch_size out",
+    ),
+    "a batch, within a chain": (
+        lambda: fit(batch_size=16, optimizer=optax.chain(optax.clip(1.0), levenberg_marquardt())),
+        "batch_size: expected all rows in one batch for levenberg_marquardt, got 16 of 40 rows. Leave batch_size out",
+    ),
+    "a batch, within MultiSteps": (
+        lambda: fit(batch_size=16, optimizer=optax.MultiSteps(levenberg_marquardt(), 2).gradient_transformation()),
         "batch_size: expected all rows in one batch for levenberg_marquardt, got 16 of 40 rows. Leave batch_size out",
     ),
     "a stream": (

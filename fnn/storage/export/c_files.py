@@ -13,6 +13,17 @@ from fnn.storage.export.steps import network_steps, out_shape
 from fnn.types import Layer, PathLike, Shape
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+WORDS = """
+auto break case char const continue default do double else enum extern float for goto if inline int long register
+restrict return short signed sizeof static struct switch typedef union unsigned void volatile while main
+INFINITY NAN HUGE_VAL HUGE_VALF HUGE_VALL isfinite isinf isnan isnormal signbit fpclassify
+"""  # of C99, of a program, and the macros of <math.h>
+FUNCTIONS = """
+acos asin atan atan2 cos sin tan acosh asinh atanh cosh sinh tanh exp exp2 expm1 frexp ilogb ldexp log log10 log1p log2
+logb modf scalbn cbrt fabs hypot pow sqrt erf erfc lgamma tgamma ceil floor nearbyint rint lround round trunc fmod
+remainder copysign nan nextafter fdim fmax fmin fma
+"""  # of <math.h>, with f and l behind them too
+TAKEN = {*WORDS.split(), *(name + suffix for name in FUNCTIONS.split() for suffix in ("", "f", "l"))}
 
 
 def export_c(
@@ -55,7 +66,7 @@ def export_c(
     ...     print(file.readlines()[-18].strip())
     void fnn_predict(const float *x, float *y);
     """
-    if not isinstance(function, str) or not NAME.fullmatch(function):
+    if not isinstance(function, str) or not NAME.fullmatch(function) or function in TAKEN:
         got = arguments.describe_value(function)
         raise ValueError(f"function: expected a name in C, got {got}. Write function='fnn_predict'.")
     program = check_program(path, net, run, in_shape, standardiser)

@@ -79,6 +79,7 @@ def test_what_c_cannot_have_is_refused(tmp_path):
     with pytest.raises(TypeError, match="expected dense layers and activations of fnn, got convolution"):
         fnn.export_c(tmp_path / "net.c", images, a_run(images, (5, 5, 1)))
     net = fnn.serial(fnn.dense(2))
-    with pytest.raises(ValueError, match="function: expected a name in C, got"):
-        fnn.export_c(tmp_path / "net.c", net, a_run(net, (3,)), function="two words")
+    for name in ("two words", "int", "main", "tanhf", "exp", "INFINITY"):
+        with pytest.raises(ValueError, match="function: expected a name in C, got"):
+            fnn.export_c(tmp_path / "net.c", net, a_run(net, (3,)), function=name)
     assert list(tmp_path.iterdir()) == []
