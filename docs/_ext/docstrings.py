@@ -5,6 +5,15 @@ import re
 
 from formulas import as_latex, is_formula
 
+try:
+    from mathml import is_written
+except ImportError:  # without Sphinx, in the tests of formulas
+
+    def is_written(latex: str) -> bool:
+        """Take any formula."""
+        return True
+
+
 SPAN = re.compile(r"`([^`]+)`")
 
 
@@ -42,7 +51,7 @@ def inline(text: str) -> str:
 
 def _span(content: str) -> str:
     content = " ".join(content.split())
-    if is_formula(content):
+    if is_formula(content) and is_written(as_latex(content)):
         return rf"\ :math:`{as_latex(content)}`\ "
     return rf"\ ``{content}``\ " if not content.startswith(" ") else content
 

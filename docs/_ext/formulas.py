@@ -13,7 +13,7 @@ SIGNS = {
 RAISED = {"²": "2", "³": "3", "ᵀ": r"\mathsf{T}", "⁺": "+"}
 LOWERED = {"ₙ": "n", "₁": "1", "₂": "2", "ᵢ": "i", "ₖ": "k"}
 GREEK = re.compile("[α-ωΑ-ΡΤ-Ω]")  # all but Σ, which is a sum
-MATHEMATICAL = re.compile("[Σ½²³ᵀ√∂⁺≠×⌈⌊‖←·α-ωΑ-Ω∘ₙ₁₂]|\u0302")
+MATHEMATICAL = re.compile("[Σ½²³¹ᵀ√∂⁺≠×⌈⌊‖←·α-ωΑ-Ω∘ₙ₁₂]|\u0302")
 CODE = re.compile(r"""["?*]|fnn/|->|\bfnn\.|\bjax\.|\bnp\.|\blambda\b|\bTrue\b|\(batch|\.\w|\w=\w|\.\.\.|^\w+$|^\W+$""")
 LONG_NAME = re.compile(r"\b[A-Za-z]\w+_\w{3,}\b|\b\w{2,}_\w\w+_\w+\b")
 PLAIN = re.compile(r"^[-\w ()+*/=|<>,^'\[\]{}]+$")
@@ -39,7 +39,7 @@ def is_formula(text: str) -> bool:
 
 def as_latex(text: str) -> str:
     """The LaTeX of a formula."""
-    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    text = unicodedata.normalize("NFC", " ".join(text.split())).replace("⁻¹", "^(-1)")
     pieces, at = [], 0
     while at < len(text):
         if text[at] == " ":
@@ -65,6 +65,9 @@ def _piece(text: str, at: int) -> tuple[str, int]:
     if found in ("√", "sqrt") and text[end : end + 1] == "(":
         inner, end = _bracketed(text, end)
         return r"\sqrt{" + as_latex(inner) + "}", end
+    if found == "√" and text[end:].strip():  # of the next thing
+        inner, end = _piece(text, end + (text[end] == " "))
+        return r"\sqrt{" + inner + "}", end
     if found in "_^" and end < len(text):
         script, end = _script(text, end)
         return found + "{" + script + "}", end

@@ -6,6 +6,15 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 
+def is_written(latex: str) -> bool:
+    """Whether this LaTeX can be written as MathML."""
+    try:
+        latex2mathml.tex2mathml(latex)
+    except latex2mathml.MathError:
+        return False
+    return True
+
+
 def inline(self: HTML5Translator, node: nodes.math) -> None:
     """Write a formula within a line."""
     self.body.append(f'<span class="math-inline">{latex2mathml.tex2mathml(node.astext())}</span>')

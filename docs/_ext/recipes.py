@@ -10,6 +10,7 @@ kernelspec:
   name: python3
 ---
 """
+SHOWN = {"A run in MLflow"}  # and not run: what they need is not among the packages of the site; a test runs them
 NOTE = "% Made from docs/recipes.md by the build. Edit that file.\n"
 
 
@@ -20,9 +21,10 @@ def write_recipes(docs: Path) -> list[str]:
     names = []
     for title, body in re.findall(r"^## (.*)\n((?:(?!^## ).*\n?)*)", text, re.M):
         name = "recipe-" + re.sub(r"\W+", "-", title.lower()).strip("-")
-        body = body.replace("```python\n", "```{code-cell}\n")
-        body = body.replace("```{code-cell}\n", "```{code-cell}\n" + prelude.strip() + "\n\n", 1)
-        page = f"{HEAD}\n{NOTE}\n# {title}\n{body}"
+        body = body.replace("```python\n", "```python\n" + prelude.strip() + "\n\n", 1)
+        if title not in SHOWN:
+            body = body.replace("```python\n", "```{code-cell}\n")
+        page = f"{'' if title in SHOWN else HEAD}\n{NOTE}\n# {title}\n{body}"
         path = docs / "howto" / f"{name}.md"
         if not path.exists() or path.read_text() != page:
             path.write_text(page)

@@ -51,7 +51,7 @@ class Laplace(NamedTuple):
         return made
 
     def predict(self, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Outputs, and their standard deviations: `√ diag(J P⁻¹ Jᵀ)` with `J` the derivative of an example's outputs.
+        """Outputs, and their standard deviations: `√(diag(J P⁻¹ Jᵀ))` with `J` the derivative of an example's outputs.
 
         The deviations are those of the network's outputs. Targets deviate by `√(deviation² + noise²)`.
         """

@@ -73,6 +73,8 @@ def test_an_entry_says_what_it_takes_and_shows_how(name):
         ("db = Σ_rows dy", r"\mathrm{d}b=\sum_{\text{rows}} \mathrm{d}y"),
         ("b[o] + x[n, i s]", r"b_{o}+x_{n,i\,s}"),
         ("r = 1/√(var + eps)", r"r=1/\sqrt{\mathrm{var}+\mathrm{eps}}"),
+        ("1/(2 √samples)", r"1/(2\,\sqrt{\mathrm{samples}})"),
+        ("P⁻¹ J", r"P^{-1}\,J"),
         ("f'(x)/e^-x", r"f^{\prime}(x)/e^{-x}"),
         ("dscale = Σ dy x̂", r"\mathrm{d}\mathrm{scale}=\sum \mathrm{d}y\,\hat{x}"),
     ],
