@@ -92,7 +92,7 @@ def networks(request):
 @pytest.fixture(autouse=True)
 def warnings_are_new():
     """A process is warned of float64 data once, and so is every test."""
-    checks.told.clear()
+    checks.said_in_process.clear()
 
 
 @pytest.fixture

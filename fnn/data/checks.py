@@ -16,7 +16,7 @@ from fnn.data.warnings import warn
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape
 
-told: set[str] = set()  # of what this process has been warned once and for all
+said_in_process: set[str] = set()  # of what this process has been warned once and for all
 
 
 @dataclasses.dataclass
@@ -36,12 +36,12 @@ class LostDigits:
         if self.quiet or not (self.floats or self.integers):
             return
         kind = jnp.dtype(dtype).name
-        if self.floats and "floats" not in told:
+        if self.floats and "floats" not in said_in_process:
             warn(
                 f"{', '.join(self.floats)}: float64 data are cut to {kind}. Set jax.config.update("
                 "'jax_enable_x64', True) to keep the digits, or pass float32 to say that you do not need them.",
             )
-            told.add("floats")
+            said_in_process.add("floats")
         if self.integers and "integers" not in self.said:
             warn(
                 f"{', '.join(self.integers)}: integers beyond 2^{jnp.finfo(dtype).nmant + 1} lose digits in {kind}. "

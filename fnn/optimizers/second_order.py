@@ -18,7 +18,7 @@ from fnn.gradients.jacobians import LeastSquares
 from fnn.types import Array, OptimizerState, Params, Scalar
 
 GAIN = 1e-4  # the least share of the predicted fall of the cost that a step must bring
-NOISE = 256.0  # predicted falls of fewer roundings of the cost cannot be told from rounding
+NOISE = 256.0  # predicted falls of fewer roundings of the cost cannot be distinguished from rounding
 UNDAMPS, UNDAMPED = 1e-4, 1e-12  # so steps become those of Gauss and Newton: the damping falls by this factor, to this
 QUIET = 50  # steps within rounding, at most
 SHRINKS = 0.9  # there, steps go on while each is shorter than this share of the one before

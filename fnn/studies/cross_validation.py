@@ -19,7 +19,7 @@ from fnn.fitting.progress import OnSegment
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
-from fnn.studies import results as tables
+from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
 from fnn.studies.groups import (
@@ -84,21 +84,21 @@ class CrossValidation(NamedTuple):
         By default as it prints: by the column that tells the best, those that diverged in a fold last.
         """
         largest = None if largest is None else arguments.flag("largest", largest)
-        order = self._order() if by is None else tables.argsort(self.table, by, False if largest is None else largest)
-        return tables.rows(self.table, order)
+        order = self._order() if by is None else results.argsort(self.table, by, False if largest is None else largest)
+        return results.rows(self.table, order)
 
     def to_csv(self, path: PathLike) -> None:
         """Write the table, a row a point."""
-        tables.to_csv(self.table, path)
+        results.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"] > 0)
+        return results.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"] > 0)
 
     def __repr__(self) -> str:
-        return tables.format_table(self.table, self._order())
+        return results.format_table(self.table, self._order())
 
     def _repr_html_(self) -> str:
-        return tables.format_html(self.table, self._order())
+        return results.format_html(self.table, self._order())
 
 
 @insist_on_ctrl_c

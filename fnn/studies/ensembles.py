@@ -21,7 +21,7 @@ from fnn.fitting.progress import OnSegment
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
-from fnn.studies import results as tables
+from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
 from fnn.studies.jobs import ChunkResult
@@ -96,10 +96,10 @@ class Ensemble(NamedTuple):
         return len(leaves[0]) if leaves else int((~self.table["diverged"]).sum())
 
     def __repr__(self) -> str:
-        return tables.format_table(self.table, range(len(self.table["epochs"])))
+        return results.format_table(self.table, range(len(self.table["epochs"])))
 
     def _repr_html_(self) -> str:
-        return tables.format_html(self.table, range(len(self.table["epochs"])))
+        return results.format_html(self.table, range(len(self.table["epochs"])))
 
 
 @insist_on_ctrl_c

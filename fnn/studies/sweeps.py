@@ -15,7 +15,7 @@ from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
-from fnn.studies import results as tables
+from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
 from fnn.studies.jobs import ChunkResult
@@ -66,21 +66,21 @@ class Sweep(NamedTuple):
         By default as it prints: by the column that tells the best, those that diverged last.
         """
         largest = None if largest is None else arguments.flag("largest", largest)
-        order = self._order() if by is None else tables.argsort(self.table, by, False if largest is None else largest)
-        return tables.rows(self.table, order)
+        order = self._order() if by is None else results.argsort(self.table, by, False if largest is None else largest)
+        return results.rows(self.table, order)
 
     def to_csv(self, path: PathLike) -> None:
         """Write the table, a row a member."""
-        tables.to_csv(self.table, path)
+        results.to_csv(self.table, path)
 
     def _order(self) -> np.ndarray:
-        return tables.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"])
+        return results.argsort(self.table, self.monitor, self.mode == "max", self.table["diverged"])
 
     def __repr__(self) -> str:
-        return tables.format_table(self.table, self._order())
+        return results.format_table(self.table, self._order())
 
     def _repr_html_(self) -> str:
-        return tables.format_html(self.table, self._order())
+        return results.format_html(self.table, self._order())
 
 
 @insist_on_ctrl_c
@@ -131,7 +131,8 @@ def sweep(
             breaks the pool. The result has the same bits as without. See docs/devices.md.
         checkpoint, checkpoint_seconds, progress: as for `fit`; a chunk of members each.
         on_segment: as for `fit`, called with the segments of each chunk, by one thread at a time; `Progress.members`
-            says of which members. If it returns True the study ends there, with what there is.
+            says of which members. If it returns True the study ends there, with what there is. Not beside `executor`,
+            whose workers are other processes.
         training: `batch_size, settings, monitor, mode, patience, min_delta, metrics, penalty, gradient, reduction,
             shuffle` as for `fit`.
 

@@ -323,14 +323,14 @@ def test_parameters_of_a_float64_run_are_cut_with_a_warning(run):
         y = fnn.predict(net(), wide, MIXED)
     assert y.dtype == "float64"
     for given in (wide, wide._replace(params=jax.tree.map(np.asarray, wide.params))):
-        checks.told.clear()
+        checks.said_in_process.clear()
         with pytest.warns(UserWarning, match="run: float64 data are cut to float32"):
             z = fnn.predict(net(), given, MIXED)
         assert z.dtype == "float32" and np.allclose(z, y, atol=1e-5)
-        checks.told.clear()
+        checks.said_in_process.clear()
         with pytest.warns(UserWarning, match="run: float64 data are cut"):
             fnn.evaluate(net(), given, (MIXED, LABELS), {"loss": LOSS})
-        checks.told.clear()
+        checks.said_in_process.clear()
         with pytest.warns(UserWarning, match="params: float64 data are cut to float32"):
             again = fit(x=MIXED, params=given.params, state=given.state, **FULL)
         assert {a.dtype.name for a in jax.tree.leaves(again.params)} == {"float32"}

@@ -97,7 +97,7 @@ def test_a_file_of_which_a_row_has_changed_is_another_stream(tmp_path):
 def test_what_there_is_to_warn_of_is_said_once(tmp_path):
     wide = lambda epoch: [(X.astype("float64"), T)]  # noqa: E731
     for epochs in (1, 2):
-        checks.told.clear()
+        checks.said_in_process.clear()
         with pytest.warns(UserWarning, match="data, chunk 0, x: float64 data are cut to float32") as caught:
             fit(wide, epochs, checkpoint=tmp_path)
         assert len(caught) == 1

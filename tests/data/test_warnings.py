@@ -186,7 +186,7 @@ def test_of_float64_data_a_process_is_warned_once(run):
         fnn.evaluate(NET, run, (WIDE, WIDE), {"loss": fnn.losses.squared_error})
     assert len(caught) == 1
     with warnings.catch_warnings():
-        checks.told.clear()
+        checks.said_in_process.clear()
         warnings.simplefilter("error")
         for _ in range(2):  # an exception has not told of anything yet
             with pytest.raises(UserWarning, match="float64 data are cut"):
@@ -195,14 +195,14 @@ def test_of_float64_data_a_process_is_warned_once(run):
 
 def test_a_line_that_has_warned_is_quiet_as_python_has_it(run):
     def both():
-        checks.told.clear()
+        checks.said_in_process.clear()
         fnn.predict(NET, run, WIDE)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(2):
             both()
-        checks.told.clear()
+        checks.said_in_process.clear()
         fnn.predict(NET, run, WIDE)
     assert len(caught) == 2
 
