@@ -16,7 +16,9 @@ from experiments.derivatives.layers import LAYERS
 from experiments.derivatives.losses import LOSSES, TRANSFORMED
 from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
-from fnn.layers import augmentation, combinators, convolution, linear, noise, normalisation, pooling
+from fnn.layers import combinators, linear, noise
+from fnn.layers.images import augmentation, convolution, pooling
+from fnn.layers.normalisations import batch
 from tests.helpers.compare import normwise
 
 IMAGE_LAYERS = [case.name for case in convolutions.LAYERS]
@@ -56,7 +58,7 @@ def public(module, but):
         (convolution, IMAGE_LAYERS, {"as_floats", "window_spec", "initial_values", "initial_deviation"}),
         (pooling, IMAGE_LAYERS, {"window_spec", "taps", "add_taps", *NUMBERS}),
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
-        (normalisation, [case.name for case in LAYERS], NUMBERS),
+        (batch, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (combinators, [case.name for case in LAYERS], {"as_layer", "layer_of", "memoise_constants", "note_call"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
