@@ -1,10 +1,10 @@
 """Activations: callables that know their derivative. `fnn.sigmoid(x)` is the function; the same object is a layer.
 
 Each is written so that the value AND the derivative are right where the obvious form overflows or cancels, and so
-that autodiff of the value is right there too. Function, then derivative, then the object made of both.
-At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value
-and derivative are the limits. nan has the value nan and the derivative nan, by hand and by autodiff.
-Sources: source documents 2 (logistic, softmax) and 3 (all ten); the papers named below.
+that autodiff of the value is right there too. At a kink the derivative is that of the left side: relu'(0) = 0,
+leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value and derivative are the limits. nan has the value nan and the
+derivative nan, by hand and by autodiff.
+Sources: source documents 2 (logistic, softmax) and 3 (all ten); the papers named below for the others.
 """
 
 import copyreg
@@ -42,6 +42,7 @@ class Activation(Record):
     backward: Callable[[Array, Array], Array]
 
     def __call__(self, x: ArrayLike | None = None) -> Array:
+        """`value(x)`, of what may be a list or integers."""
         if x is None:
             raise TypeError(f"{self}: expected x, got none. Use it without a call: fnn.serial(fnn.dense(3), fnn.relu).")
         return self.value(as_floats(self, x))
