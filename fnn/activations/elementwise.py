@@ -3,7 +3,7 @@
 Each is written so that the value AND the derivative are right where the obvious form overflows or cancels, and so
 that autodiff of the value is right there too. At a kink the derivative is that of the left side: relu'(0) = 0,
 leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value and derivative are the limits. nan has the value nan and the
-derivative nan, by hand and by autodiff. Sources: documents 2 (logistic, softmax) and 3 (all ten); the papers named below.
+derivative nan, by hand and by autodiff. Sources: documents 2 (logistic, softmax) and 3 (all ten); papers named below.
 """
 
 import copyreg
