@@ -93,8 +93,8 @@ def _rows_of(name: str, x: Array, size: int) -> tuple[Array, Array]:
     floats = jnp.issubdtype(x.dtype, jnp.floating)
     if floats and size - 1 > 2 ** (jnp.finfo(x.dtype).nmant + 1):
         raise TypeError(
-            f"{name}: expected numbers that tell {size} categories apart, got {x.dtype}. Pass integers; put the "
-            "embedding before mixed_precision, not in it."
+            f"{name}: expected numbers that tell {size} categories apart, got {x.dtype}. Put the embedding "
+            "before mixed_precision, and give it integers or float32."
         )
     if not floats and x.dtype.itemsize < 4:  # bytes and bools, beside which the size may not fit
         x = x.astype(jnp.int32)
@@ -107,13 +107,14 @@ def _rows_of(name: str, x: Array, size: int) -> tuple[Array, Array]:
 # ---- categories that there are not, on the host
 
 
-def check_categories(net: LayerLike, name: str, x: Any) -> None:
+def check_categories(net: LayerLike, name: str, x: Any, first: int = 0) -> None:
     """A ValueError where inputs that reach an embedding as they are have a number that is no category of its table.
 
     Args:
         net: the network.
         name: what errors call the inputs.
         x: the inputs, known numbers.
+        first: which row of the data their first is.
 
     >>> import fnn, numpy as np
     >>> from fnn.layers.embedding import check_categories
@@ -124,7 +125,7 @@ def check_categories(net: LayerLike, name: str, x: Any) -> None:
     embedding(4, 2), or leave out what is beyond.
     """
     for use in _uses(as_layer(net), name, x):
-        _check_use(use)
+        _check_use(use, first)
 
 
 class _Use(NamedTuple):
@@ -147,7 +148,7 @@ def _uses(layer: Layer, name: str, x: Any) -> list[_Use]:
     return []
 
 
-def _check_use(use: _Use) -> None:
+def _check_use(use: _Use, above: int) -> None:
     size, features = (value for name, value in use.spec.arguments if name != "weight_init")
     x = np.asarray(use.x)
     bad = ~((x >= 0) & (x < size) & (np.floor(x) == x)).reshape(len(x), -1).all(1)
@@ -162,5 +163,5 @@ def _check_use(use: _Use) -> None:
         hint = f"Use embedding({int(largest) + 1}, {features}), or leave out what is beyond."
     raise ValueError(
         f"{use.name}: expected whole numbers from 0 to {size - 1}, the categories of embedding({size}, {features}), "
-        f"got {first:.12g} in row {row}. {hint}"
+        f"got {first:.12g} in row {above + row}. {hint}"
     )
