@@ -74,7 +74,7 @@ def embedding(size: int, features: int, *, weight_init: Initial = 1.0) -> Layer:
         return {TABLE: drawn}, (), (*in_shape, features)
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
-        x, table = arguments.as_array(name, x), params[TABLE]
+        x, table = arguments.as_array(name, x), jnp.asarray(params[TABLE])
         row, known = _rows_of(name, x, size)
         return jnp.where(known[..., None], table.at[row].get(mode="promise_in_bounds"), jnp.nan), state, x
 

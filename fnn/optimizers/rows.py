@@ -57,8 +57,8 @@ def only_seen_rows(optimizer: optax.GradientTransformation) -> optax.GradientTra
             if path and getattr(path[-1], "key", None) == TABLE
         }
         updates, new_state = optimizer.update(grads, state, params, **cost)
-        updates = jax.tree.map_with_path(lambda path, u: _where_seen(seen, path, u, jnp.zeros_like(u)), updates)
-        return updates, jax.tree.map_with_path(lambda path, *both: _where_seen(seen, path, *both), new_state, state)
+        updates = jax.tree.map_with_path(lambda path, u: _choose_rows(seen, path, u, jnp.zeros_like(u)), updates)
+        return updates, jax.tree.map_with_path(lambda path, *both: _choose_rows(seen, path, *both), new_state, state)
 
     def update_by_gradient(
         grads: Params, state: OptimizerState, params: Params = None
@@ -70,7 +70,7 @@ def only_seen_rows(optimizer: optax.GradientTransformation) -> optax.GradientTra
     return optax.GradientTransformation(optimizer.init, update_by_gradient)
 
 
-def _where_seen(seen: Mapping[tuple[object, ...], Array], path: Path, new: Array, old: Array) -> Array:
+def _choose_rows(seen: Mapping[tuple[object, ...], Array], path: Path, new: Array, old: Array) -> Array:
     """`new` in the rows seen and `old` in the others, if this is of a table: its path ends with the table's."""
     for table, rows in seen.items():
         if tuple(path[-len(table) :]) == table and jnp.shape(new) == (len(rows), *jnp.shape(new)[1:]) and new.ndim > 1:

@@ -15,6 +15,7 @@ PRODUCTS = {
     **{title: (c.layer, c.in_shape) for title, c in zip(networks.TITLES, networks.NETWORKS, strict=True)},
     "mixed_precision": (fnn.mixed_precision(fnn.serial(fnn.dense(4), fnn.tanh)), (3,)),
 }
+CASES = {f"{c.layer} on {c.in_shape}": c for c in (*LAYERS, *convolutions.LAYERS)}
 CHANNELWISE = [fnn.relu, fnn.tanh, fnn.gelu, fnn.silu, fnn.elu(0.7), fnn.selu, fnn.softplus, fnn.prelu(), fnn.softmax]
 CHANNELWISE += [fnn.batch_norm(), fnn.layer_norm(), fnn.dropout(0.3), fnn.rescale(0.5, 0.1), fnn.leaky_relu(0.1)]
 
@@ -28,9 +29,10 @@ def a_run(net, in_shape, seed=0):
     return fnn.Run(jax.tree.map(draw, params), state, None, None, in_shape)
 
 
-def inputs(in_shape, rows=17):
-    """Rows of that shape."""
-    return np.random.default_rng(1).normal(size=(rows, *in_shape)).astype("float32")
+def inputs(in_shape, rows=17, product=""):
+    """Rows of that shape, as this product takes them."""
+    x = np.random.default_rng(1).normal(size=(rows, *in_shape))
+    return np.asarray(CASES[product].inputs(x) if product in CASES else x, "float32")
 
 
 def random_network(number):

@@ -49,7 +49,7 @@ def upsample(factor: int | tuple[int, int] = 2, method: str = "nearest") -> Laye
     name = f"upsample({shown})"
     both = pair(name, "factor", factor)
     method = one_of("upsample: method", method, ("nearest", "bilinear"))
-    enlarge, add = (_interpolate, _add_interpolated) if method == "bilinear" else (_repeat, _add_repeated)
+    enlarge, add = (_interpolate, _sum_interpolation) if method == "bilinear" else (_repeat, _sum_repeats)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         check_images(name, in_shape)
@@ -74,7 +74,7 @@ def _repeat(x: Array, axis: int, factor: int) -> Array:
     return _join([x] * factor, axis)
 
 
-def _add_repeated(dy: Array, axis: int, factor: int) -> Array:
+def _sum_repeats(dy: Array, axis: int, factor: int) -> Array:
     return reduce(jnp.add, _phases(dy, axis, factor))
 
 
@@ -87,7 +87,7 @@ def _interpolate(x: Array, axis: int, factor: int) -> Array:
     return _join(means, axis)
 
 
-def _add_interpolated(dy: Array, axis: int, factor: int) -> Array:
+def _sum_interpolation(dy: Array, axis: int, factor: int) -> Array:
     pairs = list(zip(_shares(factor), _phases(dy, axis, factor), strict=True))
     dx = reduce(jnp.add, [(1 - abs(a)) * part if a else part for a, part in pairs])
     if factor == 1:

@@ -2,6 +2,7 @@
 
 from math import prod
 
+import jax.numpy as jnp
 from jax import lax
 
 from fnn.arguments import as_floats, flag, like, scalar, whole_number
@@ -119,6 +120,8 @@ def rms_norm(eps: Scalar = 1e-6, *, scale: bool = True) -> Layer:
         check_channels("rms_norm", x, params)
         wide = float32_or_wider(x)
         r = inverse_deviation(wide, None, like(eps, wide))
+        infinite = jnp.abs(lax.stop_gradient(wide)).max(-1, keepdims=True) == jnp.inf
+        r = jnp.where(infinite, 0.0, r)  # the limit: beside inf all else is 0
         x_hat = wide * r
         return apply_affine(params, x_hat).astype(x.dtype), state, (x_hat, r)
 
