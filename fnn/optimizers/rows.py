@@ -71,8 +71,11 @@ def only_seen_rows(optimizer: optax.GradientTransformation) -> optax.GradientTra
 
 
 def _choose_rows(seen: Mapping[tuple[object, ...], Array], path: Path, new: Array, old: Array) -> Array:
-    """`new` in the rows seen and `old` in the others, if this is of a table: its path ends with the table's."""
-    for table, rows in seen.items():
-        if tuple(path[-len(table) :]) == table and jnp.shape(new) == (len(rows), *jnp.shape(new)[1:]) and new.ndim > 1:
-            return jnp.where(rows, new, old)
+    """`new` in the rows seen and `old` in the others, if this is of a table: its path ends with the table's.
+
+    Of two tables whose paths both fit, `1/0/table` and `0/table`, it is the one with the longer path.
+    """
+    for table in sorted(seen, key=len, reverse=True):
+        if tuple(path[-len(table) :]) == table and new.ndim > 1 and len(new) == len(seen[table]):
+            return jnp.where(seen[table], new, old)
     return new

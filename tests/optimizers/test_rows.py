@@ -77,6 +77,18 @@ def test_in_a_run_rare_categories_are_not_pulled_to_0():
     assert (tables[1][:3] != start[0]["table"][:3]).all()
 
 
+def test_each_table_goes_by_its_own_rows():
+    """Both paths end with `0/table`."""
+    params = ({"table": jnp.ones((3, 2))}, ({"table": jnp.ones((3, 2))},))
+    rows = jnp.eye(3)[:, :, None] * jnp.ones(2)
+    optimizer = only_seen_rows(optax.sgd(0.1, momentum=0.9))
+    updates, state = optimizer.update(({"table": rows[0]}, ({"table": rows[2]},)), optimizer.init(params), params)
+    for table, seen in zip(jax.tree.leaves(updates), (0, 2), strict=True):
+        np.testing.assert_array_equal(table.any(1), np.arange(3) == seen)
+    for trace, seen in zip(jax.tree.leaves(state), (0, 2), strict=True):
+        np.testing.assert_array_equal(trace.any(1), np.arange(3) == seen)
+
+
 def test_without_a_table_it_is_the_optimizer_itself():
     params = {"w": jnp.ones((3, 2))}
     for plain in (optax.adam(0.1), optax.sgd(0.1)):
