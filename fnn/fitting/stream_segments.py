@@ -19,6 +19,7 @@ from fnn.data.streams import as_stream
 from fnn.devices.placement import put_everywhere
 from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
@@ -158,15 +159,13 @@ def _make_plan(config: TrainerConfig, source: Any, buffer_rows: int | None, stat
         )
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))
-    check = _target_check(config, state.settings)
+    check = _value_check(config, state.settings)
     return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check)
 
 
-def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
-    """What looks at the values of a chunk's targets, if the loss has an opinion on them."""
+def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None]:
+    """What looks at the values of a chunk: of inputs that an embedding gets, of targets that the loss judges."""
     check = resolve_loss(config.loss, settings).check
-    if check is None:
-        return None
     net = resolve("net", config.net, Layer, settings)
 
     @functools.lru_cache
@@ -178,6 +177,9 @@ def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], 
         return jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float)))
 
     def of_chunk(x: Any, t: Any) -> None:
+        check_categories(net, "x", x)
+        if check is None:
+            return
         y = outputs(x.shape[1:])
         check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
 
