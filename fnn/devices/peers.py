@@ -61,6 +61,7 @@ class Peers:
         self._client: Any = distributed.global_state.client
         self._numbers: Any = multihost_utils
         self._name, self._say, self._words = f"fnn/{next(_runs)}", say, itertools.count()
+        self._gathered = itertools.count()
         self._segment, self._seconds, self._over = 0, 0.0, threading.Event()
         self._seen: dict[int, tuple[str, float]] = {}  # what each process said last, and when that was new
         self._moved = time.monotonic()  # when any process last began a segment
@@ -122,6 +123,24 @@ class Peers:
         if all_lines:
             what = f"mesh: expected the same run on all {self.count} processes, got differences:"
             raise ValueError("\n".join([what, *all_lines, "Pass the same arguments on every process."]))
+
+    def gather_words(self, text: str) -> list[str]:
+        """A text of each process, in their order. Waits for all, however long that takes; for one thread at a time."""
+        number = next(self._gathered)
+        key = f"{self._name}/gathered"
+        self._client.key_value_set(f"{key}/{number}/{self.index}", text)
+        found = [self._wait_for(f"{key}/{number}/{index}") for index in range(self.count)]
+        if number > 0:  # all have read what was before, since they are here
+            self._client.key_value_delete(f"{key}/{number - 1}/{self.index}")
+        return found
+
+    def _wait_for(self, key: str) -> str:
+        while True:
+            try:
+                return str(self._client.blocking_key_value_get(key, int(1000 * BEAT)))
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error) or self._over.is_set():
+                    raise
 
     def agree(self, steps: int, write: bool, end: bool, number: int) -> Agreement:
         """What this process would do after a segment, and what all do: as process 0 says, or any, if it is to end."""

@@ -10,6 +10,8 @@ import numpy as np
 
 from fnn.arguments import trees
 from fnn.compilation.programs import Program
+from fnn.data.reading import StreamRecord
+from fnn.data.shares import Shares
 from fnn.data.streams import Stream
 from fnn.devices.peers import Peers
 from fnn.devices.placement import put_as
@@ -56,11 +58,14 @@ def open_checkpoints(
 
     if peers is None or config.layout is None:
         return make()
-    check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None)
-    return _those_of_first(peers, make, config.layout, program.state)
+    own = stream is not None and stream.own
+    check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None, own_rows=own)
+    return _those_of_first(peers, make, config.layout, program.state, stream)
 
 
-def _those_of_first(peers: Peers, make: Callable[[bool], Checkpoints], layout: Layout, like: TrainState) -> Checkpoints:
+def _those_of_first(
+    peers: Peers, make: Callable[[bool], Checkpoints], layout: Layout, like: TrainState, stream: Stream | None
+) -> Checkpoints:
     """Those of process 0, which reads and writes them; the others are given what it has read.
 
     Args:
@@ -68,27 +73,62 @@ def _those_of_first(peers: Peers, make: Callable[[bool], Checkpoints], layout: L
         make: makes the checkpoints; of no folder, for True.
         layout: of the run.
         like: shapes and dtypes of its state.
+        stream: what it reads, where that is a stream.
     """
     made: list[Checkpoints] = [] if peers.index == 0 else [make(True)]
 
     def read() -> str:
         made.append(make(False))
-        return json.dumps(None if made[0].state is None else len(made[0].history.loss))
+        first = made[0]
+        kept = {} if first.record is None else first.record.to_arrays()
+        return json.dumps(first.state and [len(first.history.loss), {name: a.shape for name, a in kept.items()}])
 
-    epochs = json.loads(peers.from_first(read))
+    found = json.loads(peers.from_first(read))
     checkpoints = made[0]
-    if epochs is None:
+    if found is None:
         return checkpoints
-    state, history = checkpoints.state, checkpoints.history
+    epochs, of_record = found
+    state, history, record = checkpoints.state, checkpoints.history, checkpoints.record
     shapes = trees.without_keys(like), jax.tree.map(lambda a: jax.ShapeDtypeStruct((epochs,), a.dtype), history)
+    arrays: Any
     if peers.index == 0:
-        arrays = trees.without_keys(state), history
+        arrays = trees.without_keys(state), history, {} if record is None else record.to_arrays()
     else:
         arrays = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
-    state, history = broadcast_bits(peers, arrays)
+        arrays = (*arrays, {name: np.zeros(shape, np.int64) for name, shape in of_record.items()})
+    state, history, kept = broadcast_bits(peers, arrays)
     placed = put_as(state_shardings(layout, like), trees.with_keys(state, like))
     checkpoints.restored = checkpoints.restored._replace(state=placed, history=history)
+    if stream is not None:
+        checkpoints.record = record or StreamRecord(kept, stream.numbered)
     return checkpoints
+
+
+def shares_of(peers: Peers | None, config: TrainerConfig, stream: Stream | None) -> Shares | None:
+    """The processes that read a stream together, each its own rows; None where each has all rows."""
+    if peers is None or config.layout is None or stream is None or not stream.own:
+        return None
+    mesh, size = config.layout.mesh, config.batch_size or 0
+    owners = [{device.process_index for device in row.flat} for row in mesh.devices.reshape(len(mesh.devices), -1)]
+    places = [at for of in owners for at in of]
+    if any(len(of) > 1 for of in owners) or places != sorted(places) or len(set(map(places.count, places))) > 1:
+        raise ValueError(
+            f"mesh: expected the first axis to go through the processes one after the other, each with as many places, "
+            f"got places of the processes {places}. Pass jax.make_mesh((jax.device_count(),), ('data',))."
+        )
+    if size % len(owners):
+        raise ValueError(
+            f"batch_size: expected a multiple of {len(owners)}, since each process reads its own rows, got {size}. "
+            f"Write {-(-size // len(owners)) * len(owners)}."
+        )
+    return Shares(peers.index, peers.count, peers.gather_words)
+
+
+def same_head(peers: Peers | None, shares: Shares | None, start: Start) -> Start:
+    """The start with the first row of process 0, which stands for all, where each process has its own."""
+    if peers is None or shares is None:
+        return start
+    return start._replace(data=start.data._replace(train=broadcast_bits(peers, start.data.train)))
 
 
 def broadcast_bits(peers: Peers, tree: Tree) -> Tree:

@@ -45,6 +45,13 @@ def test_processes_have_the_bits_of_as_many_devices(count):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_that_read_their_own_rows_train_on_all_of_them(count):
+    found = processes(count, "own rows")
+    assert all(of == found[0] for of in found) and found[0]["own rows"][1] < 1e-12
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

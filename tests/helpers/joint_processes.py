@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 import fnn
-from tests.helpers.several_devices import difference, train
+from tests.helpers.several_devices import difference, train, train_own
 
 
 def digest(run):
@@ -34,6 +34,10 @@ def main(index, count, port, names):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fnn.TrainingDiverged)
         for name in names:
+            if name == "own rows":
+                run, alone = train_own(count, False), train_own(count, True)
+                found[name] = digest(run), difference(run, alone)
+                continue
             run = train(name, count)
             found[name] = digest(run), difference(run, train(name, None))
     print(json.dumps(found), flush=True)
