@@ -61,7 +61,7 @@ class Peers:
         self._client: Any = distributed.global_state.client
         self._numbers: Any = multihost_utils
         self._name, self._say, self._words = f"fnn/{next(_runs)}", say, itertools.count()
-        self._gathered = itertools.count()
+        self._gathered: dict[str, Iterator[int]] = {}
         self._segment, self._seconds, self._over = 0, 0.0, threading.Event()
         self._seen: dict[int, tuple[str, float]] = {}  # what each process said last, and when that was new
         self._moved = time.monotonic()  # when any process last began a segment
@@ -124,10 +124,13 @@ class Peers:
             what = f"mesh: expected the same run on all {self.count} processes, got differences:"
             raise ValueError("\n".join([what, *all_lines, "Pass the same arguments on every process."]))
 
-    def gather_words(self, text: str) -> list[str]:
-        """A text of each process, in their order. Waits for all, however long that takes; for one thread at a time."""
-        number = next(self._gathered)
-        key = f"{self._name}/gathered"
+    def gather_words(self, text: str, about: str) -> list[str]:
+        """A text of each process, in their order. Waits for all, however long that takes.
+
+        One thread at a time may ask about a thing.
+        """
+        number = next(self._gathered.setdefault(about, itertools.count()))
+        key = f"{self._name}/gathered/{about}"
         self._client.key_value_set(f"{key}/{number}/{self.index}", text)
         found = [self._wait_for(f"{key}/{number}/{index}") for index in range(self.count)]
         if number > 0:  # all have read what was before, since they are here

@@ -6,7 +6,9 @@ differ. It prints the digest of what it has trained, once a line "begun".
 """
 
 import hashlib
+import itertools
 import json
+import os
 import random
 import signal
 import socket
@@ -16,7 +18,8 @@ import tempfile
 import time
 
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
-HEARTBEAT = 10
+HEARTBEAT = int(os.environ.get("HEARTBEAT", "10"))  # more on a machine that is busy
+BEGUN = 5  # the segment at which a process says that it trains
 
 
 def run(index, count, port, folder, epochs, change=""):
@@ -41,11 +44,11 @@ def run(index, count, port, folder, epochs, change=""):
 
     if change == "version":
         jax.__version__ = "0.0"
-    begun = []
+    segments = itertools.count()
 
     def say(progress):
-        if not begun:
-            begun.append(print("begun", flush=True))
+        if next(segments) == BEGUN:
+            print("begun", flush=True)
 
     found = fnn.fit(
         net, fnn.losses.squared_error, optax.adam(1e-3 + 1e-4 * (change == "settings")), data, epochs=epochs,
@@ -88,7 +91,7 @@ def disturb(count, epochs, seed, whole):
     with tempfile.TemporaryDirectory() as folder:
         processes = start(count, folder, epochs)
         processes[0].stdout.readline()
-        time.sleep(draw.uniform(0, 1))
+        time.sleep(draw.uniform(0, 3))
         processes[victim].send_signal(number)
         begin = time.monotonic()
         others = ends([p for i, p in enumerate(processes) if i != victim], 60)

@@ -98,6 +98,7 @@ CASES = {
     "nan": (DENSE, SQUARED, optax.sgd(1e30), rows(30), {"batch_size": 7}),
     "stream": (NORMAL, SQUARED, MOMENTUM, stream, {"batch_size": 6, "validation": rows(9)}),
 }
+WIDE = fnn.serial(fnn.dense(256), fnn.tanh, fnn.dense(3))
 
 
 def change_dtype(arrays):
