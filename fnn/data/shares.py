@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fnn import arguments
 from fnn.data.reading import BufferRecord
-from fnn.data.streams import Stream, as_stream, open_stream
+from fnn.data.streams import Stream, as_stream, is_stream, open_stream
 
 
 class Shares(NamedTuple):
@@ -59,7 +60,10 @@ def own_rows(source: Any) -> Stream:
     >>> print(fnn.own_rows(chunks), fnn.own_rows(chunks).own)
     chunks True
     """
-    stream = source if isinstance(source, Stream) else open_stream(as_stream("data", source))
+    if not is_stream(source):
+        got = arguments.describe_thing(source)
+        raise TypeError(f"source: expected a stream of chunks, got {got}. Pass a function such as def chunks(epoch).")
+    stream = source if isinstance(source, Stream) else open_stream(as_stream("source", source))
     return stream._replace(own=True)
 
 

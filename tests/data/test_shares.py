@@ -88,5 +88,5 @@ def test_own_rows_of_one_process_are_all_rows():
 
     stream = fnn.own_rows(chunks)
     assert stream.own and fnn.own_rows(stream).own
-    with pytest.raises(TypeError, match="data: expected a stream of chunks"):
+    with pytest.raises(TypeError, match="source: expected a stream of chunks"):
         fnn.own_rows(3)
