@@ -155,6 +155,7 @@ def train(name, devices, place=None, seed=None):
     else:
         data = change_dtype(data)
         data = data if seed is None else nudge(data, seed)
+    more = {name: change_dtype(of) if isinstance(of, tuple) else of for name, of in more.items()}
     mesh = mesh_of(devices)
     more = more if mesh is None else more | {"mesh": mesh} | ({} if place is None else {"place": place(mesh)})
     return fnn.fit(net, loss, optimizer, data, epochs=6, progress=False, **more)
