@@ -39,6 +39,9 @@ from fnn.compilation.disk_cache import (
     enable_compile_cache as enable_compile_cache,
 )
 from fnn.data.scaling import Standardiser as Standardiser, standardise as standardise, standardiser as standardiser
+from fnn.data.shares import (
+    own_rows as own_rows,
+)
 from fnn.data.splits import (
     folds as folds,
     hold_out as hold_out,
@@ -250,6 +253,7 @@ __all__ = [  # noqa: RUF022
     "hold_out",
     "folds",
     "memory_mapped",
+    "own_rows",
     # many runs
     "sweep",
     "cross_validate",

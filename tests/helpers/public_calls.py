@@ -637,6 +637,7 @@ def _others():
             {"x": "inputs", "t": "targets", "weight": "weights", "chunk_rows": "count or none"},
             fine={"x": {"nan array", "column"}, "t": {"table", "row", "column"}, "weight": {"none", "row"}},
         ),
+        "own_rows": Call(fnn.own_rows, {"source": lambda epoch: [(X, LABELS)]}, {"source": "stream"}),
         "grid": Call(fnn.grid, {"over": {"a": [0.1]}}, {"over": "over", ("over", "a"): "choices"}),
         "draws": Call(
             fnn.draws,
