@@ -79,6 +79,8 @@ from fnn.layers.augmentation import (
     random_shift as random_shift,
     rescale as rescale,
 )
+from fnn.layers.branches.joining import add as add, concatenate as concatenate
+from fnn.layers.branches.splitting import parallel as parallel, select as select
 from fnn.layers.combinators import (
     as_layer as as_layer,
     from_function as from_function,
@@ -186,6 +188,10 @@ __all__ = [  # noqa: RUF022
     "serial",
     "residual",
     "repeat",
+    "parallel",
+    "concatenate",
+    "add",
+    "select",
     "as_layer",
     "from_function",
     "from_flax_linen",

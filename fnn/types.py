@@ -226,6 +226,7 @@ class Loss(Record):
     - `outputs`: optional; what it wants from the network, "logits" or "probabilities". `fit` warns where the network
       ends with the other; an ensemble makes probabilities of logits, where `targets` says by softmax or sigmoid.
     - `residuals(outputs, targets) -> (batch, k)`: optional; of a loss that is the sum of their squares.
+    - `missing`: optional; what stands for a target that is missing, nan or a number; of named outputs a dict of these.
     """
 
     name: str
@@ -236,6 +237,7 @@ class Loss(Record):
     dense: "Loss | None" = None
     outputs: str | None = None
     residuals: Callable[[Any, Any], Array] | None = None
+    missing: Any = None
 
     def __call__(self, outputs: Numbers, targets: Numbers) -> Array:
         """`value(outputs, targets)`."""
