@@ -17,7 +17,7 @@ Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
 State = Any  # a pytree of arrays that only `forward` changes; `()` if there is none
 Cache = Any  # what `forward` keeps for `backward`
 Key = Any  # a jax.random key, or None
-Shape = tuple[int, ...]
+Shape = tuple[int, ...]  # of several arrays a dict or a tuple of such, which `fnn.arguments.leaves` takes apart
 DType = np.dtype  # what `array.dtype` is
 HasShape = Array | np.ndarray | jax.ShapeDtypeStruct  # what has a shape and a dtype
 # what a user hands over
@@ -288,23 +288,25 @@ class RowSelection(NamedTuple):
 
     - `rows`: their numbers, `(room,)`; from `length` on filling, any row.
     - `length`: how many are real.
-    - `mean`, `deviation`: inputs are standardised, `(x - mean)/deviation`, by those of the training rows; or None.
+    - `mean`, `deviation`: inputs are standardised, `(x - mean)/deviation`, by those of the training rows; or None. Of
+      several inputs like these, None for a leaf that stays.
     """
 
     rows: Array
     length: Array
-    mean: Array | None = None
-    deviation: Array | None = None
+    mean: Tree | None = None
+    deviation: Tree | None = None
 
 
 class Part(NamedTuple):
     """Rows to train on or to evaluate on: inputs, targets, and a weight per row (None: all rows count 1).
 
-    `view` says which of the rows, None: all.
+    Inputs and targets are an array each, or a dict or a tuple of arrays with as many rows. `view` says which of the
+    rows, None: all.
     """
 
-    x: Array
-    t: Array
+    x: Tree
+    t: Tree
     weight: Array | None = None
     view: RowSelection | None = None
 
@@ -319,10 +321,13 @@ class Data(NamedTuple):
 @jax.tree_util.register_static  # no arrays in it: trees of runs have none more for it
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """The names of the columns of inputs and of targets, where these were frames, else None."""
+    """The names of the columns of inputs and of targets, where these were frames, else None.
 
-    x: tuple[str, ...] | None
-    t: tuple[str, ...] | None = None
+    Of several inputs they are pairs: the way to a leaf, such as "table" or "people/0", and the names of its columns.
+    """
+
+    x: tuple[Any, ...] | None
+    t: tuple[Any, ...] | None = None
 
 
 class Buffer(NamedTuple):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments.arrays import as_array
 from fnn.arguments.values import describe_thing
 from fnn.types import HasShape, Shape, ShapeError, Tree
 
@@ -51,15 +52,27 @@ def map_leaves(name: str, function: Callable[[str, Any], Any], value: Any) -> Tr
     return function(name, value)
 
 
+def row_arrays(name: str, value: Any, what: str = "real numbers") -> Tree:
+    """A value as an array of JAX; of a dict or a tuple of arrays as one of these.
+
+    >>> from fnn.arguments.leaves import row_arrays
+    >>> row_arrays("x", {"age": [1.0]})
+    {'age': Array([1.], dtype=float32)}
+    """
+    if not is_several(value):
+        return as_array(name, value, what)
+    return map_leaves(name, lambda leaf, part: as_array(leaf, part, what), value)
+
+
 def named_leaves(name: str, tree: Tree) -> dict[str, Any]:
-    """The leaves of a tree of arrays by name, such as `x["age"]`, in the order of `jax.tree.leaves`.
+    """The leaves of a tree of arrays by name, such as `x["age"]`, in the order of `jax.tree.leaves`. None is a leaf.
 
     >>> from fnn.arguments.leaves import named_leaves
     >>> named_leaves("x", {"b": (1, 2), "a": 3})
     {'x["a"]': 3, 'x["b"][0]': 1, 'x["b"][1]': 2}
     """
     found: dict[str, Any] = {}
-    for way, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+    for way, leaf in jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf is None)[0]:
         keys = [getattr(step, "key", getattr(step, "idx", None)) for step in way]
         found[name + "".join(f'["{key}"]' if isinstance(key, str) else f"[{key}]" for key in keys)] = leaf
     return found
@@ -123,8 +136,8 @@ def map_shapes(function: Callable[..., Any], shape: Shape) -> Tree:
     return jax.tree.map(function, shape, is_leaf=is_shape)
 
 
-def hashable_shape(shape: Shape) -> Hashable:
-    """A shape, or a tree of shapes, as what a memory can be asked for."""
+def hashable_shape(shape: Shape) -> tuple[tuple[Shape, ...], Hashable]:
+    """A shape, or a tree of shapes, as what a memory can be asked for: its leaves, and their structure."""
     leaves, structure = jax.tree.flatten(shape, is_leaf=is_shape)
     return tuple(leaves), structure
 

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.arguments.leaves import named_leaves
 from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
-from fnn.data.streams import Seed, Stream, check_chunk, philox
+from fnn.data.streams import Seed, Stream, check_chunk, is_empty, philox
 from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.threads import STEP, Task, never
 from fnn.kernels.memory import aligned_zeros
-from fnn.types import Buffer, DType, Part, Shape, ShapeError
+from fnn.types import Buffer, DType, Part, Shape, ShapeError, Tree
 
 BUFFER_BYTES = 64_000_000
 PATIENCE, PATIENCE_ON_SIGNAL = 10.0, 0.5  # seconds that a source has to end by itself
@@ -39,32 +40,29 @@ class BufferPlan(NamedTuple):
     dtype: Any
     check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
     check_seen: Callable[[BufferRecord], None] | None = None  # whether rows are those of before, raises
+    missing: Any = None  # what the loss says of targets that are missing
 
 
 def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """The chunks of an epoch, each checked, all of them `like` the first of the run, which fills that in."""
     cut = like["cut"]
     for number, value in enumerate(plan.stream.chunks(plan.seed, epoch, plan.shuffle)):
-        if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
+        if isinstance(value, (tuple, list)) and all(map(is_empty, value)):
             continue
         name = f"data, chunk {number}"
-        chunk = check_chunk(name, value, plan.dtype, cut)
+        chunk = check_chunk(name, value, plan.dtype, cut, plan.missing)
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
-        kinds: tuple[Callable[[DType, DType], DType], ...]
-        kinds = arrays.inputs_dtype, arrays.targets_dtype, lambda given, dtype: dtype
-        about = [
-            None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
-            for a, kind in zip(chunk, kinds, strict=True)
-        ]
+        about = _describe_leaves(chunk, plan.dtype)
         columns = arrays.columns(value)
         arrays.same_columns((f"{name}, x", f"{name}, t"), like.setdefault("columns", columns), columns)
         cut.warn(plan.dtype)
-        for part, one, this in zip(("x", "t", "weights"), like.setdefault("about", about), about, strict=True):
-            if one != this:
+        first = like.setdefault("about", about)
+        for leaf in [*first, *about]:
+            if first.get(leaf) != about.get(leaf):
                 raise ShapeError(
-                    f"{name}, {part}: expected {_describe(one)} as in the first chunk, got {_describe(this)}. "
-                    "Give all chunks the same shape and dtype."
+                    f"{name}, {leaf}: expected {_describe(first.get(leaf))} as in the first chunk, "
+                    f"got {_describe(about.get(leaf))}. Give all chunks the same shape and dtype."
                 )
         if plan.check is not None:
             try:
@@ -72,6 +70,13 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
             except (ValueError, TypeError) as error:
                 raise type(error)(f"{name}: {error}") from None
         yield chunk
+
+
+def _describe_leaves(chunk: tuple[Tree, Tree, Any], dtype: DType) -> dict[str, tuple[Shape, DType]]:
+    """The shape of a row and the dtype of each array of a chunk, by name."""
+    x, t, weight = chunk
+    found = {name: (a.shape[1:], a.dtype) for name, a in (named_leaves("x", x) | named_leaves("t", t)).items()}
+    return found if weight is None else found | {"weights": (weight.shape[1:], np.dtype(dtype))}
 
 
 def _describe(about: tuple[Shape, DType] | None) -> str:
@@ -84,7 +89,8 @@ def _describe(about: tuple[Shape, DType] | None) -> str:
 class Filling(NamedTuple):
     """Rows in the order in which they came, in memory that the next ones will overwrite."""
 
-    stage: Any
+    stage: list[np.ndarray]  # inputs and targets, leaf by leaf, and weights
+    structure: Any  # of inputs and targets
     rows: int  # of a buffer
     seen: BufferRecord
     filled: int  # of them
@@ -122,21 +128,23 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
     stage: Any = None
     like: dict[str, Any] = {"cut": checks.LostDigits(quiet=quiet)}
     rows, room = plan.rows, 0
+    structure: Any = None
     for epoch in epochs:
         index, filled, weighed, check = 0, 0, False, 0
-        for chunk in _checked_chunks(plan, epoch, like):
+        for x, t, weight in _checked_chunks(plan, epoch, like):
+            leaves, structure = jax.tree.flatten((x, t))
             if stage is None:
-                room = _room(plan, chunk) if rows is None else rows
-                stage = _staging_arrays(room, chunk, plan.dtype)
-            done, weighed = 0, weighed or chunk[2] is None or bool(chunk[2].any())
-            while done < len(chunk[0]):
+                room = _room(plan, leaves) if rows is None else rows
+                stage = _staging_arrays(room, leaves, plan.dtype)
+            done, weighed = 0, weighed or weight is None or bool(weight.any())
+            while done < len(leaves[0]):
                 if filled == room:  # there is a row beyond it, so it is not the last
                     rows = room
                     check = check_sum([kept[:filled] for kept in stage], check)  # it may have room for more
-                    yield Filling(stage, room, BufferRecord(epoch, index, (index + 1) * room, check), filled)
+                    yield Filling(stage, structure, room, BufferRecord(epoch, index, (index + 1) * room, check), filled)
                     index, filled = index + 1, 0
-                n = min(room - filled, len(chunk[0]) - done)
-                for kept, new in zip(stage, chunk, strict=True):
+                n = min(room - filled, len(leaves[0]) - done)
+                for kept, new in zip(stage, [*leaves, weight], strict=True):
                     kept[filled : filled + n] = 1 if new is None else new[done : done + n]
                 filled, done = filled + n, done + n
         if filled == 0:
@@ -149,33 +157,26 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
         if rows is None:  # all there is fits in one
             rows = room = -(-filled // plan.batch_size) * plan.batch_size
         check = check_sum([kept[:filled] for kept in stage], check)
-        yield Filling(stage, rows, BufferRecord(epoch, index, index * room + filled, check, True), filled)
+        yield Filling(stage, structure, rows, BufferRecord(epoch, index, index * room + filled, check, True), filled)
 
 
-def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> int:
+def _room(plan: BufferPlan, leaves: list[np.ndarray]) -> int:
     """Rows of a buffer: whole batches, about BUFFER_BYTES, and no more than there are, where that is known."""
-    x, t, _ = _staging_arrays(1, chunk, plan.dtype)
-    batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
+    row_bytes = sum(a.nbytes for a in _staging_arrays(1, leaves, plan.dtype)[:-1])
+    batches = max(1, BUFFER_BYTES // (row_bytes * plan.batch_size))
     if plan.stream.rows is not None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
     return batches * plan.batch_size
 
 
-def _staging_arrays(
-    rows: int, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None], dtype: DType
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _staging_arrays(rows: int, leaves: list[np.ndarray], dtype: DType) -> list[np.ndarray]:
     """Where the rows of a buffer are gathered, in the order in which they come. Used again for every buffer."""
-    x, t, _ = chunk
-    return (
-        np.empty((rows, *x.shape[1:]), arrays.inputs_dtype(x.dtype, dtype)),
-        np.empty((rows, *t.shape[1:]), arrays.targets_dtype(t.dtype, dtype)),
-        np.empty(rows, dtype),
-    )
+    return [*(np.empty((rows, *a.shape[1:]), a.dtype) for a in leaves), np.empty(rows, dtype)]
 
 
 def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
     """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
-    stage, rows, seen, count = gathered
+    stage, structure, rows, seen, count = gathered
     order = philox(1, *plan.seed, *seen[:2]).permutation(count) if plan.shuffle else np.arange(count)
     made: list[Any] = []
     for kept in stage:
@@ -183,9 +184,10 @@ def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
         np.take(kept[:count], order, 0, out=new[:count], mode="clip")  # this mode writes without a copy between
         new[count : -(-count // plan.batch_size) * plan.batch_size] = kept[0]
         made.append(new)
-    made[2][count:] = 0
+    made[-1][count:] = 0
     first = seen.buffer * (rows // plan.batch_size)
-    part = Part(made[0], made[1], made[2])
+    x, t = jax.tree.unflatten(structure, made[:-1])
+    part = Part(x, t, made[-1])
     return Buffer(part, np.int32(first), np.int32(count), np.bool_(seen.last), np.uint32(seen.check_sum))
 
 

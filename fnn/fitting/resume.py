@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from fnn.arguments import trees
+from fnn.arguments.leaves import named_leaves, row_count
 from fnn.compilation import cache
 from fnn.compilation.components import components, uses_key
 from fnn.compilation.fingerprints import fingerprint
@@ -76,7 +77,8 @@ def describe_run(
     for name, part in data._asdict().items():
         fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
         of_rows = _shape_text if stream is not None and name == "train" else digest
-        about |= {f"{name} {field}": of_rows(array) for field, array in fields}
+        for field, tree in fields:
+            about |= {f"{name} {leaf}": of_rows(array) for leaf, array in _leaves(field, tree).items()}
     if stream is not None:  # the name of a function says nothing
         about["stream"] = "chunks" if stream.chunk_rows is None else _text(stream)
         about["stream's chunk_rows"] = stream.chunk_rows
@@ -84,7 +86,7 @@ def describe_run(
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
-    rows = len(data.train.x) if least is None else least
+    rows = row_count(data.train.x) if least is None else least
     full = stream is None and (config.batch_size is None or config.batch_size >= rows)
     about |= {NOISE: OF_STEP} if full and uses_key(functions["gradient"]) else {}
     made = functions["optimizer.init"].arguments[1]
@@ -94,6 +96,11 @@ def describe_run(
     about[VALUES] = (lambda: cache.programs.get(known, values)) if exact else values
     about |= {} if config.layout is None else {DEVICES: config.layout.mesh.size}
     return about | {"dtype": str(dtype_of(made)), VERSIONS: versions()}
+
+
+def _leaves(field: str, tree: Any) -> dict[str, Any]:
+    """The arrays of inputs or targets by name, which a message then says; a weight that is not there too."""
+    return {field: None} if tree is None else named_leaves(field, tree)
 
 
 def _shape_text(array: Any) -> str:

@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.arguments import trees
-from fnn.compilation.programs import canonical
+from fnn.arguments.leaves import check_one_row_axis, is_several, is_shape, row_count
+from fnn.compilation.programs import canonical, signature
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
@@ -24,8 +25,8 @@ from fnn.inference.reduction import check_functions, check_row_axis, combine_row
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
-from fnn.training.layout import Layout, keep_whole, make_layout, split_array
-from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
+from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
+from fnn.types import Array, Columns, DType, Layer, Params, Shape, ShapeError, State, Tree
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ def predict(
     run = checked_run(net, run, layout)
     check_functions(reduce, combine)
 
-    def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+    def specialise(part: Tree) -> tuple[Callable[..., Tree], Tree]:
         program, made = _specialise(net, run, part, reduce, combine, layout)
         return program, made if combine is None else _specialise(net, run, part, reduce, None, layout)[1]
 
@@ -133,8 +134,8 @@ def predictor(
     check_functions(reduce, None)
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
 
-    def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
-        key = part.shape, part.dtype
+    def specialise(part: Tree) -> tuple[Callable[..., Tree], Tree]:
+        key = signature(part)
         if key not in programs:
             programs[key] = _specialise(net, run, part, reduce, None, layout)
         return programs[key]
@@ -146,7 +147,7 @@ def predictor(
 
 
 def _predict_rows(
-    specialise: Callable[[Array | np.ndarray], tuple[Callable[..., Tree], Tree]],
+    specialise: Callable[[Tree], tuple[Callable[..., Tree], Tree]],
     run: Run,
     x: DataLike,
     size: int,
@@ -158,16 +159,16 @@ def _predict_rows(
 
     checks.outside_of_jit("x", x)
 
-    def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+    def trace(part: Tree) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)
-        check_row_axis(made, len(part), reduce)
+        check_row_axis(made, row_count(part), reduce)
         return program, made
 
     rows, size, chunks = _inputs(x, run, size)
     kept: Any = None
     before: Any = None
     for chunk, count in rechunk(chunks, size):
-        part = aligned_copy(chunk[0])
+        part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:
             program, made = with_true_rows(trace, count, part)
             kept = _Reducer(combine) if combine is not None else _RowCollector(made, rows, size, device)
@@ -214,14 +215,14 @@ def _chunk_program(
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
-        y = forward_layer(net, params, state, split_array(layout, x), None, False)[0]
+        y = forward_layer(net, params, state, split_arrays(layout, x), None, False)[0]
         y = y if reduce is None else require_arrays("reduce", arguments.call("reduce", reduce, y))
         return keep_whole(layout, y if combine is None else combine_rows(combine, y, count))
 
     return of_chunk
 
 
-def output_shapes(net: Layer, run: Run, x: Array | np.ndarray, layout: Layout | None = None) -> Tree:
+def output_shapes(net: Layer, run: Run, x: Tree, layout: Layout | None = None) -> Tree:
     """The shapes and dtypes of the outputs for these rows."""
     return _specialise(net, run, x, None, None, layout)[1]
 
@@ -229,7 +230,7 @@ def output_shapes(net: Layer, run: Run, x: Array | np.ndarray, layout: Layout | 
 def _specialise(
     net: Layer,
     run: Run,
-    x: Array | np.ndarray,
+    x: Tree,
     reduce: Callable[[Array], Tree] | None,
     combine: Callable[[Tree, Tree], Tree] | None,
     layout: Layout | None,
@@ -259,24 +260,40 @@ def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator
     if is_stream(x):
         stream = as_stream("x", x, once=True)
         return stream.rows, program_rows(stream.rows or size, size), _stream_chunks(stream, run, dtype)
+    if is_several(x) and is_mapped(x):
+        rows = row_count(x)
+        check_one_row_axis("x", x)
+        return rows, program_rows(rows, size), _slices(x, rows, dtype, size, run.in_shape)
     if isinstance(x, np.memmap):
         checks.check_axes("x", x, x.shape, run.in_shape)
         if not len(x):
             raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass rows.")
-        return len(x), program_rows(len(x), size), _slices(x, dtype, size)
-    arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
+        return len(x), program_rows(len(x), size), _slices(x, len(x), dtype, size)
+    arrays.same_columns("x", run.columns, Columns(arrays.columns_in(x)))
     cut = checks.LostDigits()
     whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
     cut.warn(dtype)
-    chunks = ((whole[i : i + size],) for i in range(0, len(whole), size))
-    return len(whole), program_rows(len(whole), size), chunks
+    rows = row_count(whole)
+    chunks = ((jax.tree.map(lambda a, i=i: a[i : i + size], whole),) for i in range(0, rows, size))
+    return rows, program_rows(rows, size), chunks
 
 
-def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
+def is_mapped(x: Tree) -> bool:
+    """Whether all arrays are files, which are never loaded whole.
+
+    >>> from fnn.inference.prediction import is_mapped
+    >>> is_mapped({"age": np.zeros((2, 1))})
+    False
+    """
+    return all(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(x))
+
+
+def _slices(x: Tree, rows: int, dtype: DType, size: int, in_shape: Shape | None = None) -> Iterator[Any]:
     cut = checks.LostDigits()
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
+    for start in range(0, rows, size):
+        stop = min(start + size, rows)
+        part = jax.tree.map(lambda a, start=start, stop=stop: a[start:stop], x)
+        yield (checks.inputs(f"x[{start}:{stop}]", part, dtype, cut, in_shape=in_shape),)
         cut.warn(dtype)
 
 
@@ -285,17 +302,28 @@ def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x = f"x, chunk {number}", chunk[0] if several else chunk
-        arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
-        yield (checks.inputs(name, x, dtype, cut),)
+        arrays.same_columns((name,), run.columns, Columns(arrays.columns_in(x)))
+        yield (checks.inputs(name, x, dtype, cut, in_shape=several_shape(run)),)
         cut.warn(dtype)
 
 
-def with_true_rows(trace: Callable[..., T], count: int, *filled: np.ndarray) -> T:
+def several_shape(run: Run) -> Shape | None:
+    """The shape of one example where that is of several arrays; else None.
+
+    >>> import fnn
+    >>> from fnn.inference.prediction import several_shape
+    >>> several_shape(fnn.Run((), (), None, None, {"age": (1,)})), several_shape(fnn.Run((), (), None, None, (1,)))
+    ({'age': (1,)}, None)
+    """
+    return None if run.in_shape is None or is_shape(run.in_shape) else run.in_shape
+
+
+def with_true_rows(trace: Callable[..., T], count: int, *filled: Tree) -> T:
     """`trace(*filled)`; where the shapes do not fit, its error for the rows that the caller has passed."""
     try:
         return trace(*filled)
     except ShapeError:
-        trace(*(array[:count] for array in filled))
+        trace(*jax.tree.map(lambda array: array[:count], filled))
         raise
 
 

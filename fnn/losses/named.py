@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from fnn.arguments import array_of, as_array, describe_thing, describe_value, finite, scalar
-from fnn.factories import factory
+from fnn.factories import factory, origin
 from fnn.losses.reduction import row_weights, stop_uncounted
 from fnn.losses.transforms import as_loss, scale_values
 from fnn.types import Array, HasShape, Loss, LossLike, Numbers, Scalar, ShapeError, Tree
@@ -151,6 +151,20 @@ def joint(**terms: Term) -> Loss:
     of_squares = None if any(loss.residuals is None for loss in losses.values()) else residuals
     gaps = {name: loss.missing for name, loss in losses.items() if loss.missing is not None}
     return Loss("joint", value, grad, check, residuals=of_squares, missing=gaps or None)
+
+
+def named_losses(loss: Loss) -> dict[str, Loss]:
+    """The losses that a joint one is made of, by the names of the outputs; of another loss none.
+
+    >>> import fnn
+    >>> from fnn.losses.named import named_losses
+    >>> named_losses(fnn.losses.joint(price=(1.0, fnn.losses.squared_error)))
+    {'price': squared_error}
+    """
+    call = origin(loss)
+    if call is None or call.factory is not joint:
+        return {}
+    return {name: as_loss(term[1]) for name, term in dict(call.arguments)["terms"]}
 
 
 def _terms(terms: dict[str, Any]) -> dict[str, tuple[Scalar, Loss, str | None]]:

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import array_of, as_array, beside, call, describe_value, function, instance, like, scalar
-from fnn.arguments.leaves import check_same_structure, is_several, map_leaves
+from fnn.arguments import array_of, beside, call, describe_value, function, instance, like, scalar
+from fnn.arguments.leaves import check_same_structure, row_arrays
 from fnn.factories import factory, note_call
 from fnn.losses.base import (
     ClassWeights,
@@ -75,24 +75,18 @@ def from_function(
     own = name or str(getattr(value, "__name__", "loss"))
 
     def row_value(y: Numbers, t: Numbers) -> Array:
-        return row_values("loss", value, _as_arrays("outputs", y), _as_arrays("targets", t), True)
+        return row_values("loss", value, row_arrays("outputs", y), row_arrays("targets", t), True)
 
     def checked_grad(y: Numbers, t: Numbers) -> Array:
         assert grad is not None
-        y, name = _as_arrays("outputs", y), f"loss.grad of {own}"
-        found = call(name, grad, y, _as_arrays("targets", t))
+        y, name = row_arrays("outputs", y), f"loss.grad of {own}"
+        found = call(name, grad, y, row_arrays("targets", t))
         check_same_structure(name, y, found)
         return jax.tree.map(functools.partial(_check_grad, name), y, found)
 
     loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets, None, outputs)
     arguments = {"value": value, "grad": grad, "name": name, "targets": targets, "outputs": outputs}
     return note_call(loss, from_function, arguments)
-
-
-def _as_arrays(name: str, value: Any) -> Any:
-    """Outputs or targets as arrays of JAX: one, or a dict or a tuple of them."""
-    several = isinstance(value, dict) or (isinstance(value, tuple) and is_several(value))
-    return map_leaves(name, as_array, value) if several else as_array(name, value)
 
 
 def _check_grad(name: str, y: Array, by: object) -> Array:

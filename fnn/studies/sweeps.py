@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from fnn import arguments
+from fnn.arguments.leaves import example_shape
 from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
@@ -21,6 +22,7 @@ from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_point
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
 from fnn.studies.scheduler import run_groups
+from fnn.training.config import missing_targets
 from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
 
 
@@ -163,7 +165,8 @@ def sweep(
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        missing = missing_targets(loss, {**(training.get("settings") or {}), **points[0]})
+        rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"), missing)
         words = np.asarray(jax.random.key_data(key))
         tasks = [
             MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
@@ -173,7 +176,7 @@ def sweep(
             "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
         )
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-        runs, in_shape = dict[int, Run](), rows.train.x.shape[1:]
+        runs, in_shape = dict[int, Run](), example_shape(rows.train.x)
 
         def take(group: Group, outcome: ChunkResult) -> None:
             places = group.places[outcome.at]

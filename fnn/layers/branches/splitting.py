@@ -106,9 +106,8 @@ def _check_places(places: tuple[Place, ...], x: Any) -> None:
         if isinstance(places[0], int):
             wanted = f"a tuple of {len(places)} inputs"
         found = f"a tuple of {len(got)}" if not isinstance(x, dict) else f"those named {', '.join(map(str, got))}"
-        raise kind(
-            f"parallel: expected {wanted}, got {found}. Give each input a layer; serial() hands one on as it is."
-        )
+        hint = "Give each input a layer; serial() hands one on as it is."
+        raise ShapeError(f"parallel: expected {wanted}, got {found}. {hint}")
 
 
 @factory
