@@ -46,7 +46,8 @@ def _apply(name: str, x: Any, mean: np.ndarray | None, deviation: np.ndarray) ->
     """`(x - mean)/deviation`; without a mean `x` as it is."""
     x = np.asarray(x)
     if mean is None:
-        return x
+        same: np.ndarray = x
+        return same
     if x.shape[1:] != mean.shape:
         raise ShapeError(
             f"{name}: expected rows of shape {mean.shape}, as the standardiser was fitted to, "
@@ -93,8 +94,8 @@ def _fit(name: str, x: ArrayLike | Tree, leaves: Sequence[str] | None = None) ->
         return _moments(np.asarray(a)) if chosen else (None, None)
 
     both = {leaf: one(leaf, a) for leaf, a in named_leaves("", table).items()}
-    mean, deviation = (map_leaves("", lambda leaf, a, i=i: both[leaf][i], table) for i in (0, 1))
-    return Standardiser(mean, deviation, names)
+    mean = map_leaves("", lambda leaf, a: both[leaf][0], table)
+    return Standardiser(mean, map_leaves("", lambda leaf, a: both[leaf][1], table), names)
 
 
 def check_leaf_names(name: str, x: Tree, leaves: Sequence[str]) -> tuple[str, ...]:

@@ -297,7 +297,8 @@ def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tupl
     [([0, 1, 2, 3], 4), ([4, 4, 4, 4], 1)]
     """
     held: list[tuple[Any, ...]] = []
-    count, structure = 0, None
+    count = 0
+    structure: Any = None
     for number, chunk in enumerate(chunks):
         arrays, own = jax.tree.flatten(chunk)
         structure = own if structure is None else structure

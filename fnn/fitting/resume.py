@@ -32,9 +32,8 @@ from fnn.training.state import Start, dtype_of
 
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
-VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
+VERSIONS, PROGRAMS, VALUES, DEVICES = "versions", "programs", "values for fixed inputs", "devices"
 NOISE, OF_STEP, OF_EPOCH = "noise of a full batch", "drawn with the key of its step", "drawn with the key of its epoch"
-DEVICES = "devices"
 READ = "read/"  # how the names of what was read of a stream begin
 ANEW = "Restore it from a copy, or name another folder to start anew."
 SHARE = 20  # times as long as a write took is the least until the next
@@ -75,10 +74,9 @@ def describe_run(
     about |= {f"settings[{name!r}]": float(value) for name, value in settings.items()}
     about |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
-        fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
         of_rows = _shape_text if stream is not None and name == "train" else digest
-        for field, tree in fields:
-            about |= {f"{name} {leaf}": of_rows(array) for leaf, array in _leaves(field, tree).items()}
+        for field, tree in zip(("x", "t", "weight"), part or (), strict=False):
+            about |= {f"{name} {leaf}": of_rows(array) for leaf, array in named_leaves(field, tree).items()}
     if stream is not None:  # the name of a function says nothing
         about["stream"] = "chunks" if stream.chunk_rows is None else _text(stream)
         about["stream's chunk_rows"] = stream.chunk_rows
@@ -86,8 +84,8 @@ def describe_run(
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
-    rows = row_count(data.train.x) if least is None else least
-    full = stream is None and (config.batch_size is None or config.batch_size >= rows)
+    rows = least or row_count(data.train.x)
+    full = stream is None and (config.batch_size or rows) >= rows
     about |= {NOISE: OF_STEP} if full and uses_key(functions["gradient"]) else {}
     made = functions["optimizer.init"].arguments[1]
     values = functools.cache(lambda: probe(config, tuple(settings), data.train, made))
@@ -96,11 +94,6 @@ def describe_run(
     about[VALUES] = (lambda: cache.programs.get(known, values)) if exact else values
     about |= {} if config.layout is None else {DEVICES: config.layout.mesh.size}
     return about | {"dtype": str(dtype_of(made)), VERSIONS: versions()}
-
-
-def _leaves(field: str, tree: Any) -> dict[str, Any]:
-    """The arrays of inputs or targets by name, which a message then says; a weight that is not there too."""
-    return {field: None} if tree is None else named_leaves(field, tree)
 
 
 def _shape_text(array: Any) -> str:

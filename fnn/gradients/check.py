@@ -67,7 +67,8 @@ def _check_shapes(
         return False
     hint = "Look at the formula: which sum over the rows, or which transpose, is missing?"
     _check_like(f"loss.grad of {loss}", "shape", "as the outputs", y, dy, hint)
-    _check_like(f"backward of {net}", "dx of shape", "as x", *(map_floats(lambda a: a, part) for part in (x, dx)), hint)
+    floats, by_floats = (map_floats(lambda a: a, part) for part in (x, dx))
+    _check_like(f"backward of {net}", "dx of shape", "as x", floats, by_floats, hint)
     theirs, ours = trees.flatten_named(params), trees.flatten_named(dparams)
     trees.check_same_leaves(f"backward of {net}", "dparams like the parameters", theirs, ours, hint, width=False)
     return True
@@ -87,8 +88,8 @@ def check_gradients(
     loss: LossLike,
     params: Params,
     state: State,
-    x: ArrayLike,
-    t: ArrayLike,
+    x: ArrayLike | Tree,
+    t: ArrayLike | Tree,
     key: Key = None,
     train: Train = True,
     penalty: Penalty | None = None,
@@ -151,10 +152,7 @@ def check_gradients(
     x, t, loss = row_arrays("x", x), row_arrays("t", t), as_loss(loss)
     show, train = arguments.flag("show", show), train if isinstance(train, Rows) else arguments.flag("train", train)
     params, state = trees.as_arrays("params", params), trees.as_arrays("state", state, keys=True)
-    for name, leaf in named_leaves("x", x).items():
-        if not leaf.shape[:1] or not leaf.shape[0]:
-            raise ValueError(f"{name}: expected at least one row, got shape {leaf.shape}. Pass a batch.")
-    check_one_row_axis("x", x)
+    _check_has_rows(x)
     trees.check_fits_network(net, params, state, example_shape(x), "check_gradients: params")
     key = None if key is None else _as_key(key)
     by_hand = _check_shapes(net, loss, params, state, x, t, key, train)
@@ -188,6 +186,13 @@ def check_gradients(
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result
+
+
+def _check_has_rows(x: Tree) -> None:
+    for name, leaf in named_leaves("x", x).items():
+        if not leaf.shape[:1] or not leaf.shape[0]:
+            raise ValueError(f"{name}: expected at least one row, got shape {leaf.shape}. Pass a batch.")
+    check_one_row_axis("x", x)
 
 
 def _dtypes(x: Tree) -> str:

@@ -16,13 +16,11 @@ from fnn.devices.memory import allow_transfers
 from fnn.inference.prediction import (
     Trained,
     checked_run,
-    is_mapped,
     output_shapes,
     predict as predict,
-    program_rows,
-    several_shape,
     with_true_rows,
 )
+from fnn.inference.row_chunks import is_mapped, program_rows, several_shape
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
@@ -155,8 +153,8 @@ def _chunks(data: DataLike, run: Run, size: int, missing: Tree) -> tuple[int | N
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         rows, whole = row_count(data[0]), tuple(data)
-        cut = lambda i: jax.tree.map(lambda a: a[i : i + size], whole)  # noqa: E731
-        parts = ((f"data, rows {i} to {i + size - 1}", cut(i)) for i in range(0, rows, size))
+        cut = ((i, jax.tree.map(lambda a, i=i: a[i : i + size], whole)) for i in range(0, rows, size))
+        parts = ((f"data, rows {i} to {i + size - 1}", part) for i, part in cut)
         return rows, _check_chunks(parts, run, missing)
     checked = next(_check_chunks(iter([("data", data)]), run, missing))
     return row_count(checked[0]), iter([checked])

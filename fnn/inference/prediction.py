@@ -5,7 +5,7 @@ and on what is kept of the outputs, not on the number of rows.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -15,18 +15,19 @@ from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.arguments import trees
-from fnn.arguments.leaves import check_one_row_axis, is_several, is_shape, row_count
+from fnn.arguments.leaves import row_count
 from fnn.compilation.programs import canonical, signature
 from fnn.data import arrays, checks
-from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
+from fnn.data.streams import DataLike, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
 from fnn.devices.placement import put_everywhere
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
+from fnn.inference.row_chunks import input_chunks
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
 from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
-from fnn.types import Array, Columns, DType, Layer, Params, Shape, ShapeError, State, Tree
+from fnn.types import Array, Layer, Params, ShapeError, State, Tree
 
 T = TypeVar("T")
 
@@ -164,7 +165,7 @@ def _predict_rows(
         check_row_axis(made, row_count(part), reduce)
         return program, made
 
-    rows, size, chunks = _inputs(x, run, size)
+    rows, size, chunks = input_chunks(x, run, size)
     kept: Any = None
     before: Any = None
     for chunk, count in rechunk(chunks, size):
@@ -237,85 +238,6 @@ def _specialise(
 ) -> tuple[Callable[..., Tree], Tree]:
     parts, name = (net, reduce, combine), "predict" if layout is None else ("predict", layout)
     return canonical(name, parts, _chunk_program(*parts, layout), run.params, run.state, x, np.int32(0))
-
-
-# ---- where the rows come from
-
-BUCKETS = (1, 8, 64, 128, 256, 512)  # rows of a program for fewer than `batch_size` of them
-
-
-def program_rows(rows: int, size: int) -> int:
-    """How many rows the program has for so many, at most `size` at once: few sizes, so that few programs compile.
-
-    >>> from fnn.inference.prediction import program_rows
-    >>> [program_rows(rows, 1024) for rows in (1, 2, 9, 600, 5000)]
-    [1, 8, 64, 1024, 1024]
-    """
-    return next((bucket for bucket in BUCKETS if rows <= bucket < size), size)
-
-
-def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
-    """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
-    dtype = arrays.dtype_of_run(run.params)
-    if is_stream(x):
-        stream = as_stream("x", x, once=True)
-        return stream.rows, program_rows(stream.rows or size, size), _stream_chunks(stream, run, dtype)
-    if is_several(x) and is_mapped(x):
-        rows = row_count(x)
-        check_one_row_axis("x", x)
-        return rows, program_rows(rows, size), _slices(x, rows, dtype, size, run.in_shape)
-    if isinstance(x, np.memmap):
-        checks.check_axes("x", x, x.shape, run.in_shape)
-        if not len(x):
-            raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass rows.")
-        return len(x), program_rows(len(x), size), _slices(x, len(x), dtype, size)
-    arrays.same_columns("x", run.columns, Columns(arrays.columns_in(x)))
-    cut = checks.LostDigits()
-    whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
-    cut.warn(dtype)
-    rows = row_count(whole)
-    chunks = ((jax.tree.map(lambda a, i=i: a[i : i + size], whole),) for i in range(0, rows, size))
-    return rows, program_rows(rows, size), chunks
-
-
-def is_mapped(x: Tree) -> bool:
-    """Whether all arrays are files, which are never loaded whole.
-
-    >>> from fnn.inference.prediction import is_mapped
-    >>> is_mapped({"age": np.zeros((2, 1))})
-    False
-    """
-    return all(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves(x))
-
-
-def _slices(x: Tree, rows: int, dtype: DType, size: int, in_shape: Shape | None = None) -> Iterator[Any]:
-    cut = checks.LostDigits()
-    for start in range(0, rows, size):
-        stop = min(start + size, rows)
-        part = jax.tree.map(lambda a, start=start, stop=stop: a[start:stop], x)
-        yield (checks.inputs(f"x[{start}:{stop}]", part, dtype, cut, in_shape=in_shape),)
-        cut.warn(dtype)
-
-
-def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
-    cut = checks.LostDigits()
-    for number, chunk in enumerate(stream.chunks((0,), 0, False)):
-        several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
-        name, x = f"x, chunk {number}", chunk[0] if several else chunk
-        arrays.same_columns((name,), run.columns, Columns(arrays.columns_in(x)))
-        yield (checks.inputs(name, x, dtype, cut, in_shape=several_shape(run)),)
-        cut.warn(dtype)
-
-
-def several_shape(run: Run) -> Shape | None:
-    """The shape of one example where that is of several arrays; else None.
-
-    >>> import fnn
-    >>> from fnn.inference.prediction import several_shape
-    >>> several_shape(fnn.Run((), (), None, None, {"age": (1,)})), several_shape(fnn.Run((), (), None, None, (1,)))
-    ({'age': (1,)}, None)
-    """
-    return None if run.in_shape is None or is_shape(run.in_shape) else run.in_shape
 
 
 def with_true_rows(trace: Callable[..., T], count: int, *filled: Tree) -> T:

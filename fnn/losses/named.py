@@ -35,46 +35,46 @@ def masked(loss: LossLike, missing: float | None = None) -> Loss:
     masked(squared_error) [0. 9.] [ 0. -6.]
     """
     inner = as_loss(loss)
-    if missing is not None and not (isinstance(missing, float) and math.isnan(missing)):
-        missing = finite("masked", "a missing of nan or a number", missing, "Write masked(loss, missing=-1).")
-    is_nan = missing is None or math.isnan(missing)
+    is_nan = missing is None or (isinstance(missing, float) and math.isnan(missing))
+    stands: Any = math.nan
+    if not is_nan:
+        stands = finite("masked", "a missing of nan or a number", missing, "Write masked(loss, missing=-1).")
 
-    def gone(t: Any) -> Any:
+    def is_missing(t: Any) -> Any:
         """Whether the target of a row is missing, `(rows,)`; of arrays of NumPy and of JAX."""
-        each = t != t if is_nan else t == (missing if isinstance(t, np.ndarray) else jnp.asarray(missing, t.dtype))
+        each = t != t if is_nan else t == (stands if isinstance(t, np.ndarray) else jnp.asarray(stands, t.dtype))
         return each.reshape(t.shape[0], -1).any(1)
 
-    def parted(outputs: Numbers, targets: Numbers) -> tuple[Array, Array, Array]:
+    def split_missing(outputs: Numbers, targets: Numbers) -> tuple[Array, Array, Array]:
         """Which rows are missing; outputs, those of these rows as constants; targets, with 0 in their place."""
         y, t = as_array("masked", outputs, "outputs"), as_array("masked", targets, "real targets")
         if y.ndim == 0 or y.shape[:1] != t.shape[:1]:
             wanted, hint = "one target per row of the outputs", "Pair them row by row."
             raise ShapeError(f"masked: expected {wanted}, got {t.shape} for {y.shape}. {hint}")
-        absent = gone(t)
+        absent = is_missing(t)
         known = jnp.where(_beside(absent, y), lax.stop_gradient(y), y)
         return absent, known, jnp.where(_beside(absent, t), jnp.zeros((), t.dtype), t)
 
     def value(outputs: Numbers, targets: Numbers) -> Array:
-        absent, y, t = parted(outputs, targets)
+        absent, y, t = split_missing(outputs, targets)
         return jnp.where(absent, 0.0, inner.value(y, t))
 
     def grad(outputs: Numbers, targets: Numbers) -> Array:
-        absent, y, t = parted(outputs, targets)
+        absent, y, t = split_missing(outputs, targets)
         return jnp.where(_beside(absent, y), 0.0, inner.grad(y, t))
 
     def check(outputs: HasShape, targets: np.ndarray) -> None:
-        absent = gone(targets)
+        absent = is_missing(targets)
         if inner.check is not None and not absent.all():
             known = targets[int(np.argmin(absent))]
             inner.check(outputs, np.where(_beside(absent, targets), known, targets))
 
     def residuals(outputs: Numbers, targets: Numbers) -> Array:
-        absent, y, t = parted(outputs, targets)
+        absent, y, t = split_missing(outputs, targets)
         made: Array = inner.residuals(y, t)  # type: ignore[misc]
         return jnp.where(_beside(absent, made), 0.0, made)
 
     of_squares = None if inner.residuals is None else residuals
-    stands = math.nan if is_nan else missing
     return Loss("masked", value, grad, check, inner.targets, None, inner.outputs, of_squares, stands)
 
 
@@ -103,9 +103,8 @@ def joint(**terms: Term) -> Loss:
     >>> print(loss, loss(y, t), loss.grad(y, t)["kind"])
     joint(price=(1.0, squared_error), kind=(0.5, absolute_error)) [5.] [[-0.5]]
     """
-    own, wanted = _terms(terms), {}
-    for name, (_, _, weight) in own.items():
-        wanted |= dict.fromkeys([name] if weight is None else [name, weight])
+    own = _terms(terms)
+    wanted = [name for term, (_, _, weight) in own.items() for name in (term, weight) if name is not None]
 
     def each(outputs: Tree, targets: Tree) -> dict[str, tuple[Any, Any, Any]]:
         """Outputs, targets and weights by name."""

@@ -82,7 +82,8 @@ def from_function(
         y, name = row_arrays("outputs", y), f"loss.grad of {own}"
         found = call(name, grad, y, row_arrays("targets", t))
         check_same_structure(name, y, found)
-        return jax.tree.map(functools.partial(_check_grad, name), y, found)
+        by_outputs: Array = jax.tree.map(functools.partial(_check_grad, name), y, found)
+        return by_outputs
 
     loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets, None, outputs)
     arguments = {"value": value, "grad": grad, "name": name, "targets": targets, "outputs": outputs}

@@ -24,10 +24,9 @@ from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.folds import (
     Fold,
-    check_standardise,
     check_weights,
-    choose_strata,
     fold_selections,
+    inputs_to_scale,
     make_folds,
     standardiser_of,
 )
@@ -39,12 +38,13 @@ from fnn.studies.groups import (
     check_points,
     execution_options,
     group_members,
+    loading_options,
     member_keys,
 )
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run
 from fnn.studies.scheduler import run_groups
-from fnn.training.config import missing_targets, resolve
+from fnn.training.config import resolve
 from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape, Tree
 
 
@@ -182,20 +182,16 @@ def cross_validate(
     >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
     {'lr': 1.0} (90, 2) (2, 5)
     """
-    points = _points(over, training)
-    epochs = arguments.epochs(epochs, 1)
+    points, epochs = _points(over, training), arguments.epochs(epochs, 1)
     refit = arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        missing = missing_targets(loss, {**(training.get("settings") or {}), **points[0]})
-        rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"), missing)
+        rows, _, of_frame = load_arrays(data, None, weights, key, None, *loading_options(loss, training, points[0]))
         part = rows.train
-        t, stratify = choose_strata(part.t, stratify)
-        made = make_folds(folds, repeats, stratify, groups, seed, t)
+        made = make_folds(folds, repeats, stratify, groups, seed, part.t)
         check_weights(part.weight, made)
-        x = jax.tree.map(np.asarray, part.x)
-        leaves = check_standardise(x, standardise)
+        x, leaves = inputs_to_scale(part.x, standardise)
         views, scalers = fold_selections(made, x, leaves)
         keys, each = member_keys(seed, repeats), len(made) // repeats
         tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
@@ -203,9 +199,7 @@ def cross_validate(
         groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
         figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
         best = _Best(figures, len(points), len(made), example_shape(part.x))
-        scaler = None
-        if leaves is not None:  # that of all rows
-            scaler = standardiser_of(x, leaves)._replace(columns=of_frame and Columns(of_frame.x))
+        scaler = None if leaves is None else _scaler(x, leaves, of_frame)
         with catch_signals() as signals:
             plans = run_groups("cross_validate", groups_, epochs, how, best.take, signals.heard)
             found = _of_folds(points, figures, made, best, scaler, plans)
@@ -266,6 +260,11 @@ def _of_points(figures: ResultTable, points: int, folds: int) -> tuple[dict[str,
     """The scores, (points, folds), and the histories, (points, folds, epochs), of all figures."""
     scores = {name: v.reshape(points, folds) for name, v in figures.columns.items() if name in figures.histories}
     return scores, {name: v.reshape(points, folds, -1) for name, v in figures.histories.items()}
+
+
+def _scaler(x: Tree, leaves: tuple[str, ...], of_frame: Columns | None) -> Standardiser:
+    """The standardiser of all rows."""
+    return standardiser_of(x, leaves)._replace(columns=of_frame and Columns(of_frame.x))
 
 
 def _table(points: list[dict[str, Any]], scores: dict[str, np.ndarray], diverged: np.ndarray) -> dict[str, np.ndarray]:

@@ -24,11 +24,19 @@ from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
-from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
+from fnn.studies.groups import (
+    Group,
+    MemberSpec,
+    TrainingArguments,
+    execution_options,
+    group_members,
+    loading_options,
+    member_keys,
+)
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text
 from fnn.studies.scheduler import run_groups
-from fnn.training.config import missing_targets, resolve_loss
+from fnn.training.config import resolve_loss
 from fnn.training.state import chosen_params
 from fnn.types import (
     Array,
@@ -167,8 +175,7 @@ def ensemble(
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     seed, key = key, arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        missing = missing_targets(loss, training.get("settings") or {})
-        rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"), missing)
+        rows, _, columns = load_arrays(data, validation, weights, key, None, *loading_options(loss, training, {}))
         tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
         groups = group_members(
             "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None

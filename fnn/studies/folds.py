@@ -16,9 +16,10 @@ from fnn.types import Record, RowSelection, Tree
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to evaluate on
 
 
-def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
+def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: Tree) -> list[Fold]:
     """The rows of each fold."""
     repeats = arguments.whole_number("repeats", repeats, 1)
+    t, stratify = _choose_strata(t, stratify)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
         got = arguments.describe_thing(stratify)
         raise TypeError(f"stratify: expected True, False or None, got {got}. Pass folds=fnn.folds(…) for others.")
@@ -85,7 +86,7 @@ def check_weights(weight: Any, folds: list[Fold]) -> None:
                 raise ValueError(f"weights: expected {wanted}, got zeros only. Drop the rows that weigh nothing.")
 
 
-def choose_strata(t: Tree, stratify: Any) -> tuple[np.ndarray, Any]:
+def _choose_strata(t: Tree, stratify: Any) -> tuple[np.ndarray, Any]:
     """The targets that folds go by, and whether each class is to be in every fold alike.
 
     Of several targets that is what `stratify` names; without a name none is.
@@ -96,16 +97,17 @@ def choose_strata(t: Tree, stratify: Any) -> tuple[np.ndarray, Any]:
     if isinstance(stratify, str) and stratify in known:
         return np.asarray(known[stratify]), True
     if stratify:
-        got, names = arguments.describe_value(stratify), ", ".join(known)
-        raise ValueError(f"stratify: expected one of the targets, {names}, got {got}. Write stratify={names[0]!r}.")
+        got, hint = arguments.describe_value(stratify), f"Write stratify={next(iter(known))!r}."
+        raise ValueError(f"stratify: expected one of the targets, {', '.join(known)}, got {got}. {hint}")
     return np.zeros(row_count(t)), stratify
 
 
-def check_standardise(x: Tree, standardise: Any) -> tuple[str, ...] | None:
-    """The names of the inputs to standardise, () for all that may be; None: none."""
+def inputs_to_scale(x: Tree, standardise: Any) -> tuple[Tree, tuple[str, ...] | None]:
+    """The inputs on the host; the names of those to standardise, () for all that may be, None: none."""
+    host = jax.tree.map(np.asarray, x)
     if isinstance(standardise, (list, tuple)):
-        return check_leaf_names("standardise", x, standardise)
-    return () if arguments.flag("standardise", standardise) else None
+        return host, check_leaf_names("standardise", host, standardise)
+    return host, () if arguments.flag("standardise", standardise) else None
 
 
 def standardiser_of(x: Tree, leaves: tuple[str, ...] = ()) -> Standardiser:
@@ -124,7 +126,7 @@ def fold_selections(
 ) -> tuple[tuple[RowSelection, RowSelection], list[Standardiser | None]]:
     """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each.
 
-    `leaves`: which of the inputs are standardised, as `check_standardise` says.
+    `leaves`: which of the inputs are standardised, as `inputs_to_scale` says.
     """
     scalers = [
         None if leaves is None else standardiser_of(jax.tree.map(lambda a, at=train: a[at], x), leaves)

@@ -18,11 +18,18 @@ from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
-from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
+from fnn.studies.groups import (
+    Group,
+    MemberSpec,
+    TrainingArguments,
+    check_points,
+    execution_options,
+    group_members,
+    loading_options,
+)
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
 from fnn.studies.scheduler import run_groups
-from fnn.training.config import missing_targets
 from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
 
 
@@ -159,14 +166,13 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    points = check_points(over)
-    epochs = arguments.epochs(epochs)
+    points, epochs = check_points(over), arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        missing = missing_targets(loss, {**(training.get("settings") or {}), **points[0]})
-        rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"), missing)
+        given = data, validation, weights, key, None, *loading_options(loss, training, points[0])
+        rows, held, of_frame = load_arrays(*given)
         words = np.asarray(jax.random.key_data(key))
         tasks = [
             MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)

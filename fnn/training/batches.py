@@ -110,14 +110,14 @@ def _take_rows(part: Part, at: Array, mask: Array | None) -> Batch:
     at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
     x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
     if view is not None and view.mean is not None and view.deviation is not None:
-        x = jax.tree.map(_standardised, view.mean, view.deviation, x, is_leaf=lambda a: a is None)
+        x = jax.tree.map(_standardise_leaf, view.mean, view.deviation, x, is_leaf=lambda a: a is None)
     if mask is None:
         return Batch(x, t, weight, True)
     weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, jnp.zeros_like(weight))
     return Batch(x, t, weight, Rows(mask))
 
 
-def _standardised(mean: Array | None, deviation: Array, x: Array) -> Array:
+def _standardise_leaf(mean: Array | None, deviation: Array, x: Array) -> Array:
     """`(x - mean)/deviation`; without a mean, of a leaf that is not to be standardised, the leaf as it is."""
     return x if mean is None else (x.astype(mean.dtype) - mean[None]) / deviation[None]
 

@@ -199,10 +199,17 @@ def resolve_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
     return as_loss(loss)
 
 
-def missing_targets(loss: Any, settings: Mapping[str, Any]) -> Tree:
-    """What a loss says of targets that are missing; None where it cannot be made, which is said when it is traced."""
+def missing_targets(loss: Any, *settings: Mapping[str, Any] | None) -> Tree:
+    """What a loss says of targets that are missing; None where it cannot be made, which is said when it is traced.
+
+    >>> import fnn
+    >>> from fnn.training.config import missing_targets
+    >>> missing_targets(lambda s: fnn.losses.masked(fnn.losses.huber(s["delta"]), -1), {"delta": 0.5})
+    -1
+    """
     try:
-        return (loss if isinstance(loss, Loss) else resolve_loss(loss, settings)).missing
+        whole = {name: value for some in settings for name, value in (some or {}).items()}
+        return (loss if isinstance(loss, Loss) else resolve_loss(loss, whole)).missing
     except Exception:
         return None
 

@@ -129,21 +129,22 @@ def select(place: Place) -> Layer:
         got = arguments.describe_thing(place)
         raise TypeError(f"select: expected a name or a number, got {got}. Write select('age').")
 
-    def chosen(x: Any) -> Any:
-        there = isinstance(x, dict) if isinstance(place, str) else isinstance(x, tuple) and not is_shape(x)
-        if there and (place in x if isinstance(x, dict) else -len(x) <= place < len(x)):
-            return x[place]
-        got = f"those named {', '.join(x)}" if isinstance(x, dict) else "a tuple" if there else "a single one"
-        if isinstance(x, tuple) and not is_shape(x):
-            got = f"a tuple of {len(x)}"
-        wanted = f"inputs with {place!r} among them"
-        raise ShapeError(f"select({place!r}): expected {wanted}, got {got}. Name one of the inputs.")
+    def choose(x: Any) -> Any:
+        several = isinstance(x, (dict, tuple)) and not is_shape(x)
+        got = "a single one" if not several else f"a tuple of {len(x)}"
+        if isinstance(x, dict):
+            got = f"those named {', '.join(x)}"
+        there = range(-len(x), len(x)) if several and isinstance(x, tuple) else x
+        if not several or place not in there:
+            wanted, hint = f"inputs with {place!r} among them", "Name one of the inputs."
+            raise ShapeError(f"select({place!r}): expected {wanted}, got {got}. {hint}")
+        return x[place]
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        return (), (), chosen(in_shape)
+        return (), (), choose(in_shape)
 
     def forward(params: Params, state: State, x: Tree, key: Key, train: Train) -> tuple[Tree, State, Cache]:
-        return chosen(x), state, x
+        return choose(x), state, x
 
     def backward(params: Params, x: Tree, dy: Tree) -> tuple[Params, Tree]:
         dx = jax.tree.map(_zeros, x)
