@@ -17,6 +17,7 @@ from experiments.derivatives.losses import LOSSES, TRANSFORMED
 from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
 from fnn.layers import augmentation, combinators, convolution, linear, noise, normalisation, pooling
+from fnn.layers.branches import joining, splitting
 from tests.helpers.compare import normwise
 
 IMAGE_LAYERS = [case.name for case in convolutions.LAYERS]
@@ -59,10 +60,25 @@ def public(module, but):
         (normalisation, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (combinators, [case.name for case in LAYERS], {"as_layer", "layer_of", "memoise_constants", "note_call"}),
+        (splitting, [case.name for case in LAYERS], {"layer_of"}),
+        (joining, [case.name for case in LAYERS], set()),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],
-    ids=["activations", "linear", "conv", "pooling", "augment", "norm", "noise", "combine", "losses", "penalties"],
+    ids=[
+        "activations",
+        "linear",
+        "conv",
+        "pooling",
+        "augment",
+        "norm",
+        "noise",
+        "combine",
+        "split",
+        "join",
+        "losses",
+        "penalties",
+    ],
 )
 def test_everything_public_has_a_record(module, cases, but):
     names = public(module, but)
