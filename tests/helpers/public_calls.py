@@ -621,10 +621,10 @@ def _others():
         "standardise": Call(
             fnn.standardise,
             {"train": X, "others": (X,)},
-            {"train": "inputs", ("others", 0): "inputs"},
+            {"train": "inputs", ("others", 0): "inputs", "leaves": "place"},
             fine={"train": set()},
         ),
-        "standardiser": Call(fnn.standardiser, {"x": X}, {"x": "inputs"}, lambda made: made(X)),
+        "standardiser": Call(fnn.standardiser, {"x": X}, {"x": "inputs", "leaves": "place"}, lambda made: made(X)),
         "hold_out": Call(
             fnn.hold_out,
             {"x": X, "t": LABELS, "fraction": 0.25},
