@@ -16,8 +16,10 @@ from experiments.derivatives.layers import LAYERS
 from experiments.derivatives.losses import LOSSES, TRANSFORMED
 from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
-from fnn.layers import augmentation, combinators, convolution, linear, noise, normalisation, pooling
+from fnn.layers import combinators, linear, noise
 from fnn.layers.branches import joining, splitting
+from fnn.layers.images import augmentation, convolution, pooling
+from fnn.layers.normalisations import batch, features
 from tests.helpers.compare import normwise
 
 IMAGE_LAYERS = [case.name for case in convolutions.LAYERS]
@@ -29,6 +31,7 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # modules of small functions that others take
 HELPERS = ("fnn.arguments", "fnn.activations.limits", "fnn.kernels", "fnn.layers.passes")
+HELPERS += ("fnn.layers.normalisations.affine", "fnn.layers.normalisations.statistics")
 NUMBERS = {"elementwise", "as_floats", "float32_or_wider"}
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
@@ -57,7 +60,8 @@ def public(module, but):
         (convolution, IMAGE_LAYERS, {"as_floats", "window_spec", "initial_values", "initial_deviation"}),
         (pooling, IMAGE_LAYERS, {"window_spec", "taps", "add_taps", *NUMBERS}),
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
-        (normalisation, [case.name for case in LAYERS], NUMBERS),
+        (batch, [case.name for case in LAYERS], NUMBERS),
+        (features, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (combinators, [case.name for case in LAYERS], {"as_layer", "layer_of", "memoise_constants", "note_call"}),
         (splitting, [case.name for case in LAYERS], {"layer_of"}),
@@ -71,7 +75,8 @@ def public(module, but):
         "conv",
         "pooling",
         "augment",
-        "norm",
+        "batch norm",
+        "norms",
         "noise",
         "combine",
         "split",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, overload
 import jax
 import numpy as np
 
-from fnn.arguments import describe_value
+from fnn import arguments
 from fnn.arguments.leaves import is_several, map_leaves, named_leaves
 from fnn.data import arrays, checks
 from fnn.types import ArrayLike, Columns, ShapeError, Tree
@@ -57,6 +57,7 @@ def _apply(name: str, x: Any, mean: np.ndarray | None, deviation: np.ndarray) ->
     return made
 
 
+@arguments.explain_call
 def standardiser(x: ArrayLike | Tree, *, leaves: Sequence[str] | None = None) -> Standardiser:
     """Fit `(x - mean)/deviation` to the training rows, column by column; source document 3's advice.
 
@@ -107,13 +108,13 @@ def check_leaf_names(name: str, x: Tree, leaves: Sequence[str]) -> tuple[str, ..
     ('age',)
     """
     if not is_several(x):
-        got = describe_value(leaves)
+        got = arguments.describe_value(leaves)
         raise ValueError(f"{name}: expected names for several inputs alone, got {got} for one array. Omit {name}.")
     known = [_way(leaf) for leaf in named_leaves("", x)]
     several = isinstance(leaves, (list, tuple)) and len(leaves) > 0
     wrong = [leaf for leaf in leaves if leaf not in known] if several else [leaves]
     if wrong:
-        got = describe_value(wrong[0])
+        got = arguments.describe_value(wrong[0])
         raise ValueError(f"{name}: expected some of the inputs {', '.join(known)}, got {got}. Write {[known[0]]}.")
     return tuple(leaves)
 

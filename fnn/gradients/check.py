@@ -83,6 +83,7 @@ def _check_like(name: str, what: str, whose: str, expected: Tree, got: Tree, hin
             raise ShapeError(f"{name}{leaf}: expected {what} {shapes[0]}, {whose}, got {shapes[1]}. {hint}")
 
 
+@arguments.explain_call
 def check_gradients(
     net: Layer,
     loss: LossLike,
