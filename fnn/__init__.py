@@ -76,6 +76,8 @@ from fnn.layers.adapters.equinox import from_equinox as from_equinox
 from fnn.layers.adapters.haiku import from_haiku as from_haiku
 from fnn.layers.adapters.linen import from_flax_linen as from_flax_linen
 from fnn.layers.adapters.nnx import from_flax_nnx as from_flax_nnx
+from fnn.layers.branches.joining import add as add, concatenate as concatenate
+from fnn.layers.branches.splitting import parallel as parallel, select as select
 from fnn.layers.combinators import (
     as_layer as as_layer,
     from_function as from_function,
@@ -195,6 +197,10 @@ __all__ = [  # noqa: RUF022
     "serial",
     "residual",
     "repeat",
+    "parallel",
+    "concatenate",
+    "add",
+    "select",
     "as_layer",
     "from_function",
     "from_flax_linen",

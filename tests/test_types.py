@@ -17,6 +17,7 @@ from experiments.derivatives.losses import LOSSES, TRANSFORMED
 from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
 from fnn.layers import combinators, embedding, linear, noise
+from fnn.layers.branches import joining, splitting
 from fnn.layers.images import augmentation, convolution, pooling, sequences, transposed, upsampling
 from fnn.layers.normalisations import batch, features
 from tests.helpers.compare import normwise
@@ -79,6 +80,8 @@ def public(module, but):
         (features, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (combinators, [case.name for case in LAYERS], {"as_layer", "layer_of", "memoise_constants", "note_call"}),
+        (splitting, [case.name for case in LAYERS], {"layer_of"}),
+        (joining, [case.name for case in LAYERS], set()),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],
@@ -96,6 +99,8 @@ def public(module, but):
         "norms",
         "noise",
         "combine",
+        "split",
+        "join",
         "losses",
         "penalties",
     ],

@@ -124,6 +124,23 @@ def _shortcut(params: Any, x: Any, given: Any) -> Any:
     return x + _dense(params[2], IN_JAX[fnn.sigmoid](_dense(params[0], x, given)), given)
 
 
+def _branches(params: Any, x: Any, given: Any) -> tuple[Any, Any]:
+    return _dense(params["a"], x, given), IN_JAX[fnn.tanh](_dense(params["b"][0], x, given))
+
+
+def _side_by_side(params: Any, x: Any, given: Any) -> Any:
+    return jnp.concatenate(_branches(params[0], x, given), 1)
+
+
+def _sum(params: Any, x: Any, given: Any) -> Any:
+    one, other = _branches(params[0], x, given)
+    return one + other
+
+
+def _second(params: Any, x: Any, given: Any) -> Any:
+    return _branches(params[0], x, given)[1]
+
+
 # ---- how they could be wrong
 
 
@@ -268,6 +285,36 @@ EMBEDDING_MISTAKES = {
 }
 _INNER = (fnn.dense(5), fnn.sigmoid, fnn.dense(regimes.K))
 
+# two branches of 3 outputs each, from one array of inputs
+_BRANCHES = fnn.parallel(a=fnn.dense(3), b=fnn.serial(fnn.dense(3), fnn.tanh))
+
+
+def _after_branches(spoil: Callable[[Any], tuple[Any, Any]]) -> Callable[[Any, Any, Any], Any]:
+    """A rule in which the derivative that the branches get is wrong: `dy` to `(dy of a, dy of b)`."""
+
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        inner = {**at, "params": at["params"][0]}
+        dparams, dx = _backward(
+            _BRANCHES, inner, {**given, "state": given["state"][0]}, dict(zip("ab", spoil(dy), strict=True))
+        )
+        return {"params": (dparams, *at["params"][1:]), "x": dx}
+
+    return rule
+
+
+CONCATENATE_MISTAKES = {
+    "parts in the other order": _after_branches(lambda dy: (dy[:, 3:], dy[:, :3])),
+    "the second part left out": _after_branches(lambda dy: (dy[:, :3], 0 * dy[:, 3:])),
+}
+ADD_MISTAKES = {
+    "one alone": _after_branches(lambda dy: (dy, 0 * dy)),
+    "divided among them": _after_branches(lambda dy: (dy / 2, dy / 2)),
+}
+SELECT_MISTAKES = {
+    "the other": _after_branches(lambda dy: (dy, 0 * dy)),
+    "all of them": _after_branches(lambda dy: (dy, dy)),
+}
+
 LAYERS = [
     LayerCase("dense", fnn.dense(regimes.K), _dense, DENSE_MISTAKES),
     LayerCase("dense", fnn.dense(7), _dense),
@@ -289,6 +336,14 @@ LAYERS = [
     LayerCase("serial", fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3)), _series),
     LayerCase("repeat", fnn.repeat(fnn.serial(fnn.dense(regimes.K), fnn.tanh), 3), _rounds),
     LayerCase("residual", fnn.residual(*_INNER), _shortcut, RESIDUAL_MISTAKES),
+    LayerCase(
+        "parallel",
+        fnn.serial(_BRANCHES, fnn.concatenate(), fnn.dense(2)),
+        lambda params, x, given: _dense(params[2], _side_by_side(params, x, given), given),
+    ),
+    LayerCase("concatenate", fnn.serial(_BRANCHES, fnn.concatenate()), _side_by_side, CONCATENATE_MISTAKES),
+    LayerCase("add", fnn.serial(_BRANCHES, fnn.add()), _sum, ADD_MISTAKES),
+    LayerCase("select", fnn.serial(_BRANCHES, fnn.select("b")), _second, SELECT_MISTAKES),
     LayerCase("from_function", fnn.from_function(_own), lambda params, x, given: jnp.sin(x) + x / 2),
 ]
 

@@ -28,7 +28,8 @@ class Shares(NamedTuple):
 class Filling(NamedTuple):
     """Rows in the order in which they came, in memory that the next ones will overwrite."""
 
-    stage: Any
+    stage: list[np.ndarray]  # inputs and targets, leaf by leaf, and weights
+    structure: Any  # of inputs and targets
     rows: int  # of a buffer
     seen: BufferRecord
     filled: int  # of them
@@ -89,7 +90,7 @@ def level(
             so_far = shares.processes * (number * most + reached)
             check = zlib.crc32(" ".join(words).encode())
             seen = BufferRecord(filling.seen.epoch, number, so_far, check, last)
-            yield Filling(filling.stage, most, seen, filled, counts)
+            yield Filling(filling.stage, filling.structure, most, seen, filled, counts)
             more = filling.seen.last and not last
             number, filled = number + 1, 0
         try:

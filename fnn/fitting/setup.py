@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import trees
+from fnn.arguments.leaves import example_shape, row_size
 from fnn.compilation.components import unread_settings
 from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
@@ -110,7 +111,7 @@ def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> Non
             check_categories(net, name, rows.x)
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
         if check is not None:
-            check(y, np.asarray(part.t))
+            check(y, jax.tree.map(np.asarray, part.t))
 
 
 def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:
@@ -120,7 +121,7 @@ def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:
     if free is None:
         return
     rows, columns = padded_rows(train), sum(a.size for a in jax.tree.leaves(state.params))
-    numbers = rows * (outputs.size // len(outputs))
+    numbers = rows * row_size(outputs)
     size = JACOBIANS * (numbers + columns) * columns * jnp.result_type(float).itemsize
     if size > free:
         raise MemoryError(
@@ -134,7 +135,7 @@ def check_initial_values(config: TrainerConfig, start: Start) -> None:
     net = resolve("net", config.net, Layer, start.settings)
     if start.params is None and start.state is None:
         return
-    made = jax.eval_shape(lambda: init_layer(net, jax.random.key(0), start.data.train.x.shape[1:])[:2])
+    made = jax.eval_shape(lambda: init_layer(net, jax.random.key(0), example_shape(start.data.train.x))[:2])
     hint = "Pass what was trained with this network, such as run.params and run.state."
     for name, expected, got in zip(("params", "state"), made, (start.params, start.state), strict=True):
         if got is None:

@@ -2,6 +2,8 @@
 
 - `passes`: A layer's three functions, called; what one of your own raises is named, and what it returns is checked
 - `combinators`: Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions
+- `branches`: Layers of networks that branch: several arrays by name or by place, put through layers, chosen from, and
+  joined
 - `adapters`: Networks of other libraries as layers; each library is imported when it is used
 - `linear`: The linear layer
 - `noise`: Noise that a network trains with

@@ -159,6 +159,14 @@ CASES = {  # layer, shape of x, formula
     "serial": (fnn.serial(double, double), VECTORS, lambda p, x: 2 * (2 * x)),
     "repeat": (fnn.repeat(double, 2), VECTORS, lambda p, x: 2 * (2 * x)),
     "residual": (fnn.residual(double), VECTORS, lambda p, x: x + 2 * x),
+    "parallel": (fnn.serial(fnn.parallel(double, fnn.serial()), fnn.select(0)), VECTORS, lambda p, x: 2 * x),
+    "select": (fnn.serial(fnn.parallel(a=double, b=fnn.serial()), fnn.select("b")), VECTORS, lambda p, x: x),
+    "add": (fnn.serial(fnn.parallel(double, fnn.serial()), fnn.add()), VECTORS, lambda p, x: 2 * x + x),
+    "concatenate": (
+        fnn.serial(fnn.parallel(double, fnn.serial()), fnn.concatenate()),
+        VECTORS,
+        lambda p, x: np.concatenate([2 * x, x], -1),
+    ),
     "mixed_precision": (fnn.mixed_precision(fnn.rescale(0.5, 0.0)), VECTORS, narrowed),
     "from_function": (fnn.from_function(lambda x: 0.5 * x), VECTORS, lambda p, x: 0.5 * x),
 }
