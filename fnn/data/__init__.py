@@ -7,6 +7,7 @@
 - `checks`: What a user hands over, checked on the host before anything compiles: name, expected, got, the hint
 - `streams`: Data larger than memory, on the host: where rows come from in chunks of any size, and what a chunk must
   be
+- `shares`: Streams of which each process reads only its own rows: batches that all processes make together
 - `buffers`: Chunks of any size become buffers of one size: every row once an epoch, shuffled, read ahead by a
   thread
 - `scaling`: Standardised inputs, on the host, before training

@@ -22,6 +22,7 @@ from fnn.inference.prediction import (
 )
 from fnn.inference.row_chunks import is_mapped, program_rows, several_shape
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
@@ -73,7 +74,7 @@ def evaluate(
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
-    rows, chunks = _chunks(data, run, size, _missing(metrics))
+    rows, chunks = _chunks(data, net, run, size, _missing(metrics))
     measure: Any = None
     shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
@@ -143,28 +144,29 @@ def _check_targets(metrics: dict[str, Any], outputs: Tree, t: Tree) -> None:
             check(some_rows(outputs, row_count(t)), t)
 
 
-def _chunks(data: DataLike, run: Run, size: int, missing: Tree) -> tuple[int | None, Iterator[Any]]:
+def _chunks(data: DataLike, net: Layer, run: Run, size: int, missing: Tree) -> tuple[int | None, Iterator[Any]]:
     """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
     if is_stream(data):
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
-        return stream.rows, _check_chunks(named, run, missing)
+        return stream.rows, _check_chunks(named, net, run, missing)
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(map(is_mapped, data)):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         rows, whole = row_count(data[0]), tuple(data)
         cut = ((i, jax.tree.map(lambda a, i=i: a[i : i + size], whole)) for i in range(0, rows, size))
         parts = ((f"data, rows {i} to {i + size - 1}", part) for i, part in cut)
-        return rows, _check_chunks(parts, run, missing)
-    checked = next(_check_chunks(iter([("data", data)]), run, missing))
+        return rows, _check_chunks(parts, net, run, missing)
+    checked = next(_check_chunks(iter([("data", data)]), net, run, missing))
     return row_count(checked[0]), iter([checked])
 
 
-def _check_chunks(named: Iterator[tuple[str, Any]], run: Run, missing: Tree) -> Iterator[Any]:
+def _check_chunks(named: Iterator[tuple[str, Any]], net: Layer, run: Run, missing: Tree) -> Iterator[Any]:
     """Chunks, checked, with a weight for every row; a warning where digits are lost for the first time."""
     dtype, cut = arrays.dtype_of_run(run.params), checks.LostDigits()
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
         x, t, w = check_chunk(name, chunk, dtype, cut, missing, several_shape(run))
         cut.warn(dtype)
+        check_categories(net, f"{name}, x", x)
         yield x, t, np.ones(row_count(x), dtype) if w is None else w

@@ -24,6 +24,7 @@ from fnn.devices.placement import put_everywhere
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.inference.row_chunks import input_chunks
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
 from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
@@ -99,7 +100,7 @@ def predict(
         program, made = _specialise(net, run, part, reduce, combine, layout)
         return program, made if combine is None else _specialise(net, run, part, reduce, None, layout)[1]
 
-    return _predict_rows(specialise, run, x, size, device, reduce, combine)
+    return _predict_rows(specialise, net, run, x, size, device, reduce, combine)
 
 
 @arguments.explain_call
@@ -143,13 +144,14 @@ def predictor(
         return programs[key]
 
     def serve(x: DataLike) -> Tree:
-        return _predict_rows(specialise, run, x, size, False, reduce, None)
+        return _predict_rows(specialise, net, run, x, size, False, reduce, None)
 
     return serve
 
 
 def _predict_rows(
     specialise: Callable[[Tree], tuple[Callable[..., Tree], Tree]],
+    net: Layer,
     run: Run,
     x: DataLike,
     size: int,
@@ -169,7 +171,10 @@ def _predict_rows(
     rows, size, chunks = input_chunks(x, run, size)
     kept: Any = None
     before: Any = None
+    done = 0
     for chunk, count in rechunk(chunks, size):
+        check_categories(net, "x", jax.tree.map(lambda a, count=count: a[:count], chunk[0]), done)
+        done += count
         part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:
             program, made = with_true_rows(trace, count, part)

@@ -15,6 +15,8 @@ from fnn.kernels import matmul
 from fnn.layers.branches.splitting import parallel
 from fnn.layers.combinators import as_layer, layer_of, repeat
 from fnn.layers.images.convolution import conv2d
+from fnn.layers.images.sequences import conv1d
+from fnn.layers.images.transposed import conv_transpose2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import markup
@@ -89,9 +91,10 @@ def summary(net: LayerLike, in_shape: Shape) -> Complexity:
 
     A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters. A convolution
     has `kh × kw × channels/groups × features` for each of its `rows × columns` outputs, those with padding counted too;
-    and `kh × kw × channels/groups × features + features` parameters. What is made of layers has a row for each of
-    them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of the branches
-    of a `lax.cond` by the largest.
+    and `kh × kw × channels/groups × features + features` parameters. A transposed one has
+    `kh × kw × features/groups × channels` multiply-adds for each place of its inputs. What is made of layers has a row
+    for each of them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of
+    the branches of a `lax.cond` by the largest.
 
     >>> import fnn
     >>> net = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
@@ -137,8 +140,9 @@ def _rows(layer: Layer, in_shape: Shape) -> list[LayerCost]:
         return _rows_of_each(spec.children, in_shape)
     params, _, out_shape = _tables(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
-    if spec.factory in (dense, conv2d):  # its weights, used once for each place of the output
-        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
+    if spec.factory in (dense, conv2d, conv1d, conv_transpose2d):  # its weights, used once for each place
+        places = in_shape if spec.factory is conv_transpose2d else out_shape
+        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(places[:-1])))]
     row = LayerCost(str(layer), out_shape, parameters, _multiply_adds(layer, in_shape))
     return _rows_of_arguments(spec, row, in_shape) or [row]
 
@@ -218,6 +222,9 @@ def _products_of(equation: Equation) -> int:
         kernel, layout = equation.invars[1].aval, parameters.get("dimension_numbers")
         features = -1 if layout is None else layout.rhs_spec[0]
         return int(equation.outvars[0].aval.size * (kernel.size // kernel.shape[features]))
+    if name == "fnn_convolution_by_inputs":  # forward of a transposed one
+        outputs, kernel = (variable.aval for variable in equation.invars)
+        return int(outputs.size * (kernel.size // kernel.shape[-1]))
     if name == "mul" and matmul.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
         return int(equation.outvars[0].aval.size)
     if name == "cond":
