@@ -62,7 +62,7 @@ CASES = {  # what is wrong: the call, and what the message says
     "a list of inputs": (lambda: fit([X["image"], X["table"]]), "data.0.: expected one array.*tuple or a dict"),
     "nan in a target": (lambda: fit(t=spoilt(T, price=with_nan(T["price"]))), r'data\[1\]\["price"\]: .* row 3'),
     "inf in a target that may be missing": (
-        lambda: fit(t={**T, "price": T["price"] / 0, "trust": np.ones(10)}, loss=MASKED),
+        lambda: fit(t={**T, "price": np.full((10, 1), np.inf), "trust": np.ones(10)}, loss=MASKED),
         r'data\[1\]\["price"\]: expected finite numbers, got inf',
     ),
     "fewer targets": (
@@ -70,8 +70,8 @@ CASES = {  # what is wrong: the call, and what the message says
         r'data: expected as many targets as inputs, got 9 in \["kind"\] and 10 in \["image"\]',
     ),
     "a target with a row less": (
-        lambda: fit(t=spoilt(T, kind=T["kind"][1:])),
-        r'data\[1\]\["kind"\]: expected 10 rows',
+        lambda: fit(t=spoilt(T, price=T["price"][1:])),
+        r'data\[1\]\["price"\]: expected 10 rows, as data\[1\]\["kind"\] has, got 9',
     ),
     "a label out of range": (
         lambda: fit(t=spoilt(T, kind=T["kind"] + 1)),
@@ -157,6 +157,7 @@ CASES = {  # what is wrong: the call, and what the message says
 @pytest.mark.parametrize("case", CASES)
 def test_the_message_names_the_array(case, monkeypatch):
     call, wanted = CASES[case]
-    monkeypatch.setattr(fnn.fitting.host_loop, "precompile", lambda *given: pytest.fail("it compiles"))
+    if "chunk" not in case:  # a stream's are read when the state has been made
+        monkeypatch.setattr(fnn.fitting.host_loop, "precompile", lambda *given: pytest.fail("it compiles"))
     with pytest.raises((ValueError, TypeError), match=wanted):
         call()

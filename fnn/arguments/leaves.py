@@ -78,6 +78,16 @@ def named_leaves(name: str, tree: Tree) -> dict[str, Any]:
     return found
 
 
+def leaf_name(name: str, place: object) -> str:
+    """What messages call the part at a key of a dict, or at a place of a tuple.
+
+    >>> from fnn.arguments.leaves import leaf_name
+    >>> leaf_name("x", "age"), leaf_name("x", 0)
+    ('x["age"]', 'x[0]')
+    """
+    return f'{name}["{place}"]' if isinstance(place, str) else f"{name}[{place}]"
+
+
 def row_count(tree: Tree) -> int:
     """How many rows there are: the length of the first axis, which all leaves have in common."""
     count: int = jax.tree.leaves(tree)[0].shape[0]

@@ -41,8 +41,8 @@ class BufferPlan(NamedTuple):
     dtype: Any
     check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
     check_seen: Callable[[BufferRecord], None] | None = None  # whether rows are those of before, raises
-    shares: Shares | None = None  # the processes that read it together; `batch_size` and `rows` are then of this one
     missing: Any = None  # what the loss says of targets that are missing
+    shares: Shares | None = None  # the processes that read it together; `batch_size` and `rows` are then of this one
 
 
 def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
@@ -141,7 +141,8 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
                 if filled == room:  # there is a row beyond it, so it is not the last
                     rows = room
                     check = check_sum([kept[:filled] for kept in stage], check)  # it may have room for more
-                    yield Filling(stage, structure, room, BufferRecord(epoch, index, (index + 1) * room, check), filled)
+                    record = BufferRecord(epoch, index, (index + 1) * room, check)
+                    yield Filling(stage, room, record, filled, structure=structure)
                     index, filled = index + 1, 0
                 n = min(room - filled, len(leaves[0]) - done)
                 for kept, new in zip(stage, [*leaves, weight], strict=True):
@@ -157,7 +158,7 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
         check = check_sum([kept[:filled] for kept in stage], check)
         record = BufferRecord(epoch, index, index * room + filled, check, True)
         fits = -(-filled // plan.batch_size) * plan.batch_size if rows is None else rows  # all there is fits in one
-        rows = room = (yield Filling(stage, structure, fits, record, filled)) or fits
+        rows = room = (yield Filling(stage, fits, record, filled, structure=structure)) or fits
 
 
 def _room(plan: BufferPlan, leaves: list[np.ndarray]) -> int:
@@ -176,7 +177,7 @@ def _staging_arrays(rows: int, leaves: list[np.ndarray], dtype: DType) -> list[n
 
 def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
     """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
-    stage, structure, rows, seen, count, counts = gathered
+    stage, rows, seen, count, counts, structure = gathered
     drawn = () if plan.shares is None else (plan.shares.process,)
     order = philox(1, *plan.seed, *seen[:2], *drawn).permutation(count) if plan.shuffle else np.arange(count)
     size, filled = plan.batch_size, -(-max((count, *counts)) // plan.batch_size) * plan.batch_size
@@ -189,10 +190,10 @@ def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
     made[-1][count:] = 0
     first = np.int32(seen.buffer * (rows // size))
     ends = np.bool_(seen.last), np.uint32(seen.check_sum)
-    if plan.shares is not None:
-        made = [a.reshape(-1, size, *a.shape[1:]) for a in made]
+    shared = plan.shares is not None
+    made = [a.reshape(-1, size, *a.shape[1:]) if shared else a for a in made]
     x, t = jax.tree.unflatten(structure, made[:-1])
-    if plan.shares is None:
+    if not shared:
         return Buffer(Part(x, t, made[-1]), first, np.int32(count), *ends)
     mask = real_places(counts, size, rows)
     return Buffer(Part(x, t, made[-1]), first, np.int32(filled * len(counts)), *ends, mask)

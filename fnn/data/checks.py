@@ -148,11 +148,18 @@ def _leaf(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable
 
 
 def one_input(name: str, x: object, t: object) -> None:
-    """Raise where the inputs are several arrays in a list, each with as many rows as there are targets."""
+    """Raise where several inputs lie in a list, or the rows of one input in a tuple."""
+    while leaves.is_several(t) and t:
+        t = next(iter(t.values())) if isinstance(t, dict) else t[0]  # type: ignore[index]
     shape = getattr(t, "shape", None)
     count = shape[0] if shape else len(t) if isinstance(t, (list, tuple)) else None
     if isinstance(x, list) and len(x) != count and arrays.are_tables(x) and {len(a) for a in x} == {count}:
         arrays.refuse_several(name, x)
+    if isinstance(x, tuple) and len(x) == count and leaves.is_several(x):
+        lengths = {len(row) if hasattr(row, "__len__") and not isinstance(row, dict) else count for row in x}
+        if count not in lengths:
+            got = f"a tuple of {count} rows"
+            raise ValueError(f"{name}: expected inputs with {count} rows each, got {got}. Pass np.stack(x).")
 
 
 def check_axes(name: str, value: object, shape: Shape, in_shape: Shape | None) -> None:

@@ -28,12 +28,12 @@ class Shares(NamedTuple):
 class Filling(NamedTuple):
     """Rows in the order in which they came, in memory that the next ones will overwrite."""
 
-    stage: list[np.ndarray]  # inputs and targets, leaf by leaf, and weights
-    structure: Any  # of inputs and targets
+    stage: Any
     rows: int  # of a buffer
     seen: BufferRecord
     filled: int  # of them
     counts: tuple[int, ...] = ()  # that each process has filled; () where there is one
+    structure: Any = None  # of inputs and targets, whose leaves the stage has, and the weights last
 
 
 def own_rows(source: Any) -> Stream:
@@ -90,7 +90,7 @@ def level(
             so_far = shares.processes * (number * most + reached)
             check = zlib.crc32(" ".join(words).encode())
             seen = BufferRecord(filling.seen.epoch, number, so_far, check, last)
-            yield Filling(filling.stage, filling.structure, most, seen, filled, counts)
+            yield Filling(filling.stage, most, seen, filled, counts, filling.structure)
             more = filling.seen.last and not last
             number, filled = number + 1, 0
         try:

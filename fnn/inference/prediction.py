@@ -173,7 +173,7 @@ def _predict_rows(
     before: Any = None
     done = 0
     for chunk, count in rechunk(chunks, size):
-        check_categories(net, "x", jax.tree.map(lambda a, n=count: a[:n], chunk[0]), done)
+        check_categories(net, "x", jax.tree.map(lambda a, count=count: a[:count], chunk[0]), done)
         done += count
         part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:

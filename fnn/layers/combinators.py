@@ -107,7 +107,7 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
         return jax.tree.map(check, made, is_leaf=lambda part: part is None) if several else check(made)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        return (), (), example_shape(jax.eval_shape(apply, rows_of_shape(in_shape, 1)))
+        return (), (), example_shape(_eval_shape(apply, rows_of_shape(in_shape, 1)))
 
     def forward(params: Params, state: State, x: Tree, key: Key, train: Train) -> tuple[Tree, State, Cache]:
         x = x if isinstance(x, (dict, tuple)) else as_floats("from_function", x)
@@ -119,6 +119,21 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
         return (), with_floats(jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.result_type(float)), x), dx)
 
     return Layer(None, init, forward, backward)
+
+
+def _eval_shape(apply: Callable[[Tree], Tree], x: Tree) -> Tree:
+    """What a function gives for floats; or for integers, where it takes several inputs and some are categories."""
+    try:
+        return jax.eval_shape(apply, x)
+    except Exception:
+        integers = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.int32) if len(a.shape) == 1 else a, x)
+        if not isinstance(x, (dict, tuple)):
+            raise
+        try:
+            return jax.eval_shape(apply, integers)
+        except Exception:
+            pass
+        raise
 
 
 @factory(children=lambda *layers: tuple(map(as_layer, layers)))

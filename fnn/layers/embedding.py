@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
-from fnn.arguments.leaves import is_several
+from fnn.arguments.leaves import leaf_name
 from fnn.factories import Spec, factory
 from fnn.layers.branches.splitting import parallel, select
 from fnn.layers.combinators import as_layer, repeat, residual, serial
@@ -142,28 +142,21 @@ def _uses(layer: Layer, name: str, x: Any) -> list[_Use]:
     """The embeddings that the inputs reach as they are; of a network of fnn's own layers."""
     spec = layer.spec if isinstance(layer.spec, Spec) else Spec(None)
     if spec.factory is embedding:
-        return [] if is_several(x) else [_Use(spec, name, x)]
-    children = spec.children or ()
+        return [_Use(spec, name, x)]
     if spec.factory is parallel:
-        places = [place for place, _ in dict(spec.arguments)["named"]] or range(len(children))
-        inputs = [_choose(name, x, place) if is_several(x) else (name, x) for place in places]
-        return [use for child, given in zip(children, inputs, strict=True) for use in _uses(child, *given)]
+        given, several = dict(spec.arguments), isinstance(x, (dict, tuple))
+        branches = dict(given["named"]) or dict(enumerate(given["layers"]))
+        parts = {place: (leaf_name(name, place), x[place]) if several else (name, x) for place in branches}
+        return [use for place, child in branches.items() for use in _uses(as_layer(child), *parts[place])]
     if spec.factory in (serial, residual, repeat, mixed_precision):
-        for child in children:
-            of = child.spec if isinstance(child.spec, Spec) else Spec(None)
-            if of.factory is select and is_several(x):
-                name, x = _choose(name, x, dict(of.arguments)["place"])
-            elif of.factory is not flatten:
+        for child in spec.children or ():
+            if getattr(child.spec, "factory", None) is select:
+                place = dict(child.spec.arguments)["place"]
+                name, x = leaf_name(name, place), x[place]
+                continue
+            if getattr(child.spec, "factory", None) is not flatten:
                 return _uses(child, name, x)
     return []
-
-
-def _choose(name: str, x: Any, place: Any) -> tuple[str, Any]:
-    """One of several inputs, and what errors call it; where there is none of that name the network says so itself."""
-    try:
-        return f'{name}["{place}"]' if isinstance(place, str) else f"{name}[{place}]", x[place]
-    except (KeyError, IndexError):
-        return name, ()
 
 
 def _check_use(use: _Use, above: int) -> None:
