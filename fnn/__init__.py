@@ -65,6 +65,7 @@ from fnn.gradients.finite_differences import (
 )
 from fnn.gradients.interpreters.complex_step import NotAnalytic as NotAnalytic
 from fnn.gradients.report import GradientCheck as GradientCheck
+from fnn.inference import metrics as metrics
 from fnn.inference.evaluation import evaluate as evaluate
 from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
 from fnn.inference.posterior import Laplace as Laplace, laplace as laplace
@@ -226,6 +227,7 @@ __all__ = [  # noqa: RUF022
     "elementwise",
     # what has modules of its own
     "losses",
+    "metrics",
     "penalties",
     "optimizers",
     "schedules",

@@ -15,6 +15,7 @@ from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
 from fnn.layers.passes import init_layer
+from fnn.losses.aggregation import JOINT
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import TrainState
 from fnn.training.batches import padded_rows
@@ -102,10 +103,11 @@ def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) 
 
 
 def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
-    """Check the targets' values, where the loss has an opinion on them."""
-    check = resolve_loss(config.loss, start.settings).check
+    """Check the targets' values, where the loss or a metric has an opinion on them."""
+    joint = [metric for _, metric in config.metrics if isinstance(metric, JOINT)]
+    checks = [thing.check for thing in (resolve_loss(config.loss, start.settings), *joint) if thing.check is not None]
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
-        if check is not None:
+        for check in checks:
             check(y, np.asarray(part.t))
 
 

@@ -1,8 +1,5 @@
 """One number per row, and weighted sums over rows."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -64,11 +61,3 @@ def row_values(name: str, function: Metric, outputs: Array, t: Array, floats: bo
             "Reduce over the outputs of a row, and not over the rows."
         )
     return values
-
-
-def metric_sums(metrics: Mapping[str, Any], outputs: Array, t: Array, weight: Array | None) -> dict[str, Array]:
-    """Σ weight × metric for each metric."""
-    return {
-        name: weighted_sum(row_values(f"metric {name}", metric, outputs, t), weight)[0]
-        for name, metric in metrics.items()
-    }
