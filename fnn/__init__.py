@@ -115,6 +115,7 @@ from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )
 from fnn.losses import boxes as boxes
+from fnn.losses.aggregation import RowMetric as RowMetric, SumMetric as SumMetric
 from fnn.runs import (
     History as History,
     Progress as Progress,
@@ -267,6 +268,8 @@ __all__ = [  # noqa: RUF022
     "Layer",
     "Activation",
     "Loss",
+    "SumMetric",
+    "RowMetric",
     "Penalty",
     "Rows",
     "Part",

@@ -44,8 +44,8 @@ def evaluate(
     """Losses and metrics of all rows: `evaluate(net, run, (x, t), {"accuracy": fnn.accuracy, "f1": fnn.metrics.f1()})`.
 
     `Σ_i w_i metric_i / Σ_i w_i`, added up in float64: the same for every `batch_size`, rounding of the outputs apart.
-    Sums of a `fnn.metrics.SumMetric` are added up likewise. Rows of weight 0 do not count, whatever their value.
-    Outputs are not kept: memory does not depend on the rows. What a `fnn.metrics.RowMetric` keeps of each row is kept.
+    Sums of a `fnn.SumMetric` are added up likewise. Rows of weight 0 do not count, whatever their value.
+    Outputs are not kept: memory does not depend on the rows. What a `fnn.RowMetric` keeps of each row is kept.
 
     Args:
         net: the network.

@@ -75,7 +75,7 @@ class Totals:
             raise ValueError("data: expected weights whose sum is finite, got inf. Scale them to about 1.")
         if not self.weight > 0:
             raise ValueError("data: expected at least one row with a weight above 0, got none. Pass such rows.")
-        return {name: self._figure(name, total) for name, total in self._totals.items()}
+        return {name: self._figure(name, self._totals[name]) for name in self.metrics}
 
     def _figure(self, name: str, total: Any) -> Any:
         metric = self.metrics[name]

@@ -83,9 +83,7 @@ def _decisions(average, said, **more):
     for name, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
         key = f"{name} {average}"
         metrics[key] = getattr(fnn.metrics, name)(average, **more)
-        true[key] = lambda y, t, w, score=score: score(
-            t, said(y), average=average, sample_weight=w, zero_division=0
-        )
+        true[key] = lambda y, t, w, score=score: score(t, said(y), average=average, sample_weight=w, zero_division=0)
     return metrics, true
 
 

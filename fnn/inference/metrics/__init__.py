@@ -35,4 +35,3 @@ from fnn.inference.metrics.ranks import (
     spearman as spearman,
 )
 from fnn.inference.metrics.regression import r2 as r2, rmse as rmse
-from fnn.losses.aggregation import RowMetric as RowMetric, SumMetric as SumMetric

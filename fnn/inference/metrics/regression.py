@@ -71,8 +71,9 @@ def _merge_moments(total: Moments, more: Moments) -> Moments:
     Each is added as `y = more + lost`, so that the rounding of many parts does not add up.
     """
     weight = total["weight"] + more["weight"]
-    share = more["weight"] / (weight + (weight == 0))
-    center = total["center"] + (more["center"] - total["center"]) * (total["weight"] == 0)
+    none, first = ((w == 0).astype(w.dtype) for w in (weight, total["weight"]))
+    share = more["weight"] / (weight + none)
+    center = total["center"] + (more["center"] - total["center"]) * first
     between = (more["center"] - center) + ((more["mean"] - total["mean"]) - total["lost_mean"])
     parts = {
         "weight": more["weight"],

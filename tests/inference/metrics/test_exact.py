@@ -1,7 +1,6 @@
 """Every metric equals scikit-learn's, with weights, whatever the batches, wherever it is used."""
 
 import jax
-import numpy as np
 import optax
 import pytest
 
