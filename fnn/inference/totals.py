@@ -53,11 +53,11 @@ class Totals:
         with np.errstate(all="ignore"):  # 0 · inf is of no row that counts
             self.weight += w[:count].sum()
             for name, values in made.items():
-                self._totals[name] = self._added(name, values, w[:count])
+                self._totals[name] = self._add_chunk(name, values, w[:count])
         if self._keeps_rows:
             self._weights.append(w[:count])
 
-    def _added(self, name: str, values: Tree, w: np.ndarray) -> Any:
+    def _add_chunk(self, name: str, values: Tree, w: np.ndarray) -> Any:
         metric, before = self.metrics[name], self._totals.get(name)
         if not isinstance(metric, JOINT):
             each = np.asarray(values)[: len(w)].astype(np.float64)

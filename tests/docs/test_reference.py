@@ -23,7 +23,8 @@ APART = {"schedules.as_schedule", "schedules.Schedule", "penalties.check_proxima
 # explained by their fields: results and errors, which one does not make oneself
 WITHOUT_EXAMPLE = {
     "Rows", "Part", "Data", "Run", "History", "Progress", "TrainState", "Trainer", "Complexity", "Standardiser",
-    "Loss", "SumMetric", "RowMetric", "Penalty", "Activation", "GradientCheck", "Stream", "Sweep", "CrossValidation", "Ensemble", "Laplace",
+    "SumMetric", "RowMetric",
+    "Loss", "Penalty", "Activation", "GradientCheck", "Stream", "Sweep", "CrossValidation", "Ensemble", "Laplace",
     "ShapeError",
     "NotAnalytic", "DamagedFile", "TrainingDiverged", "TrainingInterrupted", "penalties.Mask",
 }  # fmt: skip
@@ -36,10 +37,8 @@ def public_names():
     for module in MODULES:
         for name, value in vars(getattr(fnn, module)).items():
             own = getattr(value, "__module__", "")
-            inside = (
-                own.startswith((f"fnn.{module}", f"fnn.losses.{module}", f"fnn.inference.{module}"))
-                or type(value) is fnn.Loss
-            )
+            places = (f"fnn.{module}", f"fnn.losses.{module}", f"fnn.inference.{module}")
+            inside = own.startswith(places) or type(value) is fnn.Loss
             if name[0] != "_" and inside and callable(value) and id(value) not in seen:
                 seen.add(id(value))
                 names.append(f"{module}.{name}")

@@ -98,7 +98,9 @@ def _several(averages, said, **more):
 def _classes(rng):
     from sklearn.metrics import brier_score_loss, log_loss, recall_score, top_k_accuracy_score
 
-    y, t = np.round(rng.normal(size=(ROWS, 4)), 1), rng.integers(0, 3, ROWS)  # ties; class 3 is absent
+    y, t = rng.normal(size=(ROWS, 4)), rng.integers(0, 3, ROWS)  # class 3 is absent
+    y[:10, 1] = y[:10, 0]  # ties within a row, and of rows
+    y[40:] = y[:20]
     metrics, true = _several(("macro", "micro", "weighted"), lambda y: y.argmax(-1))
     metrics |= {
         "balanced": fnn.metrics.balanced_accuracy(),

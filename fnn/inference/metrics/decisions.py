@@ -34,7 +34,7 @@ def precision(average: str | None = "macro", threshold: float | None = None) -> 
     >>> print(fnn.metrics.precision()([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [1, 0, 0]))
     0.75
     """
-    return _decided("precision", average, threshold, lambda n: _share(n["both"], n["said"]), strict=True)
+    return _of_counts("precision", average, threshold, lambda n: _share(n["both"], n["said"]), strict=True)
 
 
 @factory
@@ -50,7 +50,7 @@ def recall(average: str | None = "macro", threshold: float | None = None) -> Sum
     >>> print(fnn.metrics.recall()([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [1, 0, 0]))
     0.75
     """
-    return _decided("recall", average, threshold, lambda n: _share(n["both"], n["true"]), strict=False)
+    return _of_counts("recall", average, threshold, lambda n: _share(n["both"], n["true"]), strict=False)
 
 
 @factory
@@ -66,7 +66,7 @@ def f1(average: str | None = "macro", threshold: float | None = None) -> SumMetr
     >>> print(fnn.metrics.f1(average="binary")([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [1, 0, 0]).round(4))
     0.6667
     """
-    return _decided("f1", average, threshold, lambda n: _share(2.0 * n["both"], n["said"] + n["true"]), strict=True)
+    return _of_counts("f1", average, threshold, lambda n: _share(2.0 * n["both"], n["said"] + n["true"]), strict=True)
 
 
 @factory
@@ -131,7 +131,7 @@ def confusion_matrix(threshold: float | None = None) -> SumMetric:
 _Decision = tuple[Array, Array, tuple[Array, Array], int]  # class, class that is said, which are none of both, classes
 
 
-def _decided(
+def _of_counts(
     name: str, average: object, threshold: object, figure_of: Callable[[Counts], Array], strict: bool
 ) -> SumMetric:
     """A metric from counts by class or label; `strict`: nan outputs give nan, else they count as wrong."""

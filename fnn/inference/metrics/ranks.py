@@ -37,7 +37,7 @@ def roc_auc(logits: bool | None = None, average: str = "macro", labels: bool = F
     >>> print(fnn.metrics.roc_auc()([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]))
     0.75
     """
-    return _ranked("roc_auc", logits, average, labels, _area)
+    return _rank_metric("roc_auc", logits, average, labels, _area)
 
 
 @factory
@@ -56,7 +56,7 @@ def average_precision(logits: bool | None = None, average: str = "macro", labels
     >>> print(fnn.metrics.average_precision()([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]).round(4))
     0.8333
     """
-    return _ranked("average_precision", logits, average, labels, _precision_area)
+    return _rank_metric("average_precision", logits, average, labels, _precision_area)
 
 
 @factory
@@ -85,7 +85,7 @@ def spearman() -> RowMetric:
 # ---- scores of classes
 
 
-def _ranked(name: str, logits: bool | None, average: str, labels: bool, one: _OfColumn) -> RowMetric:
+def _rank_metric(name: str, logits: bool | None, average: str, labels: bool, one: _OfColumn) -> RowMetric:
     """A metric of scores and of what is true, column by column: `one(scores, true, weight) -> (figure, defined)`."""
     known = None if logits is None else flag(f"{name}, logits", logits)
     average = one_of(f"{name}, average", average, ("macro", "weighted"))
