@@ -74,12 +74,6 @@ from fnn.layers.adapters.equinox import from_equinox as from_equinox
 from fnn.layers.adapters.haiku import from_haiku as from_haiku
 from fnn.layers.adapters.linen import from_flax_linen as from_flax_linen
 from fnn.layers.adapters.nnx import from_flax_nnx as from_flax_nnx
-from fnn.layers.augmentation import (
-    random_crop as random_crop,
-    random_flip as random_flip,
-    random_shift as random_shift,
-    rescale as rescale,
-)
 from fnn.layers.combinators import (
     as_layer as as_layer,
     from_function as from_function,
@@ -91,9 +85,20 @@ from fnn.layers.complexity import (
     Complexity as Complexity,
     summary as summary,
 )
-from fnn.layers.convolution import (
+from fnn.layers.images.augmentation import (
+    random_crop as random_crop,
+    random_flip as random_flip,
+    random_shift as random_shift,
+    rescale as rescale,
+)
+from fnn.layers.images.convolution import (
     conv2d as conv2d,
     flatten as flatten,
+)
+from fnn.layers.images.pooling import (
+    avg_pool as avg_pool,
+    global_avg_pool as global_avg_pool,
+    max_pool as max_pool,
 )
 from fnn.layers.linear import (
     dense as dense,
@@ -102,15 +107,8 @@ from fnn.layers.noise import (
     dropout as dropout,
     gaussian_noise as gaussian_noise,
 )
-from fnn.layers.normalisation import (
-    batch_norm as batch_norm,
-    layer_norm as layer_norm,
-)
-from fnn.layers.pooling import (
-    avg_pool as avg_pool,
-    global_avg_pool as global_avg_pool,
-    max_pool as max_pool,
-)
+from fnn.layers.normalisations.batch import batch_norm as batch_norm
+from fnn.layers.normalisations.features import layer_norm as layer_norm
 from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )

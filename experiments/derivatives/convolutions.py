@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.derivatives.layers import Formula, LayerCase, of_layer
-from fnn.layers import augmentation, noise, pooling
-from fnn.layers.convolution import conv2d, flatten
+from fnn.layers import noise
+from fnn.layers.images import augmentation, pooling
+from fnn.layers.images.convolution import conv2d, flatten
 
 IMAGE = (5, 4, 2)
 NONE = ((0, 0), (0, 0))

@@ -4,14 +4,11 @@
 - `combinators`: Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions
 - `adapters`: Networks of other libraries as layers; each library is imported when it is used
 - `linear`: The linear layer
-- `convolution`: The convolution of images, and the layer that makes vectors of them
 - `noise`: Noise that a network trains with
-- `augmentation`: Images made different each time that they are trained on, within the program: shifted, flipped,
-  cropped, noisy
 - `precision`: Mixed precision: a network computes in bfloat16, its parameters and everything outside it stay as
   they are
-- `normalisation`: Normalisation: each channel over the rows of a batch, or each row over its features
-- `pooling`: Pooling: each window of an image to one number per channel, the largest or the mean
+- `images`: Convolution, pooling, and images made different each time that they are trained on
+- `normalisations`: Each channel over the rows of a batch, or each row over its features
 - `complexity`: How large a network is: layers, parameters, multiply-adds and output maps, counted as source
   document 3 does
 """

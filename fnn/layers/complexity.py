@@ -13,7 +13,7 @@ from fnn.activations.elementwise import Activation
 from fnn.factories import Spec
 from fnn.kernels import matmul
 from fnn.layers.combinators import as_layer, layer_of, repeat
-from fnn.layers.convolution import conv2d
+from fnn.layers.images.convolution import conv2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import markup

@@ -16,8 +16,10 @@ from fnn import activations, arguments
 from fnn.activations import Activation
 from fnn.factories import Spec, origin
 from fnn.kernels.windows import window_spec
-from fnn.layers import augmentation, combinators, convolution, linear, noise, normalisation, pooling, precision
+from fnn.layers import combinators, linear, noise, precision
 from fnn.layers.combinators import as_layer
+from fnn.layers.images import augmentation, convolution, pooling
+from fnn.layers.normalisations import batch, features
 from fnn.storage.export.programs import as_float64
 from fnn.types import Layer, Params, Shape, State
 
@@ -225,8 +227,8 @@ _MAKINGS: dict[Any, Making] = {
     pooling.max_pool: _pool("max_pool"),
     pooling.avg_pool: _pool("avg_pool"),
     pooling.global_avg_pool: _global_avg_pool,
-    normalisation.batch_norm: _batch_norm,
-    normalisation.layer_norm: _layer_norm,
+    batch.batch_norm: _batch_norm,
+    features.layer_norm: _layer_norm,
     activations.prelu: _prelu,
     activations.rrelu: _rrelu,
     augmentation.rescale: _rescale,

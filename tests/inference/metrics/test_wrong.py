@@ -29,7 +29,7 @@ def chunks():
 
 
 ONE = r"metrics\['m'\]: expected one number per epoch, got one of shape \(3, 3\). Call fnn.evaluate, which returns it"
-STREAM = r"data: expected arrays for metrics\['m'\], got a stream.*roc_auc\(logits=True\) needs all at once. Pass arrays"
+STREAM = r"data: expected arrays for metrics\['m'\], got a stream.*roc_auc\(logits=True\) needs all at once. Pass"
 WRONG = {
     "a matrix in a history": (lambda: fit(M.confusion_matrix()), ONE),
     "a matrix in a study": (
@@ -68,7 +68,7 @@ WRONG = {
     "binary of three": (lambda: M.f1("binary")(X, T), "f1: expected two classes for average='binary', got 3"),
     "a threshold of nan": (lambda: M.f1(threshold=float("nan")), "f1: expected a finite threshold, got nan"),
     "logits in words": (lambda: M.log_loss("yes"), "log_loss, logits: expected True or False, got 'yes'"),
-    "logits left out": (lambda: M.log_loss(), r"log_loss: expected the arguments \(logits\)"),
+    "logits left out": (lambda: M.log_loss(), "log_loss: expected .*logits"),
     "logits left out of ranks": (
         lambda: M.roc_auc()(X, T), "roc_auc: expected logits=True or logits=False for 3 outputs per row, got None"
     ),

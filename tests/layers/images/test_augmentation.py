@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import fnn
-from fnn.layers.augmentation import random_crop, random_flip, random_shift, rescale
+from fnn.layers.images.augmentation import random_crop, random_flip, random_shift, rescale
 from fnn.layers.noise import gaussian_noise
 
 KEY = jax.random.key(0)

@@ -12,8 +12,8 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec as P
 import fnn
 from fnn.kernels import convolution
 from fnn.kernels.windows import Windows, window_spec
-from fnn.layers import pooling
-from fnn.layers.convolution import conv2d, flatten
+from fnn.layers.images import pooling
+from fnn.layers.images.convolution import conv2d, flatten
 from tests.helpers.compare import close, normwise
 
 KEY = jax.random.key(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.layers.pooling import avg_pool, global_avg_pool, max_pool
+from fnn.layers.images.pooling import avg_pool, global_avg_pool, max_pool
 from tests.helpers.compare import normwise
 
 KEY = jax.random.key(0)
