@@ -68,6 +68,7 @@ from fnn.gradients.finite_differences import (
 )
 from fnn.gradients.interpreters.complex_step import NotAnalytic as NotAnalytic
 from fnn.gradients.report import GradientCheck as GradientCheck
+from fnn.inference import metrics as metrics
 from fnn.inference.evaluation import evaluate as evaluate
 from fnn.inference.metrics import accuracy as accuracy, binary_accuracy as binary_accuracy
 from fnn.inference.posterior import Laplace as Laplace, laplace as laplace
@@ -125,6 +126,7 @@ from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )
 from fnn.losses import boxes as boxes
+from fnn.losses.aggregation import RowMetric as RowMetric, SumMetric as SumMetric
 from fnn.runs import (
     History as History,
     Progress as Progress,
@@ -247,6 +249,7 @@ __all__ = [  # noqa: RUF022
     "elementwise",
     # what has modules of its own
     "losses",
+    "metrics",
     "penalties",
     "optimizers",
     "schedules",
@@ -287,6 +290,8 @@ __all__ = [  # noqa: RUF022
     "Layer",
     "Activation",
     "Loss",
+    "SumMetric",
+    "RowMetric",
     "Penalty",
     "Rows",
     "Part",

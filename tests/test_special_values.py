@@ -283,7 +283,7 @@ NOT_OF_NUMBERS = {
     activations: {"elementwise", "as_floats"},
     losses: {"as_loss", "joint"},  # whose outputs are several
     boxes: {"dense_rows", "make_loss"},
-    metrics: {"as_floats", "as_labels", "mean_of_positions", "wide_dtype"},
+    metrics: set(vars(metrics)) - {"accuracy", "binary_accuracy"},  # tests/inference/metrics/test_edges.py
     penalties: {"proximal_l1", "fista", "fista_solution", "check_proximal", "map_weights", "weight_mask"},
     schedules: {"as_schedule"},
 }

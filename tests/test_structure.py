@@ -35,7 +35,7 @@ PURE += ["schedules", "penalties", "gradients", "optimizers", "training"]
 HOST = ["devices", "data", "compilation", "inference", "storage", "fitting", "studies", "plots", "sklearn"]
 ORDER = [*PURE, *HOST]
 IMPURE = {"os", "time", "signal", "threading", "queue", "concurrent", "warnings", "pathlib", "sys", "logging"}
-PUBLIC = {"losses", "penalties", "schedules", "activations", "boxes", "plots", "optimizers"}
+PUBLIC = {"losses", "metrics", "penalties", "schedules", "activations", "boxes", "plots", "optimizers"}
 ON_USE = {"sklearn"}  # public as well, imported on use
 
 

@@ -14,6 +14,7 @@ from fnn.arguments.constants import memoise_constants
 from fnn.arguments.leaves import example_shape, row_count, some_rows
 from fnn.gradients.cost import autodiff
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
+from fnn.losses.aggregation import JOINT, figure_of_batch
 from fnn.losses.reduction import dtype_of_sums, row_values
 from fnn.optimizers.protocol import init_optimizer, stand_in_cost, update_optimizer
 from fnn.training.batches import batch_sizes
@@ -199,6 +200,8 @@ def _gradient(config: TrainerConfig) -> Callable[..., Any]:
 
 
 def _metric(name: str, metric: Metric) -> Callable[..., Any]:
+    if isinstance(metric, JOINT):
+        return lambda y, t: figure_of_batch(name, metric, y, t)
     return lambda y, t: row_values(f"metric {name}", metric, y, t)
 
 

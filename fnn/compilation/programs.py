@@ -25,6 +25,7 @@ from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options
 from fnn.layers.passes import forward_layer
+from fnn.losses.aggregation import JOINT, figure_of_batch
 from fnn.losses.reduction import row_values
 from fnn.runs import History, TrainState
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
@@ -104,6 +105,9 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
         for part in (part for part in rows if part is not None):
             of_parts.append(forward_layer(net, params, layers, part.x, None, False)[0])
             row_values("loss", loss.value, of_parts[-1], part.t, True)
+            for name, metric in config.metrics:
+                if isinstance(metric, JOINT):
+                    figure_of_batch(name, metric, of_parts[-1], part.t)
         return of_parts
 
     shapes: list[Any] = jax.eval_shape(outputs, state.settings, state.params, state.state, rows)

@@ -39,6 +39,7 @@ from fnn.training.config import (
     check_settings_dict,
     loop_settings,
     missing_targets,
+    refuse_row_metrics,
     resolve,
     resolve_loss,
     trainer_config,
@@ -112,11 +113,12 @@ def fit(
             by `key` (classes in the same proportion: class numbers, one-hot rows, a column of 0 and 1; which rows is in
             `run.validation_rows`). The parameters that are best on it are returned.
         monitor: what on the validation rows tells the best: "loss", or the name of one of the metrics.
-        mode: whether the smallest of it ("min") or the largest ("max") is best; the loss is "min" by itself, for a
-            metric say so.
+        mode: whether the smallest of it ("min") or the largest ("max") is best; the loss is "min" by itself, those of
+            `fnn.metrics` know theirs; for a function say so.
         weights: one a row of `data`, at least 0; weight k counts as k copies of the row in the cost and in all means.
             A layer that mixes rows (`batch_norm`) has each row once in its statistics, whatever it weighs.
-        metrics: name -> function `(outputs, targets) -> (batch,)`, such as `fnn.accuracy`.
+        metrics: name -> function `(outputs, targets) -> (batch,)`, such as `fnn.accuracy`, or one of `fnn.metrics`
+            that is one number, such as `fnn.metrics.f1()`; a stream has none that needs all rows at once.
         gradient: `fnn.autodiff`, or `fnn.backprop` to train by the hand-derived rules alone.
         reduction: "mean" over a batch's rows, or "sum".
         shuffle: a new order of the rows every epoch (with batches smaller than the data).
@@ -192,7 +194,7 @@ def fit(
     with together(peers), open_folder(folder if is_first(peers) else None, of_study=False):  # before what takes time
         params, state = load_start(params, state)
         missing = missing_targets(loss, numbers)
-        stream = _stream(data, config.batch_size) if is_stream(data) else None
+        stream = _stream(data, config) if is_stream(data) else None
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction, missing)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
@@ -299,10 +301,11 @@ def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
     return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
 
 
-def _stream(data: Any, batch_size: int | None) -> Stream:
+def _stream(data: Any, config: TrainerConfig) -> Stream:
     """What a user has as a stream, to be opened once: its first row is looked at before it is trained on."""
+    refuse_row_metrics("data", dict(config.metrics))
     stream = data if isinstance(data, Stream) else open_stream(as_stream("data", data))
-    if batch_size is None:
+    if config.batch_size is None:
         raise ValueError(
             "batch_size: expected rows per step for a stream, which is never one batch, got None. Write batch_size=32."
         )

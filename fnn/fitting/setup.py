@@ -17,6 +17,7 @@ from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import init_layer
+from fnn.losses.aggregation import JOINT
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import TrainState
 from fnn.training.batches import padded_rows
@@ -104,13 +105,15 @@ def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) 
 
 
 def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
-    """Check the values of inputs that an embedding gets, and of targets that the loss has an opinion on."""
-    net, check = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings).check
+    """Check the values of inputs that an embedding gets, and of targets that the loss or a metric has an opinion on."""
+    net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
     for name, rows in zip(("data[0]", "validation[0]"), start.data, strict=False):
         if rows is not None:
             check_categories(net, name, rows.x)
+    joint = [metric for _, metric in config.metrics if isinstance(metric, JOINT)]
+    checks = [thing.check for thing in (loss, *joint) if thing.check is not None]
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
-        if check is not None:
+        for check in checks:
             check(y, jax.tree.map(np.asarray, part.t))
 
 

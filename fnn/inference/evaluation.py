@@ -1,4 +1,4 @@
-"""How good a trained network is: means over rows of metrics, which are one number per row, as losses are."""
+"""How good a trained network is: means over rows of losses and metrics, and figures of sums or of all rows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -21,11 +21,12 @@ from fnn.inference.prediction import (
     with_true_rows,
 )
 from fnn.inference.row_chunks import is_mapped, program_rows, several_shape
+from fnn.inference.totals import Totals, as_floats, measure_chunk
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
-from fnn.losses.reduction import row_values
+from fnn.losses.aggregation import JOINT
 from fnn.runs import Run
 from fnn.training import config
 from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
@@ -41,22 +42,24 @@ def evaluate(
     batch_size: int = 1024,
     *,
     mesh: Mesh | None = None,
-) -> dict[str, float]:
-    """Means over the rows of losses and metrics: `evaluate(net, run, (x, t), {"accuracy": fnn.accuracy})`.
+) -> dict[str, Any]:
+    """Losses and metrics of all rows: `evaluate(net, run, (x, t), {"accuracy": fnn.accuracy, "f1": fnn.metrics.f1()})`.
 
     `Σ_i w_i metric_i / Σ_i w_i`, added up in float64: the same for every `batch_size`, rounding of the outputs apart.
-    Rows of weight 0 do not count, whatever their value. Outputs are not kept: memory does not depend on the rows.
+    Sums of a `fnn.SumMetric` are added up likewise. Rows of weight 0 do not count, whatever their value.
+    Outputs are not kept: memory does not depend on the rows. What a `fnn.RowMetric` keeps of each row is kept.
 
     Args:
         net: the network.
         run: what `fit` returned, or anything with `params` and `state`.
         data: `(x, t)` or `(x, t, weight)`, arrays or `np.memmap`; or a stream of such chunks.
-        metrics: name -> function `(outputs, targets) -> (batch,)`, or a loss.
+        metrics: name -> function `(outputs, targets) -> (batch,)`, a loss, or one of `fnn.metrics`. A stream has none
+            that needs all rows at once, such as `fnn.metrics.roc_auc()`.
         batch_size: rows at once.
         mesh: devices to split these rows over, along the mesh's first axis.
 
     Returns:
-        name -> mean, as floats.
+        name -> figure, as a float; one that is no single number (a confusion matrix) as a NumPy array.
 
     Raises:
         ValueError, TypeError: the data are not usable, or all weights are 0.
@@ -72,45 +75,32 @@ def evaluate(
     if not is_stream(data):
         checks.pair_or_triple("data", data)
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
+    if is_stream(data):
+        config.refuse_row_metrics("data", metrics)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
     rows, chunks = _chunks(data, net, run, size, _missing(metrics))
     measure: Any = None
-    shift: int | None = None
-    totals, weight = dict.fromkeys(metrics, 0.0), 0.0
-    for (x, t, w), count in rechunk(chunks, program_rows(rows or size, size)):
+    totals = Totals(metrics)
+    for (x, t, weight), count in rechunk(chunks, program_rows(rows or size, size)):
+        w = totals.scale(weight, count)
+        given = (x, t, as_floats(w)) if totals.joint else (x, t)
         if measure is None:
             outputs = with_true_rows(lambda x: output_shapes(net, run, x, layout), count, x)
-            measure = with_true_rows(lambda x, t: _specialise(net, metrics, run, layout, x, t), count, x, t)
+            totals.of_outputs(jax.tree.leaves(outputs)[0].dtype)
+            measure = with_true_rows(lambda *given: _specialise(net, metrics, run, layout, *given), count, *given)
         _check_targets(metrics, outputs, jax.tree.map(lambda a, count=count: a[:count], t))
-        w = w[:count].astype(np.float64)
-        shift = _shift(w) if shift is None and w.any() else shift
         with allow_transfers():
-            made = measure(run.params, run.state, *jax.tree.map(aligned_copy, (x, t)))
-        with np.errstate(all="ignore"):  # inf is looked for in the end, and 0 · inf is of no row that counts
-            w = np.ldexp(w, shift or 0)
-            weight += w.sum()
-            for name, values in made.items():
-                values = np.asarray(values)[:count].astype(np.float64)
-                totals[name] += float(np.where(w > 0, values * w, 0.0).sum())
-    if not np.isfinite(weight):
-        raise ValueError("data: expected weights whose sum is finite, got inf. Scale them to about 1.")
-    if not weight > 0:
-        raise ValueError("data: expected at least one row with a weight above 0, got none. Pass such rows.")
-    return {name: float(total / weight) for name, total in totals.items()}
-
-
-def _shift(w: np.ndarray) -> int:
-    """By which power of two to multiply weights so extreme that their sums would overflow or vanish in float64."""
-    exponent = int(np.frexp(w.max())[1])
-    return 0 if abs(exponent) < 400 else -500 if exponent > 0 else 500
+            made = measure(run.params, run.state, *jax.tree.map(aligned_copy, given))
+        totals.add(made, w, count)
+    return totals.figures()
 
 
 def _specialise(
     net: Layer, metrics: dict[str, Any], run: Run, layout: Layout | None, *rows: np.ndarray
-) -> Callable[..., dict[str, Array]]:
+) -> Callable[..., dict[str, Tree]]:
     parts, name = (net, tuple(metrics.items())), "evaluate" if layout is None else ("evaluate", layout)
-    program: Callable[..., dict[str, Array]] = canonical(
+    program: Callable[..., dict[str, Tree]] = canonical(
         name, parts, _metric_program(*parts, layout), run.params, run.state, *rows
     )[0]
     return program
@@ -118,14 +108,14 @@ def _specialise(
 
 def _metric_program(
     net: Layer, metrics: tuple[tuple[str, Any], ...], layout: Layout | None
-) -> Callable[..., dict[str, Array]]:
-    """(params, state, x, t) -> name -> one number per row."""
+) -> Callable[..., dict[str, Tree]]:
+    """(params, state, x, t, and weights for a `SumMetric`) -> name -> what `Totals` needs of these rows."""
 
-    def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
+    def of_chunk(params: Params, state: State, x: Tree, t: Tree, weight: Array | None = None) -> dict[str, Tree]:
         x, t = split_arrays(layout, x), split_arrays(layout, t)
         y = forward_layer(net, params, state, x, None, False)[0]
-        values = {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
-        whole: dict[str, Array] = keep_whole(layout, values)
+        values = {name: measure_chunk(name, metric, y, t, weight) for name, metric in metrics}
+        whole: dict[str, Tree] = keep_whole(layout, values)
         return whole
 
     return of_chunk
@@ -137,9 +127,9 @@ def _missing(metrics: Mapping[str, Any]) -> Tree:
 
 
 def _check_targets(metrics: dict[str, Any], outputs: Tree, t: Tree) -> None:
-    """The values of the targets, where a loss has an opinion on them: labels out of range."""
+    """The values of the targets, where a loss or a metric has an opinion on them: labels out of range."""
     for metric in metrics.values():
-        check = as_loss(metric).check
+        check = metric.check if isinstance(metric, JOINT) else as_loss(metric).check
         if check is not None:
             check(some_rows(outputs, row_count(t)), t)
 

@@ -10,6 +10,8 @@ derivative by hand.
 - `classification`: Losses for targets that are classes: one-hot rows or probabilities, or (sparse) class numbers
 - `focal`: Focal losses: cross-entropies in which what is already right counts less
 - `reduction`: One number per row, and weighted sums over rows
+- `aggregation`: Metrics that are no mean of one number per row: from sums over rows, or from all rows at once; how
+  they are kept
 - `regression`: Losses for targets that are numbers
 - `transforms`: Losses from functions, and functions of losses: smoothed, class-weighted, summed
 - `named`: Losses of networks with several outputs, and of targets some of which are missing

@@ -1,8 +1,5 @@
 """One number per row, and weighted sums over rows."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,11 +64,3 @@ def row_values(name: str, function: Metric, outputs: Tree, t: Tree, floats: bool
             "Reduce over the outputs of a row, and not over the rows."
         )
     return values
-
-
-def metric_sums(metrics: Mapping[str, Any], outputs: Tree, t: Tree, weight: Array | None) -> dict[str, Array]:
-    """Σ weight × metric for each metric."""
-    return {
-        name: weighted_sum(row_values(f"metric {name}", metric, outputs, t), weight)[0]
-        for name, metric in metrics.items()
-    }

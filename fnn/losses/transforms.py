@@ -14,6 +14,7 @@ import numpy as np
 from fnn.arguments import array_of, beside, call, describe_value, function, instance, like, scalar
 from fnn.arguments.leaves import check_same_structure, row_arrays
 from fnn.factories import factory, note_call
+from fnn.losses.aggregation import JOINT
 from fnn.losses.base import (
     ClassWeights,
     check_share,
@@ -118,6 +119,9 @@ def as_loss(thing: LossLike) -> Loss:
     if getattr(thing, "is_factory", False):
         name = thing.__name__
         raise TypeError(f"loss: expected a loss, got the factory {name}. Call it, with its arguments: {name}(…).")
+    if isinstance(thing, JOINT):
+        hint = "Pass one of fnn.losses, and the metric as metrics={'name': …}."
+        raise TypeError(f"loss: expected a loss, got the metric {thing}, which has no number per row. {hint}")
     wanted = "a loss" + (", or a function of outputs and targets" if callable(thing) else "")
     return from_function(function("loss", thing, 2, wanted, "Pass one of fnn.losses."))
 

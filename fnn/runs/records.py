@@ -16,8 +16,9 @@ class RunningSums(NamedTuple):
 
     loss: Array
     weight: Array
-    metrics: dict[str, Array]
+    metrics: dict[str, Any]
     lost: Any = ()  # what rounding took from these three, where many are added
+    collected: Any = ()  # of metrics that are not added up: sums to merge, or rows and their weights
 
 
 class TrainState(NamedTuple):

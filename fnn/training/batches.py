@@ -141,4 +141,4 @@ def add_sums(sums: RunningSums, more: RunningSums) -> RunningSums:
     y = jax.tree.map(lambda a, lost: a.astype(lost.dtype) + lost, new, sums.lost)
     total = jax.tree.map(jnp.add, old, y)
     lost = jax.tree.map(lambda y, new, old: jnp.where(jnp.isfinite(new), y - (new - old), 0.0), y, total, old)
-    return RunningSums(total[0], total[1], total[2], lost)
+    return RunningSums(total[0], total[1], total[2], lost, sums.collected)

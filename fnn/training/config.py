@@ -13,6 +13,7 @@ from fnn.activations.elementwise import Activation
 from fnn.arguments import one_of
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.losses import as_loss
+from fnn.losses.aggregation import RowMetric, SumMetric
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import check_distinct, history_columns
 from fnn.training.layout import Layout
@@ -22,7 +23,7 @@ OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the opt
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
 
 
-NO_SETTINGS = (Layer, Loss, Penalty, Activation, optax.GradientTransformation, type)
+NO_SETTINGS = (Layer, Loss, Penalty, SumMetric, RowMetric, Activation, optax.GradientTransformation, type)
 HINTS: dict[type, str] = {  # what to pass where something else was given
     Layer: "Pass a network, such as fnn.serial(fnn.dense(10)); one of your own as fnn.Layer(…).",
     Penalty: "Pass one of fnn.penalties, such as fnn.penalties.l2(1e-4).",
@@ -266,6 +267,16 @@ def check_metrics(value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
+def refuse_row_metrics(name: str, metrics: Mapping[str, Any]) -> None:
+    """Raise a ValueError where a metric needs all rows at once, and they come as a stream."""
+    for own, metric in metrics.items():
+        if isinstance(metric, RowMetric):
+            raise ValueError(
+                f"{name}: expected arrays for metrics[{own!r}], got a stream, whose rows are never all in memory; "
+                f"{metric} needs all at once. Pass arrays, or one from sums, such as fnn.metrics.balanced_accuracy()."
+            )
+
+
 def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validates: bool) -> str:
     """Whether "min" or "max" of what is monitored is best; it must be said for a metric."""
     if not validates:
@@ -279,6 +290,8 @@ def check_monitor(monitor: Any, mode: Any, patience: Any, metrics: Any, validate
         got = arguments.describe_value(monitor)
         hint = f"Pass the metric too: metrics={{{got}: …}}." if isinstance(monitor, str) else "Write monitor='loss'."
         raise ValueError(f"monitor: expected 'loss' or a metric's name ({names}), got {got}. {hint}")
+    if mode is None and monitor != "loss":
+        mode = getattr(metrics[monitor], "mode", None)
     if mode is None and monitor != "loss":
         raise ValueError(
             f"mode: expected 'min' or 'max' for the metric {monitor!r}, got None. Say mode='max' if more is better."

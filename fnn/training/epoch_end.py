@@ -6,13 +6,14 @@ from jax import lax
 
 from fnn.arguments.leaves import row_size
 from fnn.layers.passes import forward_layer
-from fnn.losses.reduction import metric_sums, row_values, weighted_sum
+from fnn.losses.aggregation import JOINT, collect_batch, join_batch, metric_figures, metric_sums
+from fnn.losses.reduction import row_values, weighted_sum
 from fnn.optimizers.evaluation import evaluation_params, has_evaluation_params, stop_flag
 from fnn.runs import History, RunningSums, TrainState
 from fnn.training.batches import Batch, add_sums, batch_at, batch_sizes, full_batch, pad_order, padded_rows
 from fnn.training.config import TrainerConfig
-from fnn.training.layout import gather_params, split_rows
-from fnn.training.state import tree_where, zero_sums
+from fnn.training.layout import gather_params, keep_whole, split_rows
+from fnn.training.state import blank_sums, tree_where, zero_sums
 from fnn.training.statistics import EpochBatches, estimate_statistics
 from fnn.types import Array, Part
 
@@ -25,7 +26,7 @@ def end_epoch(
 ) -> tuple[TrainState, History]:
     """The state and the history row at the end of an epoch; `batches` are those that it trained on."""
     whole_epoch = running & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
-    loss, means = _means(s.sums, config.reduction)
+    loss, means = _figures(config, s.sums)
     row = History(loss, means, None, {})
     end = s._replace(  # a member that does not go on in this call may stand within its epoch: it stays there
         epoch=s.epoch + whole_epoch.astype(jnp.int32),
@@ -40,7 +41,7 @@ def end_epoch(
         end = end._replace(best=tree_where(whole_epoch, (predicting.params, predicting.state), s.best))
     if validation is not None:
         s = predicting._replace(active=end.active)
-        value, means = _means(_validate(config, s, validation), config.reduction)
+        value, means = _figures(config, _validate(config, s, validation))
         row = row._replace(validation_loss=value, validation_metrics=means)
         end = _update_best(config, s, end, value if config.monitor == "loss" else means[config.monitor], whole_epoch)
     row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
@@ -80,22 +81,33 @@ def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: A
 
 def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
     """Sums of the loss and the metrics over all rows of a part, as in prediction."""
+    metrics = dict(config.metrics)
 
     def measure(batch: Batch) -> RunningSums:
         batch = split_rows(config.layout, batch)
         y, _, _ = forward_layer(config.net, params, s.state, batch.x, None, False)
         total, count = weighted_sum(row_values("loss", config.loss, y, batch.t), batch.weight)
-        return RunningSums(total, count, metric_sums(dict(config.metrics), y, batch.t, batch.weight))
+        collected = keep_whole(config.layout, collect_batch(metrics, y, batch.t, batch.weight))
+        return RunningSums(total, count, metric_sums(metrics, y, batch.t, batch.weight), (), collected)
+
+    def add(j: Array, sums: RunningSums) -> RunningSums:
+        more = measure(batch_at(part, order, j, size))
+        added = add_sums(sums, more)
+        if not more.collected:
+            return added
+        return added._replace(collected=join_batch(metrics, sums.collected, more.collected, j))
 
     rows, params = padded_rows(part), gather_params(config.layout, s.params)
     size, batches = batch_sizes(rows, _validation_batch_size(part))
     if batches == 1:
         return measure(full_batch(part))
     order = pad_order(jnp.arange(rows, dtype=jnp.int32), batches, size)
-    none = zero_sums(s.params, config.metric_names)
-    made: RunningSums = lax.fori_loop(
-        0, batches, lambda j, sums: add_sums(sums, measure(batch_at(part, order, j, size))), none
-    )
+    if any(isinstance(metric, JOINT) for metric in metrics.values()):
+        first = jax.eval_shape(lambda: measure(batch_at(part, order, jnp.int32(0), size)))
+        none = blank_sums(s.params, metrics, first.metrics, first.collected, size * batches)
+    else:
+        none = zero_sums(s.params, config.metric_names)
+    made: RunningSums = lax.fori_loop(0, batches, add, none)
     return made
 
 
@@ -105,9 +117,9 @@ def _validation_batch_size(part: Part) -> int:
     return min(VALIDATION_ROWS, max(64, IN_CACHE // max(1, row_size(part.x))))
 
 
-def _means(sums: RunningSums, reduction: str) -> tuple[Array, dict[str, Array]]:
-    """Means over rows, NaN where no row counts: nothing was measure, and 0 would be the best of all."""
+def _figures(config: TrainerConfig, sums: RunningSums) -> tuple[Array, dict[str, Array]]:
+    """Means over rows and figures of them, NaN where no row counts: nothing was measured, and 0 may be the best."""
     weight = jnp.where(sums.weight > 0, sums.weight, jnp.nan)
-    loss = sums.loss if reduction == "sum" else sums.loss / weight
-    means = {name: total / weight.astype(total.dtype) for name, total in sums.metrics.items()}
-    return jnp.where(sums.weight > 0, loss, jnp.nan), means
+    loss = sums.loss if config.reduction == "sum" else sums.loss / weight
+    figures = metric_figures(dict(config.metrics), sums, weight)
+    return jnp.where(sums.weight > 0, loss, jnp.nan), figures

@@ -22,7 +22,7 @@ from fnn import arguments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
 from fnn.kernels.random import permutation
-from fnn.losses.reduction import metric_sums
+from fnn.losses.aggregation import collect_batch, join_batch, metric_sums
 from fnn.optimizers.protocol import update_optimizer
 from fnn.runs import History, RunningSums, Trainer, TrainState
 from fnn.training.batches import (
@@ -40,7 +40,15 @@ from fnn.training.batches import (
 from fnn.training.config import TrainerConfig, bind, check_full_batch, cost_gradient, trainer_config
 from fnn.training.cost import cost_arguments
 from fnn.training.epoch_end import end_epoch
-from fnn.training.layout import PlaceRule, gather_params, make_layout, place_leaves, place_state, split_rows
+from fnn.training.layout import (
+    PlaceRule,
+    gather_params,
+    keep_whole,
+    make_layout,
+    place_leaves,
+    place_state,
+    split_rows,
+)
 from fnn.training.state import (
     StepCarry,
     all_finite,
@@ -102,9 +110,9 @@ def trainer(
         reduction: "mean" over the rows of a batch, or "sum".
         shuffle: whether each epoch has its own order of the rows (with batches smaller than the data).
         penalty: one of `fnn.penalties`.
-        metrics: name -> function `(outputs, targets) -> (batch,)`, reported as means over rows.
+        metrics: name -> function `(outputs, targets) -> (batch,)`, reported as means over rows; or of `fnn.metrics`.
         monitor: what on the validation rows tells the best parameters: "loss", or a metric's name.
-        mode: whether the smallest ("min") or the largest ("max") is best; for a metric say so.
+        mode: whether the smallest ("min") or the largest ("max") is best; for a function of your own say so.
         mesh: devices to split each batch over, along the mesh's first axis; jit the functions, or they split nothing.
         place: `(path, array) -> PartitionSpec`: how parameters and optimizer state are split, as for `fnn.fit`.
 
@@ -340,8 +348,12 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     before = carry.params, carry.state, carry.optimizer
     params, state, optimizer = tree_where(running & finite, (params, g.state, optimizer), before)
     params, state, optimizer = place_leaves(config.layout, params=params, state=state, optimizer=optimizer)
-    sums = RunningSums(g.total, g.weight, metric_sums(dict(config.metrics), g.outputs, batch.t, batch.weight))
-    sums = tree_where(running, add_sums(carry.sums, sums), carry.sums)
+    metrics, rows = dict(config.metrics), (g.outputs, batch.t, batch.weight)
+    sums = RunningSums(g.total, g.weight, metric_sums(metrics, *rows))
+    sums = tree_where(running, *(s._replace(collected=()) for s in (add_sums(carry.sums, sums), carry.sums)))
+    more = keep_whole(config.layout, collect_batch(metrics, *rows))
+    if more:
+        sums = sums._replace(collected=join_batch(metrics, carry.sums.collected, more, j, running))
     bad = running & ~finite
     return StepCarry(params, state, optimizer, sums, carry.active & ~bad, jnp.where(bad, j, carry.bad_step))
 

@@ -1,21 +1,23 @@
 """The state of a training run: how it begins, and what every part of the loop does with such trees."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fnn.arguments.leaves import example_shape
-from fnn.layers.passes import init_layer
+from fnn.arguments.leaves import example_shape, some_rows
+from fnn.layers.passes import forward_layer, init_layer
+from fnn.losses.aggregation import JOINT, blank_collection, collect_batch, metric_sums
 from fnn.losses.reduction import dtype_of_sums
 from fnn.optimizers.evaluation import check_average, has_evaluation_params
 from fnn.optimizers.protocol import init_optimizer
 from fnn.penalties.proximal import check_proximal
 from fnn.runs import History, RunningSums, TrainState
+from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import TrainerConfig
-from fnn.types import Array, Data, Key, Params, State
+from fnn.types import Array, Data, Key, Params, Part, State, Tree
 
 RUN = 0x72756E  # "run": the branch of a key that a run draws its orders and noise from; 0, 1, 2, … are other runs' keys
 
@@ -41,7 +43,7 @@ def initial_state(
         settings=settings,
         epoch=jnp.int32(0),
         step=jnp.int32(0),
-        sums=zero_sums(params, config.metric_names),
+        sums=initial_sums(config, params, state, data.train),
         best=best,
         best_value=jnp.full((), -jnp.inf if config.mode == "max" else jnp.inf, dtype_of_sums(dtype_of(params))),
         best_epoch=jnp.int32(-1),
@@ -58,6 +60,29 @@ def chosen_params(s: TrainState, best_epoch: int) -> tuple[Params, State]:
     """
     chosen: tuple[Params, State] = s.params, s.state
     return s.best if best_epoch >= 0 or has_evaluation_params(s.optimizer) else chosen
+
+
+def initial_sums(config: TrainerConfig, params: Params, state: State, part: Part) -> RunningSums:
+    """Return the sums of an epoch before its first step, with room for what metrics keep of its rows."""
+    metrics = dict(config.metrics)
+    if not any(isinstance(metric, JOINT) for metric in metrics.values()):
+        return zero_sums(params, metrics)
+    size, batches = batch_sizes(padded_rows(part), config.batch_size)
+
+    def of_batch(params: Params, state: State, x: Tree, t: Tree) -> tuple[Tree, Tree]:
+        y = forward_layer(config.net, params, state, x, None, False)[0]
+        return metric_sums(metrics, y, t, None), collect_batch(metrics, y, t, None)
+
+    sums, collected = jax.eval_shape(of_batch, params, state, some_rows(part.x, size), some_rows(part.t, size))
+    return blank_sums(params, metrics, sums, collected, size * batches)
+
+
+def blank_sums(params: Params, metrics: Mapping[str, Any], sums: Tree, collected: Tree, room: int) -> RunningSums:
+    """Sums of no batch yet, from the shapes of those of one; `room`: of how many rows something may be kept."""
+    begun = zero_sums(params, ())
+    of_metrics = [jax.tree.map(lambda a: jnp.zeros(a.shape, begun.loss.dtype), sums) for _ in range(2)]
+    lost = (*begun.lost[:2], of_metrics[1])
+    return RunningSums(begun.loss, begun.weight, of_metrics[0], lost, blank_collection(metrics, collected, room) or ())
 
 
 def zero_sums(params: Params, metrics: Iterable[str]) -> RunningSums:

@@ -17,12 +17,13 @@ import formulas  # noqa: E402
 
 PAGES = {path.stem: path.read_text() for path in sorted((DOCS / "reference").glob("*.rst"))}
 LISTED = [name for text in PAGES.values() for name in re.findall(r"^ {3}(fnn[\w.]*)$", text, re.M)]
-MODULES = ["losses", "penalties", "optimizers", "schedules", "activations", "boxes", "plots"]
+MODULES = ["losses", "metrics", "penalties", "optimizers", "schedules", "activations", "boxes", "plots"]
 # what modules hand on that is no function or type for users
 APART = {"schedules.as_schedule", "schedules.Schedule", "penalties.check_proximal", "penalties.Mask"}
 # explained by their fields: results and errors, which one does not make oneself
 WITHOUT_EXAMPLE = {
     "Rows", "Part", "Data", "Run", "History", "Progress", "TrainState", "Trainer", "Complexity", "Standardiser",
+    "SumMetric", "RowMetric",
     "Loss", "Penalty", "Activation", "GradientCheck", "Stream", "Sweep", "CrossValidation", "Ensemble", "Laplace",
     "ShapeError",
     "NotAnalytic", "DamagedFile", "TrainingDiverged", "TrainingInterrupted", "penalties.Mask",
@@ -36,7 +37,8 @@ def public_names():
     for module in MODULES:
         for name, value in vars(getattr(fnn, module)).items():
             own = getattr(value, "__module__", "")
-            inside = own.startswith((f"fnn.{module}", f"fnn.losses.{module}")) or type(value) is fnn.Loss
+            places = (f"fnn.{module}", f"fnn.losses.{module}", f"fnn.inference.{module}")
+            inside = own.startswith(places) or type(value) is fnn.Loss
             if name[0] != "_" and inside and callable(value) and id(value) not in seen:
                 seen.add(id(value))
                 names.append(f"{module}.{name}")

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 import fnn
-from fnn import losses, penalties, plots, schedules
+from fnn import losses, metrics, penalties, plots, schedules
 from tests.helpers.wrong_values import NET, NUMBER, PARAMS, RUN, SCALED, STATE, TABLE
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
@@ -22,6 +22,11 @@ OF_ALL = penalties.l2(0.1, mask=lambda params: jax.tree.map(lambda a: True, para
 OUTPUTS = np.full((7, 2), 0.5, "float32")
 ONE_HOT = np.eye(2, dtype="float32")[LABELS]
 BOXES = np.tile(np.array([0.0, 0, 1, 1], "float32"), (7, 1))
+
+
+CALLABLE_WITH_ONE = {"returns none", "returns text", "returns complex", "returns int", "returns numpy", "fails"}
+CALLABLE_WITH_ONE |= {"returns zeros of numpy", "builtin", "ufunc", "penalty", "activation"}
+CALLABLE_WITH_TWO = CALLABLE_WITH_ONE - {"builtin", "penalty", "activation"} | {"loss"}
 
 
 @dataclass
@@ -165,7 +170,7 @@ def found():
 
 def calls():
     """All of them, by name; made anew."""
-    return {**_core(), **_layers(), **_losses(), **_plots(), **_others()}
+    return {**_core(), **_layers(), **_losses(), **_metrics(), **_plots(), **_others()}
 
 
 def _core():
@@ -538,6 +543,54 @@ def _losses():
         ),
     }
     return made | more
+
+
+def _metrics():
+    def figure(metric):
+        return lambda made: made.sums(*metric) if isinstance(made, fnn.SumMetric) else made.keep(*metric[:2])
+
+    weight = jnp.ones(7)
+    classes, column = (
+        (jnp.asarray(OUTPUTS), jnp.asarray(LABELS), weight),
+        (jnp.asarray(ROWS), jnp.asarray(ROWS), weight),
+    )
+    counted = {"average": "choice", "threshold": "host real"}
+    none = {"average": {"none"}, "threshold": {"none"}}
+    ranked = {"logits": "flag", "average": "choice", "labels": "flag"}
+    shared = {"logits": "flag"}
+    own = {"value": lambda y, t: abs(y - t)[:, 0]}
+    made = {
+        f"metrics.{name}": Call(getattr(metrics, name), {}, counted, fine=none)
+        for name in ("precision", "recall", "f1")
+    }
+    for name in ("balanced_accuracy", "confusion_matrix"):
+        made[f"metrics.{name}"] = Call(getattr(metrics, name), {}, {"threshold": "host real"}, fine=none)
+    for name in ("roc_auc", "average_precision"):
+        made[f"metrics.{name}"] = Call(getattr(metrics, name), {}, ranked, fine={"logits": {"none"}})
+    for name in ("log_loss", "brier_score"):
+        made[f"metrics.{name}"] = Call(getattr(metrics, name), {"logits": True}, shared, figure(classes))
+    for name in ("r2", "rmse", "spearman"):
+        made[f"metrics.{name}"] = Call(getattr(metrics, name), {}, {}, figure(column))
+    return made | {
+        "metrics.top_k_accuracy": Call(metrics.top_k_accuracy, {"k": 1}, {"k": "count"}),
+        "metrics.expected_calibration_error": Call(
+            metrics.expected_calibration_error, {"logits": True}, shared | {"bins": "count"}, figure(classes)
+        ),
+        "metrics.from_sums": Call(
+            metrics.from_sums,
+            {"terms": own["value"], "figure": lambda sums: sums},
+            {"terms": "function", "figure": "function", "mode": "choice"},
+            figure(column),
+            {"figure": {"none"} | CALLABLE_WITH_ONE, "mode": {"none"}, "terms": {"loss"}},
+        ),
+        "metrics.from_rows": Call(
+            metrics.from_rows,
+            {"figure": lambda kept, weight: weight.sum(), "keep": own["value"]},
+            {"figure": "function", "keep": "function", "mode": "choice"},
+            None,
+            {"figure": CALLABLE_WITH_TWO, "keep": {"none"} | CALLABLE_WITH_TWO, "mode": {"none"}},
+        ),
+    }
 
 
 def _plots():

@@ -71,9 +71,9 @@ def test_a_memory_map_is_read_in_chunks(tmp_path, monkeypatch):
     expected = fnn.predict(NET, RUN, X, 10), fnn.evaluate(NET, RUN, (X, t), {"accuracy": fnn.accuracy}, 10)
     lengths, rows = [], fnn.data.checks.rows
 
-    def counted(name, value):
+    def counted(name, value, *more):
         lengths.append(len(value))
-        return rows(name, value)
+        return rows(name, value, *more)
 
     monkeypatch.setattr("fnn.data.checks.rows", counted)
     assert np.array_equal(fnn.predict(NET, RUN, x, 10), expected[0])

@@ -1,4 +1,4 @@
-"""Metrics: one number per row, as a loss, but to be read by people."""
+"""Accuracies: one number per row, as a loss, but to be read by people."""
 
 import functools
 

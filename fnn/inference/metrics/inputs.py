@@ -1,0 +1,116 @@
+"""What metrics are given, checked: classes, labels of their own, columns of numbers, and the weight of each.
+
+Outputs are taken in float32 at least. Nothing broadcasts.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.activations.softmax import log_softmax
+from fnn.arguments import as_array, as_floats
+from fnn.losses.base import as_labels, check_labels, check_probabilities, wide_dtype
+from fnn.types import Array, HasShape, ShapeError, TargetCheck
+
+
+class Classes(NamedTuple):
+    """Rows, or positions of rows, over classes: outputs `(n, K)`, a class number each, and which of both are none."""
+
+    outputs: Array
+    label: Array
+    no_output: Array  # nan in the outputs
+    no_label: Array  # nan in the targets, or no class number
+
+
+def real_outputs(name: str, outputs: Array) -> Array:
+    """Outputs of a floating dtype, float32 at least, with a row axis."""
+    y = as_floats(name, outputs, "real outputs")
+    if y.ndim == 0:
+        raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
+    return y.astype(wide_dtype(y.dtype))
+
+
+def same_shape(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """Outputs and targets of one shape, both as floats."""
+    y, t = real_outputs(name, outputs), as_array(name, targets, "real targets")
+    if y.shape != t.shape:
+        raise ShapeError(
+            f"{name}: expected targets of the shape of the outputs {y.shape}, got {t.shape}. {_hint(y, t)}"
+        )
+    return y, t.astype(y.dtype)
+
+
+def _hint(y: Array, t: Array) -> str:
+    if y.shape == (*t.shape, 1):
+        return "Reshape the targets: targets[:, None]."
+    return "Reshape the targets: targets[:, 0]." if t.shape == (*y.shape, 1) else "Pass one target for every output."
+
+
+def columns(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """Outputs and targets of one shape, as `(rows, columns)`."""
+    y, t = same_shape(name, outputs, targets)
+    shape = (y.shape[0], int(np.prod(y.shape[1:], dtype=int)))
+    return y.reshape(shape), t.reshape(shape)
+
+
+def is_column(outputs: Array) -> bool:
+    """Whether there is one output per row, for two classes."""
+    return outputs.ndim < 2 or outputs.shape[-1] == 1
+
+
+def classes(name: str, outputs: Array, targets: Array) -> Classes:
+    """Outputs over at least two classes; targets are class numbers or one-hot rows."""
+    y, t = real_outputs(name, outputs), as_array(name, targets, "real targets")
+    if is_column(y):
+        raise ShapeError(
+            f"{name}: expected outputs of shape (batch, classes), at least two classes, got {y.shape}. "
+            "Pass threshold=0.5 for a probability in one column, threshold=0.0 for a logit, where the metric has one."
+        )
+    if t.shape not in (y.shape, y.shape[:-1]):
+        raise ShapeError(f"{name}: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Reshape them.")
+    one_hot, count = t.ndim == y.ndim, y.shape[-1]
+    if one_hot:
+        label, no_label = t.argmax(-1), jnp.isnan(t.max(-1))
+    else:
+        label = as_labels(t)
+        no_label = ~((label >= 0) & (label < count) & (label == jnp.round(label).astype(label.dtype)))
+    label = jnp.where(no_label, 0, label).astype(jnp.int32)
+    return Classes(y.reshape(-1, count), label.reshape(-1), jnp.isnan(y.max(-1)).reshape(-1), no_label.reshape(-1))
+
+
+def weight_per_row(weight: Array, rows: int) -> Array:
+    """The weight of each position, where a row of the outputs has several."""
+    return weight if len(weight) == rows else jnp.repeat(weight, rows // max(1, len(weight)), total_repeat_length=rows)
+
+
+def is_class(label: Array, count: int) -> Array:
+    """Which class each row is of, as bools `(n, K)`."""
+    return label[:, None] == jnp.arange(count, dtype=label.dtype)[None]
+
+
+def probabilities(outputs: Array, logits: bool) -> Array:
+    """What a softmax makes of outputs over classes, or a sigmoid of one column; as they are where they are shares."""
+    if not logits:
+        return outputs
+    return jax.nn.sigmoid(outputs) if is_column(outputs) else jnp.exp(log_softmax(outputs))
+
+
+def check_classes(name: str) -> TargetCheck:
+    """A check that class numbers lie in 0 … K-1, and one-hot rows and targets of one output in [0, 1]."""
+    numbers, shares = check_labels(name), check_probabilities(name)
+
+    def check(outputs: HasShape, targets: np.ndarray) -> None:
+        if len(targets.shape) == len(outputs.shape):
+            shares(outputs, targets)
+            return
+        wrong = np.argwhere(targets != np.round(targets))
+        if len(wrong):
+            first = tuple(wrong[0])
+            raise ValueError(
+                f"{name}: expected whole class numbers, got {targets[first]} in row {first[0]}. Renumber the classes."
+            )
+        numbers(outputs, targets)
+
+    return check
