@@ -195,5 +195,6 @@ def to_jax(name: str, array: HasShape) -> jax.Array:
             'Run jax.config.update("jax_enable_x64", True) first.'
         )
     if isinstance(array, (jax.Array, jax.ShapeDtypeStruct)):
-        return array  # type: ignore[no-any-return]
-    return jax.device_put(np.array(array))  # compiles nothing; it is ours
+        return array  # type: ignore[return-value]
+    made: jax.Array = jax.device_put(np.array(array))  # compiles nothing; it is ours
+    return made

@@ -1,5 +1,6 @@
 """A run in several processes: what each does alike between segments, where one process alone would do as it likes."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from fnn.fitting.progress import OnSegment, must_end
 from fnn.fitting.resume import VALUES, Checkpoints, describe_effort, describe_run
 from fnn.fitting.segments import Segment, concatenate
 from fnn.runs import History, TrainState
+from fnn.storage.folders import open_folder
 from fnn.storage.pieces import (
     Piece,
     Pieces,
@@ -38,6 +40,19 @@ from fnn.training.config import TrainerConfig
 from fnn.training.layout import Layout, state_shardings
 from fnn.training.state import Start
 from fnn.types import Shape, Tree
+
+
+@contextlib.contextmanager
+def open_by_first(peers: Peers | None, folder: str | None) -> Iterator[None]:
+    """Keep a folder for this run; of several processes process 0 does, and where it cannot, all raise its error."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one() -> str:
+            stack.enter_context(open_folder(folder, of_study=False))  # before what takes time
+            return ""
+
+        open_one() if peers is None else peers.from_first(open_one)
+        yield
 
 
 def check_alike(peers: Peers, config: TrainerConfig, about: Mapping[str, Any], **more: Any) -> None:

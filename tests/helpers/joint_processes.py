@@ -1,7 +1,8 @@
 """One run in several processes that JAX joins: the program of each of them.
 
 `python -m tests.helpers.joint_processes INDEX COUNT PORT NAME ...` prints a JSON object: case -> digest of all that is
-kept of the run, difference from the run on one device. With INDEX -1 it is one process with COUNT devices.
+kept of the run, and the arrays that are further from the run on one device than they should be. With INDEX -1 it is one
+process with COUNT devices.
 """
 
 import functools
@@ -22,12 +23,15 @@ from jax.experimental import multihost_utils
 import fnn
 from tests.helpers.several_devices import (
     ADAM,
+    OWN,
     SQUARED,
     WIDE,
+    beside_own,
     change_dtype,
     difference,
     mesh_of,
     rows,
+    strict,
     train,
     train_own,
 )
@@ -85,7 +89,8 @@ def main(index, count, port, names):
                 found[name] = digest(run), difference(run, alone)
                 continue
             run = train(name, count)
-            found[name] = digest(run), difference(run, train(name, None))
+            leaves = beside_own(name, {count: run})[count]
+            found[name] = digest(run), {leaf: of for leaf, of in leaves.items() if of[0] >= max(strict(), OWN * of[1])}
     print(json.dumps(found), flush=True)
 
 
