@@ -14,7 +14,8 @@ import sys
 import warnings
 
 if __name__ == "__main__" and sys.argv[1] == "-1":  # before JAX looks at the devices
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[2]}"
+    flags = os.environ.get("XLA_FLAGS", "")  # those of the processes: others round otherwise
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={sys.argv[2]}"
 
 import jax
 import numpy as np
