@@ -76,6 +76,8 @@ from fnn.layers.adapters.equinox import from_equinox as from_equinox
 from fnn.layers.adapters.haiku import from_haiku as from_haiku
 from fnn.layers.adapters.linen import from_flax_linen as from_flax_linen
 from fnn.layers.adapters.nnx import from_flax_nnx as from_flax_nnx
+from fnn.layers.branches.joining import add as add, concatenate as concatenate
+from fnn.layers.branches.splitting import parallel as parallel, select as select
 from fnn.layers.combinators import (
     as_layer as as_layer,
     from_function as from_function,
@@ -87,6 +89,7 @@ from fnn.layers.complexity import (
     Complexity as Complexity,
     summary as summary,
 )
+from fnn.layers.embedding import embedding as embedding
 from fnn.layers.images.augmentation import (
     random_crop as random_crop,
     random_flip as random_flip,
@@ -102,6 +105,9 @@ from fnn.layers.images.pooling import (
     global_avg_pool as global_avg_pool,
     max_pool as max_pool,
 )
+from fnn.layers.images.sequences import conv1d as conv1d
+from fnn.layers.images.transposed import conv_transpose2d as conv_transpose2d
+from fnn.layers.images.upsampling import upsample as upsample
 from fnn.layers.linear import (
     dense as dense,
 )
@@ -110,7 +116,11 @@ from fnn.layers.noise import (
     gaussian_noise as gaussian_noise,
 )
 from fnn.layers.normalisations.batch import batch_norm as batch_norm
-from fnn.layers.normalisations.features import layer_norm as layer_norm
+from fnn.layers.normalisations.features import (
+    group_norm as group_norm,
+    layer_norm as layer_norm,
+    rms_norm as rms_norm,
+)
 from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )
@@ -187,6 +197,10 @@ __all__ = [  # noqa: RUF022
     "serial",
     "residual",
     "repeat",
+    "parallel",
+    "concatenate",
+    "add",
+    "select",
     "as_layer",
     "from_function",
     "from_flax_linen",
@@ -196,13 +210,19 @@ __all__ = [  # noqa: RUF022
     "mixed_precision",
     # layers
     "dense",
+    "embedding",
     "conv2d",
+    "conv1d",
+    "conv_transpose2d",
     "flatten",
     "max_pool",
     "avg_pool",
     "global_avg_pool",
+    "upsample",
     "batch_norm",
     "layer_norm",
+    "group_norm",
+    "rms_norm",
     "dropout",
     "gaussian_noise",
     # images made different as they are trained on

@@ -55,6 +55,8 @@ class Spec(NamedTuple):
             parameter = parameters[name]
             if parameter.kind is parameter.VAR_POSITIONAL:
                 shown += [_show(v) for v in value]
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                shown += [f"{own}={_show(v)}" for own, v in value]
             elif parameter.default is parameter.empty:
                 shown.append(_show(value))
             elif isinstance(value, (jax.Array, np.ndarray)) or value != parameter.default:
@@ -121,7 +123,7 @@ def factory(make: Callable[..., Any] | None = None, *, children: Callable[..., A
     def build(*args: Any, **kwargs: Any) -> Any:
         bound = _bind(make, signature, tuple(map(_plain, args)), {k: _plain(v) for k, v in kwargs.items()})
         bound.apply_defaults()
-        spec = Spec(build, tuple(bound.arguments.items()))
+        spec = Spec(build, tuple((name, _pairs(signature, name, value)) for name, value in bound.arguments.items()))
         identity = _identity(spec.arguments)
         if identity is None:
             return finish(spec, bound)
@@ -184,6 +186,8 @@ class _Places:
 def call_factory(factory: Any, arguments: dict[str, Any]) -> Any:
     """The factory's result for arguments by name, `*layers` among them; `factory` may be its public name.
 
+    Those that it takes by any name, `**layers`, are pairs of name and argument.
+
     >>> from fnn.factories import call_factory
     >>> call_factory("fnn.serial", {"layers": (call_factory("fnn.dense", {"features": 3}),)})
     serial(dense(3))
@@ -192,7 +196,9 @@ def call_factory(factory: Any, arguments: dict[str, Any]) -> Any:
     signature = inspect.signature(factory)
     if surplus := arguments.keys() - signature.parameters.keys():
         raise TypeError(f"{factory.__name__} has no argument {sorted(surplus)[0]!r}")
-    bound = inspect.BoundArguments(signature, arguments)
+    named = {name for name, parameter in signature.parameters.items() if parameter.kind is parameter.VAR_KEYWORD}
+    given: Any = {name: dict(value) if name in named else value for name, value in arguments.items()}
+    bound = inspect.BoundArguments(signature, given)
     return factory(*bound.args, **bound.kwargs)
 
 
@@ -212,6 +218,12 @@ def _plain(value: Any) -> Any:
         if value.shape == () and any(jnp.issubdtype(value.dtype, kind) for kind in kinds):
             return value.item()
     return value
+
+
+def _pairs(signature: inspect.Signature, name: str, value: Any) -> Any:
+    """The arguments of any name, `**layers`, as pairs, which can be remembered; others as they are."""
+    parameter = signature.parameters[name]
+    return tuple(value.items()) if parameter.kind is parameter.VAR_KEYWORD else value
 
 
 def _hashable(value: object) -> Hashable:

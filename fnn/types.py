@@ -17,7 +17,7 @@ Params = Any  # a pytree of arrays: dicts and tuples, nothing else in it
 State = Any  # a pytree of arrays that only `forward` changes; `()` if there is none
 Cache = Any  # what `forward` keeps for `backward`
 Key = Any  # a jax.random key, or None
-Shape = tuple[int, ...]
+Shape = tuple[int, ...]  # of several arrays a dict or a tuple of such, which `fnn.arguments.leaves` takes apart
 DType = np.dtype  # what `array.dtype` is
 HasShape = Array | np.ndarray | jax.ShapeDtypeStruct  # what has a shape and a dtype
 # what a user hands over
@@ -226,6 +226,7 @@ class Loss(Record):
     - `outputs`: optional; what it wants from the network, "logits" or "probabilities". `fit` warns where the network
       ends with the other; an ensemble makes probabilities of logits, where `targets` says by softmax or sigmoid.
     - `residuals(outputs, targets) -> (batch, k)`: optional; of a loss that is the sum of their squares.
+    - `missing`: optional; what stands for a target that is missing, nan or a number; of named outputs a dict of these.
     """
 
     name: str
@@ -236,6 +237,7 @@ class Loss(Record):
     dense: "Loss | None" = None
     outputs: str | None = None
     residuals: Callable[[Any, Any], Array] | None = None
+    missing: Any = None
 
     def __call__(self, outputs: Numbers, targets: Numbers) -> Array:
         """`value(outputs, targets)`."""
@@ -286,23 +288,25 @@ class RowSelection(NamedTuple):
 
     - `rows`: their numbers, `(room,)`; from `length` on filling, any row.
     - `length`: how many are real.
-    - `mean`, `deviation`: inputs are standardised, `(x - mean)/deviation`, by those of the training rows; or None.
+    - `mean`, `deviation`: inputs are standardised, `(x - mean)/deviation`, by those of the training rows; or None. Of
+      several inputs like these, None for a leaf that stays.
     """
 
     rows: Array
     length: Array
-    mean: Array | None = None
-    deviation: Array | None = None
+    mean: Tree | None = None
+    deviation: Tree | None = None
 
 
 class Part(NamedTuple):
     """Rows to train on or to evaluate on: inputs, targets, and a weight per row (None: all rows count 1).
 
-    `view` says which of the rows, None: all.
+    Inputs and targets are an array each, or a dict or a tuple of arrays with as many rows. `view` says which of the
+    rows, None: all.
     """
 
-    x: Array
-    t: Array
+    x: Tree
+    t: Tree
     weight: Array | None = None
     view: RowSelection | None = None
 
@@ -317,10 +321,13 @@ class Data(NamedTuple):
 @jax.tree_util.register_static  # no arrays in it: trees of runs have none more for it
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """The names of the columns of inputs and of targets, where these were frames, else None."""
+    """The names of the columns of inputs and of targets, where these were frames, else None.
 
-    x: tuple[str, ...] | None
-    t: tuple[str, ...] | None = None
+    Of several inputs they are pairs: the way to a leaf, such as "table" or "people/0", and the names of its columns.
+    """
+
+    x: tuple[Any, ...] | None
+    t: tuple[Any, ...] | None = None
 
 
 class Buffer(NamedTuple):

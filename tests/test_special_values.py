@@ -206,6 +206,7 @@ LOSSES = [
     loss("class_weighted", losses.class_weighted(sparse, (0.5, 0.0)), 1, NOTHING, (0.0,), 0.0),
     loss("weighted_sum", losses.weighted_sum((1.0, losses.huber()), (0.0, losses.squared_error)), [0.0], HUBER),
     loss("weighted_sum", losses.weighted_sum((jnp.float32(1), losses.huber()), (jnp.float32(0), cross)), [0.0], HUBER),
+    loss("masked", losses.masked(losses.huber()), [0.0], HUBER),
     # a line has the IoU 0 and no derivative; above 0 I = x and U = 1; beyond x = 1 the IoU is 1/x
     edge("iou", boxes.iou, lambda m: ((0,) * 5, (0, 0, 0, 0, 1, 0))),
     edge("iou_loss", losses.iou_loss, lambda m: ((1,) * 5, (0, 0, 0, 0, -1, 0))),
@@ -280,7 +281,7 @@ HELPERS = (
 )  # modules of them
 NOT_OF_NUMBERS = {
     activations: {"elementwise", "as_floats"},
-    losses: {"as_loss"},
+    losses: {"as_loss", "joint"},  # whose outputs are several
     boxes: {"dense_rows", "make_loss"},
     metrics: {"as_floats", "as_labels", "mean_of_positions", "wide_dtype"},
     penalties: {"proximal_l1", "fista", "fista_solution", "check_proximal", "map_weights", "weight_mask"},

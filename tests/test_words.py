@@ -25,7 +25,7 @@ NO_PARTICIPLE = words(
 PREPOSITIONS = {"by", "of", "with", "from", "for", "in", "to"}
 # verbs that a participle may stand behind: `warn_if_interrupted`, `is_lost`
 VERBS = {"is", "warn", "stop", "bind", "read", "split", "flatten", "unflatten", "check"}
-PUBLIC = {"smoothed", "fully_sharded", "class_weighted", "memory_mapped", "sorted"}  # they stay
+PUBLIC = {"smoothed", "masked", "fully_sharded", "class_weighted", "memory_mapped", "sorted"}  # they stay
 # packages that are still to be gone through, and what they call elsewhere
 
 

@@ -366,6 +366,21 @@ def _row_weight(t: Any) -> Any:
     return (t * jnp.asarray(WEIGHTS, t.dtype)).sum(1)
 
 
+# two outputs by name: a two columns wide, b the rest
+_JOINT = losses.joint(a=(1.0, losses.squared_error), b=(0.5, losses.half_squared_error))
+
+
+def _named(y: Any) -> dict[str, Any]:
+    return {"a": y[:, :2], "b": y[:, 2:]}
+
+
+def _joint_grad(y: Any, t: Any) -> Any:
+    made = _JOINT.grad(_named(y), _named(t))
+    return jnp.concatenate([made["a"], made["b"]], 1)
+
+
+JOINT = losses.from_function(lambda y, t: _JOINT.value(_named(y), _named(t)), grad=_joint_grad, name="joint")
+
 TRANSFORMED = [
     LossCase(
         "from_function",
@@ -412,6 +427,22 @@ TRANSFORMED = [
         lambda y, t: ((y - t) ** 2).sum(1) + 0.5 * _absolute(y, t).sum(1),
         {"the first alone": lambda y, t: 2 * (y - t), "not weighed": lambda y, t: 2 * (y - t) + jnp.sign(y - t)},
         MEAN_AT_TARGET,
+    ),
+    LossCase(
+        "joint",
+        JOINT,
+        "reals",
+        "reals",
+        lambda y, t: ((y[:, :2] - t[:, :2]) ** 2).sum(1) + ((y[:, 2:] - t[:, 2:]) ** 2).sum(1) / 4,
+        {"the first alone": lambda y, t: 2 * (y - t), "the second alone": lambda y, t: (y - t) / 2},
+    ),
+    LossCase(
+        "masked",
+        losses.masked(losses.sparse_softmax_cross_entropy, 0),  # class 0 stands for missing
+        "logits",
+        "labels",
+        lambda z, t: jnp.where(t == 0, 0.0, sparse(_softmax_cross_entropy)(z, t)),
+        {"missing rows count": sparse(lambda z, t: _softmax(z) - t)},
     ),
 ]
 

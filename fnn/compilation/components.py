@@ -11,6 +11,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from fnn import arguments
 from fnn.arguments.constants import memoise_constants
+from fnn.arguments.leaves import example_shape, row_count, some_rows
 from fnn.gradients.cost import autodiff
 from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.losses.reduction import dtype_of_sums, row_values
@@ -46,8 +47,8 @@ def components(
         params: the parameters it starts from, if given.
     """
     named = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in settings}
-    size = batch_sizes(len(part.x), config.batch_size)[0]
-    x, t = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in part[:2])
+    size = batch_sizes(row_count(part.x), config.batch_size)[0]
+    x, t = (some_rows(tree, size) for tree in part[:2])
 
     if isinstance(config.net, Layer):
         made, outputs = jax.eval_shape(_jit(config.net), params, x)
@@ -135,7 +136,7 @@ def _forward(net: Layer) -> Callable[..., Any]:
     """The parameters, and what the network makes of examples."""
 
     def forward(params: Params, x: Array) -> tuple[Params, Array]:
-        made, state, _ = init_layer(net, arguments.key(0), x.shape[1:])
+        made, state, _ = init_layer(net, arguments.key(0), example_shape(x))
         made = made if params is None else params
         return made, forward_layer(net, made, state, x, None, False)[0]
 
@@ -153,13 +154,18 @@ def _net(config: TrainerConfig, start: Params) -> Callable[..., Any]:
 
     def net(settings: Settings, key: Key, x: Array, mask: Array) -> Tree:
         layer = resolve("net", config.net, Layer, settings)
-        params, state, _ = init_layer(layer, key, x.shape[1:])
+        params, state, _ = init_layer(layer, key, example_shape(x))
         if start is not None:  # of another dtype, maybe
             params = jax.tree.map(lambda a, given: a.astype(jnp.result_type(given)), params, start)
         ways = [forward_layer(layer, params, state, x, key, train) for train in (False, True, Rows(mask))]
         if config.gradient is autodiff:
             return params, state, [(y, new_state) for y, new_state, _ in ways]
-        return params, state, ways, [backward_layer(layer, params, cache, jnp.ones_like(y)) for y, _, cache in ways[1:]]
+        return (
+            params,
+            state,
+            ways,
+            [backward_layer(layer, params, cache, jax.tree.map(jnp.ones_like, y)) for y, _, cache in ways[1:]],
+        )
 
     return net
 
@@ -185,7 +191,7 @@ def _gradient(config: TrainerConfig) -> Callable[..., Any]:
         settings: Settings, key: Key, params: Params, x: Array, t: Array, mask: Array
     ) -> tuple[Gradients, Gradients]:
         bound = bind(config, settings)
-        state, weight = bound.net.init(key, x.shape[1:])[1], mask.astype(dtype_of(params))
+        state, weight = bound.net.init(key, example_shape(x))[1], mask.astype(dtype_of(params))
         whole = cost_gradient(bound)(params, state, x, t, None, key, True)
         return whole, cost_gradient(bound)(params, state, x, t, weight, key, Rows(mask))
 

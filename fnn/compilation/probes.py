@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments.leaves import example_shape, row_count, some_rows
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.losses.reduction import dtype_of_sums
 from fnn.optimizers.protocol import init_optimizer, stand_in_cost, update_optimizer
@@ -47,13 +48,13 @@ def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Param
     >>> print([name for name in one if one[name] != other[name]])
     ['optimizer']
     """
-    x, t = _fix(tuple(jax.ShapeDtypeStruct((ROWS, *a.shape[1:]), a.dtype) for a in rows[:2]), 3)
+    x, t = _fix(tuple(some_rows(tree, ROWS) for tree in rows[:2]), 3)
     weights, grads, more = (_fix(params, seed) for seed in range(3))
 
     def run(weights: Params, grads: Params, more: Params, x: Array, t: Array) -> dict[str, Any]:
         settings = {name: jnp.asarray(SETTING, jnp.result_type(float)) for name in names}
         bound = bind(config, settings)
-        state = bound.net.init(jax.random.key(0), x.shape[1:])[1]
+        state = bound.net.init(jax.random.key(0), example_shape(x))[1]
         outputs = bound.net.forward(weights, state, x, None, False)[0]
 
         def updates() -> tuple[Params, Params]:
@@ -66,7 +67,7 @@ def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Param
             return first, update_optimizer(bound.optimizer, more, kept, weights, cost)[0]
 
         def derivative() -> tuple[Array, Array, Params]:
-            weight = jnp.ones(len(x), dtype_of(weights))
+            weight = jnp.ones(row_count(x), dtype_of(weights))
             return cost_gradient(bound)(weights, state, x, t, weight, jax.random.key(0), False)[:3]
 
         asked: dict[str, Callable[[], Any]] = {

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments.leaves import is_several
 from fnn.kernels.memory import aligned_copy
 from fnn.types import Array, ArrayLike, Columns, DType, DTypeLike, Params, ShapeError, Tree
 
 Names = tuple[str, ...]
+LeafNames = tuple[tuple[str, Names], ...]  # of the frames among several arrays
 OUTSIDE = (  # the hint where something is traced
     "Call this outside of compiled functions; inside them use fnn.trainer, or "
     "net.forward(params, state, x, None, False)."
@@ -127,6 +129,11 @@ def inputs_dtype(given: DType, dtype: DTypeLike) -> DType:
     return np.dtype(np.uint8) if given == np.uint8 else np.dtype(dtype)
 
 
+def leaf_dtype(given: DType, dtype: DTypeLike) -> DType:
+    """Of one of several inputs in a run of this dtype: floats of it; integers (categories) stay, as JAX has them."""
+    return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(given))
+
+
 def targets_dtype(given: DType, dtype: DTypeLike) -> DType:
     """Of targets in a run of this dtype: floats of it, integers (class numbers) as JAX is set to have them."""
     return np.dtype(dtype if jnp.issubdtype(given, jnp.floating) else jax.dtypes.canonicalize_dtype(np.int64))
@@ -207,7 +214,8 @@ def are_tables(values: Sequence[Any]) -> bool:
 def refuse_several(name: str, values: Sequence[Any]) -> NoReturn:
     """Raise for several arrays where one is wanted."""
     got = f"a {type(values).__name__} of {len(values)} arrays"
-    raise ValueError(f"{name}: expected one array, got {got}. Put their columns side by side: np.hstack.")
+    hint = "Pass a tuple or a dict of them, or put their columns side by side: np.hstack."
+    raise ValueError(f"{name}: expected one array, got {got}. {hint}")
 
 
 def _tensor_numbers(value: Any) -> np.ndarray:
@@ -229,10 +237,31 @@ def columns_of(value: object) -> Names | None:
     return None if names is None or callable(names) else tuple(str(name) for name in names)
 
 
+def columns_in(value: Any) -> Names | LeafNames | None:
+    """The names of the columns of a frame; of several arrays pairs: the way to a leaf, and the names that it has.
+
+    >>> import numpy as np
+    >>> from fnn.data.arrays import columns_in
+    >>> print(columns_in({"image": np.zeros((5, 8))}))
+    None
+    """
+    if not is_several(value):
+        return columns_of(value)
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    found: list[tuple[str, Names]] = []
+    for key, part in parts:
+        inner: Any = columns_in(part)
+        if inner and is_several(part):
+            found += [(f"{key}/{way}", names) for way, names in inner]
+        elif inner is not None:
+            found.append((str(key), inner))
+    return tuple(sorted(found)) or None
+
+
 def columns(data: object) -> Columns | None:
     """The names of the columns of `(inputs, targets)`, where one of these is a frame."""
     pair = data if isinstance(data, (tuple, list)) and len(data) > 1 else (data, None)
-    found = Columns(columns_of(pair[0]), columns_of(pair[1]))
+    found = Columns(columns_in(pair[0]), columns_in(pair[1]))
     return None if found == Columns(None) else found
 
 
@@ -241,11 +270,25 @@ def same_columns(names: Sequence[str], known: Columns | None, got: Columns | Non
     if known is not None and got is not None:
         several = [None if pair and len(pair) == 1 else pair for pair in (known.t, got.t)]  # one may have any name
         for name, expected, found in zip(names, (known.x, several[0]), (got.x, several[1]), strict=False):
-            _same_names(name, expected, found)
+            _same_in_leaves(name, expected, found)
 
 
-def _same_names(name: str, expected: Names | None, got: Names | None) -> None:
+def _same_in_leaves(name: str, expected: Any, got: Any) -> None:
+    """The same, where the names may be those of leaves; of leaves that are not there others tell."""
     if expected is None or got is None or expected == got:
+        return
+    of_leaves = [isinstance(names[0], tuple) for names in (expected, got) if names]
+    if not any(of_leaves):
+        _same_names(name, expected, got, "run.columns.x")
+    elif all(of_leaves):
+        known, found = dict(expected), dict(got)
+        for leaf in [leaf for leaf in known if leaf in found]:
+            where = "".join(f"[{key}]" if key.isdigit() else f'["{key}"]' for key in leaf.split("/"))
+            _same_names(f"{name}{where}", known[leaf], found[leaf], f"dict(run.columns.x)[{leaf!r}]")
+
+
+def _same_names(name: str, expected: Names, got: Names, known_as: str) -> None:
+    if expected == got:
         return
     unnamed = tuple(map(str, range(len(got))))  # what pandas calls columns without names: no opinion on others
     if unnamed in (expected, got) and len(expected) == len(got) and set(expected) != set(got):
@@ -254,7 +297,7 @@ def _same_names(name: str, expected: Names | None, got: Names | None) -> None:
     wanted, found = (f"{names[at]!r}" if at < len(names) else "none" for names in (expected, got))
     raise ShapeError(
         f"{name}: expected the {len(expected)} columns of the training in their order, got {len(got)}, of which "
-        f"column {at} is {found} instead of {wanted}. Pass frame[list(run.columns.x)], or an array."
+        f"column {at} is {found} instead of {wanted}. Pass frame[list({known_as})], or an array."
     )
 
 

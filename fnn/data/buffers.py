@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.arguments.leaves import named_leaves
 from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
 from fnn.data.shares import Filling, Shares, level, real_places
-from fnn.data.streams import Seed, Stream, check_chunk, philox
+from fnn.data.streams import Seed, Stream, check_chunk, is_empty, philox
 from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.threads import STEP, Task, never
 from fnn.kernels.memory import aligned_zeros
-from fnn.types import Buffer, DType, Part, Shape, ShapeError
+from fnn.types import Buffer, DType, Part, Shape, ShapeError, Tree
 
 BUFFER_BYTES = 64_000_000
 PATIENCE, PATIENCE_ON_SIGNAL = 10.0, 0.5  # seconds that a source has to end by itself
@@ -40,6 +41,7 @@ class BufferPlan(NamedTuple):
     dtype: Any
     check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
     check_seen: Callable[[BufferRecord], None] | None = None  # whether rows are those of before, raises
+    missing: Any = None  # what the loss says of targets that are missing
     shares: Shares | None = None  # the processes that read it together; `batch_size` and `rows` are then of this one
 
 
@@ -47,26 +49,22 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
     """The chunks of an epoch, each checked, all of them `like` the first of the run, which fills that in."""
     cut = like["cut"]
     for number, value in enumerate(plan.stream.chunks(plan.seed, epoch, plan.shuffle)):
-        if isinstance(value, (tuple, list)) and all(np.shape(v)[:1] == (0,) for v in value):
+        if isinstance(value, (tuple, list)) and all(map(is_empty, value)):
             continue
         name = f"data, chunk {number}"
-        chunk = check_chunk(name, value, plan.dtype, cut)
+        chunk = check_chunk(name, value, plan.dtype, cut, plan.missing)
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
-        kinds: tuple[Callable[[DType, DType], DType], ...]
-        kinds = arrays.inputs_dtype, arrays.targets_dtype, lambda given, dtype: dtype
-        about = [
-            None if a is None else (a.shape[1:], kind(a.dtype, plan.dtype))
-            for a, kind in zip(chunk, kinds, strict=True)
-        ]
+        about = _describe_leaves(chunk, plan.dtype)
         columns = arrays.columns(value)
         arrays.same_columns((f"{name}, x", f"{name}, t"), like.setdefault("columns", columns), columns)
         cut.warn(plan.dtype)
-        for part, one, this in zip(("x", "t", "weights"), like.setdefault("about", about), about, strict=True):
-            if one != this:
+        first = like.setdefault("about", about)
+        for leaf in [*first, *about]:
+            if first.get(leaf) != about.get(leaf):
                 raise ShapeError(
-                    f"{name}, {part}: expected {_describe(one)} as in the first chunk, got {_describe(this)}. "
-                    "Give all chunks the same shape and dtype."
+                    f"{name}, {leaf}: expected {_describe(first.get(leaf))} as in the first chunk, "
+                    f"got {_describe(about.get(leaf))}. Give all chunks the same shape and dtype."
                 )
         if plan.check is not None:
             try:
@@ -74,6 +72,13 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
             except (ValueError, TypeError) as error:
                 raise type(error)(f"{name}: {error}") from None
         yield chunk
+
+
+def _describe_leaves(chunk: tuple[Tree, Tree, Any], dtype: DType) -> dict[str, tuple[Shape, DType]]:
+    """The shape of a row and the dtype of each array of a chunk, by name."""
+    x, t, weight = chunk
+    found = {name: (a.shape[1:], a.dtype) for name, a in (named_leaves("x", x) | named_leaves("t", t)).items()}
+    return found if weight is None else found | {"weights": (weight.shape[1:], np.dtype(dtype))}
 
 
 def _describe(about: tuple[Shape, DType] | None) -> str:
@@ -123,21 +128,24 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
     stage: Any = None
     like: dict[str, Any] = {"cut": checks.LostDigits(quiet=quiet)}
     rows, room = plan.rows, 0
+    structure: Any = None
     for epoch in epochs:
         index, filled, weighed, check = 0, 0, False, 0
-        for chunk in _checked_chunks(plan, epoch, like):
+        for x, t, weight in _checked_chunks(plan, epoch, like):
+            leaves, structure = jax.tree.flatten((x, t))
             if stage is None:
-                room = _room(plan, chunk) if rows is None else rows
-                stage = _staging_arrays(room, chunk, plan.dtype)
-            done, weighed = 0, weighed or chunk[2] is None or bool(chunk[2].any())
-            while done < len(chunk[0]):
+                room = _room(plan, leaves) if rows is None else rows
+                stage = _staging_arrays(room, leaves, plan.dtype)
+            done, weighed = 0, weighed or weight is None or bool(weight.any())
+            while done < len(leaves[0]):
                 if filled == room:  # there is a row beyond it, so it is not the last
                     rows = room
                     check = check_sum([kept[:filled] for kept in stage], check)  # it may have room for more
-                    yield Filling(stage, room, BufferRecord(epoch, index, (index + 1) * room, check), filled)
+                    record = BufferRecord(epoch, index, (index + 1) * room, check)
+                    yield Filling(stage, room, record, filled, structure=structure)
                     index, filled = index + 1, 0
-                n = min(room - filled, len(chunk[0]) - done)
-                for kept, new in zip(stage, chunk, strict=True):
+                n = min(room - filled, len(leaves[0]) - done)
+                for kept, new in zip(stage, [*leaves, weight], strict=True):
                     kept[filled : filled + n] = 1 if new is None else new[done : done + n]
                 filled, done = filled + n, done + n
         if filled == 0:
@@ -150,33 +158,26 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
         check = check_sum([kept[:filled] for kept in stage], check)
         record = BufferRecord(epoch, index, index * room + filled, check, True)
         fits = -(-filled // plan.batch_size) * plan.batch_size if rows is None else rows  # all there is fits in one
-        rows = room = (yield Filling(stage, fits, record, filled)) or fits
+        rows = room = (yield Filling(stage, fits, record, filled, structure=structure)) or fits
 
 
-def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> int:
+def _room(plan: BufferPlan, leaves: list[np.ndarray]) -> int:
     """Rows of a buffer: whole batches, about BUFFER_BYTES, and no more than there are, where that is known."""
-    x, t, _ = _staging_arrays(1, chunk, plan.dtype)
-    batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
+    row_bytes = sum(a.nbytes for a in _staging_arrays(1, leaves, plan.dtype)[:-1])
+    batches = max(1, BUFFER_BYTES // (row_bytes * plan.batch_size))
     if plan.stream.rows is not None and plan.shares is None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
     return batches * plan.batch_size
 
 
-def _staging_arrays(
-    rows: int, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None], dtype: DType
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _staging_arrays(rows: int, leaves: list[np.ndarray], dtype: DType) -> list[np.ndarray]:
     """Where the rows of a buffer are gathered, in the order in which they come. Used again for every buffer."""
-    x, t, _ = chunk
-    return (
-        np.empty((rows, *x.shape[1:]), arrays.inputs_dtype(x.dtype, dtype)),
-        np.empty((rows, *t.shape[1:]), arrays.targets_dtype(t.dtype, dtype)),
-        np.empty(rows, dtype),
-    )
+    return [*(np.empty((rows, *a.shape[1:]), a.dtype) for a in leaves), np.empty(rows, dtype)]
 
 
 def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
     """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
-    stage, rows, seen, count, counts = gathered
+    stage, rows, seen, count, counts, structure = gathered
     drawn = () if plan.shares is None else (plan.shares.process,)
     order = philox(1, *plan.seed, *seen[:2], *drawn).permutation(count) if plan.shuffle else np.arange(count)
     size, filled = plan.batch_size, -(-max((count, *counts)) // plan.batch_size) * plan.batch_size
@@ -186,14 +187,16 @@ def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
         np.take(kept[:count], order, 0, out=new[:count], mode="clip")  # this mode writes without a copy between
         new[count:filled] = kept[0]
         made.append(new)
-    made[2][count:] = 0
+    made[-1][count:] = 0
     first = np.int32(seen.buffer * (rows // size))
     ends = np.bool_(seen.last), np.uint32(seen.check_sum)
-    if plan.shares is None:
-        return Buffer(Part(made[0], made[1], made[2]), first, np.int32(count), *ends)
-    x, t, weight = (a.reshape(-1, size, *a.shape[1:]) for a in made)
+    shared = plan.shares is not None
+    made = [a.reshape(-1, size, *a.shape[1:]) if shared else a for a in made]
+    x, t = jax.tree.unflatten(structure, made[:-1])
+    if not shared:
+        return Buffer(Part(x, t, made[-1]), first, np.int32(count), *ends)
     mask = real_places(counts, size, rows)
-    return Buffer(Part(x, t, weight), first, np.int32(filled * len(counts)), *ends, mask)
+    return Buffer(Part(x, t, made[-1]), first, np.int32(filled * len(counts)), *ends, mask)
 
 
 # ---- read ahead

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,10 +11,11 @@ import numpy as np
 from jax.extend import core
 
 from fnn import arguments
+from fnn.arguments import leaves
 from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.kernels import memory
-from fnn.types import Array, DType, DTypeLike, Shape
+from fnn.types import Array, DType, DTypeLike, Shape, Tree
 
 said_in_process: set[str] = set()  # of what this process has been warned once and for all
 
@@ -52,8 +53,11 @@ class LostDigits:
         self.floats, self.integers = [], []
 
 
-def rows(name: str, value: object) -> Array | np.ndarray:
-    """A table of rows from what a user has: lists, NumPy, frames, tensors, JAX. Finite numbers, at least one row."""
+def rows(name: str, value: object, gaps: bool = False) -> Array | np.ndarray:
+    """A table of rows from what a user has: lists, NumPy, frames, tensors, JAX. Finite numbers, at least one row.
+
+    With `gaps` some may be nan.
+    """
     array = arrays.read(name, value)
     if not is_numeric(array.dtype):
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}. Convert to numbers, classes to 0, 1, ….")
@@ -61,8 +65,17 @@ def rows(name: str, value: object) -> Array | np.ndarray:
         raise ValueError(f"{name}: expected a table of rows, got the single number {array}. Pass an array.")
     if array.size == 0:
         raise ValueError(f"{name}: expected at least one row and one number, got shape {array.shape}. Pass data.")
-    _finite(name, array)
+    _finite(name, array, gaps)
     return array
+
+
+def tables(name: str, value: object) -> Tree:
+    """`rows`; of a dict or a tuple of arrays, with as many rows each, one of these."""
+    if not leaves.is_several(value):
+        return rows(name, value)
+    made = leaves.map_leaves(name, rows, value)
+    leaves.check_one_row_axis(name, made)
+    return made
 
 
 def is_numeric(dtype: DType) -> bool:
@@ -72,14 +85,15 @@ def is_numeric(dtype: DType) -> bool:
     return dtype.kind in "fiub" or bool(jnp.issubdtype(dtype, jnp.floating))
 
 
-def _finite(name: str, array: Array | np.ndarray) -> None:
+def _finite(name: str, array: Array | np.ndarray, gaps: bool) -> None:
     if jnp.issubdtype(array.dtype, jnp.floating):
-        bad = ~np.isfinite(np.asarray(array)).reshape(array.shape[0], -1).all(1)
+        host = np.asarray(array)
+        bad = ~(~np.isinf(host) if gaps else np.isfinite(host)).reshape(array.shape[0], -1).all(1)
         if bad.any():
             row = int(np.argmax(bad))
             raise ValueError(
-                f"{name}: expected finite numbers, got nan or inf in {int(bad.sum())} of {len(bad)} rows, "
-                f"the first is row {row}. Remove or impute them."
+                f"{name}: expected finite numbers, got {'' if gaps else 'nan or '}inf in {int(bad.sum())} of "
+                f"{len(bad)} rows, the first is row {row}. Remove or impute them."
             )
 
 
@@ -93,15 +107,26 @@ def inputs(
 ) -> Any:
     """Inputs, checked, and cast to a run's dtype; bytes stay bytes (images), other integers become floats.
 
+    Of several arrays a dict or a tuple comes back. In it integers stay what they are, since they may be categories.
+
     Args:
         name: what errors call them.
-        value: whatever `arrays.read` takes.
+        value: whatever `arrays.read` takes; or a dict or a tuple of such.
         dtype: of the run.
         cut: gets the name if digits are lost.
         put: `arrays.owned_array`, or `arrays.as_numpy`, whose result may still be the caller's memory.
-        in_shape: of one example, where it is known, for the hint of an error.
+        in_shape: of one example, where it is known: several arrays must be those of this shape. Of one array it is for
+            the hint of an error.
     """
+    if leaves.is_several(value):
+        several = leaves.map_leaves(name, lambda leaf, part: _leaf(leaf, part, dtype, cut, put), value)
+        leaves.check_one_row_axis(name, several)
+        if in_shape is not None:
+            leaves.check_same_tree(name, in_shape, several)
+        return several
     array = rows(name, value)
+    if in_shape is not None and not leaves.is_shape(in_shape):
+        leaves.check_same_tree(name, in_shape, array)
     check_axes(name, value, array.shape, in_shape)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64
@@ -112,12 +137,29 @@ def inputs(
     return put(array, arrays.inputs_dtype(array.dtype, dtype))
 
 
+def _leaf(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any]) -> Any:
+    """One of several inputs, checked; floats in a run's dtype."""
+    array = rows(name, value)
+    to = arrays.leaf_dtype(array.dtype, dtype)
+    if array.dtype.kind in "iu":
+        arrays.check_fits(name, array, to, "Renumber them, or scale them to floats")
+    _check_floats(name, array, to, value, cut)
+    return put(array, to)
+
+
 def one_input(name: str, x: object, t: object) -> None:
-    """Raise where the inputs are several arrays, each with as many rows as there are targets."""
+    """Raise where several inputs lie in a list, or the rows of one input in a tuple."""
+    while leaves.is_several(t) and t:
+        t = next(iter(t.values())) if isinstance(t, dict) else t[0]  # type: ignore[index]
     shape = getattr(t, "shape", None)
     count = shape[0] if shape else len(t) if isinstance(t, (list, tuple)) else None
-    if isinstance(x, (tuple, list)) and len(x) != count and arrays.are_tables(x) and {len(a) for a in x} == {count}:
+    if isinstance(x, list) and len(x) != count and arrays.are_tables(x) and {len(a) for a in x} == {count}:
         arrays.refuse_several(name, x)
+    if isinstance(x, tuple) and len(x) == count and leaves.is_several(x):
+        lengths = {len(row) if hasattr(row, "__len__") and not isinstance(row, dict) else count for row in x}
+        if count not in lengths:
+            got = f"a tuple of {count} rows"
+            raise ValueError(f"{name}: expected inputs with {count} rows each, got {got}. Pass np.stack(x).")
 
 
 def check_axes(name: str, value: object, shape: Shape, in_shape: Shape | None) -> None:
@@ -136,12 +178,37 @@ def check_axes(name: str, value: object, shape: Shape, in_shape: Shape | None) -
     raise ValueError(f"{name}: expected shape {wanted}, got {shape}. {hint}.")
 
 
-def targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any] = arrays.as_numpy) -> Any:
+def targets(
+    name: str,
+    value: object,
+    dtype: DType,
+    cut: LostDigits,
+    put: Callable[..., Any] = arrays.as_numpy,
+    missing: Tree = None,
+) -> Any:
     """Targets, checked, and cast: floats to a run's dtype, integers (class numbers) to those of JAX.
 
-    Arguments as for `inputs`. Integers that a loss could not take as floats are named in `cut`.
+    Arguments as for `inputs`. Integers that a loss could not take as floats are named in `cut`. `missing` is what
+    stands for a target that is missing, as a `Loss` says it: where that is nan, nan may be among them.
     """
-    array = rows(name, value)
+    gaps = _with_gaps(name, missing)
+    if leaves.is_several(value):
+        several = leaves.map_leaves(name, lambda leaf, part: _targets(leaf, part, dtype, cut, put, leaf in gaps), value)
+        leaves.check_one_row_axis(name, several)
+        return several
+    return _targets(name, value, dtype, cut, put, name in gaps)
+
+
+def _with_gaps(name: str, missing: Tree) -> set[str]:
+    """The names of the targets among which nan may be."""
+    if isinstance(missing, dict):
+        return {leaf for key, part in missing.items() for leaf in _with_gaps(f'{name}["{key}"]', part)}
+    return {name} if missing is not None and missing != missing else set()
+
+
+def _targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any], gaps: bool) -> Any:
+    """One array of targets, checked."""
+    array = rows(name, value, gaps)
     to = arrays.targets_dtype(array.dtype, dtype)
     if array.dtype.kind in "iu":
         arrays.check_fits(name, array, to, "Renumber them")
@@ -206,12 +273,13 @@ def row_weights(name: str, value: object, count: int) -> np.ndarray:
     return array
 
 
-def same_rows(name: str, x: Sized, t: Sized) -> None:
+def same_rows(name: str, x: Tree, t: Tree) -> None:
     """As many targets as inputs."""
-    if len(x) != len(t):
-        raise ValueError(
-            f"{name}: expected as many targets as inputs, got {len(t)} and {len(x)}. Pair them row by row."
-        )
+    counts = {what: leaves.row_count(tree) for what, tree in (("t", t), ("x", x))}
+    if counts["t"] != counts["x"]:
+        where = {what: next(iter(leaves.named_leaves("", tree))) for what, tree in (("t", t), ("x", x))}
+        of_t, of_x = (f"{counts[what]} in {where[what]}" if where[what] else str(counts[what]) for what in ("t", "x"))
+        raise ValueError(f"{name}: expected as many targets as inputs, got {of_t} and {of_x}. Pair them row by row.")
 
 
 def pair_or_triple(name: str, value: object) -> tuple[Any, Any, Any]:
@@ -244,7 +312,8 @@ def outside_of_jit(name: str, data: object) -> None:
     """
     if core.get_opaque_trace_state(convention="nnx") == _OUTSIDE:  # the rule; it takes less than a microsecond
         return
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in (data if isinstance(data, (tuple, list)) else [data])):
+    parts = data if isinstance(data, (tuple, list)) else [data]
+    if any(isinstance(leaf, jax.core.Tracer) for part in parts for leaf in jax.tree.leaves(part)):
         return
     if isinstance(jax.device_put(np.int32(0)), jax.core.Tracer):  # no number is known inside of jit and scan
         raise TypeError(f"{name}: expected known numbers, got a call inside of jit or scan. {arrays.OUTSIDE}")

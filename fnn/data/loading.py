@@ -6,11 +6,12 @@ import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments.leaves import check_same_tree, example_shape, is_several, row_count
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
 from fnn.data.streams import Stream, check_chunk, has_rows
 from fnn.runs import Run, TrainState
-from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State
+from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State, Tree
 
 
 def load_start(params: Params, state: State) -> tuple[Params, State]:
@@ -35,29 +36,34 @@ def load_arrays(
     key: Array,
     params: Params,
     reduction: str | None = "mean",
+    missing: Tree = None,
 ) -> tuple[Data, np.ndarray | None, Columns | None]:
     """The rows to train and to validate on, on the device; which rows of the data the latter are, if they are; and the
     names of the columns, if the data are frames.
 
-    A share to hold out is one of the rows that weigh something: the others do not count in validation either.
+    A share to hold out is one of the rows that weigh something: the others do not count in validation either. `missing`
+    is what the loss says of targets that are.
     """
     checks.outside_of_jit("data", data)
     _refuse_tracer("key", key)
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
-    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable), None, None
+    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable, missing), None, None
     if isinstance(validation, (int, float, np.number)):
         seed = np.asarray(jax.random.key_data(key)).tolist()
-        real = np.arange(len(train.x)) if train.weight is None else np.flatnonzero(np.asarray(train.weight))
-        at = real[held_rows(np.asarray(train.t)[real], arguments.fraction("validation", validation), seed)]
-        others = np.setdiff1d(np.arange(len(train.x)), at)
+        rows = np.arange(row_count(train.x))
+        real = rows if train.weight is None else np.flatnonzero(np.asarray(train.weight))
+        of_classes = np.asarray(train.t) if not is_several(train.t) else np.zeros(len(rows))
+        at = real[held_rows(of_classes[real], arguments.fraction("validation", validation), seed)]
+        others = np.setdiff1d(rows, at)
         # on the host, since on the device this would compile
         train, held = (
             jax.tree.map(lambda a, at=at: arrays.owned_array(np.asarray(a)[at]), train) for at in (others, at)
         )
     elif validation is not None:
         given = checks.pair_or_triple("validation", validation)
-        held = _part("validation", *given, dtype, cut, scalable)
+        held = _part("validation", *given, dtype, cut, scalable, missing)
+        _check_like(train, held)
         arrays.same_columns(VALIDATION, arrays.columns(data), arrays.columns(given))
     cut.warn(dtype)
     return Data(train, held), at, arrays.columns(data)
@@ -70,6 +76,7 @@ def load_stream_head(
     key: Array,
     params: Params,
     reduction: str | None = "mean",
+    missing: Tree = None,
 ) -> tuple[Data, None, Columns | None]:
     """The first row of a stream, which stands for all where shapes are asked for, and the rows to validate on; and the
     names of the columns, if chunks are frames."""
@@ -87,8 +94,10 @@ def load_stream_head(
     dtype = arrays.dtype_of_run(params)
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         if has_rows(f"data, chunk {number}", chunk):
-            x, t, _ = check_chunk(f"data, chunk {number}", chunk, dtype, checks.LostDigits())  # the buffers warn
-            train = Part(arrays.owned_array(x[:1]), arrays.owned_array(t[:1]), arrays.owned_array(np.ones(1, dtype)))
+            quiet = checks.LostDigits()  # the buffers warn
+            x, t, _ = check_chunk(f"data, chunk {number}", chunk, dtype, quiet, missing)
+            x, t = jax.tree.map(lambda a: arrays.owned_array(a[:1]), (x, t))
+            train = Part(x, t, arrays.owned_array(np.ones(1, dtype)))
             columns = arrays.columns(chunk)
             break
     else:
@@ -96,7 +105,8 @@ def load_stream_head(
     held = None
     if validation is not None:
         given = checks.pair_or_triple("validation", validation)
-        held = _part("validation", *given, dtype, cut, reduction != "sum")
+        held = _part("validation", *given, dtype, cut, reduction != "sum", missing)
+        _check_like(train, held)
         arrays.same_columns(VALIDATION, columns, arrays.columns(given))
         cut.warn(dtype)
     return Data(train, held), None, columns
@@ -107,6 +117,12 @@ def _refuse_tracer(name: str, value: object) -> None:
         raise TypeError(f"{name}: expected a known {name}, got {arguments.describe_value(value)}. {arrays.OUTSIDE}")
 
 
+def _check_like(train: Part, held: Part) -> None:
+    """Raise where several inputs or targets to validate on are not those to train on."""
+    for name, known, got in zip(VALIDATION, train[:2], held[:2], strict=True):
+        check_same_tree(name, example_shape(known), got)
+
+
 def _part(
     name: str,
     x: Any,
@@ -115,11 +131,13 @@ def _part(
     dtype: DType,
     cut: checks.LostDigits,
     scalable: bool,
+    missing: Tree,
 ) -> Part:
     checks.one_input(f"{name}[0]", x, t)
     x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned_array)
-    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array)
+    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array, missing)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
-    weight = None if weights is None else arrays.owned_array(checks.weights(own, weights, len(x), dtype, scalable))
-    return Part(x, t, weight)
+    if weights is None:
+        return Part(x, t)
+    return Part(x, t, arrays.owned_array(checks.weights(own, weights, row_count(x), dtype, scalable)))

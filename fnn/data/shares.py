@@ -33,6 +33,7 @@ class Filling(NamedTuple):
     seen: BufferRecord
     filled: int  # of them
     counts: tuple[int, ...] = ()  # that each process has filled; () where there is one
+    structure: Any = None  # of inputs and targets, whose leaves the stage has, and the weights last
 
 
 def own_rows(source: Any) -> Stream:
@@ -89,7 +90,7 @@ def level(
             so_far = shares.processes * (number * most + reached)
             check = zlib.crc32(" ".join(words).encode())
             seen = BufferRecord(filling.seen.epoch, number, so_far, check, last)
-            yield Filling(filling.stage, most, seen, filled, counts)
+            yield Filling(filling.stage, most, seen, filled, counts, filling.structure)
             more = filling.seen.last and not last
             number, filled = number + 1, 0
         try:

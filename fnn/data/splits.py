@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments.leaves import row_count
 from fnn.data import checks
-from fnn.types import ArrayLike, ShapeError
+from fnn.types import ArrayLike, ShapeError, Tree
 
 Pair = tuple[np.ndarray, np.ndarray]
 Table = tuple[Any, Any]  # inputs and targets: arrays of NumPy or of JAX, as they were given
@@ -43,7 +44,7 @@ def folds(
     the same key gives without repeats.
 
     Args:
-        rows: how many rows, at least 2; or something as long, such as the inputs.
+        rows: how many rows, at least 2; or something as long, such as the inputs, which may be a dict of arrays.
         k: how many folds, from 2 to as many as there are rows, groups, or rows of the rarest class.
         key: None keeps the rows in the given order, so do not use it for rows that are sorted by class; an integer
             from 0 to 2³² - 1 shuffles.
@@ -125,7 +126,9 @@ def _group_numbers(group: np.ndarray, k: int, rng: Generator) -> np.ndarray:
 
 
 def _count(rows: Any) -> int:
-    """How many rows. The length of a tuple `(x, t)` or of a dict is that of something else."""
+    """How many rows, also those of arrays in a dict. The length of a tuple `(x, t)` is that of something else."""
+    if isinstance(rows, dict) and rows:
+        return _count(row_count(checks.tables("rows", rows)))
     unsized = not hasattr(rows, "__len__") or getattr(rows, "shape", None) == () or arguments.is_deleted(rows)
     other = isinstance(rows, (str, bytes, tuple, dict, set, type, jax.core.Tracer)) or callable(rows)
     count = rows if unsized or other else len(rows)
@@ -180,12 +183,12 @@ def _groups(groups: ArrayLike, count: int, k: int) -> np.ndarray:
 
 @arguments.explain_call
 def hold_out(
-    x: ArrayLike, t: ArrayLike, fraction: float = 0.25, *, key: int = 0, stratify: ArrayLike | None = None
+    x: ArrayLike | Tree, t: ArrayLike | Tree, fraction: float = 0.25, *, key: int = 0, stratify: ArrayLike | None = None
 ) -> tuple[Table, Table]:
     """Split rows at random: `(x_train, t_train), (x_held, t_held) = hold_out(x, t)`.
 
     Args:
-        x, t: as many rows each.
+        x, t: as many rows each; arrays, or dicts or tuples of arrays, which come back as such.
         fraction: of the rows to hold out, between 0 and 1; rounded up to whole rows.
         key: the seed of the split.
         stratify: the class of each row, as for `fnn.folds`: whole numbers or names `(rows,)`, one-hot rows
@@ -197,18 +200,20 @@ def hold_out(
     6 2 True
     """
     fraction = arguments.fraction("fraction", fraction)
-    x, t = checks.rows("x", x), checks.rows("t", t)
+    x, t = checks.tables("x", x), checks.tables("t", t)
     checks.same_rows("hold_out", x, t)
+    rows = row_count(x)
     rng = np.random.default_rng(arguments.whole_number("key", key, 0))
-    count = int(np.ceil(fraction * len(x)))
-    if count == len(x):
-        raise ValueError(f"fraction: expected rows to be left to train on, got {fraction} of {len(x)} rows. Lower it.")
-    classes = np.zeros(len(x), int)
+    count = int(np.ceil(fraction * rows))
+    if count == rows:
+        raise ValueError(f"fraction: expected rows to be left to train on, got {fraction} of {rows} rows. Lower it.")
+    classes = np.zeros(rows, int)
     if stratify is not None:
-        classes = strata("stratify", stratify, len(x))
+        classes = strata("stratify", stratify, rows)
     held = np.sort(_sample(classes, count, rng))
-    train = np.setdiff1d(np.arange(len(x)), held)
-    return (x[train], t[train]), (x[held], t[held])
+    train = np.setdiff1d(np.arange(rows), held)
+    first, second = (jax.tree.map(lambda a, at=at: a[at], (x, t)) for at in (train, held))
+    return first, second
 
 
 def held_rows(t: np.ndarray, fraction: float, seed: int | Sequence[int]) -> np.ndarray:

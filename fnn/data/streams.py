@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments.leaves import is_several, named_leaves, row_count
 from fnn.data import checks
 from fnn.factories import Spec
-from fnn.types import ArrayLike, DType, PathLike, Record, ShapeError
+from fnn.types import ArrayLike, DType, PathLike, Record, Shape, ShapeError, Tree
 
 CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
 
@@ -240,19 +241,26 @@ def philox(*words: int) -> np.random.Generator:
 
 
 def check_chunk(
-    name: str, value: Any, dtype: DType, cut: checks.LostDigits
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    name: str,
+    value: Any,
+    dtype: DType,
+    cut: checks.LostDigits,
+    missing: Tree = None,
+    in_shape: Shape | None = None,
+) -> tuple[Tree, Tree, np.ndarray | None]:
     """A chunk `(x, t)` or `(x, t, weight)` as NumPy arrays in the dtypes of a run; the weight may be None.
 
-    They may still be the memory of the source. `cut` gets the names of what loses digits.
+    They may still be the memory of the source. `cut` gets the names of what loses digits; `missing` is what the loss
+    says of targets that are; `in_shape` as for `checks.inputs`.
     """
     _check_parts(name, value)
     checks.one_input(f"{name}, x", value[0], value[1])
-    x, t = checks.inputs(f"{name}, x", value[0], dtype, cut), checks.targets(f"{name}, t", value[1], dtype, cut)
+    x = checks.inputs(f"{name}, x", value[0], dtype, cut, in_shape=in_shape)
+    t = checks.targets(f"{name}, t", value[1], dtype, cut, missing=missing)
     checks.same_rows(name, x, t)
     if len(value) == 2 or value[2] is None:
         return x, t, None
-    return x, t, checks.row_weights(f"{name}, weights", value[2], len(x))
+    return x, t, checks.row_weights(f"{name}, weights", value[2], row_count(x))
 
 
 def _check_parts(name: str, value: Any) -> None:
@@ -264,13 +272,27 @@ def _check_parts(name: str, value: Any) -> None:
 def has_rows(name: str, value: Any) -> bool:
     """Whether a chunk `(x, t)` or `(x, t, weight)` has any rows."""
     _check_parts(name, value)
-    return not hasattr(value[0], "__len__") or np.shape(value[0]) == () or len(value[0]) > 0
+    return not is_empty(value[0])
+
+
+def is_empty(value: Any) -> bool:
+    """Whether inputs or targets have no rows.
+
+    >>> import numpy as np
+    >>> from fnn.data.streams import is_empty
+    >>> is_empty({"age": np.zeros((0, 1))}), is_empty([1.0])
+    (True, False)
+    """
+    if is_several(value):
+        parts = list(value.values()) if isinstance(value, dict) else value
+        return bool(parts) and all(map(is_empty, parts))
+    return hasattr(value, "__len__") and np.shape(value) != () and len(value) == 0
 
 
 def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:
     """Chunks of exactly `size` rows from chunks of any, in order, and how many of their rows are real.
 
-    The last one is filled up with its first row. Arrays of a chunk have as many rows each.
+    The last one is filled up with its first row. Arrays of a chunk, or of its dicts and tuples, have as many rows each.
 
     >>> import numpy as np
     >>> from fnn.data.streams import rechunk
@@ -279,20 +301,26 @@ def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tupl
     """
     held: list[tuple[Any, ...]] = []
     count = 0
-    for chunk in chunks:
+    structure: Any = None
+    for number, chunk in enumerate(chunks):
+        arrays, own = jax.tree.flatten(chunk)
+        structure = own if structure is None else structure
+        if own != structure:
+            leaves = [", ".join(named_leaves("chunk", tree)) for tree in (jax.tree.unflatten(structure, arrays), chunk)]
+            raise ShapeError(f"chunk {number}: expected {leaves[0]} as in the first, got {leaves[1]}. Make them alike.")
         done = 0
-        while done < len(chunk[0]):
-            n = min(size - count, len(chunk[0]) - done)
-            part = tuple(a[done : done + n] for a in chunk)
+        while done < len(arrays[0]):
+            n = min(size - count, len(arrays[0]) - done)
+            part = tuple(a[done : done + n] for a in arrays)
             done, count = done + n, count + n
             if count == size:
-                yield _concatenate([*held, part]), count
+                yield jax.tree.unflatten(structure, _concatenate([*held, part])), count
                 held, count = [], 0
             else:  # a copy: the source may use its memory again
                 held.append(tuple(np.array(a) for a in part))
     if count:
-        whole = _concatenate(held)
-        yield tuple(np.concatenate([a, np.repeat(a[:1], size - count, 0)]) for a in whole), count
+        whole = [np.concatenate([a, np.repeat(a[:1], size - count, 0)]) for a in _concatenate(held)]
+        yield jax.tree.unflatten(structure, whole), count
 
 
 def _concatenate(parts: list[tuple[Any, ...]]) -> tuple[Any, ...]:

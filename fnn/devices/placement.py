@@ -34,7 +34,8 @@ def put_buffer(layout: Layout | None, buffer: Buffer) -> Buffer:
     if layout is None or buffer.mask is None:
         placed: Buffer = put_everywhere(layout, buffer)
         return placed
-    x, t, weight = (jax.make_array_from_process_local_data(layout.of_places, np.asarray(a)) for a in buffer.part[:3])
+    local = jax.make_array_from_process_local_data
+    x, t, weight = jax.tree.map(lambda a: local(layout.of_places, np.asarray(a)), tuple(buffer.part[:3]))
     rest = put_everywhere(layout, buffer[1:])
     return Buffer(Part(x, t, _copy_to_all(layout.everywhere)(weight)), *rest)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments.leaves import row_count
 from fnn.losses.reduction import row_values
 from fnn.runs import TrainState
 from fnn.training.batches import Batch, batch_sizes
@@ -46,7 +47,7 @@ def _first_bad(config: TrainerConfig, state: TrainState, rows: Data, held: Any) 
     losses, at = np.asarray(losses), np.asarray(at)
     bad = ~np.isfinite(losses)
     if bad.any():
-        first, count = np.argmax(bad), len(rows.train.x)
+        first, count = np.argmax(bad), row_count(rows.train.x)
         numbers = np.arange(count) if held is None else np.setdiff1d(np.arange(count + len(held)), held)
         of = f"{int(bad.sum())} of the batch's {len(bad)} rows, the first is row {numbers[at[first]]} of the data"
         return f"the cost itself, {losses[first]} in {of}"
@@ -74,7 +75,7 @@ def _replay_step(config: TrainerConfig) -> Callable[[TrainState, Data], Any]:
 
 def _batch_of(config: TrainerConfig, s: TrainState, data: Data, j: Array) -> tuple[Batch, Array, Key]:
     """The batch of that step, which rows they are, and the step's key."""
-    size, _ = batch_sizes(data.train.x.shape[0], config.batch_size)
+    size, _ = batch_sizes(row_count(data.train.x), config.batch_size)
     at = jax.lax.dynamic_slice_in_dim(row_order(config, s, data.train), j * size, size)
     batch, key = batches_of_epoch(config, s, data.train)(j)
     return batch, at, key

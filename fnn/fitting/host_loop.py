@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from fnn import arguments
+from fnn.arguments.leaves import example_shape
 from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
@@ -36,6 +37,7 @@ from fnn.training.config import (
     TrainerConfig,
     check_settings_dict,
     loop_settings,
+    missing_targets,
     resolve,
     resolve_loss,
     trainer_config,
@@ -188,8 +190,9 @@ def fit(
     listeners = check_progress(progress), check_on_segment(on_segment)
     with together(peers), joint.open_by_first(peers, folder):
         params, state = load_start(params, state)
+        missing = missing_targets(loss, numbers)
         stream = _stream(data, config.batch_size) if is_stream(data) else None
-        arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction)
+        arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction, missing)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
@@ -199,7 +202,7 @@ def fit(
         with catch_signals() as signals, without_debug_nans():
             to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, shares, peers, signals
             end, history = _run_to_end(*to_end)
-            run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
+            run = _best_run(end, history, example_shape(arrays.train.x), held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error

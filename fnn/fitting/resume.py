@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from fnn.arguments import trees
+from fnn.arguments.leaves import named_leaves, row_count
 from fnn.compilation import cache
 from fnn.compilation.components import components, uses_key
 from fnn.compilation.fingerprints import fingerprint
@@ -31,9 +32,8 @@ from fnn.training.state import Start, dtype_of
 
 FORMAT_NAME, FORMAT = "description", 2  # how a run is described: another format cannot be compared
 PRINTED = ("net", "loss", "penalty", "gradient")  # to be read: that of a part which computes the same may differ
-VERSIONS, PROGRAMS, VALUES = "versions", "programs", "values for fixed inputs"
+VERSIONS, PROGRAMS, VALUES, DEVICES = "versions", "programs", "values for fixed inputs", "devices"
 NOISE, OF_STEP, OF_EPOCH = "noise of a full batch", "drawn with the key of its step", "drawn with the key of its epoch"
-DEVICES = "devices"
 READ = "read/"  # how the names of what was read of a stream begin
 ANEW = "Restore it from a copy, or name another folder to start anew."
 SHARE = 20  # times as long as a write took is the least until the next
@@ -74,9 +74,9 @@ def describe_run(
     about |= {f"settings[{name!r}]": float(value) for name, value in settings.items()}
     about |= {"key": np.asarray(jax.random.key_data(key)).tolist(), "params": digest(params), "state": digest(state)}
     for name, part in data._asdict().items():
-        fields = zip(("x", "t", "weight"), part, strict=False) if part is not None else ()
         of_rows = _shape_text if stream is not None and name == "train" else digest
-        about |= {f"{name} {field}": of_rows(array) for field, array in fields}
+        for field, tree in zip(("x", "t", "weight"), part or (), strict=False):
+            about |= {f"{name} {leaf}": of_rows(array) for leaf, array in named_leaves(field, tree).items()}
     if stream is not None:  # the name of a function says nothing
         about["stream"] = "chunks" if stream.chunk_rows is None else _text(stream)
         about["stream's chunk_rows"] = stream.chunk_rows
@@ -84,8 +84,8 @@ def describe_run(
         name: {"program": of.digest[:16], "numbers": [float(n) for n in of.numbers], "exact": of.exact}
         for name, of in programs.items()
     }
-    rows = len(data.train.x) if least is None else least
-    full = stream is None and (config.batch_size is None or config.batch_size >= rows)
+    rows = least or row_count(data.train.x)
+    full = stream is None and (config.batch_size or rows) >= rows
     about |= {NOISE: OF_STEP} if full and uses_key(functions["gradient"]) else {}
     made = functions["optimizer.init"].arguments[1]
     values = functools.cache(lambda: probe(config, tuple(settings), data.train, made))

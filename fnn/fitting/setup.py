@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import trees
+from fnn.arguments.leaves import example_shape, row_size
 from fnn.compilation.components import unread_settings
 from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import init_layer
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import TrainState
@@ -53,7 +55,7 @@ def trace_run(config: TrainerConfig, start: Start, own: Collection[str] = ()) ->
         config = _ask_place(config, start)
         program = trainer_for(config, *signature(tuple(start)))
     check_jacobian_fits(program.state, program.outputs[0], start.data.train)
-    check_targets(config, start, program.outputs)
+    check_values(config, start, program.outputs)
     warn_of_unread(*asked, own)
     return config, start, program
 
@@ -72,7 +74,7 @@ def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, S
         config, start = identify_run(config, start)
         state, outputs = outputs_for(config, *signature(tuple(start)))
     check_jacobian_fits(state, outputs[0], start.data.train)
-    check_targets(config, start, outputs)
+    check_values(config, start, outputs)
     return config, start
 
 
@@ -101,12 +103,15 @@ def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) 
         )
 
 
-def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
-    """Check the targets' values, where the loss has an opinion on them."""
-    check = resolve_loss(config.loss, start.settings).check
+def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
+    """Check the values of inputs that an embedding gets, and of targets that the loss has an opinion on."""
+    net, check = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings).check
+    for name, rows in zip(("data[0]", "validation[0]"), start.data, strict=False):
+        if rows is not None:
+            check_categories(net, name, rows.x)
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
         if check is not None:
-            check(y, np.asarray(part.t))
+            check(y, jax.tree.map(np.asarray, part.t))
 
 
 def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:
@@ -116,7 +121,7 @@ def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:
     if free is None:
         return
     rows, columns = padded_rows(train), sum(a.size for a in jax.tree.leaves(state.params))
-    numbers = rows * (outputs.size // len(outputs))
+    numbers = rows * row_size(outputs)
     size = JACOBIANS * (numbers + columns) * columns * jnp.result_type(float).itemsize
     if size > free:
         raise MemoryError(
@@ -130,7 +135,7 @@ def check_initial_values(config: TrainerConfig, start: Start) -> None:
     net = resolve("net", config.net, Layer, start.settings)
     if start.params is None and start.state is None:
         return
-    made = jax.eval_shape(lambda: init_layer(net, jax.random.key(0), start.data.train.x.shape[1:])[:2])
+    made = jax.eval_shape(lambda: init_layer(net, jax.random.key(0), example_shape(start.data.train.x))[:2])
     hint = "Pass what was trained with this network, such as run.params and run.state."
     for name, expected, got in zip(("params", "state"), made, (start.params, start.state), strict=True):
         if got is None:

@@ -7,10 +7,10 @@ from contextlib import closing
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments.leaves import example_shape, row_count, some_rows
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import compile_in_parallel, freeze, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
@@ -20,9 +20,10 @@ from fnn.data.streams import as_stream
 from fnn.devices.placement import put_buffer
 from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import History, TrainState
-from fnn.training.config import TrainerConfig, resolve, resolve_loss
+from fnn.training.config import TrainerConfig, missing_targets, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
 from fnn.training.layout import buffer_shardings
 from fnn.training.state import dtype_of
@@ -115,7 +116,7 @@ def stream_segments(
             buffer = put_buffer(config.layout, arrived)
             end = int(buffer.first) - (-int(buffer.count) // size)
             epoch, step, ended = int(state.epoch), int(state.step), False
-            room = len(buffer.part.x) if shares is None else buffer.mask.size
+            room = row_count(buffer.part.x) if shares is None else buffer.mask.size
             reading.take(_record(buffer, epoch, size, room), room)
             if run is None:
                 run = _program(one_order, must_stop, state, buffer, validation, np.int32(0))
@@ -167,27 +168,29 @@ def _make_plan(config: TrainerConfig, source: Any, buffer_rows: int | None, stat
         )
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))
-    check = _target_check(config, state.settings)
-    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check)
+    check = _value_check(config, state.settings)
+    missing = missing_targets(config.loss, state.settings)
+    return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check, missing=missing)
 
 
-def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
-    """What looks at the values of a chunk's targets, if the loss has an opinion on them."""
+def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None]:
+    """What looks at the values of a chunk: of inputs that an embedding gets, of targets that the loss judges."""
     check = resolve_loss(config.loss, settings).check
-    if check is None:
-        return None
     net = resolve("net", config.net, Layer, settings)
 
     @functools.lru_cache
-    def outputs(in_shape: Any) -> Any:
+    def outputs(structure: Any, shapes: Any) -> Any:
         def forward(x: Any) -> Any:
-            params, state, _ = init_layer(net, jax.random.key(0), in_shape)
+            params, state, _ = init_layer(net, jax.random.key(0), example_shape(x))
             return forward_layer(net, params, state, x, None, False)[0]
 
-        return jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float)))
+        return jax.eval_shape(forward, jax.tree.unflatten(structure, shapes))
 
     def of_chunk(x: Any, t: Any) -> None:
-        y = outputs(x.shape[1:])
-        check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
+        check_categories(net, "x", x)
+        if check is None:
+            return
+        y = outputs(*signature(some_rows(x, 1)))
+        check(some_rows(y, row_count(t)), t)
 
     return of_chunk

@@ -11,6 +11,7 @@ from jax import lax
 
 from fnn import arguments
 from fnn.arguments import trees
+from fnn.arguments.leaves import check_one_row_axis, example_shape, map_floats, named_leaves, row_arrays, with_floats
 from fnn.gradients.cost import autodiff, backprop, scale_and_loss
 from fnn.gradients.figures import Samples, leaf_statistics
 from fnn.gradients.interpreters.rounding import add_rounding
@@ -57,20 +58,29 @@ def _check_shapes(
     def by_hand(params: Params, x: Array) -> tuple[Array, Array, Params, Array]:
         y, _, cache = forward_layer(net, params, state, x, key, train)
         dy = loss.grad(y, t)
-        return y, dy, *(backward_layer(net, params, cache, dy) if jnp.shape(dy) == y.shape else (params, x))
+        alike = list(map(jnp.shape, jax.tree.leaves(dy))) == list(map(jnp.shape, jax.tree.leaves(y)))
+        return y, dy, *(backward_layer(net, params, cache, dy) if alike else (params, x))
 
     try:
         y, dy, dparams, dx = jax.eval_shape(by_hand, params, x)
     except NoRulesByHand:
         return False
     hint = "Look at the formula: which sum over the rows, or which transpose, is missing?"
-    if dy.shape != y.shape:
-        raise ShapeError(f"loss.grad of {loss}: expected shape {y.shape}, as the outputs, got {dy.shape}. {hint}")
-    if jnp.issubdtype(x.dtype, jnp.floating) and dx.shape != x.shape:
-        raise ShapeError(f"backward of {net}: expected dx of shape {x.shape}, as x, got {dx.shape}. {hint}")
+    _check_like(f"loss.grad of {loss}", "shape", "as the outputs", y, dy, hint)
+    floats, by_floats = (map_floats(lambda a: a, part) for part in (x, dx))
+    _check_like(f"backward of {net}", "dx of shape", "as x", floats, by_floats, hint)
     theirs, ours = trees.flatten_named(params), trees.flatten_named(dparams)
     trees.check_same_leaves(f"backward of {net}", "dparams like the parameters", theirs, ours, hint, width=False)
     return True
+
+
+def _check_like(name: str, what: str, whose: str, expected: Tree, got: Tree, hint: str) -> None:
+    """Raise a ShapeError unless derivatives have the shapes of what they are derivatives by."""
+    known, found = named_leaves("", expected), named_leaves("", got)
+    for leaf in [leaf for leaf in [*known, *found] if known.get(leaf, leaf) is not None]:
+        shapes = [getattr(leaves.get(leaf), "shape", None) for leaves in (known, found)]
+        if shapes[0] != shapes[1]:
+            raise ShapeError(f"{name}{leaf}: expected {what} {shapes[0]}, {whose}, got {shapes[1]}. {hint}")
 
 
 @arguments.explain_call
@@ -79,8 +89,8 @@ def check_gradients(
     loss: LossLike,
     params: Params,
     state: State,
-    x: ArrayLike,
-    t: ArrayLike,
+    x: ArrayLike | Tree,
+    t: ArrayLike | Tree,
     key: Key = None,
     train: Train = True,
     penalty: Penalty | None = None,
@@ -123,7 +133,7 @@ def check_gradients(
 
     Args:
         net, loss, params, state, penalty: what is to be checked, your own layers and losses included.
-        x, t: a batch of inputs and targets; `weight`: one number per row.
+        x, t: a batch of inputs and targets, dicts or tuples of arrays included; `weight`: one number per row.
         key, train: as for `net.forward`; the same key draws the same numbers each time.
         reduction: "mean" or "sum".
         show: print the table (never under `jit`, `vmap` or `scan`, where the result is a pytree of arrays).
@@ -140,23 +150,23 @@ def check_gradients(
     True
     """
     scale_and_loss(net, loss, penalty, reduction)  # checks them
-    x, t, loss = arguments.as_array("x", x), arguments.as_array("t", t), as_loss(loss)
+    x, t, loss = row_arrays("x", x), row_arrays("t", t), as_loss(loss)
     show, train = arguments.flag("show", show), train if isinstance(train, Rows) else arguments.flag("train", train)
     params, state = trees.as_arrays("params", params), trees.as_arrays("state", state, keys=True)
-    trees.check_fits_network(net, params, state, x.shape[1:], "check_gradients: params")
+    _check_has_rows(x)
+    trees.check_fits_network(net, params, state, example_shape(x), "check_gradients: params")
     key = None if key is None else _as_key(key)
-    if not x.shape[:1] or not x.shape[0]:
-        raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass a batch.")
     by_hand = _check_shapes(net, loss, params, state, x, t, key, train)
-    inputs = jnp.issubdtype(x.dtype, jnp.floating)
+    floats = map_floats(lambda a: a, x)  # what has a derivative
+    inputs = bool(jax.tree.leaves(floats))
     if inputs:
-        point, whole = {"params": params, "x": x}, _add_inputs(net)
+        point, whole = {"params": params, "x": floats}, _add_inputs(net)
         penal = None if penalty is None else _penalty_of_params(penalty)
     else:
         point, whole, penal = params, net, penalty
     if not jax.tree.leaves(point):
         raise TypeError(
-            f"x: expected floating inputs for a network without parameters, got {x.dtype}. Convert them to floats."
+            f"x: expected floating inputs for a network without parameters, got {_dtypes(x)}. Convert them to floats."
         )
     makers = [maker(whole, loss, penal, reduction) for maker in (backprop if by_hand else autodiff, autodiff)]
     dtype = max(
@@ -177,6 +187,17 @@ def check_gradients(
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result
+
+
+def _check_has_rows(x: Tree) -> None:
+    for name, leaf in named_leaves("x", x).items():
+        if not leaf.shape[:1] or not leaf.shape[0]:
+            raise ValueError(f"{name}: expected at least one row, got shape {leaf.shape}. Pass a batch.")
+    check_one_row_axis("x", x)
+
+
+def _dtypes(x: Tree) -> str:
+    return ", ".join(str(leaf.dtype) for leaf in jax.tree.leaves(x))
 
 
 def _as_key(key: Key) -> Key:
@@ -318,19 +339,21 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 def _add_inputs(net: Layer) -> Layer:
     """The network with its inputs among the parameters, so that the derivative by them is checked as well."""
 
-    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
-        return forward_layer(net, params["params"], state, params["x"], key, train)
+    def forward(params: Params, state: State, x: Tree, key: Key, train: Train) -> tuple[Tree, State, Cache]:
+        return forward_layer(net, params["params"], state, with_floats(x, params["x"]), key, train)
 
-    def backward(params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
+    def backward(params: Params, cache: Cache, dy: Tree) -> tuple[Params, Tree]:
         dparams, dx = backward_layer(net, params["params"], cache, dy)
-        return {"params": dparams, "x": dx}, dx
+        none = {"is_leaf": lambda leaf: leaf is None}  # of integers, whose derivative nobody asks for
+        by_floats = jax.tree.map(lambda a, by: None if a is None else by, params["x"], dx, **none)
+        return {"params": dparams, "x": by_floats}, dx
 
     return Layer(net.spec, net.init, forward, backward)
 
 
 def _penalty_of_params(penalty: Penalty) -> Penalty:
     def grad(point: Params) -> Params:
-        return {"params": penalty.grad(point["params"]), "x": jnp.zeros_like(point["x"])}
+        return {"params": penalty.grad(point["params"]), "x": jax.tree.map(jnp.zeros_like, point["x"])}
 
     return Penalty(penalty.spec, lambda point: penalty.value(point["params"]), grad)
 

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import array_of, call, describe_value, instance
+from fnn.arguments.leaves import check_same_structure, row_count
 from fnn.layers.passes import backward_layer, forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values, row_weights, stop_uncounted, weighted_sum
-from fnn.types import Array, Gradients, Key, Layer, Loss, LossLike, Params, Penalty, State, Train
+from fnn.types import Array, Gradients, Key, Layer, Loss, LossLike, Params, Penalty, State, Train, Tree
 
 GradientFunction = Callable[..., Gradients]
 
@@ -142,13 +143,22 @@ def batch_cost(
     return cost, lambda g, params: with_penalty(g.total, g.weight, params)
 
 
-def _output_gradient(loss: Loss, y: Array, t: Array, weight: Array | np.ndarray | None, scale: Array) -> Array:
+def _output_gradient(loss: Loss, y: Tree, t: Tree, weight: Array | np.ndarray | None, scale: Array) -> Tree:
     """The derivative of the cost by the outputs: `w_i scale ∂loss_i/∂y_i`, 0 for rows of weight 0."""
-    dy = array_of("loss.grad", call("loss.grad", loss.grad, y, t), "an array", floats=False)
-    if weight is None:
-        return (dy.astype(scale.dtype) * scale).astype(y.dtype)
-    weight = row_weights(weight, y.shape[0]).astype(scale.dtype).reshape(-1, *[1] * (y.ndim - 1))
-    return jnp.where(weight > 0, dy.astype(scale.dtype) * (weight * scale), 0.0).astype(y.dtype)
+    by_outputs = call("loss.grad", loss.grad, y, t)
+    counts = None if weight is None else row_weights(weight, row_count(y)).astype(scale.dtype)
+
+    def of_leaf(y: Array, by: object) -> Array:
+        dy = array_of("loss.grad", by, "an array", floats=False)
+        if counts is None:
+            return (dy.astype(scale.dtype) * scale).astype(y.dtype)
+        each = counts.reshape(-1, *[1] * (y.ndim - 1))
+        return jnp.where(each > 0, dy.astype(scale.dtype) * (each * scale), 0.0).astype(y.dtype)
+
+    if isinstance(y, (dict, tuple)):
+        check_same_structure("loss.grad", y, by_outputs)
+        return jax.tree.map(of_leaf, y, by_outputs)
+    return of_leaf(y, by_outputs)
 
 
 def scale_and_loss(

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from fnn.activations.elementwise import Activation
 from fnn.arguments import describe_thing
+from fnn.arguments.leaves import row_count
 from fnn.factories import Spec
 from fnn.gradients.cost import scale_and_loss
 from fnn.layers.passes import backward_layer, forward_layer
@@ -20,6 +21,7 @@ from fnn.types import Array, Key, Layer, Loss, Params, Penalty, State, Train
 
 # layers of fnn whose rows do not touch one another, and which draw nothing: a row alone gives what it gives in a batch
 OF_ROWS = {"dense", "conv2d", "flatten", "max_pool", "avg_pool", "global_avg_pool", "layer_norm", "prelu"}
+OF_ROWS |= {"embedding", "conv1d", "conv_transpose2d", "upsample", "group_norm", "rms_norm"}
 OF_ROWS |= {"serial", "residual", "repeat"}
 SQUARES = "squared_error, half_squared_error or mean_squared_error"
 
@@ -66,13 +68,14 @@ def least_squares(
     scale, loss = scale_and_loss(*parts)
     of_outputs = _residuals_of(loss)
     flat, unravel = ravel_pytree(params)
-    count = jnp.asarray(len(x), flat.dtype) if weight is None else row_weights(weight, len(x)).sum()
-    counts = jnp.ones(len(x), flat.dtype) if weight is None else row_weights(weight, len(x))
+    rows = row_count(x)
+    count = jnp.asarray(rows, flat.dtype) if weight is None else row_weights(weight, rows).sum()
+    counts = jnp.ones(rows, flat.dtype) if weight is None else row_weights(weight, rows)
     roots = jnp.sqrt(counts * scale(count)).astype(flat.dtype)[:, None]
 
     def residuals(theta: Array) -> Array:
         y = forward_layer(net, unravel(theta), state, x, key, train)[0]
-        made = of_outputs(stop_uncounted(y, weight), t).reshape(len(x), -1)
+        made = of_outputs(stop_uncounted(y, weight), t).reshape(rows, -1)
         return (jnp.where(roots > 0, made, 0) * roots).astype(flat.dtype).reshape(-1)
 
     def jacobian(theta: Array) -> Array:
@@ -114,8 +117,9 @@ def _jacobian_by_rows(
     """`∂r_ik/∂θ` as `(rows, residuals of a row, parameters)`, by `backward` of each layer on one row at a time."""
 
     def of_row(x: Array, t: Array) -> Array:
-        y, _, cache = forward_layer(net, params, state, x[None], None, bool(train) if isinstance(train, bool) else True)
-        by_outputs = jax.jacrev(lambda y: of_outputs(y, t[None]).reshape(-1))(y)
+        one, target = jax.tree.map(lambda a: a[None], (x, t))
+        y, _, cache = forward_layer(net, params, state, one, None, bool(train) if isinstance(train, bool) else True)
+        by_outputs = jax.jacrev(lambda y: of_outputs(y, target).reshape(-1))(y)
 
         def of_residual(dy: Array) -> Array:
             return ravel_pytree(backward_layer(net, params, cache, dy)[0])[0]

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import arguments
+from fnn.arguments.leaves import row_count, some_rows
 from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, as_stream, check_chunk, is_stream, rechunk
@@ -17,17 +18,18 @@ from fnn.inference.prediction import (
     checked_run,
     output_shapes,
     predict as predict,
-    program_rows,
     with_true_rows,
 )
+from fnn.inference.row_chunks import is_mapped, program_rows, several_shape
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.runs import Run
 from fnn.training import config
-from fnn.training.layout import Layout, keep_whole, make_layout, split_array
-from fnn.types import Array, HasShape, Layer, LossLike, Params, State
+from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
+from fnn.types import Array, Layer, Loss, LossLike, Params, State, Tree
 
 
 @arguments.explain_call
@@ -72,7 +74,7 @@ def evaluate(
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
-    rows, chunks = _chunks(data, run, size)
+    rows, chunks = _chunks(data, net, run, size, _missing(metrics))
     measure: Any = None
     shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
@@ -80,11 +82,11 @@ def evaluate(
         if measure is None:
             outputs = with_true_rows(lambda x: output_shapes(net, run, x, layout), count, x)
             measure = with_true_rows(lambda x, t: _specialise(net, metrics, run, layout, x, t), count, x, t)
-        _check_targets(metrics, outputs, t[:count])
+        _check_targets(metrics, outputs, jax.tree.map(lambda a, count=count: a[:count], t))
         w = w[:count].astype(np.float64)
         shift = _shift(w) if shift is None and w.any() else shift
         with allow_transfers():
-            made = measure(run.params, run.state, aligned_copy(x), aligned_copy(t))
+            made = measure(run.params, run.state, *jax.tree.map(aligned_copy, (x, t)))
         with np.errstate(all="ignore"):  # inf is looked for in the end, and 0 · inf is of no row that counts
             w = np.ldexp(w, shift or 0)
             weight += w.sum()
@@ -120,7 +122,7 @@ def _metric_program(
     """(params, state, x, t) -> name -> one number per row."""
 
     def of_chunk(params: Params, state: State, x: Array, t: Array) -> dict[str, Array]:
-        x, t = split_array(layout, x), split_array(layout, t)
+        x, t = split_arrays(layout, x), split_arrays(layout, t)
         y = forward_layer(net, params, state, x, None, False)[0]
         values = {name: row_values(f"metric {name}", metric, y, t) for name, metric in metrics}
         whole: dict[str, Array] = keep_whole(layout, values)
@@ -129,35 +131,42 @@ def _metric_program(
     return of_chunk
 
 
-def _check_targets(metrics: dict[str, Any], outputs: HasShape, t: np.ndarray) -> None:
+def _missing(metrics: Mapping[str, Any]) -> Tree:
+    """What the losses among the metrics say of targets that are missing."""
+    return next((m.missing for m in metrics.values() if isinstance(m, Loss) and m.missing is not None), None)
+
+
+def _check_targets(metrics: dict[str, Any], outputs: Tree, t: Tree) -> None:
     """The values of the targets, where a loss has an opinion on them: labels out of range."""
     for metric in metrics.values():
         check = as_loss(metric).check
         if check is not None:
-            check(jax.ShapeDtypeStruct((len(t), *outputs.shape[1:]), outputs.dtype), t)
+            check(some_rows(outputs, row_count(t)), t)
 
 
-def _chunks(data: DataLike, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
+def _chunks(data: DataLike, net: Layer, run: Run, size: int, missing: Tree) -> tuple[int | None, Iterator[Any]]:
     """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
     if is_stream(data):
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
-        return stream.rows, _check_chunks(named, run)
-    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(isinstance(a, np.memmap) for a in data):
+        return stream.rows, _check_chunks(named, net, run, missing)
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(map(is_mapped, data)):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
-        starts = range(0, len(data[0]), size)
-        parts = ((f"data, rows {i} to {i + size - 1}", tuple(a[i : i + size] for a in data)) for i in starts)
-        return len(data[0]), _check_chunks(parts, run)
-    whole = next(_check_chunks(iter([("data", data)]), run))
-    return len(whole[0]), iter([whole])
+        rows, whole = row_count(data[0]), tuple(data)
+        cut = ((i, jax.tree.map(lambda a, i=i: a[i : i + size], whole)) for i in range(0, rows, size))
+        parts = ((f"data, rows {i} to {i + size - 1}", part) for i, part in cut)
+        return rows, _check_chunks(parts, net, run, missing)
+    checked = next(_check_chunks(iter([("data", data)]), net, run, missing))
+    return row_count(checked[0]), iter([checked])
 
 
-def _check_chunks(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
+def _check_chunks(named: Iterator[tuple[str, Any]], net: Layer, run: Run, missing: Tree) -> Iterator[Any]:
     """Chunks, checked, with a weight for every row; a warning where digits are lost for the first time."""
     dtype, cut = arrays.dtype_of_run(run.params), checks.LostDigits()
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
-        x, t, w = check_chunk(name, chunk, dtype, cut)
+        x, t, w = check_chunk(name, chunk, dtype, cut, missing, several_shape(run))
         cut.warn(dtype)
-        yield x, t, np.ones(len(x), dtype) if w is None else w
+        check_categories(net, f"{name}, x", x)
+        yield x, t, np.ones(row_count(x), dtype) if w is None else w

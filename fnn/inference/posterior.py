@@ -12,11 +12,13 @@ from jax.scipy.linalg import solve_triangular
 
 from fnn import arguments
 from fnn.arguments.constants import memoise_constants
+from fnn.arguments.leaves import is_several
 from fnn.data import checks
 from fnn.data.loading import load_arrays
 from fnn.devices.memory import free_bytes
 from fnn.gradients.jacobians import output_jacobian, ridge_of
 from fnn.inference.prediction import Trained, checked_run
+from fnn.layers.embedding import check_categories
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.types import Array, ArrayLike, KeyLike, Layer, Loss, LossLike, Params, Part, Penalty, State
@@ -150,6 +152,9 @@ def laplace(
     given = data if isinstance(data, (tuple, list)) else (data,)
     weights = given[2] if len(given) == 3 else None
     part = load_arrays(tuple(given[:2]), None, weights, arguments.key(0), found.params, reduction)[0].train
+    if is_several(part.x) or is_several(part.t):
+        raise ValueError("laplace: expected one array of inputs and one of targets, got several. Use fnn.ensemble.")
+    check_categories(net, "data[0]", part.x)
     theta, _ = ravel_pytree(found.params)
     _check_memory(theta.size, np.dtype(np.float64))
     reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))

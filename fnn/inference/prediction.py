@@ -5,7 +5,7 @@ and on what is kept of the outputs, not on the number of rows.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -15,17 +15,20 @@ from jax.sharding import Mesh
 
 from fnn import arguments
 from fnn.arguments import trees
-from fnn.compilation.programs import canonical
+from fnn.arguments.leaves import row_count
+from fnn.compilation.programs import canonical, signature
 from fnn.data import arrays, checks
-from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
+from fnn.data.streams import DataLike, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
 from fnn.devices.placement import put_everywhere
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
+from fnn.inference.row_chunks import input_chunks
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
 from fnn.runs import Run
-from fnn.training.layout import Layout, keep_whole, make_layout, split_array
-from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
+from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
+from fnn.types import Array, Layer, Params, ShapeError, State, Tree
 
 T = TypeVar("T")
 
@@ -93,11 +96,11 @@ def predict(
     run = checked_run(net, run, layout)
     check_functions(reduce, combine)
 
-    def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+    def specialise(part: Tree) -> tuple[Callable[..., Tree], Tree]:
         program, made = _specialise(net, run, part, reduce, combine, layout)
         return program, made if combine is None else _specialise(net, run, part, reduce, None, layout)[1]
 
-    return _predict_rows(specialise, run, x, size, device, reduce, combine)
+    return _predict_rows(specialise, net, run, x, size, device, reduce, combine)
 
 
 @arguments.explain_call
@@ -134,20 +137,21 @@ def predictor(
     check_functions(reduce, None)
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
 
-    def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
-        key = part.shape, part.dtype
+    def specialise(part: Tree) -> tuple[Callable[..., Tree], Tree]:
+        key = signature(part)
         if key not in programs:
             programs[key] = _specialise(net, run, part, reduce, None, layout)
         return programs[key]
 
     def serve(x: DataLike) -> Tree:
-        return _predict_rows(specialise, run, x, size, False, reduce, None)
+        return _predict_rows(specialise, net, run, x, size, False, reduce, None)
 
     return serve
 
 
 def _predict_rows(
-    specialise: Callable[[Array | np.ndarray], tuple[Callable[..., Tree], Tree]],
+    specialise: Callable[[Tree], tuple[Callable[..., Tree], Tree]],
+    net: Layer,
     run: Run,
     x: DataLike,
     size: int,
@@ -159,16 +163,19 @@ def _predict_rows(
 
     checks.outside_of_jit("x", x)
 
-    def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
+    def trace(part: Tree) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)
-        check_row_axis(made, len(part), reduce)
+        check_row_axis(made, row_count(part), reduce)
         return program, made
 
-    rows, size, chunks = _inputs(x, run, size)
+    rows, size, chunks = input_chunks(x, run, size)
     kept: Any = None
     before: Any = None
+    done = 0
     for chunk, count in rechunk(chunks, size):
-        part = aligned_copy(chunk[0])
+        check_categories(net, "x", jax.tree.map(lambda a, count=count: a[:count], chunk[0]), done)
+        done += count
+        part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:
             program, made = with_true_rows(trace, count, part)
             kept = _Reducer(combine) if combine is not None else _RowCollector(made, rows, size, device)
@@ -215,14 +222,14 @@ def _chunk_program(
     """(params, state, x, how many rows are real) -> what is kept of the outputs."""
 
     def of_chunk(params: Params, state: State, x: Array, count: Array) -> Tree:
-        y = forward_layer(net, params, state, split_array(layout, x), None, False)[0]
+        y = forward_layer(net, params, state, split_arrays(layout, x), None, False)[0]
         y = y if reduce is None else require_arrays("reduce", arguments.call("reduce", reduce, y))
         return keep_whole(layout, y if combine is None else combine_rows(combine, y, count))
 
     return of_chunk
 
 
-def output_shapes(net: Layer, run: Run, x: Array | np.ndarray, layout: Layout | None = None) -> Tree:
+def output_shapes(net: Layer, run: Run, x: Tree, layout: Layout | None = None) -> Tree:
     """The shapes and dtypes of the outputs for these rows."""
     return _specialise(net, run, x, None, None, layout)[1]
 
@@ -230,7 +237,7 @@ def output_shapes(net: Layer, run: Run, x: Array | np.ndarray, layout: Layout | 
 def _specialise(
     net: Layer,
     run: Run,
-    x: Array | np.ndarray,
+    x: Tree,
     reduce: Callable[[Array], Tree] | None,
     combine: Callable[[Tree, Tree], Tree] | None,
     layout: Layout | None,
@@ -239,64 +246,12 @@ def _specialise(
     return canonical(name, parts, _chunk_program(*parts, layout), run.params, run.state, x, np.int32(0))
 
 
-# ---- where the rows come from
-
-BUCKETS = (1, 8, 64, 128, 256, 512)  # rows of a program for fewer than `batch_size` of them
-
-
-def program_rows(rows: int, size: int) -> int:
-    """How many rows the program has for so many, at most `size` at once: few sizes, so that few programs compile.
-
-    >>> from fnn.inference.prediction import program_rows
-    >>> [program_rows(rows, 1024) for rows in (1, 2, 9, 600, 5000)]
-    [1, 8, 64, 1024, 1024]
-    """
-    return next((bucket for bucket in BUCKETS if rows <= bucket < size), size)
-
-
-def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator[Any]]:
-    """How many rows there are (None: not known), rows of a chunk, and the chunks `(x,)`."""
-    dtype = arrays.dtype_of_run(run.params)
-    if is_stream(x):
-        stream = as_stream("x", x, once=True)
-        return stream.rows, program_rows(stream.rows or size, size), _stream_chunks(stream, run, dtype)
-    if isinstance(x, np.memmap):
-        checks.check_axes("x", x, x.shape, run.in_shape)
-        if not len(x):
-            raise ValueError(f"x: expected at least one row, got shape {x.shape}. Pass rows.")
-        return len(x), program_rows(len(x), size), _slices(x, dtype, size)
-    arrays.same_columns("x", run.columns, Columns(arrays.columns_of(x)))
-    cut = checks.LostDigits()
-    whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
-    cut.warn(dtype)
-    chunks = ((whole[i : i + size],) for i in range(0, len(whole), size))
-    return len(whole), program_rows(len(whole), size), chunks
-
-
-def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
-    cut = checks.LostDigits()
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        yield (checks.inputs(f"x[{start}:{start + len(part)}]", part, dtype, cut),)
-        cut.warn(dtype)
-
-
-def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
-    cut = checks.LostDigits()
-    for number, chunk in enumerate(stream.chunks((0,), 0, False)):
-        several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
-        name, x = f"x, chunk {number}", chunk[0] if several else chunk
-        arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
-        yield (checks.inputs(name, x, dtype, cut),)
-        cut.warn(dtype)
-
-
-def with_true_rows(trace: Callable[..., T], count: int, *filled: np.ndarray) -> T:
+def with_true_rows(trace: Callable[..., T], count: int, *filled: Tree) -> T:
     """`trace(*filled)`; where the shapes do not fit, its error for the rows that the caller has passed."""
     try:
         return trace(*filled)
     except ShapeError:
-        trace(*(array[:count] for array in filled))
+        trace(*jax.tree.map(lambda array: array[:count], filled))
         raise
 
 

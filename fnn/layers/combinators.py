@@ -12,9 +12,10 @@ from fnn import activations, arguments
 from fnn.activations.elementwise import Activation
 from fnn.arguments import adapter_hint, array_of, as_floats, call, describe_thing, is_module
 from fnn.arguments.constants import memoise_constants
+from fnn.arguments.leaves import example_shape, map_floats, rows_of_shape, with_floats
 from fnn.factories import factory, note_call
-from fnn.layers.passes import backward_layer, forward_layer, init_layer
-from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train
+from fnn.layers.passes import backward_layer, forward_layer, init_layer, refuse_several
+from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train, Tree
 
 
 @arguments.explain_call
@@ -62,6 +63,7 @@ def _activation_layer(activation: Activation) -> Layer:
     """An activation as a layer without parameters; `forward` keeps `x` for `backward`."""
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
+        refuse_several(activation, in_shape)
         return (), (), in_shape
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
@@ -79,7 +81,8 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
     """A layer from any function of a batch of inputs; its backward comes from `jax.vjp`.
 
     `function` works on the whole batch, `(batch, ...) -> (batch, ...)`, and must not mix rows. It gets floats: integer
-    inputs are converted, so that a byte less 128 is a number below 0.
+    inputs are converted, so that a byte less 128 is a number below 0. Of several inputs it gets the dict or the tuple,
+    in which integers (categories) stay; it may return several arrays as well.
 
     >>> import fnn, jax.numpy as jnp
     >>> fnn.serial(fnn.dense(8), jnp.sin, fnn.dense(1))
@@ -90,25 +93,47 @@ def from_function(function: Callable[[Array], Array]) -> Layer:
     function = arguments.function("from_function", function, 1, "a function of the inputs", hint)
     name = f"from_function({getattr(function, '__name__', type(function).__name__)})"
 
-    def apply(x: Array) -> Array:
-        y = array_of(name, call(name, function, x), "an array of outputs")
-        if y.shape[:1] != x.shape[:1]:
-            wanted, got = f"one output per row, shape ({x.shape[0]}, ...)", y.shape
-            raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")
-        return y
+    def apply(x: Tree) -> Tree:
+        made, rows = call(name, function, x), jax.tree.leaves(x)[0].shape[0]
+
+        def check(part: object) -> Array:
+            y = array_of(name, part, "an array of outputs")
+            if y.shape[:1] != (rows,):
+                wanted, got = f"one output per row, shape ({rows}, ...)", y.shape
+                raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")
+            return y
+
+        several = isinstance(made, (dict, tuple)) and bool(made)
+        return jax.tree.map(check, made, is_leaf=lambda part: part is None) if several else check(made)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
-        one = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
-        return (), (), jax.eval_shape(apply, one).shape[1:]
+        return (), (), example_shape(_eval_shape(apply, rows_of_shape(in_shape, 1)))
 
-    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
-        x = as_floats("from_function", x)
+    def forward(params: Params, state: State, x: Tree, key: Key, train: Train) -> tuple[Tree, State, Cache]:
+        x = x if isinstance(x, (dict, tuple)) else as_floats("from_function", x)
         return apply(x), state, x
 
-    def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
-        return (), jax.vjp(apply, x)[1](dy)[0]
+    def backward(params: Params, x: Tree, dy: Tree) -> tuple[Params, Tree]:
+        floats = map_floats(lambda a: a, x)
+        dx = jax.vjp(lambda moved: apply(with_floats(x, moved)), floats)[1](dy)[0]
+        return (), with_floats(jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.result_type(float)), x), dx)
 
     return Layer(None, init, forward, backward)
+
+
+def _eval_shape(apply: Callable[[Tree], Tree], x: Tree) -> Tree:
+    """What a function gives for floats; or for integers, where it takes several inputs and some are categories."""
+    try:
+        return jax.eval_shape(apply, x)
+    except Exception:
+        integers = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.int32) if len(a.shape) == 1 else a, x)
+        if not isinstance(x, (dict, tuple)):
+            raise
+        try:
+            return jax.eval_shape(apply, integers)
+        except Exception:
+            pass
+        raise
 
 
 @factory(children=lambda *layers: tuple(map(as_layer, layers)))

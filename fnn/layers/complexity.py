@@ -2,18 +2,21 @@
 
 from collections.abc import Iterable
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
 from fnn.activations.elementwise import Activation
+from fnn.arguments.leaves import as_shape, is_shape, numbers_in, rows_of_shape
 from fnn.factories import Spec
 from fnn.kernels import matmul
+from fnn.layers.branches.splitting import parallel
 from fnn.layers.combinators import as_layer, layer_of, repeat
 from fnn.layers.images.convolution import conv2d
+from fnn.layers.images.sequences import conv1d
+from fnn.layers.images.transposed import conv_transpose2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import markup
@@ -88,9 +91,10 @@ def summary(net: LayerLike, in_shape: Shape) -> Complexity:
 
     A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters. A convolution
     has `kh × kw × channels/groups × features` for each of its `rows × columns` outputs, those with padding counted too;
-    and `kh × kw × channels/groups × features + features` parameters. What is made of layers has a row for each of
-    them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of the branches
-    of a `lax.cond` by the largest.
+    and `kh × kw × channels/groups × features + features` parameters. A transposed one has
+    `kh × kw × features/groups × channels` multiply-adds for each place of its inputs. What is made of layers has a row
+    for each of them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of
+    the branches of a `lax.cond` by the largest.
 
     >>> import fnn
     >>> net = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
@@ -105,18 +109,22 @@ def summary(net: LayerLike, in_shape: Shape) -> Complexity:
     2 layers  10 numbers            26             20
     >>> size.forward_flops, size.training_flops, size.output_map_bytes()
     (40, 96, 40)
+
+    Of several inputs `in_shape` is a dict or a tuple of shapes; rows of layers side by side begin with their branch:
+
+    >>> two = fnn.serial(fnn.parallel(left=fnn.dense(2), right=fnn.dense(3)), fnn.concatenate())
+    >>> [row.name for row in fnn.summary(two, {"left": (4,), "right": (5,)}).rows]
+    ['left: dense(2)', 'right: dense(3)', 'concatenate()']
     """
     layer = layer_of("net", net)
-    if not isinstance(in_shape, (tuple, list)):
-        got = arguments.describe_thing(in_shape)
-        raise TypeError(f"in_shape: expected the shape of one example, got {got}. Pass a tuple, such as (3,).")
-    rows = tuple(_rows(layer, tuple(arguments.whole_number("in_shape", n, 0, "Pass (3,), say.") for n in in_shape)))
+    shape = as_shape("in_shape", in_shape, lambda n: arguments.whole_number("in_shape", n, 0, "Pass (3,), say."))
+    rows = tuple(_rows(layer, shape))
     return Complexity(
         rows,
         sum(row.multiply_adds > 0 for row in rows),
         sum(row.parameters for row in rows),
         sum(row.multiply_adds for row in rows),
-        sum(int(np.prod(row.out_shape)) for row in rows),
+        sum(numbers_in(row.out_shape) for row in rows),
     )
 
 
@@ -126,14 +134,29 @@ def _rows(layer: Layer, in_shape: Shape) -> list[LayerCost]:
     if spec.factory is repeat:  # all rounds are alike
         once = _rows(as_layer(spec.children[0]), in_shape) if spec.children else []
         return [row._replace(name=f"{i}: {row.name}") for i in range(len(spec.children or ())) for row in once]
+    if spec.factory is parallel:
+        return _rows_of_branches(layer, in_shape)
     if spec.children is not None:
         return _rows_of_each(spec.children, in_shape)
     params, _, out_shape = _tables(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
-    if spec.factory in (dense, conv2d):  # its weights, used once for each place of the output
-        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
+    if spec.factory in (dense, conv2d, conv1d, conv_transpose2d):  # its weights, used once for each place
+        places = in_shape if spec.factory is conv_transpose2d else out_shape
+        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(places[:-1])))]
     row = LayerCost(str(layer), out_shape, parameters, _multiply_adds(layer, in_shape))
     return _rows_of_arguments(spec, row, in_shape) or [row]
+
+
+def _rows_of_branches(layer: Layer, in_shape: Shape) -> list[LayerCost]:
+    """The rows of layers side by side, each with the name of its branch."""
+    _tables(layer, in_shape)  # raises for inputs that are not those of the branches
+    given = dict(layer.spec.arguments)
+    branches = dict(given["named"]) or dict(enumerate(given["layers"]))
+    shapes: Any = dict.fromkeys(branches, in_shape) if is_shape(in_shape) else in_shape
+    rows: list[LayerCost] = []
+    for place, branch in branches.items():
+        rows += [row._replace(name=f"{place}: {row.name}") for row in _rows(as_layer(branch), shapes[place])]
+    return rows
 
 
 def _rows_of_arguments(spec: Spec, whole: LayerCost, in_shape: Shape) -> list[LayerCost]:
@@ -180,7 +203,7 @@ def _out_shape(layer: Layer, in_shape: Shape) -> Shape:
 def _multiply_adds(layer: Layer, in_shape: Shape) -> int:
     """Multiply-adds of the matrix products and convolutions in one example's forward pass."""
     params, state, _ = _tables(layer, in_shape)
-    x = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
+    x = rows_of_shape(in_shape, 1)
     traced = jax.make_jaxpr(lambda p, s, x: forward_layer(layer, p, s, x, None, False)[0])(params, state, x)
     return _products_in(traced.jaxpr)
 
@@ -199,6 +222,9 @@ def _products_of(equation: Equation) -> int:
         kernel, layout = equation.invars[1].aval, parameters.get("dimension_numbers")
         features = -1 if layout is None else layout.rhs_spec[0]
         return int(equation.outvars[0].aval.size * (kernel.size // kernel.shape[features]))
+    if name == "fnn_convolution_by_inputs":  # forward of a transposed one
+        outputs, kernel = (variable.aval for variable in equation.invars)
+        return int(outputs.size * (kernel.size // kernel.shape[-1]))
     if name == "mul" and matmul.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
         return int(equation.outvars[0].aval.size)
     if name == "cond":

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from fnn.arguments import array_of, call, describe_thing
+from fnn.arguments.leaves import is_shape, shape_leaves
 from fnn.factories import Spec
 from fnn.types import Array, BackwardFn, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
@@ -23,12 +24,41 @@ def init_layer(layer: Layer, key: Key, in_shape: Shape) -> tuple[Params, State, 
     ...
     TypeError: init of mine: expected (params, state, out_shape), got tuple (3,). Return these 3.
     """
+    if not is_shape(in_shape):
+        _check_takes_several(layer, in_shape)
     made = _call("init", layer, "(params, state, out_shape)", 3, key, in_shape)
-    shape = made[2]
-    if not isinstance(shape, (tuple, list)) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        got = describe_thing(shape)
+    shape = tuple(made[2]) if isinstance(made[2], list) else made[2]
+    leaves = shape_leaves(shape)
+    if not leaves or not all(is_shape(leaf) and all(n >= 0 for n in leaf) for leaf in leaves):
+        got = describe_thing(made[2])
         raise TypeError(f"init of {_name(layer)}: expected an out_shape of whole numbers, got {got}. Return a tuple.")
-    return made[0], made[1], tuple(shape)
+    return made[0], made[1], shape
+
+
+OF_SEVERAL = ("parallel", "concatenate", "select", "add", "from_function")  # of fnn, they take several arrays
+
+
+def _check_takes_several(layer: Layer, in_shape: Shape) -> None:
+    """Raise a ShapeError where a layer of fnn that takes one array is given several."""
+    if isinstance(layer.spec, Spec) and not layer.spec.children:
+        factory = layer.spec.factory
+        own = str(getattr(factory, "__module__", "")).startswith("fnn.")
+        if own and getattr(factory, "__name__", "") not in (*OF_SEVERAL, "serial"):
+            refuse_several(layer, in_shape)
+
+
+def refuse_several(layer: object, in_shape: Shape) -> None:
+    """Raise a ShapeError where examples are several arrays, and the layer (or activation) takes one.
+
+    >>> from fnn.layers.passes import refuse_several
+    >>> refuse_several("relu", {"age": (1,)})
+    Traceback (most recent call last):
+    fnn.ShapeError: relu: expected one array, got several, examples of shape {'age': (1,)}. Put select, concatenate or
+    parallel before it.
+    """
+    if not is_shape(in_shape):
+        hint = "Put select, concatenate or parallel before it."
+        raise ShapeError(f"{_name(layer)}: expected one array, got several, examples of shape {in_shape}. {hint}")
 
 
 def forward_layer(
@@ -43,16 +73,26 @@ def forward_layer(
         # a layer that is called by hand, of NumPy's inputs, may return what NumPy made of them
         both = isinstance(x, np.ndarray) and isinstance(output, np.ndarray)
         y = output if both else array_of(name, output, "an array of outputs", floats=False)
-        if hasattr(x, "shape") and y.shape[:1] != x.shape[:1]:
-            wanted, got = f"one output per row, shape ({x.shape[0]}, ...)", y.shape
+        rows = x.shape[:1] if hasattr(x, "shape") else _rows_of_several(x)
+        if rows is not None and y.shape[:1] != rows:
+            wanted, got = f"one output per row, shape ({rows[0]}, ...)", y.shape
             raise ShapeError(f"{name}: expected {wanted}, got {got}. Keep the first axis.")
     return made[0], made[1], made[2]
+
+
+def _rows_of_several(x: object) -> Shape | None:
+    """How many rows the arrays of a dict or a tuple have, as a shape; None where that is none of these."""
+    leaves = jax.tree.leaves(x) if isinstance(x, (dict, tuple)) else []
+    return leaves[0].shape[:1] if leaves and hasattr(leaves[0], "shape") else None
 
 
 def backward_layer(layer: Layer, params: Params, cache: Cache, dy: Array) -> tuple[Params, Array]:
     """`layer.backward(params, cache, dy)`, which returns the derivatives by the parameters and by the inputs."""
     made = _call("backward", layer, "(dparams, dx)", 2, params, cache, dy)
-    return made[0], array_of(f"backward of {_name(layer)}", made[1], "an array dx", floats=False)
+    name = f"backward of {_name(layer)}"
+    if isinstance(made[1], (dict, tuple)) and made[1]:  # of several inputs
+        return made[0], jax.tree.map(lambda leaf: array_of(name, leaf, "arrays dx", floats=False), made[1])
+    return made[0], array_of(name, made[1], "an array dx", floats=False)
 
 
 class NoRulesByHand(TypeError):
@@ -102,6 +142,6 @@ def _has_arrays(made: Any) -> bool:
     return any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(made))
 
 
-def _name(layer: Layer) -> str:
+def _name(layer: object) -> str:
     text = str(layer)
     return text if len(text) <= 80 else f"{text[:80]}…"

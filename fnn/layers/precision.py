@@ -51,15 +51,16 @@ def mixed_precision(net: LayerLike, dtype: DTypeLike = "bfloat16") -> Layer:
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         return init_layer(child, key, in_shape)
 
-    def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
-        x = as_floats("mixed_precision", x)
+    def forward(params: Params, state: State, x: Tree, key: Key, train: Train) -> tuple[Tree, State, Cache]:
+        several = isinstance(x, (dict, tuple))  # in which integers (categories) stay
+        x = x if several else as_floats("mixed_precision", x)
         p = _cast_floats(narrow, params)
-        y, new_state, cache = forward_layer(child, p, state, x.astype(narrow), key, train)
-        return y.astype(x.dtype), _cast_like(state, new_state), (p, cache)
+        y, new_state, cache = forward_layer(child, p, state, _cast_floats(narrow, x), key, train)
+        return _cast_floats(_widest(x), y), _cast_like(state, new_state), (p, cache)
 
-    def backward(params: Params, cache: tuple[Params, Cache], dy: Array) -> tuple[Params, Array]:
-        dparams, dx = backward_layer(child, *cache, dy.astype(narrow))
-        return _cast_like(params, dparams), dx.astype(dy.dtype)  # y, and so dy, has the dtype of x
+    def backward(params: Params, cache: tuple[Params, Cache], dy: Tree) -> tuple[Params, Tree]:
+        dparams, dx = backward_layer(child, *cache, _cast_floats(narrow, dy))
+        return _cast_like(params, dparams), _cast_floats(_widest(dy), dx)  # y, and so dy, has the dtype of x
 
     return Layer(None, init, forward, backward)
 
@@ -72,6 +73,11 @@ def float32_or_wider(x: Array) -> Array:
     dtype('float32')
     """
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def _widest(x: Tree) -> DType:
+    """The dtype of the floats among inputs; the default where there are none."""
+    return jnp.result_type(*[a.dtype for a in jax.tree.leaves(x) if jnp.issubdtype(a.dtype, jnp.floating)] or [float])
 
 
 def _cast_floats(dtype: DType, tree: Tree) -> Tree:

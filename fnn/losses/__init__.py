@@ -12,6 +12,7 @@ derivative by hand.
 - `reduction`: One number per row, and weighted sums over rows
 - `regression`: Losses for targets that are numbers
 - `transforms`: Losses from functions, and functions of losses: smoothed, class-weighted, summed
+- `named`: Losses of networks with several outputs, and of targets some of which are missing
 """
 
 from fnn.losses.boxes import (
@@ -36,6 +37,7 @@ from fnn.losses.focal import (
     softmax_focal as softmax_focal,
     sparse_softmax_focal as sparse_softmax_focal,
 )
+from fnn.losses.named import joint as joint, masked as masked
 from fnn.losses.regression import (
     absolute_error as absolute_error,
     asymmetric as asymmetric,

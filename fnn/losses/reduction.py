@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from fnn.arguments import array_of, as_array, call
-from fnn.types import Array, ArrayLike, DType, Metric, ShapeError
+from fnn.arguments.leaves import row_count
+from fnn.types import Array, ArrayLike, DType, Metric, ShapeError, Tree
 
 
 def weighted_sum(values: Array, weight: Array | np.ndarray | None) -> tuple[Array, Array]:
@@ -41,32 +43,33 @@ def row_weights(weight: ArrayLike, rows: int, name: str = "weight") -> Array:
     return weight.astype(dtype_of_sums(weight.dtype))
 
 
-def stop_uncounted(outputs: Array, weight: Array | np.ndarray | None) -> Array:
+def stop_uncounted(outputs: Tree, weight: Array | np.ndarray | None) -> Tree:
     """The outputs, those of weight 0 as constants: a derivative stops there, and never meets 0 · inf = NaN behind it.
 
     Their own derivative is 0 anyway. Forward this is `outputs`, and compiles to nothing.
     """
     if weight is None:
         return outputs
-    counts = row_weights(weight, outputs.shape[0]) > 0
-    return jnp.where(counts.reshape(-1, *[1] * (outputs.ndim - 1)), outputs, lax.stop_gradient(outputs))
+    counts = row_weights(weight, row_count(outputs)) > 0
+    return jax.tree.map(lambda y: jnp.where(counts.reshape(-1, *[1] * (y.ndim - 1)), y, lax.stop_gradient(y)), outputs)
 
 
-def row_values(name: str, function: Metric, outputs: Array, t: Array, floats: bool = False) -> Array:
+def row_values(name: str, function: Metric, outputs: Tree, t: Tree, floats: bool = False) -> Array:
     """One number per row from a loss or a metric; anything else is the user's mistake and raises.
 
     With `floats` it must be of a floating dtype, as that of a loss is: others have no derivative.
     """
     values = array_of(name, call(name, function, outputs, t), "one number per row", floats)
-    if jnp.shape(values) != (t.shape[0],):
+    rows = row_count(t)
+    if jnp.shape(values) != (rows,):
         raise ShapeError(
-            f"{name}: expected one number per row, shape ({t.shape[0]},), got {jnp.shape(values)}. "
+            f"{name}: expected one number per row, shape ({rows},), got {jnp.shape(values)}. "
             "Reduce over the outputs of a row, and not over the rows."
         )
     return values
 
 
-def metric_sums(metrics: Mapping[str, Any], outputs: Array, t: Array, weight: Array | None) -> dict[str, Array]:
+def metric_sums(metrics: Mapping[str, Any], outputs: Tree, t: Tree, weight: Array | None) -> dict[str, Array]:
     """Σ weight × metric for each metric."""
     return {
         name: weighted_sum(row_values(f"metric {name}", metric, outputs, t), weight)[0]

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import array_of, as_array, beside, call, describe_value, function, instance, like, scalar
+from fnn.arguments import array_of, beside, call, describe_value, function, instance, like, scalar
+from fnn.arguments.leaves import check_same_structure, row_arrays
 from fnn.factories import factory, note_call
 from fnn.losses.base import (
     ClassWeights,
@@ -58,7 +59,8 @@ def from_function(
     """
 
     def autodiff_grad(outputs: Numbers, targets: Numbers) -> Array:
-        by_outputs: Array = jax.grad(lambda y: row_value(y, targets).sum())(jnp.asarray(outputs))
+        y = jax.tree.map(jnp.asarray, outputs) if isinstance(outputs, (dict, tuple)) else jnp.asarray(outputs)
+        by_outputs: Array = jax.grad(lambda y: row_value(y, targets).sum())(y)
         return by_outputs
 
     hint = "Pass a function of outputs and targets."
@@ -73,20 +75,27 @@ def from_function(
     own = name or str(getattr(value, "__name__", "loss"))
 
     def row_value(y: Numbers, t: Numbers) -> Array:
-        return row_values("loss", value, as_array("outputs", y), as_array("targets", t), True)
+        return row_values("loss", value, row_arrays("outputs", y), row_arrays("targets", t), True)
 
     def checked_grad(y: Numbers, t: Numbers) -> Array:
         assert grad is not None
-        y, name = as_array("outputs", y), f"loss.grad of {own}"
-        made = array_of(name, call(name, grad, y, as_array("targets", t)), "an array")
-        if made.shape != y.shape:
-            hint = "Look at the formula: is there a sum that leaves out an axis?"
-            raise ShapeError(f"{name}: expected shape {y.shape}, as the outputs, got {made.shape}. {hint}")
-        return made
+        y, name = row_arrays("outputs", y), f"loss.grad of {own}"
+        found = call(name, grad, y, row_arrays("targets", t))
+        check_same_structure(name, y, found)
+        by_outputs: Array = jax.tree.map(functools.partial(_check_grad, name), y, found)
+        return by_outputs
 
     loss = Loss(own, row_value, autodiff_grad if grad is None else checked_grad, None, targets, None, outputs)
     arguments = {"value": value, "grad": grad, "name": name, "targets": targets, "outputs": outputs}
     return note_call(loss, from_function, arguments)
+
+
+def _check_grad(name: str, y: Array, by: object) -> Array:
+    made = array_of(name, by, "an array")
+    if made.shape != y.shape:
+        hint = "Look at the formula: is there a sum that leaves out an axis?"
+        raise ShapeError(f"{name}: expected shape {y.shape}, as the outputs, got {made.shape}. {hint}")
+    return made
 
 
 def _check_word(name: str, value: object, words: tuple[str, ...]) -> None:
@@ -133,7 +142,7 @@ def smoothed(loss: LossLike, smoothing: float) -> Loss:
     >>> print(loss, loss.grad(jnp.array([[0.0, 0.0]]), jnp.array([1])))
     smoothed(sparse_softmax_cross_entropy, 0.1) [[ 0.45 -0.45]]
     """
-    loss = as_loss(loss)
+    loss = _without_gaps("smoothed", as_loss(loss))
     s = check_share("smoothed", "a smoothing", smoothing, "Pass 0.1, or 0 for none")
     inner = loss.dense if loss.targets == "labels" else loss
     if loss.targets is None or inner is None:
@@ -180,7 +189,7 @@ def class_weighted(loss: LossLike, weights: ClassWeights) -> Loss:
 
 
 def _weigh_classes(loss: LossLike, weights: tuple[Scalar, ...] | Array) -> Loss:
-    loss = as_loss(loss)
+    loss = _without_gaps("class_weighted", as_loss(loss))
     if loss.targets is None:
         raise TypeError(
             f"class_weighted: expected a loss whose targets are classes, got {loss}. "
@@ -213,11 +222,11 @@ def _weigh_classes(loss: LossLike, weights: tuple[Scalar, ...] | Array) -> Loss:
 
     def value(outputs: Numbers, targets: Numbers) -> Array:
         each, y, t = rows(outputs, targets)
-        return mean_of_positions(_scale(each, loss.value(y, t)), outputs)
+        return mean_of_positions(scale_values(each, loss.value(y, t)), outputs)
 
     def grad(outputs: Numbers, targets: Numbers) -> Array:
         each, y, t = rows(outputs, targets)
-        by_row = _scale(each[:, None], loss.grad(y, t))
+        by_row = scale_values(each[:, None], loss.grad(y, t))
         return (by_row / position_count(len(y), outputs)).reshape(jnp.shape(outputs))
 
     return Loss(
@@ -264,10 +273,10 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
                 loss.check(outputs, targets)
 
     def value(outputs: Numbers, targets: Numbers) -> Array:
-        return functools.reduce(jnp.add, [_scale(c, loss.value(outputs, targets)) for c, loss in pairs])
+        return functools.reduce(jnp.add, [scale_values(c, loss.value(outputs, targets)) for c, loss in pairs])
 
     def grad(outputs: Numbers, targets: Numbers) -> Array:
-        return functools.reduce(jnp.add, [_scale(c, loss.grad(outputs, targets)) for c, loss in pairs])
+        return functools.reduce(jnp.add, [scale_values(c, loss.grad(outputs, targets)) for c, loss in pairs])
 
     common = kinds.pop() if len(kinds) == 1 else None
     dense: list[tuple[Scalar, Any]] = [(c, loss.dense) for c, loss in pairs] if common == "labels" else []
@@ -275,8 +284,21 @@ def weighted_sum(*terms: tuple[Scalar, LossLike]) -> Loss:
     return Loss("weighted_sum", value, grad, check, common, whole, wanted.pop() if len(wanted) == 1 else None)
 
 
-def _scale(factor: Scalar, values: Array) -> Array:
-    """`factor · values` in the dtype of the values; 0 where the factor is 0, also of what is not finite."""
+def _without_gaps(name: str, loss: Loss) -> Loss:
+    """The loss, unless some of its targets may be missing: what is computed of targets would not know them any more."""
+    if loss.missing is not None:
+        raise TypeError(f"{name}: expected a loss without missing targets, got {loss}. Put masked(…) around {name}(…).")
+    return loss
+
+
+def scale_values(factor: Scalar, values: Array) -> Array:
+    """`factor · values` in the dtype of the values; 0 where the factor is 0, also of what is not finite.
+
+    >>> import jax.numpy as jnp
+    >>> from fnn.losses.transforms import scale_values
+    >>> print(scale_values(0.0, jnp.array([1.0, jnp.inf])))
+    [0. 0.]
+    """
     if isinstance(factor, (int, float)):
         return like(factor, values) * values if factor else jnp.zeros_like(values)
     product = jnp.asarray(factor, wide_dtype(values.dtype)) * values.astype(wide_dtype(values.dtype))

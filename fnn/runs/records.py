@@ -105,7 +105,7 @@ class Run(NamedTuple):
     state: State
     history: History
     train_state: TrainState
-    in_shape: Shape | None = None  # of one example, so that a saved run can be checked against its network
+    in_shape: Shape | None = None  # of one example, so that a saved run can be checked; of several arrays, of each
     validation_rows: Any = None  # which rows `fit(..., validation=0.2)` held back, as NumPy indices
     columns: Columns | None = None  # of the frames that it was trained with, so that others are refused
 
@@ -121,7 +121,7 @@ class Run(NamedTuple):
         if self._is_traced():
             return "run, traced"
         (first, count), *others = self._facts()
-        inputs = "" if self.in_shape is None else f", inputs {tuple(self.in_shape)}"
+        inputs = "" if self.in_shape is None else f", inputs {self._inputs()}"
         return "\n  ".join([f"run: {first} {count}{inputs}", *(f"{name}: {text}" for name, text in others)])
 
     def _repr_html_(self) -> str:
@@ -130,9 +130,13 @@ class Run(NamedTuple):
             return "run, traced"
         facts = self._facts()
         if self.in_shape is not None:
-            facts.insert(1, ("inputs", str(tuple(self.in_shape))))
+            facts.insert(1, ("inputs", str(self._inputs())))
         drawn = {name: values for name, values in self._figures().items() if name in ("loss", "validation_loss")}
         return markup.table(facts, ["run", ""]) + markup.curves(drawn)
+
+    def _inputs(self) -> Any:
+        """The shape of an example; of several arrays those of each."""
+        return self.in_shape if isinstance(self.in_shape, dict) else tuple(self.in_shape or ())
 
     def _is_traced(self) -> bool:
         return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self))

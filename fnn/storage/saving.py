@@ -157,13 +157,30 @@ def _parse(about: Mapping[str, Any], leaves: dict[str, np.ndarray]) -> Run:
     used = trees.flatten_named({"params": params, "state": state, "history": history})
     if surplus := [name for name in leaves if name not in used and not name.startswith("net/")]:
         raise ValueError(f"{len(surplus)} arrays that are no part of it, such as {surplus[0]}")
-    in_shape = about["in_shape"] and tuple(about["in_shape"])
-    if not all(type(size) is int and 0 <= size < 2**31 for size in in_shape or ()):
-        raise ValueError(f"the shape {in_shape} of an example")
+    in_shape: Any = None if about["in_shape"] is None else _shape_from_json(about["in_shape"])
     names = about.get("columns")  # an older file has none
-    columns = names and Columns(*(names[part] and tuple(map(str, names[part])) for part in ("x", "t")))
+    columns = names and Columns(*(names[part] and _names_from_json(names[part]) for part in ("x", "t")))
     nothing: Any = None
     return Run(params, state, history, nothing, in_shape, None, columns)
+
+
+def _shape_from_json(shape: Json, depth: int = 0) -> Any:
+    """The shape of one example: whole numbers; of several arrays shapes, by name or by place."""
+    if depth <= networks.MOST_DEPTH and isinstance(shape, dict) and shape:
+        return {name: _shape_from_json(part, depth + 1) for name, part in shape.items()}
+    if depth <= networks.MOST_DEPTH and isinstance(shape, list):
+        if shape and all(isinstance(part, (list, dict)) for part in shape):
+            return tuple(_shape_from_json(part, depth + 1) for part in shape)
+        if all(type(size) is int and 0 <= size < 2**31 for size in shape):
+            return tuple(shape)
+    raise ValueError(f"the shape {shape} of an example")
+
+
+def _names_from_json(names: Json) -> tuple[Any, ...]:
+    """Names of columns; of several inputs pairs, the way to a leaf and the names of its columns."""
+    if any(isinstance(name, list) for name in names):
+        return tuple((str(way), tuple(map(str, own))) for way, own in names)
+    return tuple(map(str, names))
 
 
 # ---- params, state and history: their structure, and whether they are those of the network

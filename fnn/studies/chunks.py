@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from fnn import arguments
+from fnn.arguments.leaves import some_rows
 from fnn.compilation.cache import programs
 from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
 from fnn.devices.memory import free_bytes, usual_devices
@@ -162,7 +163,7 @@ def member_cost(config: TrainerConfig, shared: Shared, members: Members, places:
     def cache(settings: Any, params: Any, layers: Any, key: Any, x: Any) -> Any:
         return bind(config, settings).net.forward(params, layers, x, key, True)
 
-    x = jax.ShapeDtypeStruct((rows, *data.train.x.shape[1:]), data.train.x.dtype)
+    x = some_rows(data.train.x, rows)
     kept = jax.eval_shape(cache, state.settings, state.params, state.state, arguments.key(0), x)
     figures = (1 + len(config.metrics)) * (1 if data.validation is None else 2)
     history = figures * jnp.dtype(dtype_of_sums(dtype_of(state.params))).itemsize

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from fnn import arguments
+from fnn.arguments.leaves import example_shape, row_count
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
@@ -21,7 +22,14 @@ from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
-from fnn.studies.folds import Fold, check_weights, fold_selections, make_folds, standardiser_of
+from fnn.studies.folds import (
+    Fold,
+    check_weights,
+    fold_selections,
+    inputs_to_scale,
+    make_folds,
+    standardiser_of,
+)
 from fnn.studies.groups import (
     Group,
     MemberSpec,
@@ -30,13 +38,14 @@ from fnn.studies.groups import (
     check_points,
     execution_options,
     group_members,
+    loading_options,
     member_keys,
 )
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run
 from fnn.studies.scheduler import run_groups
 from fnn.training.config import resolve
-from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape
+from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape, Tree
 
 
 class CrossValidation(NamedTuple):
@@ -50,7 +59,7 @@ class CrossValidation(NamedTuple):
     - `folds`: the rows to train on and those to evaluate on, of each fold; repeats one after another.
     - `best`: the best point; -1 if it was ended before the folds of one had run.
     - `predictions`: what the networks of the best point say of the rows that they have not seen, `(rows, ...)`, with
-      repeats `(repeats, rows, ...)`; NaN where a row is in no fold.
+      repeats `(repeats, rows, ...)`; NaN where a row is in no fold. Of several outputs a dict or a tuple of these.
     - `run`: the network trained anew on all rows with the best settings; None with `refit=False`.
     - `standardiser`: of all rows, to be applied to what `run` is to predict; None without `standardise`.
     """
@@ -61,7 +70,7 @@ class CrossValidation(NamedTuple):
     histories: dict[str, np.ndarray]
     folds: list[Fold]
     best: int
-    predictions: np.ndarray | None
+    predictions: Tree
     run: Run | None
     standardiser: Standardiser | None
     monitor: str  # the column that tells which is best
@@ -112,9 +121,9 @@ def cross_validate(
     epochs: int,
     folds: Any = 5,
     repeats: int = 1,
-    stratify: bool | None = None,
+    stratify: bool | str | None = None,
     groups: ArrayLike | None = None,
-    standardise: bool = False,
+    standardise: bool | Sequence[str] = False,
     over: Any = None,
     key: KeyLike = 0,
     weights: ArrayLike | None = None,
@@ -141,9 +150,11 @@ def cross_validate(
         epochs: of every run.
         folds: how many, or a list of `(train, test)` row numbers, such as `fnn.folds` makes.
         repeats: all of it so many times, with other folds and other seeds.
-        stratify: each class in every fold alike; None: where the targets are classes.
+        stratify: each class in every fold alike; None: where the targets are classes. Of several targets the name of
+            those to go by; None: none.
         groups: one per row; rows of one group are never on both sides.
-        standardise: `(x - mean)/deviation` by each fold's training rows, column by column.
+        standardise: `(x - mean)/deviation` by each fold's training rows, column by column. Of several inputs all that
+            are floats, or a list of names.
         over: settings to choose from, as for `fnn.sweep`.
         key: of all runs; with repeats, 1, 2, … more. An integer is also the seed of the folds.
         refit: train on all rows with the best settings in the end.
@@ -171,24 +182,24 @@ def cross_validate(
     >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
     {'lr': 1.0} (90, 2) (2, 5)
     """
-    points = _points(over, training)
-    epochs = arguments.epochs(epochs, 1)
-    standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
+    points, epochs = _points(over, training), arguments.epochs(epochs, 1)
+    refit = arguments.flag("refit", refit)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        rows, _, of_frame = load_arrays(data, None, weights, key, None, training.get("reduction"))
+        rows, _, of_frame = load_arrays(data, None, weights, key, None, *loading_options(loss, training, points[0]))
         part = rows.train
-        made = make_folds(folds, repeats, stratify, groups, seed, np.asarray(part.t))
+        made = make_folds(folds, repeats, stratify, groups, seed, part.t)
         check_weights(part.weight, made)
-        views, scalers = fold_selections(made, np.asarray(part.x), standardise)
+        x, leaves = inputs_to_scale(part.x, standardise)
+        views, scalers = fold_selections(made, x, leaves)
         keys, each = member_keys(seed, repeats), len(made) // repeats
         tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
         both, resumable = Data(part, part), how.checkpoint is not None
         groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
         figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
-        best = _Best(figures, len(points), len(made), part.x.shape[1:])
-        scaler = _scaler(part, of_frame) if standardise else None
+        best = _Best(figures, len(points), len(made), example_shape(part.x))
+        scaler = None if leaves is None else _scaler(x, leaves, of_frame)
         with catch_signals() as signals:
             plans = run_groups("cross_validate", groups_, epochs, how, best.take, signals.heard)
             found = _of_folds(points, figures, made, best, scaler, plans)
@@ -201,7 +212,7 @@ def cross_validate(
         settings = {**(training.get("settings") or {}), **chosen}
         with catch_signals() as signals:
             signals.keep(found, functools.partial(_refit_text, how.checkpoint))
-            rows_of = functools.partial(_predictions, parts[0], settings, best.runs, made, scalers, np.asarray(part.x))
+            rows_of = functools.partial(_predictions, parts[0], settings, best.runs, made, scalers, x)
             found = found._replace(predictions=rows_of(repeats, signals.heard))
             if refit and not signals.heard():
                 run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
@@ -251,9 +262,9 @@ def _of_points(figures: ResultTable, points: int, folds: int) -> tuple[dict[str,
     return scores, {name: v.reshape(points, folds, -1) for name, v in figures.histories.items()}
 
 
-def _scaler(part: Part, of_frame: Columns | None) -> Standardiser:
+def _scaler(x: Tree, leaves: tuple[str, ...], of_frame: Columns | None) -> Standardiser:
     """The standardiser of all rows."""
-    return standardiser_of(np.asarray(part.x))._replace(columns=of_frame and Columns(of_frame.x))
+    return standardiser_of(x, leaves)._replace(columns=of_frame and Columns(of_frame.x))
 
 
 def _table(points: list[dict[str, Any]], scores: dict[str, np.ndarray], diverged: np.ndarray) -> dict[str, np.ndarray]:
@@ -306,23 +317,24 @@ def _predictions(
     runs: Any,
     folds: list[Fold],
     scalers: Any,
-    x: np.ndarray,
+    x: Tree,
     repeats: int,
     must_stop: Callable[[], bool],
-) -> np.ndarray | None:
+) -> Tree:
     """What each fold's network says of the rows that it has not seen; None if it was to stop before the end."""
     layer = resolve("net", net, Layer, settings)
     each, whole = len(folds) // repeats, None
     for number, (_, test) in enumerate(folds):
         if must_stop():
             return None
-        rows = x[test] if scalers[number] is None else scalers[number](x[test])
-        y = predict(layer, runs[number], rows)
+        rows = jax.tree.map(lambda a, test=test: a[test], x)
+        y = predict(layer, runs[number], rows if scalers[number] is None else scalers[number](rows))
         if whole is None:
-            whole = np.full((repeats, len(x), *y.shape[1:]), np.nan, y.dtype)
-        whole[number // each, test] = y
-    assert whole is not None
-    return whole[0] if repeats == 1 else whole
+            room = repeats, row_count(x)
+            whole = jax.tree.map(lambda a, room=room: np.full((*room, *a.shape[1:]), np.nan, a.dtype), y)
+        for kept, new in zip(jax.tree.leaves(whole), jax.tree.leaves(y), strict=True):
+            kept[number // each, test] = new
+    return jax.tree.map(lambda a: a[0], whole) if repeats == 1 else whole
 
 
 def _refit_best(
@@ -337,7 +349,8 @@ def _refit_best(
     progress: bool | str,
 ) -> Run:
     """All rows, the best settings."""
-    x = np.asarray(part.x) if scaler is None else scaler(np.asarray(part.x))
+    x = jax.tree.map(np.asarray, part.x)
+    x = x if scaler is None else scaler(x)
     own = {n: v for n, v in training.items() if n not in ("monitor", "mode", "penalty", "settings", "batch_size")}
     net, loss, optimizer, penalty = parts
     traced = {n: v for n, v in chosen.items() if n not in (*same, "seed", "batch_size", "min_delta")}

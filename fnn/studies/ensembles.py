@@ -12,6 +12,7 @@ import optax
 
 from fnn import arguments
 from fnn.arguments.constants import memoise_constants
+from fnn.arguments.leaves import example_shape
 from fnn.data import arrays
 from fnn.data.loading import load_arrays
 from fnn.data.streams import DataLike
@@ -23,7 +24,15 @@ from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
-from fnn.studies.groups import Group, MemberSpec, TrainingArguments, execution_options, group_members, member_keys
+from fnn.studies.groups import (
+    Group,
+    MemberSpec,
+    TrainingArguments,
+    execution_options,
+    group_members,
+    loading_options,
+    member_keys,
+)
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text
 from fnn.studies.scheduler import run_groups
@@ -43,15 +52,16 @@ from fnn.types import (
     PathLike,
     State,
     Train,
+    Tree,
 )
 
 
 class Prediction(NamedTuple):
     """What an ensemble says: the mean of its members' outputs (probabilities, for losses on logits), and how far they
-    are apart, as their standard deviation; `(rows, ...)` each."""
+    are apart, as their standard deviation; `(rows, ...)` each, of several outputs a dict or a tuple of these."""
 
-    mean: np.ndarray
-    spread: np.ndarray
+    mean: Tree
+    spread: Tree
 
 
 class Ensemble(NamedTuple):
@@ -76,10 +86,10 @@ class Ensemble(NamedTuple):
 
     def predict(self, x: DataLike, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
-        arrays.same_columns("x", self.columns, Columns(arrays.columns_of(x)))
+        arrays.same_columns("x", self.columns, Columns(arrays.columns_in(x)))
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
         both = predict(_together(self.net, self.to_probabilities, self._count()), run, x, batch_size)
-        return Prediction(both[:, 0], both[:, 1])
+        return Prediction(*(jax.tree.map(lambda a, i=i: a[:, i], both) for i in (0, 1)))
 
     def member(self, i: int) -> Run:
         """One member's parameters and layer state, for `fnn.predict` and `fnn.save`."""
@@ -169,7 +179,7 @@ def ensemble(
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     seed, key = key, arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        rows, _, columns = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        rows, _, columns = load_arrays(data, validation, weights, key, None, *loading_options(loss, training, {}))
         tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
         groups = group_members(
             "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
@@ -191,7 +201,7 @@ def ensemble(
             if whole:
                 params, state = jax.tree.map(lambda *a: arrays.owned_array(np.stack(a)), *whole)
                 turn = to_probabilities(resolve_loss(loss, training.get("settings") or {}))
-                shape = rows.train.x.shape[1:]
+                shape = example_shape(rows.train.x)
                 found = Ensemble(net, params, state, figures.columns, figures.histories, turn, shape, plans, columns)
             signals.keep(found, functools.partial(interrupt_text, "ensemble", figures, how))
         signals.warn(bool(figures.ended.all()))
@@ -213,6 +223,6 @@ def _together(net: Layer, turn: Any, count: int) -> Layer:
             return probabilities
 
         outputs = jax.vmap(of_one, axis_size=count)(params, state)
-        return jnp.stack([outputs.mean(0), outputs.std(0)], 1), state, None
+        return jax.tree.map(lambda y: jnp.stack([y.mean(0), y.std(0)], 1), outputs), state, None
 
     return Layer(f"ensemble of {net}", net.init, forward, net.backward)

@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments.leaves import is_several, named_leaves, row_count
 from fnn.data import checks
-from fnn.data.scaling import Standardiser, standardiser
+from fnn.data.scaling import Standardiser, check_leaf_names, standardiser
 from fnn.data.splits import are_classes, classes_of, folds as fold_rows
-from fnn.types import Record, RowSelection
+from fnn.types import Record, RowSelection, Tree
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to evaluate on
 
 
-def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: np.ndarray) -> list[Fold]:
+def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: Tree) -> list[Fold]:
     """The rows of each fold."""
     repeats = arguments.whole_number("repeats", repeats, 1)
+    t, stratify = _choose_strata(t, stratify)
     if stratify is not None and not isinstance(stratify, (bool, np.bool_)):
         got = arguments.describe_thing(stratify)
         raise TypeError(f"stratify: expected True, False or None, got {got}. Pass folds=fnn.folds(…) for others.")
@@ -84,17 +86,52 @@ def check_weights(weight: Any, folds: list[Fold]) -> None:
                 raise ValueError(f"weights: expected {wanted}, got zeros only. Drop the rows that weigh nothing.")
 
 
-def standardiser_of(x: np.ndarray) -> Standardiser:
+def _choose_strata(t: Tree, stratify: Any) -> tuple[np.ndarray, Any]:
+    """The targets that folds go by, and whether each class is to be in every fold alike.
+
+    Of several targets that is what `stratify` names; without a name none is.
+    """
+    if not is_several(t):
+        return np.asarray(t), stratify
+    known = {name.strip('[]"'): leaf for name, leaf in named_leaves("", t).items()}
+    if isinstance(stratify, str) and stratify in known:
+        return np.asarray(known[stratify]), True
+    if stratify:
+        got, hint = arguments.describe_value(stratify), f"Write stratify={next(iter(known))!r}."
+        raise ValueError(f"stratify: expected one of the targets, {', '.join(known)}, got {got}. {hint}")
+    return np.zeros(row_count(t)), stratify
+
+
+def inputs_to_scale(x: Tree, standardise: Any) -> tuple[Tree, tuple[str, ...] | None]:
+    """The inputs on the host; the names of those to standardise, () for all that may be, None: none."""
+    host = jax.tree.map(np.asarray, x)
+    if isinstance(standardise, (list, tuple)):
+        return host, check_leaf_names("standardise", host, standardise)
+    return host, () if arguments.flag("standardise", standardise) else None
+
+
+def standardiser_of(x: Tree, leaves: tuple[str, ...] = ()) -> Standardiser:
     """What it makes is in the dtype of the run, also of images of bytes."""
-    found, dtype = standardiser(x), jnp.result_type(float)
-    return found if x.dtype.kind == "f" else Standardiser(found.mean.astype(dtype), found.deviation.astype(dtype))
+    found, dtype = standardiser(x, leaves=leaves or None), jnp.result_type(float)
+
+    def in_dtype(moment: np.ndarray | None, a: np.ndarray) -> np.ndarray | None:
+        return moment if moment is None or a.dtype.kind == "f" else moment.astype(dtype)
+
+    mean, deviation = (jax.tree.map(in_dtype, moment, x, is_leaf=lambda leaf: leaf is None) for moment in found[:2])
+    return found._replace(mean=mean, deviation=deviation)
 
 
 def fold_selections(
-    folds: list[Fold], x: np.ndarray, standardise: bool
+    folds: list[Fold], x: Tree, leaves: tuple[str, ...] | None
 ) -> tuple[tuple[RowSelection, RowSelection], list[Standardiser | None]]:
-    """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each."""
-    scalers = [standardiser_of(x[train]) if standardise else None for train, _ in folds]
+    """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each.
+
+    `leaves`: which of the inputs are standardised, as `inputs_to_scale` says.
+    """
+    scalers = [
+        None if leaves is None else standardiser_of(jax.tree.map(lambda a, at=train: a[at], x), leaves)
+        for train, _ in folds
+    ]
     made, dtype = [], jnp.result_type(float)
     for side in (0, 1):
         rows = [fold[side] for fold in folds]
@@ -102,7 +139,9 @@ def fold_selections(
         table = np.stack([np.append(r, np.repeat(r[:1], room - len(r))) for r in rows]).astype(np.int32)
         lengths = np.array([len(r) for r in rows], np.int32)
         moments = [
-            np.stack([getattr(s, name) for s in scalers]).astype(dtype) if standardise else None
+            None
+            if leaves is None
+            else jax.tree.map(lambda *a: np.stack(a).astype(dtype), *[getattr(s, name) for s in scalers])
             for name in ("mean", "deviation")
         ]
         made.append(RowSelection(table, lengths, *moments))  # type: ignore[arg-type]

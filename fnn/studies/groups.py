@@ -33,6 +33,7 @@ from fnn.training.config import (
     check_settings_are_used,
     check_settings_dict,
     loop_settings,
+    missing_targets,
     resolve,
     resolve_loss,
     takes_settings,
@@ -196,6 +197,17 @@ def group_members(
     net, loss = resolve("net", first.config.net, Layer, settings), resolve_loss(first.config.loss, settings)
     warn_if_output_mismatch(net, loss, None, data.train.x)
     return groups
+
+
+def loading_options(loss: Any, training: Mapping[str, Any], point: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What the loading of a study's rows goes by: the reduction, and what stands for a missing target.
+
+    >>> import fnn
+    >>> from fnn.studies.groups import loading_options
+    >>> loading_options(fnn.losses.masked(fnn.losses.huber(1.0), -1), {"reduction": "sum"}, {})
+    ('sum', -1)
+    """
+    return training.get("reduction"), missing_targets(loss, training.get("settings"), point)
 
 
 def _group(

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from fnn import arguments
+from fnn.arguments.leaves import example_shape
 from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
@@ -17,7 +18,15 @@ from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
-from fnn.studies.groups import Group, MemberSpec, TrainingArguments, check_points, execution_options, group_members
+from fnn.studies.groups import (
+    Group,
+    MemberSpec,
+    TrainingArguments,
+    check_points,
+    execution_options,
+    group_members,
+    loading_options,
+)
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
 from fnn.studies.scheduler import run_groups
@@ -157,13 +166,13 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    points = check_points(over)
-    epochs = arguments.epochs(epochs)
+    points, epochs = check_points(over), arguments.epochs(epochs)
     keep = arguments.one_of("keep", keep, ("best", "all"))
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        rows, held, of_frame = load_arrays(data, validation, weights, key, None, training.get("reduction"))
+        given = data, validation, weights, key, None, *loading_options(loss, training, points[0])
+        rows, held, of_frame = load_arrays(*given)
         words = np.asarray(jax.random.key_data(key))
         tasks = [
             MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
@@ -173,7 +182,7 @@ def sweep(
             "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
         )
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
-        runs, in_shape = dict[int, Run](), rows.train.x.shape[1:]
+        runs, in_shape = dict[int, Run](), example_shape(rows.train.x)
 
         def take(group: Group, outcome: ChunkResult) -> None:
             places = group.places[outcome.at]

@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fnn.arguments.leaves import named_leaves, row_count
 from fnn.kernels.memory import aligned_copy
 from fnn.losses.reduction import row_weights
 from fnn.runs import RunningSums
-from fnn.types import Array, Buffer, Data, Part, Rows, ShapeError
+from fnn.types import Array, Buffer, Data, Part, Rows, ShapeError, Tree
 
 
 class Batch(NamedTuple):
     """Rows as a gradient wants them. `weight` None: all count 1. `train`: True, or `Rows(mask)` if some are filling."""
 
-    x: Array
-    t: Array
+    x: Tree
+    t: Tree
     weight: Array | None
     train: Any
 
@@ -34,16 +35,23 @@ def as_arrays(data: Any) -> Data:
     # NumPy's cannot be indexed by what is traced, and may be written to while a program reads them
     data = jax.tree.map(lambda a: jnp.asarray(aligned_copy(a) if isinstance(a, np.ndarray) else a), data)
     for name, part in data._asdict().items():
-        for field, array in (("t", part and part.t), ("weight", part and part.weight)):
-            if array is not None and array.shape[:1] != part.x.shape[:1]:
-                raise ShapeError(
-                    f"data.{name}.{field}: expected {part.x.shape[0]} rows, as many as inputs, "
-                    f"got shape {array.shape}. Pass one per row."
-                )
-        if part is not None and part.weight is not None:
-            row_weights(part.weight, part.x.shape[0], f"data.{name}.weight")
+        if part is not None:
+            _check_rows(f"data.{name}", part)
     checked: Data = data
     return checked
+
+
+def _check_rows(name: str, part: Part) -> None:
+    """Raise unless there are a target and a weight for every row."""
+    rows = row_count(part.x)
+    for field, tree in (("x", part.x), ("t", part.t), ("weight", part.weight)):
+        for leaf, array in named_leaves(f"{name}.{field}", tree).items():
+            if array is not None and array.shape[:1] != (rows,):
+                raise ShapeError(
+                    f"{leaf}: expected {rows} rows, as many as inputs, got shape {array.shape}. Pass one per row."
+                )
+    if part.weight is not None:
+        row_weights(part.weight, rows, f"{name}.weight")
 
 
 MOST_ROWS = 2**31 - 1  # beyond, places in a table do not fit int32
@@ -65,7 +73,7 @@ def batch_sizes(rows: int, batch_size: int | None) -> tuple[int, int]:
 
 def padded_rows(part: Part) -> int:
     """How many rows a part has, filling included: a static number."""
-    return part.x.shape[0] if part.view is None else part.view.rows.shape[-1]
+    return row_count(part.x) if part.view is None else part.view.rows.shape[-1]
 
 
 def real_rows(part: Part) -> Any:
@@ -106,11 +114,16 @@ def _take_rows(part: Part, at: Array, mask: Array | None) -> Batch:
     at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
     x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
     if view is not None and view.mean is not None and view.deviation is not None:
-        x = (x.astype(view.mean.dtype) - view.mean[None]) / view.deviation[None]
+        x = jax.tree.map(_standardise_leaf, view.mean, view.deviation, x, is_leaf=lambda a: a is None)
     if mask is None:
         return Batch(x, t, weight, True)
     weight = mask.astype(jnp.result_type(float)) if weight is None else jnp.where(mask, weight, jnp.zeros_like(weight))
     return Batch(x, t, weight, Rows(mask))
+
+
+def _standardise_leaf(mean: Array | None, deviation: Array, x: Array) -> Array:
+    """`(x - mean)/deviation`; without a mean, of a leaf that is not to be standardised, the leaf as it is."""
+    return x if mean is None else (x.astype(mean.dtype) - mean[None]) / deviation[None]
 
 
 def pad_order(order: Array, batches: int, size: int) -> Array:

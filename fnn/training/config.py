@@ -16,7 +16,7 @@ from fnn.losses import as_loss
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import check_distinct, history_columns
 from fnn.training.layout import Layout
-from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Penalty
+from fnn.types import Gradients, Layer, Loss, LossLike, Metric, OfSettings, OptimizerState, Penalty, Tree
 
 OPTIMIZER_NUMBERS = "optimizer"  # the setting that holds the numbers of the optimizer's program
 RESERVED_SETTINGS = ("patience", "min_delta", OPTIMIZER_NUMBERS)
@@ -197,6 +197,21 @@ def resolve_loss(loss: Any, settings: Mapping[str, Any]) -> Loss:
         hint = "Pass one of fnn.losses."
         loss = call_with_settings("loss", loss, settings, hint) if takes_settings(loss) else loss
     return as_loss(loss)
+
+
+def missing_targets(loss: Any, *settings: Mapping[str, Any] | None) -> Tree:
+    """What a loss says of targets that are missing; None where it cannot be made, which is said when it is traced.
+
+    >>> import fnn
+    >>> from fnn.training.config import missing_targets
+    >>> missing_targets(lambda s: fnn.losses.masked(fnn.losses.huber(s["delta"]), -1), {"delta": 0.5})
+    -1
+    """
+    try:
+        whole = {name: value for some in settings for name, value in (some or {}).items()}
+        return (loss if isinstance(loss, Loss) else resolve_loss(loss, whole)).missing
+    except Exception:
+        return None
 
 
 def check_settings_dict(value: Any, reserved: tuple[str, ...]) -> dict[str, float]:

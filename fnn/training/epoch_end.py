@@ -1,11 +1,10 @@
 """The end of an epoch: means over its rows, validation, the best parameters so far, patience. All in the program."""
 
-from math import prod
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.arguments.leaves import row_size
 from fnn.layers.passes import forward_layer
 from fnn.losses.reduction import metric_sums, row_values, weighted_sum
 from fnn.optimizers.evaluation import evaluation_params, has_evaluation_params, stop_flag
@@ -103,7 +102,7 @@ def _validate(config: TrainerConfig, s: TrainState, part: Part) -> RunningSums:
 def _validation_batch_size(part: Part) -> int:
     if jax.default_backend() != "cpu":
         return VALIDATION_ROWS
-    return min(VALIDATION_ROWS, max(64, IN_CACHE // prod(part.x.shape[1:])))
+    return min(VALIDATION_ROWS, max(64, IN_CACHE // max(1, row_size(part.x))))
 
 
 def _means(sums: RunningSums, reduction: str) -> tuple[Array, dict[str, Array]]:

@@ -132,12 +132,14 @@ def split_rows(layout: Layout | None, batch: Batch) -> Batch:
     if layout is None:
         return batch
     mask = keep_whole(layout, batch.train) if isinstance(batch.train, Rows) else batch.train
-    return Batch(split_array(layout, batch.x), split_array(layout, batch.t), keep_whole(layout, batch.weight), mask)
+    return Batch(split_arrays(layout, batch.x), split_arrays(layout, batch.t), keep_whole(layout, batch.weight), mask)
 
 
-def split_array(layout: Layout | None, rows: Array) -> Array:
-    """An array whose first axis is rows, split along the mesh's first axis."""
-    return rows if layout is None else _constrain(rows, layout, PartitionSpec(layout.mesh.axis_names[0]))
+def split_arrays(layout: Layout | None, rows: Tree) -> Tree:
+    """Arrays whose first axis is rows, split along the mesh's first axis."""
+    if layout is None:
+        return rows
+    return jax.tree.map(lambda a: _constrain(a, layout, PartitionSpec(layout.mesh.axis_names[0])), rows)
 
 
 def keep_whole(layout: Layout | None, tree: Tree) -> Tree:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn.arguments.leaves import example_shape
 from fnn.layers.passes import init_layer
 from fnn.losses.reduction import dtype_of_sums
 from fnn.optimizers.evaluation import check_average, has_evaluation_params
@@ -25,7 +26,7 @@ def initial_state(
     """The state before the first step: fresh parameters, or copies of the given ones."""
     key_init, key_run = jax.random.split(key)[0], jax.random.fold_in(key, RUN)
     if params is None or state is None:
-        fresh_params, fresh_state, _ = init_layer(config.net, key_init, data.train.x.shape[1:])
+        fresh_params, fresh_state, _ = init_layer(config.net, key_init, example_shape(data.train.x))
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
     # copies: what the caller gave stays the caller's when this state is donated
     params, state = jax.tree.map(jnp.copy, (params, state))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn.arguments.leaves import row_count
 from fnn.layers.passes import forward_layer
 from fnn.training.batches import Batch
 from fnn.types import Array, Key, Layer, Params, Rows, State
@@ -44,7 +45,7 @@ def estimate_statistics(net: Layer, params: Params, state: State, batches: Epoch
             return [a for a, is_one in zip(made, floating, strict=True) if is_one]
 
         at_zero, kept = jax.jvp(after, (zeros,), ([jnp.ones_like(a) for a in zeros],))
-        rows = batch.train.mask.sum() if isinstance(batch.train, Rows) else jnp.asarray(len(batch.x))
+        rows = batch.train.mask.sum() if isinstance(batch.train, Rows) else jnp.asarray(row_count(batch.x))
         return at_zero, kept, rows.astype(jnp.result_type(float))
 
     def add(j: Array, sums: Any) -> Any:

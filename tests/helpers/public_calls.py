@@ -48,6 +48,19 @@ def layer(shape):
     return use
 
 
+def several(shapes, row_shape=False):
+    """As `layer`, of several inputs."""
+    shapes = (3,) if row_shape else shapes
+
+    def use(made):
+        params, state, _ = made.init(KEY, shapes)
+        x = jax.tree.map(lambda s: jnp.ones((2, *s)), shapes, is_leaf=lambda s: isinstance(s, tuple))
+        y, _, cache = made.forward(params, state, x, KEY, True)
+        made.backward(params, cache, jax.tree.map(jnp.ones_like, y))
+
+    return use
+
+
 def loss(outputs, targets):
     """Value and derivative."""
 
@@ -351,6 +364,28 @@ def _layers():
             },
             image,
         ),
+        "conv1d": Call(
+            fnn.conv1d,
+            {"features": 2, "window": 3},
+            {"features": "count", "window": "count", "stride": "count", "padding": "padding", "dilation": "count"}
+            | {"groups": "count", "bias": "flag", "weight_init": "initial or none", "bias_init": "initial"},
+            layer((8, 3)),
+        ),
+        "conv_transpose2d": Call(
+            fnn.conv_transpose2d,
+            {"features": 2, "window": 3},
+            window
+            | {"features": "count", "dilation": "window", "groups": "count", "bias": "flag"}
+            | {"weight_init": "initial or none", "bias_init": "initial"},
+            image,
+        ),
+        "upsample": Call(fnn.upsample, {"factor": 2}, {"factor": "window", "method": "choice"}, image),
+        "embedding": Call(
+            fnn.embedding,
+            {"size": 4, "features": 2},
+            {"size": "count", "features": "count", "weight_init": "initial"},
+            row,
+        ),
         "flatten": Call(fnn.flatten, {}, {}, image),
         "max_pool": Call(fnn.max_pool, {"window": 2}, window, image, {"stride": {"none"}}),
         "avg_pool": Call(fnn.avg_pool, {"window": 2}, window, image, {"stride": {"none"}}),
@@ -359,6 +394,13 @@ def _layers():
             fnn.batch_norm, {}, {"momentum": "unit", "eps": "positive", "scale": "flag", "offset": "flag"}, row
         ),
         "layer_norm": Call(fnn.layer_norm, {}, {"eps": "positive", "scale": "flag", "offset": "flag"}, row),
+        "group_norm": Call(
+            fnn.group_norm,
+            {"groups": 1},
+            {"groups": "count", "eps": "positive", "scale": "flag", "offset": "flag"},
+            row,
+        ),
+        "rms_norm": Call(fnn.rms_norm, {}, {"eps": "positive", "scale": "flag"}, row),
         "dropout": Call(fnn.dropout, {"rate": 0.5}, {"rate": "rate"}, row),
         "gaussian_noise": Call(fnn.gaussian_noise, {"deviation": 0.5}, {"deviation": "number"}, row),
         "rescale": Call(fnn.rescale, {}, {"factor": "real", "offset": "real"}, image),
@@ -373,6 +415,15 @@ def _layers():
         ),
         "residual": Call(fnn.residual, {"layers": (fnn.dense(3),)}, {("layers", 0): "layer like"}, row),
         "repeat": Call(fnn.repeat, {"layer": fnn.dense(3), "times": 2}, {"layer": "layer like", "times": "count"}, row),
+        "parallel": Call(
+            fnn.parallel,
+            {"layers": (fnn.dense(3), fnn.tanh)},
+            {("layers", 0): "layer like", ("layers", 1): "layer like"},
+            several({}, row_shape=True),
+        ),
+        "concatenate": Call(fnn.concatenate, {}, {}, several({"a": (3,), "b": (3,)})),
+        "add": Call(fnn.add, {}, {}, several({"a": (3,), "b": (3,)})),
+        "select": Call(fnn.select, {"place": "a"}, {"place": "choice"}, several({"a": (3,), "b": (3,)})),
         "as_layer": Call(fnn.as_layer, {"thing": fnn.tanh}, {"thing": "layer like"}, row),
         "from_function": Call(
             fnn.from_function,
@@ -463,6 +514,19 @@ def _losses():
             {"terms": ((1.0, SQUARED), (0.5, losses.absolute_error))},
             {("terms", 0): "pair of functions", ("terms", 0, 0): "number", ("terms", 0, 1): "loss like"},
             number,
+        ),
+        "losses.joint": Call(
+            losses.joint,
+            {"terms": {"a": (1.0, SQUARED)}},
+            {("terms", "a"): "pair of functions", ("terms", "a", 0): "number", ("terms", "a", 1): "loss like"},
+            loss({"a": ROWS}, {"a": ROWS}),
+        ),
+        "losses.masked": Call(
+            losses.masked,
+            {"loss": SQUARED, "missing": -1.0},
+            {"loss": "loss like", "missing": "host real"},
+            number,
+            {"missing": {"none", "nan"}},
         ),
         "losses.as_loss": Call(losses.as_loss, {"thing": SQUARED}, {"thing": "loss like"}, number),
         "losses.from_function": Call(
@@ -586,10 +650,10 @@ def _others():
         "standardise": Call(
             fnn.standardise,
             {"train": X, "others": (X,)},
-            {"train": "inputs", ("others", 0): "inputs"},
+            {"train": "inputs", ("others", 0): "inputs", "leaves": "place"},
             fine={"train": set()},
         ),
-        "standardiser": Call(fnn.standardiser, {"x": X}, {"x": "inputs"}, lambda made: made(X)),
+        "standardiser": Call(fnn.standardiser, {"x": X}, {"x": "inputs", "leaves": "place"}, lambda made: made(X)),
         "hold_out": Call(
             fnn.hold_out,
             {"x": X, "t": LABELS, "fraction": 0.25},

@@ -9,6 +9,7 @@ import numpy as np
 
 from fnn import arguments
 from fnn.arguments import trees
+from fnn.arguments.leaves import is_shape, shape_leaves
 from fnn.data import checks
 from fnn.data.scaling import Standardiser
 from fnn.inference.prediction import Trained, checked_run
@@ -52,6 +53,9 @@ def check_program(
     shape = run.in_shape if in_shape is None else in_shape
     if shape is None:
         raise ValueError("in_shape: expected the shape of one example, got None. Pass in_shape=(4,), say.")
+    if isinstance(shape, dict) or (isinstance(shape, tuple) and not is_shape(shape) and shape_leaves(shape)):
+        hint = "Export the layers of one branch."
+        raise ValueError(f"in_shape: expected a network of one input, got examples of shape {shape}. {hint}")
     if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
         got = arguments.describe_value(shape)
         raise ValueError(f"in_shape: expected whole numbers of at least 1, got {got}. Pass in_shape=(4,), say.")
