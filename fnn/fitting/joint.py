@@ -19,7 +19,7 @@ from fnn.devices.peers import Peers
 from fnn.devices.placement import put_as
 from fnn.fitting.interrupts import Signals
 from fnn.fitting.progress import OnSegment, must_end
-from fnn.fitting.resume import VALUES, Checkpoints, describe_effort, describe_run
+from fnn.fitting.resume import PROGRAMS, VALUES, Checkpoints, describe_effort, describe_run
 from fnn.fitting.segments import Segment, concatenate
 from fnn.runs import History, TrainState
 from fnn.storage.folders import open_folder
@@ -62,7 +62,8 @@ def check_alike(peers: Peers, config: TrainerConfig, about: Mapping[str, Any], *
     devices = [f"{device.process_index}:{device.id}" for device in layout.mesh.devices.flat]
     more |= {"mesh": f"{layout.mesh.shape} of {devices}", "place": str(layout.place)}
     more |= {"jaxlib": jax.lib.__version__, "x64": jax.config.jax_enable_x64}  # type: ignore[attr-defined]
-    peers.check_same({name: value for name, value in about.items() if name != VALUES} | more)
+    more |= {f"{name} (what it computes)": of for name, of in about[PROGRAMS].items()}
+    peers.check_same({name: value for name, value in about.items() if name not in (VALUES, PROGRAMS)} | more)
 
 
 def open_checkpoints(
