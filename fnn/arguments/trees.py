@@ -195,7 +195,7 @@ def to_jax(name: str, array: HasShape) -> jax.Array:
             f"{name}: expected 32-bit numbers, since JAX is set to these, got {array.dtype}. "
             'Run jax.config.update("jax_enable_x64", True) first.'
         )
-    given: Any = array
-    there = isinstance(given, (jax.Array, jax.ShapeDtypeStruct))
-    made: jax.Array = given if there else jax.device_put(np.array(given))  # compiles nothing; it is ours
+    if isinstance(array, (jax.Array, jax.ShapeDtypeStruct)):
+        return array  # type: ignore[return-value]
+    made: jax.Array = jax.device_put(np.array(array))  # compiles nothing; it is ours
     return made

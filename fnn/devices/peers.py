@@ -34,6 +34,7 @@ GRACE = 5.0  # seconds that this process has to end by itself where another has 
 START = 600.0  # seconds that the others have to come to the same call
 STATUS = 75  # "temporary failure" in sysexits.h
 LOST = ("gloo", "nccl", "connection", "unavailable", "coordination", "heartbeat", "peer", "deadline", "aborted")
+_handlers: list[Any] = []  # of runs that an error has ended
 _runs = itertools.count()  # all processes call `fit` equally often
 
 
@@ -78,7 +79,8 @@ class Peers:
             try:
                 yield
             except BaseException as error:
-                self._tell(f"process {self.index} of {self.count} has ended with {type(error).__name__}: {error}")
+                self._failed = f"process {self.index} of {self.count} has ended with {type(error).__name__}: {error}"
+                self._tell(self._failed)
                 raise
             finally:
                 self._over.set()
@@ -248,7 +250,7 @@ class Peers:
 
     def _exit(self, text: str) -> None:
         words = (
-            f"fit: expected {self.count} processes to train to the end, got a failure: {text}. "
+            f"fit: expected {self.count} processes to train to the end, got a failure: {text.rstrip('.')}. "
             "Start all of them again; with checkpoint=folder they go on from there.\n"
         )
         with contextlib.suppress(Exception):
@@ -269,8 +271,13 @@ class Peers:
         before = set_handler(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
         try:
             yield
-        finally:
+        except Exception:  # the others end, which JAX will miss while this program ends
+            _handlers.append(handler)
+            raise
+        except BaseException:
             set_handler(signal.SIGABRT, before)
+            raise
+        set_handler(signal.SIGABRT, before)
 
 
 def peers_of(layout: Layout | None, say: Callable[[str], None]) -> Peers | None:

@@ -31,7 +31,6 @@ from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
 from fnn.runs import History, Run, TrainingDiverged, TrainState
-from fnn.storage.folders import open_folder
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
     RESERVED_SETTINGS,
@@ -191,7 +190,7 @@ def fit(
     )  # fmt: skip
     key, peers = arguments.key(key), peers_of(config.layout, warn)
     listeners = check_progress(progress), check_on_segment(on_segment)
-    with together(peers), open_folder(folder if is_first(peers) else None, of_study=False):  # before what takes time
+    with together(peers), joint.open_by_first(peers, folder):
         params, state = load_start(params, state)
         missing = missing_targets(loss, numbers)
         stream = _stream(data, config) if is_stream(data) else None

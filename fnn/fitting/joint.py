@@ -1,5 +1,6 @@
 """A run in several processes: what each does alike between segments, where one process alone would do as it likes."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +19,10 @@ from fnn.devices.peers import Peers
 from fnn.devices.placement import put_as
 from fnn.fitting.interrupts import Signals
 from fnn.fitting.progress import OnSegment, must_end
-from fnn.fitting.resume import VALUES, Checkpoints, describe_effort, describe_run
+from fnn.fitting.resume import PROGRAMS, VALUES, Checkpoints, describe_effort, describe_run
 from fnn.fitting.segments import Segment, concatenate
 from fnn.runs import History, TrainState
+from fnn.storage.folders import open_folder
 from fnn.storage.pieces import (
     Piece,
     Pieces,
@@ -40,6 +42,19 @@ from fnn.training.state import Start
 from fnn.types import Shape, Tree
 
 
+@contextlib.contextmanager
+def open_by_first(peers: Peers | None, folder: str | None) -> Iterator[None]:
+    """Keep a folder for this run; of several processes process 0 does, and where it cannot, all raise its error."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one() -> str:
+            stack.enter_context(open_folder(folder, of_study=False))  # before what takes time
+            return ""
+
+        open_one() if peers is None else peers.from_first(open_one)
+        yield
+
+
 def check_alike(peers: Peers, config: TrainerConfig, about: Mapping[str, Any], **more: Any) -> None:
     """Raise a ValueError that names what differs between the processes: network, settings, data, versions, place."""
     layout = config.layout
@@ -47,7 +62,8 @@ def check_alike(peers: Peers, config: TrainerConfig, about: Mapping[str, Any], *
     devices = [f"{device.process_index}:{device.id}" for device in layout.mesh.devices.flat]
     more |= {"mesh": f"{layout.mesh.shape} of {devices}", "place": str(layout.place)}
     more |= {"jaxlib": jax.lib.__version__, "x64": jax.config.jax_enable_x64}  # type: ignore[attr-defined]
-    peers.check_same({name: value for name, value in about.items() if name != VALUES} | more)
+    more |= {f"{name} (what it computes)": of for name, of in about[PROGRAMS].items()}
+    peers.check_same({name: value for name, value in about.items() if name not in (VALUES, PROGRAMS)} | more)
 
 
 def open_checkpoints(

@@ -34,7 +34,7 @@ def run(index, count, port, folder, epochs, change=""):
 
     draw = np.random.default_rng(0)
     x = draw.normal(size=(64, 6)).astype("float32")
-    t = np.tanh(x[:, :2]) + (change == "data")
+    t = np.tanh(x[:, :2]) + (change == "data") + (np.nan if change == "bad" else 0)
     mesh = jax.make_mesh((count,), ("data",))
     place = fnn.fully_sharded(mesh, 8) if change == "split" else None
     net = fnn.serial(fnn.dense(8 + (change == "network")), fnn.dropout(0.2), fnn.dense(2))

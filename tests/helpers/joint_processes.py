@@ -1,7 +1,8 @@
 """One run in several processes that JAX joins: the program of each of them.
 
 `python -m tests.helpers.joint_processes INDEX COUNT PORT NAME ...` prints a JSON object: case -> digest of all that is
-kept of the run, difference from the run on one device. With INDEX -1 it is one process with COUNT devices.
+kept of the run, and the arrays that are further from the run on one device than they should be. With INDEX -1 it is one
+process with COUNT devices.
 """
 
 import functools
@@ -13,7 +14,8 @@ import sys
 import warnings
 
 if __name__ == "__main__" and sys.argv[1] == "-1":  # before JAX looks at the devices
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[2]}"
+    flags = os.environ.get("XLA_FLAGS", "")  # those of the processes: others round otherwise
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={sys.argv[2]}"
 
 import jax
 import numpy as np
@@ -22,12 +24,15 @@ from jax.experimental import multihost_utils
 import fnn
 from tests.helpers.several_devices import (
     ADAM,
+    OWN,
     SQUARED,
     WIDE,
+    beside_own,
     change_dtype,
     difference,
     mesh_of,
     rows,
+    strict,
     train,
     train_own,
 )
@@ -85,7 +90,8 @@ def main(index, count, port, names):
                 found[name] = digest(run), difference(run, alone)
                 continue
             run = train(name, count)
-            found[name] = digest(run), difference(run, train(name, None))
+            leaves = beside_own(name, {count: run})[count]
+            found[name] = digest(run), {leaf: of for leaf, of in leaves.items() if of[0] >= max(strict(), OWN * of[1])}
     print(json.dumps(found), flush=True)
 
 

@@ -180,12 +180,20 @@ def differences(run, other):
     return found
 
 
-def beside_own(name, counts):
+def beside_own(name, runs):
     """The differences of each array; and how far a change of last bits in the data takes the run on one device."""
     alone = train(name, None)
     own = [differences(train(name, None, seed=seed), alone) for seed in range(4)]
-    found = {count: differences(train(name, count), alone) for count in counts}
+    found = {number: differences(run, alone) for number, run in runs.items()}
     return {n: {leaf: (d, max(of[leaf] for of in own)) for leaf, d in of_n.items()} for n, of_n in found.items()}
+
+
+OWN = 4  # times as far as other last bits of the data move a run on one device, several devices may
+
+
+def strict():
+    """What all else must hold."""
+    return 1e-12 if jax.config.jax_enable_x64 else 1e-6
 
 
 def nudge(data, seed):
@@ -286,7 +294,8 @@ def main(counts, names):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", fnn.TrainingDiverged)
             if name.endswith("=own"):
-                found[name] = beside_own(name.removesuffix("=own"), counts)
+                case = name.removesuffix("=own")
+                found[name] = beside_own(case, {count: train(case, count) for count in counts})
                 continue
             alone = train(name, None)
             found[name] = {count: difference(train(name, count), alone) for count in counts}

@@ -204,4 +204,4 @@ def test_among_several_inputs_its_own_is_judged(net):
     with pytest.raises(ValueError, match=r'^x\["town"\]: expected whole numbers from 0 to 2, .* got 3 in row 1\. Use'):
         fnn.predict(net, run, wrong)
     with pytest.raises(ValueError, match=r'^data\[0\]\["town"\]: expected whole numbers from 0 to 2'):
-        fnn.fit(net, fnn.losses.squared_error, optax.sgd(0.1), (wrong, np.ones((3, 1), np.float32)), epochs=1)
+        fnn.fit(net, fnn.losses.squared_error, optax.sgd(0.1), (wrong, t), epochs=1)

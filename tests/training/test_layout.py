@@ -12,7 +12,7 @@ import pytest
 
 import fnn
 from fnn.training.layout import PlaceTable, make_layout, spec_of
-from tests.helpers.several_devices import CASES, CHECKS, train
+from tests.helpers.several_devices import CASES, CHECKS, OWN, train
 
 SHORT = ["uneven by backprop", "weights", "10 rows"]  # between them all but convolutions, patience, nan, streams
 P = jax.sharding.PartitionSpec
@@ -37,9 +37,6 @@ def short():
 def test_a_run_on_several_devices_is_that_of_one(name):
     differences = short()[name]
     assert set(differences) == {"4"} and max(differences.values()) < 1e-12
-
-
-OWN = 4  # times as far as other last bits of the data move a run on one device, several devices may
 
 
 @pytest.mark.slow
