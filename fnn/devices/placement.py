@@ -34,8 +34,12 @@ def put_buffer(layout: Layout | None, buffer: Buffer) -> Buffer:
     if layout is None or buffer.mask is None:
         placed: Buffer = put_everywhere(layout, buffer)
         return placed
-    local = jax.make_array_from_process_local_data
-    x, t, weight = jax.tree.map(lambda a: local(layout.of_places, np.asarray(a)), tuple(buffer.part[:3]))
+    local, where = jax.make_array_from_process_local_data, layout.of_places
+
+    def put(a: Any) -> Any:
+        return local(where, np.asarray(a))
+
+    x, t, weight = jax.tree.map(put, tuple(buffer.part[:3]))
     rest = put_everywhere(layout, buffer[1:])
     return Buffer(Part(x, t, _copy_to_all(layout.everywhere)(weight)), *rest)
 
