@@ -34,7 +34,8 @@ def put_buffer(layout: Layout | None, buffer: Buffer) -> Buffer:
     if layout is None or buffer.mask is None:
         placed: Buffer = put_everywhere(layout, buffer)
         return placed
-    local, where = jax.make_array_from_process_local_data, layout.of_places
+    local: Any = jax.make_array_from_process_local_data
+    where = layout.of_places
 
     def put(a: Any) -> Any:
         return local(where, np.asarray(a))
