@@ -60,7 +60,7 @@ def conv1d(d):
 
 def conv1d_same(d):
     """PyTorch has "same" for a stride of 1."""
-    window, dilation, channels = d.whole(1, 5), d.whole(1, 3), d.whole(1, 3)
+    window, dilation, channels = 2 * d.whole(0, 2) + 1, d.whole(1, 3), d.whole(1, 3)  # even ones warn
 
     def theirs(p, x):
         w = p["w"].permute(2, 1, 0).contiguous()
@@ -120,7 +120,10 @@ def upsample(d):
 
 def group_norm(d):
     groups, eps = d.whole(1, 4), d.one_of(1e-5, 1e-2)
-    shape = (*[d.whole(1, 4) for _ in range(d.whole(0, 2))], groups * d.whole(2, 4))
+    shape = (
+        *[d.whole(1, 4) for _ in range(d.whole(0, 2))],
+        groups * d.whole(3, 5),
+    )  # of two numbers dx is all but 0: all digits cancel
 
     def theirs(p, x):
         return channels_last(F.group_norm(channels_first(x), groups, p["scale"], p["offset"], eps))
@@ -129,7 +132,7 @@ def group_norm(d):
 
 
 def rms_norm(d):
-    shape, eps = (*[d.whole(1, 4) for _ in range(d.whole(0, 2))], d.whole(1, 8)), d.one_of(1e-6, 1e-2)
+    shape, eps = (*[d.whole(1, 4) for _ in range(d.whole(0, 2))], d.whole(2, 8)), d.one_of(1e-6, 1e-2)
     return fnn.rms_norm(eps), shape, lambda p, x: F.rms_norm(x, shape[-1:], p["scale"], eps)
 
 

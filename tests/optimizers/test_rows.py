@@ -81,7 +81,8 @@ def test_each_table_goes_by_its_own_rows():
     """Both paths end with `0/table`."""
     params = ({"table": jnp.ones((3, 2))}, ({"table": jnp.ones((3, 2))},))
     rows = jnp.eye(3)[:, :, None] * jnp.ones(2)
-    optimizer = only_seen_rows(optax.sgd(0.1, momentum=0.9))
+    decaying = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9))  # moves every row
+    optimizer = only_seen_rows(decaying)
     updates, state = optimizer.update(({"table": rows[0]}, ({"table": rows[2]},)), optimizer.init(params), params)
     for table, seen in zip(jax.tree.leaves(updates), (0, 2), strict=True):
         np.testing.assert_array_equal(table.any(1), np.arange(3) == seen)
