@@ -39,6 +39,7 @@ from fnn.compilation.disk_cache import (
     enable_compile_cache as enable_compile_cache,
 )
 from fnn.data.scaling import Standardiser as Standardiser, standardise as standardise, standardiser as standardiser
+from fnn.data.sparse import sparse_rows as sparse_rows
 from fnn.data.splits import (
     folds as folds,
     hold_out as hold_out,
@@ -112,6 +113,9 @@ from fnn.layers.normalisations.batch import (
 )
 from fnn.layers.precision import (
     mixed_precision as mixed_precision,
+)
+from fnn.layers.sparse import (
+    sparse_dense as sparse_dense,
 )
 from fnn.losses import boxes as boxes
 from fnn.runs import (
@@ -195,6 +199,7 @@ __all__ = [  # noqa: RUF022
     "mixed_precision",
     # layers
     "dense",
+    "sparse_dense",
     "conv2d",
     "flatten",
     "max_pool",
@@ -238,6 +243,7 @@ __all__ = [  # noqa: RUF022
     "hold_out",
     "folds",
     "memory_mapped",
+    "sparse_rows",
     # many runs
     "sweep",
     "cross_validate",

@@ -1,6 +1,7 @@
 """What a user has, as arrays on the device.
 
 - `warnings`: Warnings that point at the line of the user's program which called fnn, from however deep inside
+- `sparse`: Sparse rows: a matrix of SciPy as one array of columns' numbers and values, each row padded to the same room
 - `arrays`: The border to JAX: what a user holds is read as one array, cast to a run's dtype, and copied to memory
   of our own
 - `reading`: What a run has read of its stream, in short: how many rows, and a check sum of them in their order

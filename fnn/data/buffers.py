@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.data import arrays, checks
+from fnn.data import arrays, checks, sparse
 from fnn.data.reading import BufferRecord, check_sum
 from fnn.data.streams import Seed, Stream, check_chunk, philox
 from fnn.data.warnings import find_caller, warnings_for
@@ -49,6 +49,11 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
             continue
         name = f"data, chunk {number}"
         chunk = check_chunk(name, value, plan.dtype, cut)
+        if sparse.is_sparse(value[0]):
+            chunk = (
+                sparse.fill_room(f"{name}, x", chunk[0], like.setdefault("room", int(chunk[0].shape[2]))),
+                *chunk[1:],
+            )
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         kinds: tuple[Callable[[DType, DType], DType], ...]

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend import core
 
 from fnn import arguments
-from fnn.data import arrays
+from fnn.data import arrays, sparse
 from fnn.data.warnings import warn
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape
@@ -101,7 +101,7 @@ def inputs(
         put: `arrays.owned_array`, or `arrays.as_numpy`, whose result may still be the caller's memory.
         in_shape: of one example, where it is known, for the hint of an error.
     """
-    array = rows(name, value)
+    array = rows(name, sparse.as_inputs(name, value))
     check_axes(name, value, array.shape, in_shape)
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         integer = np.int32 if jnp.dtype(dtype).itemsize < 8 else np.int64

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.data import checks
+from fnn.data import checks, sparse
 from fnn.types import ArrayLike, ShapeError
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -195,7 +195,7 @@ def hold_out(
     6 2 True
     """
     fraction = arguments.fraction("fraction", fraction)
-    x, t = checks.rows("x", x), checks.rows("t", t)
+    x, t = checks.rows("x", sparse.as_inputs("x", x)), checks.rows("t", t)
     checks.same_rows("hold_out", x, t)
     rng = np.random.default_rng(arguments.whole_number("key", key, 0))
     count = int(np.ceil(fraction * len(x)))

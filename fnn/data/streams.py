@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.data import checks
+from fnn.data import checks, sparse
 from fnn.factories import Spec
 from fnn.types import ArrayLike, DType, PathLike, Record, ShapeError
 
@@ -48,7 +48,7 @@ def is_stream(data: object) -> bool:
     if isinstance(data, Stream):
         return True
     table = isinstance(data, (tuple, list, dict, str, bytes)) or hasattr(data, "__array__") or hasattr(data, "to_numpy")
-    table = table or isinstance(data, (type, Record)) or arguments.is_module(data)
+    table = table or isinstance(data, (type, Record)) or arguments.is_module(data) or sparse.is_sparse(data)
     return not table and (callable(data) or hasattr(data, "__iter__"))
 
 
@@ -261,6 +261,8 @@ def _check_parts(name: str, value: Any) -> None:
 def has_rows(name: str, value: Any) -> bool:
     """Whether a chunk `(x, t)` or `(x, t, weight)` has any rows."""
     _check_parts(name, value)
+    if sparse.is_sparse(value[0]):
+        return bool(value[0].shape[0])
     return not hasattr(value[0], "__len__") or np.shape(value[0]) == () or len(value[0]) > 0
 
 

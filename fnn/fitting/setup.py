@@ -12,6 +12,7 @@ from fnn.arguments import trees
 from fnn.compilation.components import unread_settings
 from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
+from fnn.data.sparse import check_columns
 from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
 from fnn.layers.passes import init_layer
@@ -102,7 +103,11 @@ def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) 
 
 
 def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
-    """Check the targets' values, where the loss has an opinion on them."""
+    """Check the targets' values, where the loss has an opinion on them; and the columns of sparse rows."""
+    net = resolve("net", config.net, Layer, start.settings)
+    for name, part in zip(("data[0]", "validation[0]"), start.data, strict=True):
+        if part is not None:
+            check_columns(name, part.x, net)
     check = resolve_loss(config.loss, start.settings).check
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
         if check is not None:

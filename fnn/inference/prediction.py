@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from fnn import arguments
 from fnn.arguments import trees
 from fnn.compilation.programs import canonical
-from fnn.data import arrays, checks
+from fnn.data import arrays, checks, sparse
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
 from fnn.devices.placement import put_everywhere
@@ -91,6 +91,7 @@ def predict(
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
+    sparse.check_matrix("x", x, net)
     check_functions(reduce, combine)
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
@@ -140,6 +141,7 @@ def predictor(
         return programs[key]
 
     def serve(x: DataLike) -> Tree:
+        sparse.check_matrix("x", x, net)
         return _predict_rows(specialise, run, x, size, False, reduce, None)
 
     return serve
@@ -281,12 +283,16 @@ def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
 
 
 def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
-    cut = checks.LostDigits()
+    cut, room = checks.LostDigits(), None
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x = f"x, chunk {number}", chunk[0] if several else chunk
         arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
-        yield (checks.inputs(name, x, dtype, cut),)
+        rows = checks.inputs(name, x, dtype, cut)
+        if sparse.is_sparse(x):
+            room = room or rows.shape[2]
+            rows = sparse.fill_room(name, rows, room)
+        yield (rows,)
         cut.warn(dtype)
 
 

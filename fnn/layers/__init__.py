@@ -4,6 +4,7 @@
 - `combinators`: Networks from layers: one after another, repeated, with a shortcut; and layers from plain functions
 - `adapters`: Networks of other libraries as layers; each library is imported when it is used
 - `linear`: The linear layer
+- `sparse`: The linear layer of sparse rows
 - `noise`: Noise that a network trains with
 - `precision`: Mixed precision: a network computes in bfloat16, its parameters and everything outside it stay as
   they are

@@ -16,6 +16,7 @@ from fnn.layers.combinators import as_layer, layer_of, repeat
 from fnn.layers.images.convolution import conv2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
+from fnn.layers.sparse import sparse_dense
 from fnn.runs import markup
 from fnn.types import Equation, Jaxpr, Key, Layer, LayerLike, Params, Shape, ShapeError, State
 
@@ -132,6 +133,8 @@ def _rows(layer: Layer, in_shape: Shape) -> list[LayerCost]:
     parameters = sum(a.size for a in jax.tree.leaves(params))
     if spec.factory in (dense, conv2d):  # its weights, used once for each place of the output
         return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
+    if spec.factory is sparse_dense:  # a row of weights for each value
+        return [LayerCost(str(layer), out_shape, parameters, in_shape[1] * out_shape[0])]
     row = LayerCost(str(layer), out_shape, parameters, _multiply_adds(layer, in_shape))
     return _rows_of_arguments(spec, row, in_shape) or [row]
 

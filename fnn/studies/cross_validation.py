@@ -13,6 +13,7 @@ import optax
 from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
+from fnn.data.sparse import check_scalable
 from fnn.fitting.host_loop import fit
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
@@ -174,6 +175,8 @@ def cross_validate(
     points = _points(over, training)
     epochs = arguments.epochs(epochs, 1)
     standardise, refit = arguments.flag("standardise", standardise), arguments.flag("refit", refit)
+    if standardise:
+        check_scalable(data)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time

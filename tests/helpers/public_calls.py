@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy import sparse
 
 import fnn
 from fnn import losses, penalties, plots, schedules
@@ -337,6 +338,18 @@ def _layers():
             {"features": "count", "bias": "flag", "weight_init": "initial or none", "bias_init": "initial"},
             row,
         ),
+        "sparse_dense": Call(
+            fnn.sparse_dense,
+            {"columns": 4, "features": 2},
+            {
+                "columns": "count",
+                "features": "count",
+                "bias": "flag",
+                "weight_init": "initial or none",
+                "bias_init": "initial",
+            },
+            layer((2, 3)),
+        ),
         "conv2d": Call(
             fnn.conv2d,
             {"features": 2, "window": 3},
@@ -607,6 +620,11 @@ def _others():
             {"x": X, "t": LABELS, "weight": None},
             {"x": "inputs", "t": "targets", "weight": "weights", "chunk_rows": "count or none"},
             fine={"x": {"nan array", "column"}, "t": {"table", "row", "column"}, "weight": {"none", "row"}},
+        ),
+        "sparse_rows": Call(
+            fnn.sparse_rows,
+            {"x": sparse.csr_array(X)},
+            {"x": "sparse", "room": "count or none"},
         ),
         "grid": Call(fnn.grid, {"over": {"a": [0.1]}}, {"over": "over", ("over", "a"): "choices"}),
         "draws": Call(

@@ -203,6 +203,7 @@ FINE = {
     "over": set(),
     "ranges": {"row"},
     "inputs": set(TABLES) - {TABLE, "row", "column"},
+    "sparse": set(),
     "targets": set(),
     "labels": {"row"},
     "classes of points": {"row", "column"},

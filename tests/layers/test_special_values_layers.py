@@ -16,7 +16,7 @@ import fnn
 
 DTYPES = ["float32", "float64", "bfloat16"]
 KEY = jax.random.key(0)
-VECTORS, IMAGES = (3, 4), (2, 4, 5, 2)
+VECTORS, SPARSE, IMAGES = (3, 4), (3, 2, 4), (2, 4, 5, 2)
 
 
 def special(dtype):
@@ -34,6 +34,13 @@ def special(dtype):
 
 
 # ---- the formulas, in NumPy: (params, x) -> y, for x in a wide dtype
+
+
+def sparse_dense(p, x):
+    columns = len(p["w"])
+    there = (x[:, 0] > -0.5) & (x[:, 0] < columns - 0.5)
+    w = np.where(there[..., None], p["w"][np.rint(np.where(there, x[:, 0], 0)).astype(int)], np.nan)
+    return (w * x[:, 1, :, None]).sum(1) + p["b"]
 
 
 def dense(p, x):
@@ -100,6 +107,8 @@ double = fnn.rescale(2.0, 0.0)
 CASES = {  # layer, shape of x, formula
     "dense": (fnn.dense(3), VECTORS, dense),
     "dense, by a library": (fnn.dense(5), VECTORS, dense),
+    "sparse_dense": (fnn.sparse_dense(3, 1), SPARSE, sparse_dense),
+    "sparse_dense, several outputs": (fnn.sparse_dense(3, 2), SPARSE, sparse_dense),
     "conv2d": (fnn.conv2d(3, 3), IMAGES, conv),
     "flatten": (fnn.flatten(), IMAGES, lambda p, x: x.reshape(len(x), -1)),
     "max_pool": (fnn.max_pool(2), IMAGES, lambda p, x: windows(x).max((3, 4))),
@@ -124,7 +133,17 @@ CASES = {  # layer, shape of x, formula
     "from_function": (fnn.from_function(lambda x: 0.5 * x), VECTORS, lambda p, x: 0.5 * x),
 }
 # a sum on the way, or a variance, may be beyond the dtype: then inf or nan, which is seen, and never another number
-SUMS = {"dense", "dense, by a library", "conv2d", "avg_pool", "global_avg_pool", "batch_norm", "layer_norm"}
+SUMS = {
+    "dense",
+    "dense, by a library",
+    "sparse_dense",
+    "sparse_dense, several outputs",
+    "conv2d",
+    "avg_pool",
+    "global_avg_pool",
+    "batch_norm",
+    "layer_norm",
+}
 BEYOND = {(name, "largest") for name in SUMS}
 
 every_case = pytest.mark.parametrize("name", CASES)

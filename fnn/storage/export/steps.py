@@ -16,7 +16,7 @@ from fnn import activations, arguments
 from fnn.activations import Activation
 from fnn.factories import Spec, origin
 from fnn.kernels.windows import window_spec
-from fnn.layers import combinators, linear, noise, precision
+from fnn.layers import combinators, linear, noise, precision, sparse
 from fnn.layers.combinators import as_layer
 from fnn.layers.images import augmentation, convolution, pooling
 from fnn.layers.normalisations import batch
@@ -27,9 +27,9 @@ from fnn.types import Layer, Params, Shape, State
 class Step(NamedTuple):
     """One operation on a batch of examples; images have their channels last.
 
-    - `kind`: "linear", "convolution", "max_pool", "avg_pool", "global_mean", "flatten", "crop", "layer_norm", "prelu";
-      "affine", `(x - centre) factor + offset`; "function", one of each element; "residual", `x + inner(x)`; or the
-      name of an activation.
+    - `kind`: "linear", "sparse_linear", "convolution", "max_pool", "avg_pool", "global_mean", "flatten", "crop",
+      "layer_norm", "prelu"; "affine", `(x - centre) factor + offset`; "function", one of each element; "residual",
+      `x + inner(x)`; or the name of an activation.
     - `shape`: of one example of its outputs.
     - `numbers`: by name; arrays are of float64.
     - `inner`: the steps of a residual.
@@ -98,7 +98,7 @@ def _serial(name: str, given: Mapping[str, Any], params: Params, state: State, i
 
 def _fold(before: Step, step: Step) -> Step | None:
     """One step in place of a linear one and the affine one behind it."""
-    if step.kind != "affine" or before.kind not in ("linear", "convolution"):
+    if step.kind != "affine" or before.kind not in ("linear", "sparse_linear", "convolution"):
         return None
     centre, factor, offset = (step.numbers[part] for part in ("centre", "factor", "offset"))
     w, b = before.numbers["w"], before.numbers["b"]
@@ -125,6 +125,11 @@ def _mixed_precision(name: str, given: Mapping[str, Any], params: Params, state:
 def _dense(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
     features = given["features"]
     return [Step("linear", (features,), _weights(params, features))]
+
+
+def _sparse_dense(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    features = given["features"]
+    return [Step("sparse_linear", (features,), _weights(params, features))]
 
 
 def _weights(params: Params, features: int) -> dict[str, Any]:
@@ -222,6 +227,7 @@ _MAKINGS: dict[Any, Making] = {
     combinators.from_function: _from_function,
     precision.mixed_precision: _mixed_precision,
     linear.dense: _dense,
+    sparse.sparse_dense: _sparse_dense,
     convolution.conv2d: _conv2d,
     convolution.flatten: _flatten,
     pooling.max_pool: _pool("max_pool"),
