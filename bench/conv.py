@@ -25,6 +25,7 @@ import fnn
 from bench.bounds import dense_products, products
 from bench.output import publish
 from bench.peers import pytorch as torch_peer
+from bench.peers.task import on_a_gpu
 from bench.timing import Make, Work, in_turn
 
 BATCH, BATCHES, STEPS, MEMBERS = 64, 16, 16, 16
@@ -109,6 +110,17 @@ def python_loop(data: fnn.Data, outputs: Callable[[Any, Any], Any]) -> Work:
 
 def pytorch(data: fnn.Data) -> Work:
     """A step as PyTorch's own examples write it."""
+    return _pytorch_epoch(data, lambda function, mode: function)
+
+
+def pytorch_compiled(data: fnn.Data) -> Work:
+    """The cost with its derivatives, and the update of the weights: two compiled functions."""
+    import torch
+
+    return _pytorch_epoch(data, lambda function, mode: torch.compile(function, mode=mode))
+
+
+def _pytorch_epoch(data: fnn.Data, finish: Callable[[Any, str], Any]) -> Work:
     import torch
 
     nn, where = torch.nn, torch_peer.device(os.cpu_count() or 1)
@@ -119,13 +131,15 @@ def pytorch(data: fnn.Data) -> Work:
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9), nn.CrossEntropyLoss()
     x = torch.tensor(np.asarray(data.train.x)).permute(0, 3, 1, 2).contiguous().to(where)
     t = torch.tensor(np.asarray(data.train.t), dtype=torch.int64).to(where)
+    mode = "reduce-overhead" if on_a_gpu() else "default"  # CUDA graphs, as in the dense table
+    cost, update = finish(lambda x, t: loss(net(x), t), mode), finish(optimizer.step, "default")
 
     def work() -> None:
         for numbers in batches():
             rows = torch.from_numpy(numbers).to(where)
             optimizer.zero_grad()
-            loss(net(x[rows]), t[rows]).backward()
-            optimizer.step()
+            cost(x[rows], t[rows]).backward()
+            update()
         torch_peer.finished()
 
     return work
@@ -148,10 +162,11 @@ def keras(data: fnn.Data) -> Work:
     return lambda: net.fit(x, t, batch_size=BATCH, epochs=STEPS // BATCHES, verbose=0)
 
 
-PEERS = {  # package -> name, what makes the work; `--quick` does without, since dense has them
-    "torch": ("PyTorch eager, a thread a core", pytorch),
-    "keras": ("Keras fit, on JAX", keras),
-}
+PEERS = [  # package, name, what makes the work; `--quick` does without, since dense has them
+    ("torch", "PyTorch eager, a thread per core", pytorch),
+    ("torch", "PyTorch compiled, a thread per core", pytorch_compiled),
+    ("keras", "Keras fit, on JAX", keras),
+]
 
 # ---- the products alone
 
@@ -176,7 +191,7 @@ def main(rounds: int = 15, quick: bool = False) -> str:
             f"fnn, {MEMBERS} networks, each": (lambda: vmapped(data), STEPS * MEMBERS),
             "plain JAX, by XLA's convolution": (lambda: python_loop(data, by_the_library), STEPS),
         }
-    for package, (name, make) in PEERS.items():
+    for package, name, make in PEERS:
         if importlib.util.find_spec(package) and not quick:
             candidates[name] = partial(make, data), STEPS
     question = f"A training step of a LeNet-like network, batches of {BATCH}, momentum"

@@ -85,7 +85,7 @@ def measure(width: int, devices: int, rounds: int) -> dict[str, Any]:
 
 def lines_of(rows: list[dict[str, Any]]) -> list[str]:
     """What was measured, what follows for more devices, and from which size on it pays."""
-    lines = ["width   devices   µs a step   collectives"]
+    lines = ["width   devices   µs per step   collectives"]
     for row in rows:
         kinds = ", ".join(f"{count} {kind}" for kind, count in row["collectives"].items() if count) or "none"
         lines.append(f"{row['width']:5} {row['devices']:9} {row['seconds'] * 1e6:11.0f}   {kinds}")
@@ -95,7 +95,7 @@ def lines_of(rows: list[dict[str, Any]]) -> list[str]:
             least = least_step(devices, row["bytes"], link)
             verdict = "pays" if row["seconds"] > least else "too small to be split"
             lines.append(
-                f"width {row['width']}, {devices} devices ({link.name}): predicted {step * 1e6:.0f} µs a step of "
+                f"width {row['width']}, {devices} devices ({link.name}): predicted {step * 1e6:.0f} µs per step of "
                 f"{row['seconds'] * 1e6:.0f} µs on one, {row['seconds'] / step:.1f} times as fast; it pays where one "
                 f"takes more than {least * 1e6:.0f} µs: {verdict}"
             )

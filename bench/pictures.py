@@ -65,7 +65,7 @@ def bars(question: str, timings: list[Timing], unit: str, short: str, size: floa
         _marked(ax.xaxis, round_numbers(*ax.get_xlim()))
     ax.set_yticks(range(len(timings)), [t.name for t in timings])
     ax.invert_yaxis()
-    ax.set_xlabel(f"{short} a {unit}: median, and where half of the rounds was{' (logarithmic)' if far else ''}")
+    ax.set_xlabel(f"{short} per {unit}: median, and where half of the rounds was{' (logarithmic)' if far else ''}")
     figure.suptitle(question, x=0.01, ha="left", fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
     kinds = [(FIRST, "the first, 1 ×"), (BOUND, "a bound"), (OTHER, "the others")]

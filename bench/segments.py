@@ -1,6 +1,6 @@
 """What does it cost to run in segments, between which the host can write a checkpoint, show a bar, hear Ctrl-C?
 
-The 2-3-2 network (100 rows, full batch: microseconds an epoch) and a network on handwritten digits (1,797 rows,
+The 2-3-2 network (100 rows, full batch: microseconds per epoch) and a network on handwritten digits (1,797 rows,
 64-64-10, batches of 128): the whole run as one program, against the same in `fit`'s segments, without and with the bar,
 and with a function that `on_segment` calls. Asked for: at most 3 % for the segments, 1 % more for the bar, 1 % more for
 the function.
@@ -27,7 +27,7 @@ from bench.timing import Make, Timing, in_turn
 from fnn.fitting.progress import must_end, progress_bar
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, segments
 
-SECONDS, QUICK_SECONDS = 3.0, 0.6  # about, a run
+SECONDS, QUICK_SECONDS = 3.0, 0.6  # about, per run
 
 
 def digits() -> fnn.Data:

@@ -63,7 +63,8 @@ def by_hand_in_c() -> Work:
     """The C loop from fnn's first parameters, once seen to end at fnn's last ones."""
     given, start = task(), training_and_start()[1]
     work = loop(_numbers(start), given.x, given.t, RATE, FUSED_STEPS)
-    ours, theirs = _numbers(fused()()[0]), work()
+    with jax.default_matmul_precision("highest"):  # a GPU rounds float32 products to TF32 otherwise
+        ours, theirs = _numbers(fused.__wrapped__()()[0]), work()
     far = float(np.linalg.norm(ours - theirs) / np.linalg.norm(ours))
     if not far < SAME:
         raise ValueError(f"C loop: expected to end at fnn's parameters, got {far:.1e} of their size away.")

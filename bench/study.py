@@ -5,7 +5,7 @@ process of its own, after its imports: the first call, which compiles; the same 
 disk filled; and later calls. scikit-learn's `GridSearchCV` runs in two processes, and its later calls are the ones
 that fnn is compared with: its first also starts the processes.
 
-Then 4,096 of the documents' 2-3-2 networks, 100 rows, full batch, 300 steps: microseconds a network and step, beside
+Then 4,096 of the documents' 2-3-2 networks, 100 rows, full batch, 300 steps: microseconds per network and step, beside
 PyTorch's eager step of one, where it is installed, and the hand-written loop in C on one core.
 """
 
@@ -168,7 +168,7 @@ def many(rounds: int, quick: bool) -> Measured:
         )  # fmt: skip
 
     candidates: dict[str, tuple[Make, int]] = {
-        f"fnn, {members:,} networks, a network and step": (lambda: sweep, members * STEPS),
+        f"fnn, {members:,} networks, per network and step": (lambda: sweep, members * STEPS),
         **C_LOOP,
         **peers.installed(task(), LOOP_STEPS, False, (peers.EAGER, peers.GRAPH)),
     }

@@ -107,10 +107,8 @@ from fnn.layers.noise import (
     dropout as dropout,
     gaussian_noise as gaussian_noise,
 )
-from fnn.layers.normalisations.batch import (
-    batch_norm as batch_norm,
-    layer_norm as layer_norm,
-)
+from fnn.layers.normalisations.batch import batch_norm as batch_norm
+from fnn.layers.normalisations.features import layer_norm as layer_norm
 from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )

@@ -22,7 +22,7 @@ MEASURED = Measured(
 def test_the_table_has_medians_quartiles_ratios_and_what_was_left_out():
     head, columns, *rows = output.table("A step", MEASURED, "step").splitlines()
     assert head == "A step"
-    assert columns.split() == ["compile", "s", "µs", "a", "step", "25", "%", "75", "%", "times", "the", "first"]
+    assert columns.split() == ["compile", "s", "µs", "per", "step", "25", "%", "75", "%", "times", "the", "first"]
     assert rows[0].split()[2:] == ["0.50", "2.00", "1.75", "2.25", "1.00"]
     assert rows[1].split()[3:] == ["0.00", "1.00", "1.00", "1.00", "0.50"]
     assert rows[2].split()[2:] == ["0.00", "250", "248", "255", "125"]
@@ -33,7 +33,7 @@ def test_the_table_has_medians_quartiles_ratios_and_what_was_left_out():
 def test_a_table_without_compiling_has_no_column_for_it_and_memory_is_in_megabytes():
     measured = Measured([Timing("fnn", 0.0, (657e6,)), Timing("bound: rows", 0.0, (193e6,))], {})
     text = output.table("Memory", measured, "process", "bytes")
-    assert "compile" not in text and "MB a process" in text
+    assert "compile" not in text and "MB per process" in text
     assert text.splitlines()[2].split() == ["fnn", "657", "657", "657", "1.00"]
 
 

@@ -18,7 +18,7 @@ from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
 from fnn.layers import combinators, linear, noise
 from fnn.layers.images import augmentation, convolution, pooling
-from fnn.layers.normalisations import batch
+from fnn.layers.normalisations import batch, features
 from tests.helpers.compare import normwise
 
 IMAGE_LAYERS = [case.name for case in convolutions.LAYERS]
@@ -30,6 +30,7 @@ KEY, DRAW = jax.random.key(0), jax.random.key(7)
 
 # modules of small functions that others take
 HELPERS = ("fnn.arguments", "fnn.activations.limits", "fnn.kernels", "fnn.layers.passes")
+HELPERS += ("fnn.layers.normalisations.affine", "fnn.layers.normalisations.statistics")
 NUMBERS = {"elementwise", "as_floats", "float32_or_wider"}
 PROXIMAL = {"proximal_l1", "fista", "fista_solution", "soft_threshold", "check_proximal"}  # in test_proximal
 
@@ -59,12 +60,25 @@ def public(module, but):
         (pooling, IMAGE_LAYERS, {"window_spec", "taps", "add_taps", *NUMBERS}),
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (batch, [case.name for case in LAYERS], NUMBERS),
+        (features, [case.name for case in LAYERS], NUMBERS),
         (noise, [case.name for case in LAYERS] + IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (combinators, [case.name for case in LAYERS], {"as_layer", "layer_of", "memoise_constants", "note_call"}),
         (losses, [case.name for case in (*LOSSES, *TRANSFORMED)] + [name for name, _ in BOX_LOSSES], {"as_loss"}),
         (penalties, [case.name for case in PENALTIES], {*PROXIMAL, "weight_mask", "map_weights"}),
     ],
-    ids=["activations", "linear", "conv", "pooling", "augment", "norm", "noise", "combine", "losses", "penalties"],
+    ids=[
+        "activations",
+        "linear",
+        "conv",
+        "pooling",
+        "augment",
+        "batch norm",
+        "norms",
+        "noise",
+        "combine",
+        "losses",
+        "penalties",
+    ],
 )
 def test_everything_public_has_a_record(module, cases, but):
     names = public(module, but)

@@ -1,4 +1,7 @@
 """Layers that bring numbers to one size.
 
-- `batch`: Normalisation: each channel over the rows of a batch, or each row over its features
+- `statistics`: Means over rows that count by their shares, and `1/deviation` without overflow
+- `affine`: What all of them end with: a learned scale and offset per channel, and their derivatives
+- `batch`: Batch normalisation: each channel over the rows of a batch
+- `features`: Normalisation of each row over its features; no row touches another
 """

@@ -19,7 +19,7 @@ from fnn.kernels.windows import window_spec
 from fnn.layers import combinators, linear, noise, precision, sparse
 from fnn.layers.combinators import as_layer
 from fnn.layers.images import augmentation, convolution, pooling
-from fnn.layers.normalisations import batch
+from fnn.layers.normalisations import batch, features
 from fnn.storage.export.programs import as_float64
 from fnn.types import Layer, Params, Shape, State
 
@@ -234,7 +234,7 @@ _MAKINGS: dict[Any, Making] = {
     pooling.avg_pool: _pool("avg_pool"),
     pooling.global_avg_pool: _global_avg_pool,
     batch.batch_norm: _batch_norm,
-    batch.layer_norm: _layer_norm,
+    features.layer_norm: _layer_norm,
     activations.prelu: _prelu,
     activations.rrelu: _rrelu,
     augmentation.rescale: _rescale,

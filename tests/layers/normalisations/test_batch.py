@@ -12,7 +12,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.layers.normalisations.batch import batch_norm, layer_norm
+from fnn.layers.normalisations.batch import batch_norm
+from fnn.layers.normalisations.features import layer_norm
 from tests.helpers.compare import close, normwise
 
 KEY = jax.random.key(0)
