@@ -692,11 +692,14 @@ def _others():
             penalties.proximal_l1, {"alpha": 0.1, "learning_rate": 0.1}, rate | {"approximate": "flag"}, optimizer
         ),
         "penalties.fista": Call(
-            penalties.fista, {"alpha": 0.1, "learning_rate": 0.1}, rate | {"restart": "flag"}, optimizer
+            penalties.fista,
+            {"alpha": 0.1, "learning_rate": 0.1},
+            rate | {"restart": "flag", "tolerance": "number or none"},
+            optimizer,
         ),
         "penalties.fista_solution": Call(
             penalties.fista_solution,
-            {"optimizer_state": penalties.fista(0.1, 0.1).init({"w": jnp.ones(2)})},
+            {"optimizer_state": penalties.fista(0.1).init({"w": jnp.ones(2)})},
             {"optimizer_state": "optimizer state"},
         ),
         "penalties.check_proximal": Call(penalties.check_proximal, {"optimizer_state": ()}, {"optimizer_state": "any"}),

@@ -243,6 +243,7 @@ FINE = {
     "make": set(),
     "initial": SCALED,
     "initial or none": SCALED | {"none"},
+    "number or none": SCALED | {"none"},
     "step or none": POSITIVE - {NUMBER} | {"none"},
     "optimizer state": set(),
     "pair of functions": set(),
