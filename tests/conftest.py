@@ -26,6 +26,28 @@ settings.load_profile("fnn")
 gc.set_threshold(20_000, 20, 20)
 
 
+def pytest_configure(config):
+    """Keep compiled programs in pytest's cache folder: of two workers one compiles, and the next run finds them.
+
+    Without the folder (`-p no:cacheprovider`) each worker compiles all of its own.
+    """
+    if hasattr(config, "cache"):
+        folders.append(str(config.cache.mkdir("programs")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.config.update("jax_compilation_cache_dir", folders[0])
+
+
+folders = []  # where compiled programs are kept, if anywhere
+
+
+@pytest.fixture(autouse=True)
+def programs_are_kept():
+    """Also after a test of the compile cache, which names another folder."""
+    if folders and jax.config.jax_compilation_cache_dir != folders[0]:
+        jax.config.update("jax_compilation_cache_dir", folders[0])
+
+
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()

@@ -2,6 +2,7 @@
 
 import pickle
 import signal
+from inspect import signature
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 import fnn
 from fnn import losses
+from fnn.arguments.calls import NAMED
 from fnn.fitting.segments import segments
 from tests.helpers.compare import has_hint
 from tests.helpers.signals import ending_of, handler
@@ -139,6 +141,30 @@ def test_a_mistake_is_named_with_its_mend(name):
 
 
 # ---- what looks like a mistake, and works
+
+
+AS_THEY_ARE = "autodiff", "backprop", "standardise", "accuracy"  # handed over as functions, or of several forms
+
+
+def public_functions():
+    """Those that have to be given something."""
+    for name in fnn.__all__:
+        thing = getattr(fnn, name)
+        asks = callable(thing) and not isinstance(thing, type) and name not in AS_THEY_ARE
+        if asks and any(p.default is p.empty and p.kind in NAMED for p in signature(thing).parameters.values()):
+            yield name
+
+
+@pytest.mark.parametrize("name", [*public_functions(), *("relu", "softmax", "gelu")])
+def test_a_call_without_arguments_is_named(name):
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected .*, got .*\. ") as error:
+        getattr(fnn, name)()
+    assert has_hint(str(error.value))
+
+
+def test_a_run_in_the_place_of_its_parameters_is_named():
+    with pytest.raises(TypeError, match=r"Pass run\.params, run\.state in place of the run\."):
+        fnn.check_gradients(NET, SCE, fit(progress=False), X, C)
 
 
 def test_losses_activations_and_penalties_can_be_jitted_again_and_again():

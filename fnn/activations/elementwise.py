@@ -1,11 +1,9 @@
 """Activations: callables that know their derivative. `fnn.sigmoid(x)` is the function; the same object is a layer.
 
 Each is written so that the value AND the derivative are right where the obvious form overflows or cancels, and so
-that autodiff of the value is right there too. Function, then derivative, then the object made of both.
-
-At a kink the derivative is that of the left side: relu'(0) = 0, leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value
-and derivative are the limits. nan has the value nan and the derivative nan, by hand and by autodiff.
-Sources: source documents 2 (logistic, softmax) and 3 (all ten); the papers named below for the others.
+that autodiff of the value is right there too. At a kink the derivative is that of the left side: relu'(0) = 0,
+leaky_relu'(0) = alpha, elu'(0) = alpha. At ±inf value and derivative are the limits. nan has the value nan and the
+derivative nan, by hand and by autodiff. Sources: documents 2 (logistic, softmax) and 3 (all ten); papers named below.
 """
 
 import copyreg
@@ -22,7 +20,7 @@ from jax.scipy.special import erfc
 from fnn.activations.formulas import apply_formula, check_formulas, slopes
 from fnn.activations.limits import keep_nan, nan_or_1, relu_when_far, step_when_far, times
 from fnn.activations.softmax import softmax as _softmax, softmax_backward, softmax_jacobian
-from fnn.arguments import as_floats, beside, finite, like, real_number
+from fnn.arguments import as_floats, beside, explain_call, finite, like, real_number
 from fnn.factories import factory, note_call, reduce
 from fnn.kernels import random
 from fnn.types import Array, ArrayLike, Cache, Key, Layer, Params, Record, Scalar, Shape, State, Train
@@ -42,8 +40,10 @@ class Activation(Record):
     derivative: Callable[[Array], Array]
     backward: Callable[[Array, Array], Array]
 
-    def __call__(self, x: ArrayLike) -> Array:
+    def __call__(self, x: ArrayLike | None = None) -> Array:
         """`value(x)`, of what may be a list or integers."""
+        if x is None:
+            raise TypeError(f"{self}: expected x, got none. Use it without a call: fnn.serial(fnn.dense(3), fnn.relu).")
         return self.value(as_floats(self, x))
 
     def __repr__(self) -> str:
@@ -53,6 +53,7 @@ class Activation(Record):
 copyreg.pickle(Activation, reduce)
 
 
+@explain_call
 def elementwise(name: str, value: Callable[[Array], Array], derivative: Callable[[Array], Array]) -> Activation:
     """An activation that works on each element by itself: `y = f(x)`, `dx = dy f'(x)`.
 

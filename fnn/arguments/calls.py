@@ -91,6 +91,8 @@ def _explain(function: Callable[..., Any], args: tuple[Any, ...], more: dict[str
     missing = [p.name for p in parameters.values() if p.name not in given and p.default is p.empty and p.kind in NAMED]
     if missing:
         hint = ELSEWHERE[missing[0]][1] if missing[0] in ("epochs", "over") else usage
+        if {"params", "state"} <= parameters.keys() and any(hasattr(thing, "train_state") for thing in args):
+            hint = "Pass run.params, run.state in place of the run."
         return f"{name}: expected the argument {missing[0]!r}, got none. {hint}"
     return ""
 

@@ -16,6 +16,7 @@ _LOOKS = "/jax/compilation_cache/compile_requests_use_cache"  # what JAX records
 _opened: list[str | None] = [None]  # the folder that JAX has opened
 
 
+@arguments.explain_call
 def enable_compile_cache(folder: PathLike | None = None, *, most_bytes: int = 2**30) -> None:
     """Keep compiled programs on the disk: `fnn.enable_compile_cache()` at the start of a script.
 

@@ -4,6 +4,7 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
+from fnn import arguments
 from fnn.data import arrays, checks
 from fnn.types import ArrayLike, Columns, ShapeError
 
@@ -34,6 +35,7 @@ class Standardiser(NamedTuple):
         return made
 
 
+@arguments.explain_call
 def standardiser(x: ArrayLike) -> Standardiser:
     """Fit `(x - mean)/deviation` to the training rows, column by column; source document 3's advice.
 

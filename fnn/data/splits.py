@@ -18,6 +18,7 @@ Table = tuple[Any, Any]  # inputs and targets: arrays of NumPy or of JAX, as the
 Generator = np.random.RandomState | None
 
 
+@arguments.explain_call
 def folds(
     rows: int | ArrayLike,
     k: int = 5,
@@ -177,6 +178,7 @@ def _groups(groups: ArrayLike, count: int, k: int) -> np.ndarray:
     return group
 
 
+@arguments.explain_call
 def hold_out(
     x: ArrayLike, t: ArrayLike, fraction: float = 0.25, *, key: int = 0, stratify: ArrayLike | None = None
 ) -> tuple[Table, Table]:

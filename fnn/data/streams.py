@@ -149,6 +149,7 @@ def _takes_an_argument(function: Callable[..., Any]) -> bool:
 # ---- memory-mapped files
 
 
+@arguments.explain_call
 def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_rows: int | None = None) -> Stream:
     """A stream from `.npy` files that are never loaded whole: `fnn.fit(…, fnn.memory_mapped("x.npy", "t.npy"), …)`.
 

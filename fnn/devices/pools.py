@@ -138,6 +138,10 @@ class Pool:
             except concurrent.futures.BrokenExecutor as error:
                 self._renew(error)
                 return waiting[at:]
+            except RuntimeError as error:  # it has been shut down
+                raise RuntimeError(
+                    f"executor: expected one that takes tasks, got one that says: {error}. Pass one that is open."
+                ) from error
         return []
 
     def _collect(self) -> tuple[list[tuple[int, Any]], list[int]]:

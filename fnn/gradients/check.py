@@ -73,6 +73,7 @@ def _check_shapes(
     return True
 
 
+@arguments.explain_call
 def check_gradients(
     net: Layer,
     loss: LossLike,

@@ -21,6 +21,7 @@ NEAR = 1e-2  # of a number that is 0: how small the steps may be, beside the lea
 ALONE = 1e-4  # likewise where all of the leaf is 0, and its size unknown
 
 
+@arguments.explain_call
 def numerical_gradient(
     function: Callable[[Params], Array], params: Params, *, order: int = 6, step: Scalar | None = None
 ) -> Params:

@@ -98,6 +98,7 @@ class Laplace(NamedTuple):
         return f"laplace of {self.net}: parameters {self.theta.size:,}{noise}, log evidence {self.log_evidence:.6g}"
 
 
+@arguments.explain_call
 def laplace(
     net: Layer,
     run: Trained,

@@ -101,6 +101,7 @@ def predict(
     return _predict_rows(specialise, run, x, size, device, reduce, combine)
 
 
+@arguments.explain_call
 def predictor(
     net: Layer,
     run: Trained,

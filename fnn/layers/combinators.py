@@ -17,6 +17,7 @@ from fnn.layers.passes import backward_layer, forward_layer, init_layer
 from fnn.types import Array, Cache, Key, Layer, LayerLike, Loss, Params, Penalty, Shape, ShapeError, State, Train
 
 
+@arguments.explain_call
 def as_layer(thing: LayerLike) -> Layer:
     """What may stand where a layer is wanted: a layer, an activation, or any function of an array (`jnp.sin`).
 

@@ -75,6 +75,29 @@ def average(decay: Scalar | None = 0.999, *, start: int = 0) -> optax.GradientTr
     return optax.GradientTransformation(init, update)
 
 
+def check_average(optimizer_state: OptimizerState) -> OptimizerState:
+    """The state as it came; raises a ValueError where `average` stands in a chain before others.
+
+    It would average what the steps of those before it lead to, and not the parameters.
+    """
+    groups = [optimizer_state]
+    while groups:
+        node = groups.pop()
+        if isinstance(node, dict):
+            groups += node.values()
+        if isinstance(node, tuple):
+            groups += node
+        if type(node) is tuple and any(_has_average(before) for before in node[:-1]):
+            hint = "Write optax.chain(…, fnn.optimizers.average(…))."
+            raise ValueError(f"average: expected the last place of optax.chain, got one before others. {hint}")
+    return optimizer_state
+
+
+def _has_average(optimizer_state: OptimizerState) -> bool:
+    nodes = jax.tree.leaves(optimizer_state, is_leaf=lambda node: isinstance(node, AverageState))
+    return any(isinstance(node, AverageState) for node in nodes)
+
+
 def has_evaluation_params(optimizer_state: OptimizerState) -> bool:
     """Whether the state of an optimizer, by its types, has parameters to predict with."""
     return bool(_holders(optimizer_state))

@@ -90,6 +90,10 @@ class Ensemble(NamedTuple):
         params, state = jax.tree.map(lambda a: a[i], (self.params, self.state))
         return Run(params, state, None, None, self.in_shape, None, self.columns)  # type: ignore[arg-type]
 
+    def to_csv(self, path: PathLike) -> None:
+        """Write the table, a row per member."""
+        results.to_csv(self.table, path)
+
     def _count(self) -> int:
         """How many members there are: those that have trained, and have not diverged."""
         leaves = jax.tree.leaves((self.params, self.state))

@@ -19,7 +19,7 @@ from fnn.devices.pools import check_executor
 from fnn.fitting import resume
 from fnn.fitting.output_kinds import warn_if_output_mismatch
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress
-from fnn.fitting.setup import trace_outputs
+from fnn.fitting.setup import trace_outputs, warn_of_unread
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
 from fnn.storage.checkpoints import read_checkpoint
@@ -228,6 +228,7 @@ def _group(
     start = Start(key, data, numbers)
     identified, full = trace_outputs(config, start)
     check_settings_are_used(config, [name for name in (*same, *differing) if name not in (*OWN_POINTS, "min_delta")])
+    warn_of_unread(config, start, [name for name in differing if name not in (*OWN_POINTS, "min_delta")])
     about = {}
     if resumable:
         like = start._replace(key=jax.random.key(0), settings=dict.fromkeys(numbers, 0.0))

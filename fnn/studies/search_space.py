@@ -30,6 +30,7 @@ class Distribution(NamedTuple):
         return f"{'log_' if self.logarithmic else ''}uniform({self.low}, {self.high})"
 
 
+@arguments.explain_call
 def uniform(low: float, high: float) -> Distribution:
     """Numbers from `low` to `high`, any as likely as any other, for `draws`; density `1/(high - low)`.
 
@@ -42,6 +43,7 @@ def uniform(low: float, high: float) -> Distribution:
     return _range("uniform", low, high)
 
 
+@arguments.explain_call
 def log_uniform(low: float, high: float) -> Distribution:
     """Numbers from `low` to `high`, any order of magnitude as likely as any other; density `1/(x log(high/low))`.
 
@@ -55,6 +57,7 @@ def log_uniform(low: float, high: float) -> Distribution:
     return _range("log_uniform", low, high)
 
 
+@arguments.explain_call
 def grid(over: dict[str, Any]) -> list[Point]:
     """Every combination of the values; the last name varies fastest.
 
@@ -73,6 +76,7 @@ def grid(over: dict[str, Any]) -> list[Point]:
     return [dict(zip(over, point, strict=True)) for point in itertools.product(*values)]
 
 
+@arguments.explain_call
 def draws(count: int, key: int = 0, **ranges: Any) -> list[Point]:
     """Points drawn at random, each setting by itself: `draws(20, lr=log_uniform(1e-4, 1), width=[16, 32, 64])`.
 

@@ -74,6 +74,7 @@ LONGEST_HISTORY = 65_536  # epochs that a history has room for where their numbe
 NO_LIMIT = 2**31 - 1  # of steps, where what has been taken is not counted
 
 
+@arguments.explain_call
 def trainer(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],

@@ -82,6 +82,7 @@ def _check_processes(mesh: Mesh, joint: bool) -> None:
         )
 
 
+@arguments.explain_call
 def fully_sharded(mesh: Mesh, large: int = LARGE) -> PlaceRule:
     """A rule for `place=`: parameters and optimizer state are split over the mesh's first axis, where they are large.
 

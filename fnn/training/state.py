@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn.layers.passes import init_layer
 from fnn.losses.reduction import dtype_of_sums
-from fnn.optimizers.evaluation import has_evaluation_params
+from fnn.optimizers.evaluation import check_average, has_evaluation_params
 from fnn.optimizers.protocol import init_optimizer
 from fnn.penalties.proximal import check_proximal
 from fnn.runs import History, RunningSums, TrainState
@@ -29,7 +29,7 @@ def initial_state(
         params, state = fresh_params if params is None else params, fresh_state if state is None else state
     # copies: what the caller gave stays the caller's when this state is donated
     params, state = jax.tree.map(jnp.copy, (params, state))
-    optimizer = check_proximal(init_optimizer(config.optimizer, params))
+    optimizer = check_average(check_proximal(init_optimizer(config.optimizer, params)))
     chooses = data.validation is not None or has_evaluation_params(optimizer)
     best = jax.tree.map(jnp.copy, (params, state)) if chooses else ()
     return TrainState(

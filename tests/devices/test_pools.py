@@ -70,7 +70,7 @@ def test_large_arrays_are_pickled_apart_and_once(tmp_path, kind):
 
 
 def test_what_cannot_be_pickled_is_named(tmp_path):
-    with pytest.raises(TypeError, match="executor: expected a study that can be pickled, got"):
+    with pytest.raises(TypeError, match=r"executor: expected a study that can be pickled, got"):
         pack({"lock": __import__("threading").Lock()}, str(tmp_path))
 
 
@@ -165,5 +165,12 @@ def test_what_is_no_pool_is_refused(wrong):
     if wrong is ThreadPoolExecutor:
         assert check_executor(made := ThreadPoolExecutor(1)) is made and check_executor(None) is None
         return
-    with pytest.raises(TypeError, match="executor: expected an executor, or a function that makes one"):
+    with pytest.raises(TypeError, match=r"executor: expected an executor, or a function that makes one"):
         check_executor(wrong)
+
+
+def test_a_pool_that_is_shut_down_is_named():
+    with ThreadPoolExecutor(1) as pool:
+        pass
+    with pytest.raises(RuntimeError, match=r"executor: expected one that takes tasks, got .* Pass one that is open"):
+        list(Pool(pool, None, print).results(abs, [None], [(0, 1)], lambda *_: None, lambda: False))

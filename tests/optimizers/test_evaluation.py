@@ -159,3 +159,11 @@ def test_wrong_averages_are_named(decay, start):
     with pytest.raises((ValueError, TypeError)) as caught:
         average(decay, start=start)
     assert has_hint(str(caught.value))
+
+
+@pytest.mark.parametrize("deeper", [False, True])
+def test_an_average_before_others_is_refused(deeper):
+    within = optax.chain(optax.sgd(0.1), fnn.optimizers.average(0.9)) if deeper else fnn.optimizers.average(0.9)
+    with pytest.raises(ValueError, match=r"average: expected the last place of optax\.chain"):
+        fit(optax.chain(within, optax.clip(1.0)))
+    fit(optax.chain(optax.clip(1.0), optax.chain(optax.sgd(0.1), fnn.optimizers.average(0.9))))

@@ -164,6 +164,12 @@ def test_it_prints_its_members_in_their_order(found):
     assert found.net is NET and found.plans[0].members == 5
 
 
+def test_it_writes_its_members(found, tmp_path):
+    found.to_csv(tmp_path / "table.csv")
+    head, *lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert head.split(",") == list(found.table) and len(lines) == 5
+
+
 def test_members_without_parameters_say_what_their_network_does():
     found = small(fnn.relu, fnn.losses.squared_error, (X, X), optimizer=optax.sgd(0.1), epochs=2)
     mean, spread = found.predict(X)

@@ -234,6 +234,14 @@ def test_a_table_that_prints_sorts_and_writes_itself(whole, tmp_path):
     assert {name: values.shape for name, values in whole.histories.items()} == dict.fromkeys(columns[9:13], (4, EPOCHS))
 
 
+def test_a_name_that_nothing_reads_is_named():
+    with pytest.warns(UserWarning, match="settings: .* got 'rate', which none of them reads"):
+        fnn.sweep(
+            fnn.serial(fnn.dense(2)), LOSS, lambda s: optax.sgd(s["lr"]), (X[:8], LABELS[:8]), epochs=1,
+            over={"lr": [0.1, 0.2], "rate": [0.1, 0.2], "seed": [0, 1]}, progress=False,
+        )  # fmt: skip
+
+
 def test_without_validation_the_training_loss_tells_the_best():
     ranges = {"lr": log_uniform(1e-3, 1), "l2": log_uniform(1e-5, 1e-3), "rate": [0.0, 0.1], "momentum": [0.5, 0.9]}
     points = draws(4, key=1, **ranges, smoothing=[0.0], scale=[0.5])

@@ -20,6 +20,7 @@ from fnn.layers.adapters.foreign import (
 from fnn.types import Array, DTypeLike, Key, Layer, Params, Record, Shape, State
 
 
+@arguments.explain_call
 def from_equinox(module: Any, *, axis_name: str = "batch", in_dtype: DTypeLike = "float32") -> Layer:
     """A module of Equinox, which computes one example, as a layer: for `fit`, studies, `predict` and `save`.
 

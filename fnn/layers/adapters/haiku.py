@@ -4,10 +4,12 @@ from typing import Any
 
 import jax
 
+from fnn import arguments
 from fnn.layers.adapters.foreign import example, foreign_layer, import_library, input_dtype, refuse
 from fnn.types import Array, DTypeLike, Key, Layer, Params, Shape, State
 
 
+@arguments.explain_call
 def from_haiku(transformed: Any, *, train: str | None = None, in_dtype: DTypeLike = "float32") -> Layer:
     """A transformed function of Haiku as a layer: for `fit`, studies, `predict` and `save` as one of fnn.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from fnn import arguments
 from fnn.layers.adapters.foreign import example, foreign_layer, import_library, input_dtype, refuse
 from fnn.types import Array, DTypeLike, Key, Layer, Params, Shape, State
 
@@ -13,6 +14,7 @@ TRAINS = ("train", "training", "is_training")  # what modules call the argument 
 PREDICTS = ("deterministic", "use_running_average")
 
 
+@arguments.explain_call
 def from_flax_linen(module: Any, *, rngs: Sequence[str] = ("dropout",), in_dtype: DTypeLike = "float32") -> Layer:
     """A module of Flax Linen as a layer: for `fit`, studies, `predict` and `save` as one of fnn.
 

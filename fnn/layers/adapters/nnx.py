@@ -19,6 +19,7 @@ from fnn.layers.adapters.foreign import (
 from fnn.types import Array, DTypeLike, Key, Layer, Params, Record, Shape, State, Tree
 
 
+@arguments.explain_call
 def from_flax_nnx(module: Any, *, in_dtype: DTypeLike = "float32") -> Layer:
     """A module of Flax NNX as a layer: for `fit`, studies, `predict` and `save` as one of fnn.
 

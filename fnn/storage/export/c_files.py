@@ -26,6 +26,7 @@ remainder copysign nan nextafter fdim fmax fmin fma
 TAKEN = {*WORDS.split(), *(name + suffix for name in FUNCTIONS.split() for suffix in ("", "f", "l"))}
 
 
+@arguments.explain_call
 def export_c(
     path: PathLike,
     net: Layer,

@@ -4,6 +4,7 @@ from types import ModuleType
 from typing import Any
 
 import fnn
+from fnn import arguments
 from fnn.data.scaling import Standardiser
 from fnn.inference.prediction import Trained
 from fnn.storage.atomic import write_whole
@@ -16,6 +17,7 @@ OPSET, IR_VERSION = 17, 8  # of May 2022: every runtime in use reads it
 FLOAT = 1  # of onnx.TensorProto
 
 
+@arguments.explain_call
 def export_onnx(
     path: PathLike,
     net: Layer,

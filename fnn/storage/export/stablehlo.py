@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from fnn import arguments
 from fnn.data.scaling import Standardiser
 from fnn.inference.prediction import Trained
 from fnn.layers.passes import forward_layer
@@ -16,6 +17,7 @@ from fnn.types import Array, Layer, PathLike, Shape
 PLATFORMS = ("cpu", "cuda")
 
 
+@arguments.explain_call
 def export_stablehlo(
     path: PathLike,
     net: Layer,
