@@ -180,8 +180,8 @@ def notes(texts: Texts, chosen: Point, everything: Point, w: np.ndarray) -> list
     return [
         f"{sum(counts):,} docstrings, {counts[0]:,} to train, {counts[1]:,} to choose α, {counts[2]:,} held out; "
         f"{len(texts.names):,} word pairs, of which a text has {texts.train[0].nnz / counts[0]:.0f} on average.",
-        f"At the best α, {chosen.alpha:.2g}, {chosen.kept} pairs are left and {chosen.held:.1f} % of the held-out texts "
-        f"are right; with all pairs {everything.held:.1f} %.",
+        f"At the best α, {chosen.alpha:.2g}, {chosen.kept} pairs are left, and {chosen.held:.1f} % of the held-out "
+        f"texts are right; with all pairs {everything.held:.1f} %.",
         f"For the network: {of}. Against: {not_of}.",
         "The counts are a sparse matrix all the way: nothing of the size texts × pairs is made.",
     ]
