@@ -49,11 +49,8 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
             continue
         name = f"data, chunk {number}"
         chunk = check_chunk(name, value, plan.dtype, cut)
-        if sparse.is_sparse(value[0]):
-            chunk = (
-                sparse.fill_room(f"{name}, x", chunk[0], like.setdefault("room", int(chunk[0].shape[2]))),
-                *chunk[1:],
-            )
+        fill = like.setdefault("fill", sparse.Room())
+        chunk = fill(f"{name}, x", value[0], chunk[0]), *chunk[1:]
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         kinds: tuple[Callable[[DType, DType], DType], ...]

@@ -107,16 +107,25 @@ def check_scalable(data: Any) -> None:
         )
 
 
-def fill_room(name: str, x: np.ndarray, room: Any) -> np.ndarray:
-    """Sparse rows in the room that the first chunk of a stream has, or an error."""
-    more = x.shape[2] - room
-    if more > 0 and x[:, 1, room:].any():
-        longest = int(np.flatnonzero(x[:, 1].any(0))[-1]) + 1
-        raise ShapeError(
-            f"{name}: expected rows of at most {room} values, as the first chunk has room for, got {longest}. "
-            f"Yield fnn.sparse_rows(x, room={_round_up(longest)}) in all chunks."
-        )
-    return x[:, :, :room] if more >= 0 else np.pad(x, ((0, 0), (0, 0), (0, -more)))
+class Room:
+    """The room of a stream's first chunk of sparse rows, which all others get, or an error."""
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+
+    def __call__(self, name: str, given: Any, x: Any) -> Any:
+        """The rows `x` that a chunk became; as they are where what was `given` is no sparse matrix."""
+        if not is_sparse(given):
+            return x
+        self.room = self.room or x.shape[2]
+        more = x.shape[2] - self.room
+        if more > 0 and x[:, 1, self.room :].any():
+            longest = int(np.flatnonzero(x[:, 1].any(0))[-1]) + 1
+            raise ShapeError(
+                f"{name}: expected rows of at most {self.room} values, as the first chunk has room for, got {longest}. "
+                f"Yield fnn.sparse_rows(x, room={_round_up(longest)}) in all chunks."
+            )
+        return x[:, :, : self.room] if more >= 0 else np.pad(x, ((0, 0), (0, 0), (0, -more)))
 
 
 def _round_up(longest: int) -> int:

@@ -284,16 +284,12 @@ def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:
 
 
 def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
-    cut, room = checks.LostDigits(), None
+    cut, fill = checks.LostDigits(), sparse.Room()
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x = f"x, chunk {number}", chunk[0] if several else chunk
         arrays.same_columns((name,), run.columns, Columns(arrays.columns_of(x)))
-        rows = checks.inputs(name, x, dtype, cut)
-        if sparse.is_sparse(x):
-            room = room or rows.shape[2]
-            rows = sparse.fill_room(name, rows, room)
-        yield (rows,)
+        yield (fill(name, x, checks.inputs(name, x, dtype, cut)),)
         cut.warn(dtype)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 import fnn
-from fnn.data.sparse import fill_room
+from fnn.data.sparse import Room
 
 NET = fnn.serial(fnn.sparse_dense(30, 2), fnn.tanh, fnn.dense(1))
 SQUARED, ADAM = fnn.losses.squared_error, optax.adam(0.1)
@@ -91,8 +91,13 @@ def test_chunks_of_a_stream_get_the_room_of_the_first():
     assert np.isfinite(run.history.loss).all()
     y = fnn.predict(NET, run, (x for x, _ in chunks(0)))
     np.testing.assert_allclose(y[6:], fnn.predict(NET, run, X[6:, ::-1]), 1e-5, 1e-6)
-    rows = fnn.sparse_rows(X, room=16)
-    np.testing.assert_array_equal(whole(fill_room("x", rows, 13)), X.toarray())
+
+
+def test_empty_places_make_room():
+    fill = Room()
+    fill("x", X, fnn.sparse_rows(X, room=13))
+    np.testing.assert_array_equal(whole(fill("x", X, fnn.sparse_rows(X, room=16))), X.toarray())
+    assert fill("x", X[:1], fnn.sparse_rows(X[:1], room=9)).shape == (1, 2, 13)
 
 
 def bad_chunks(epoch):
