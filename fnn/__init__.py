@@ -32,6 +32,7 @@ from fnn.activations import (
     softsign as softsign,
     tanh as tanh,
 )
+from fnn.arguments.sparse import sparse_rows as sparse_rows
 from fnn.compilation.cache import (
     clear_caches as clear_caches,
 )
@@ -39,7 +40,9 @@ from fnn.compilation.disk_cache import (
     enable_compile_cache as enable_compile_cache,
 )
 from fnn.data.scaling import Standardiser as Standardiser, standardise as standardise, standardiser as standardiser
-from fnn.data.sparse import sparse_rows as sparse_rows
+from fnn.data.shares import (
+    own_rows as own_rows,
+)
 from fnn.data.splits import (
     folds as folds,
     hold_out as hold_out,
@@ -85,6 +88,7 @@ from fnn.layers.complexity import (
     Complexity as Complexity,
     summary as summary,
 )
+from fnn.layers.embedding import embedding as embedding
 from fnn.layers.images.augmentation import (
     random_crop as random_crop,
     random_flip as random_flip,
@@ -100,6 +104,9 @@ from fnn.layers.images.pooling import (
     global_avg_pool as global_avg_pool,
     max_pool as max_pool,
 )
+from fnn.layers.images.sequences import conv1d as conv1d
+from fnn.layers.images.transposed import conv_transpose2d as conv_transpose2d
+from fnn.layers.images.upsampling import upsample as upsample
 from fnn.layers.linear import (
     dense as dense,
 )
@@ -108,7 +115,11 @@ from fnn.layers.noise import (
     gaussian_noise as gaussian_noise,
 )
 from fnn.layers.normalisations.batch import batch_norm as batch_norm
-from fnn.layers.normalisations.features import layer_norm as layer_norm
+from fnn.layers.normalisations.features import (
+    group_norm as group_norm,
+    layer_norm as layer_norm,
+    rms_norm as rms_norm,
+)
 from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )
@@ -198,13 +209,19 @@ __all__ = [  # noqa: RUF022
     # layers
     "dense",
     "sparse_dense",
+    "embedding",
     "conv2d",
+    "conv1d",
+    "conv_transpose2d",
     "flatten",
     "max_pool",
     "avg_pool",
     "global_avg_pool",
+    "upsample",
     "batch_norm",
     "layer_norm",
+    "group_norm",
+    "rms_norm",
     "dropout",
     "gaussian_noise",
     # images made different as they are trained on
@@ -242,6 +259,7 @@ __all__ = [  # noqa: RUF022
     "folds",
     "memory_mapped",
     "sparse_rows",
+    "own_rows",
     # many runs
     "sweep",
     "cross_validate",

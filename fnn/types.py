@@ -324,10 +324,15 @@ class Columns:
 
 
 class Buffer(NamedTuple):
-    """A part of an epoch. `part` has a fixed number of rows, whole batches; the first `count` are real."""
+    """A part of an epoch. `part` has a fixed number of rows, whole batches; the first `count` are real.
+
+    With `mask` it is one of several processes: `part` has the axes `(batches, places of a batch, ...)`, and `count` are
+    the places of all batches that have a row.
+    """
 
     part: Part
     first: Any  # the number, in its epoch, of its first batch
     count: Any
     last: Any  # whether the epoch ends with it
     check_sum: Any  # of the rows of its epoch, up to its end
+    mask: Any = None  # (batches, places of a batch): which have a row

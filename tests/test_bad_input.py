@@ -14,6 +14,7 @@ from tests.helpers.problems import LABELS, LOSS, X, fit, net
 
 NAN = X.copy()
 NAN[37, 2] = np.nan
+CODES, TABLE = np.arange(100)[:, None] % 5, fnn.serial(fnn.embedding(5, 3), fnn.flatten(), fnn.dense(2))
 BAD = {
     "nan in the inputs": (
         dict(x=NAN),
@@ -269,6 +270,60 @@ BAD = {
         r"state/0/mean: expected none, got float32\(3,\)",
     ),
     "a checkpoint in a list": (dict(checkpoint=["a"]), TypeError, "checkpoint: expected a folder, got list"),
+    "a category beyond the table": (
+        dict(x=CODES + 1, network=TABLE),
+        ValueError,
+        r"data\[0\]: expected whole numbers from 0 to 4, the categories of embedding\(5, 3\), got 5 in row 4. Use emb",
+    ),
+    "a negative category": (
+        dict(x=CODES - 1, network=TABLE),
+        ValueError,
+        "the categories of .* got -1 in row 0. Number the categories from 0",
+    ),
+    "half a category": (dict(x=CODES / 2, network=TABLE), ValueError, "the categories of .* got 0.5 in row 1. Number"),
+    "a category of validation": (
+        dict(x=CODES, validation=(CODES + 1, LABELS), network=TABLE),
+        ValueError,
+        r"validation\[0\]: expected whole numbers from 0 to 4",
+    ),
+    "more categories than bfloat16 tells apart": (
+        dict(x=CODES, network=fnn.mixed_precision(fnn.serial(fnn.embedding(300, 3), fnn.flatten(), fnn.dense(2)))),
+        TypeError,
+        r"embedding\(300, 3\): expected numbers that tell 300 categories apart, got bfloat16. Put the embedding before",
+    ),
+    "images for conv1d": (
+        dict(x=X.reshape(100, 2, 2, 1), network=fnn.serial(fnn.conv1d(2, 3), fnn.flatten(), fnn.dense(2))),
+        fnn.ShapeError,
+        r"layer 0, conv1d\(2, 3\): expected sequences of shape \(steps, channels\), got \(2, 2, 1\). Use conv2d",
+    ),
+    "sequences too short": (
+        dict(x=X[..., None], network=fnn.serial(fnn.conv1d(2, 5, padding="VALID"), fnn.flatten(), fnn.dense(2))),
+        fnn.ShapeError,
+        r"layer 0, conv1d\(2, 5\): expected at least 5 steps, got 4 from \(4, 1\). Use a smaller window",
+    ),
+    "vectors for conv_transpose2d": (
+        dict(network=fnn.serial(fnn.conv_transpose2d(2, 3), fnn.flatten(), fnn.dense(2))),
+        fnn.ShapeError,
+        r"layer 0, conv_transpose2d\(2, 3\): expected images of shape .* got \(4,\)",
+    ),
+    "padding that cuts off everything": (
+        dict(
+            x=X.reshape(100, 2, 2, 1),
+            network=fnn.serial(fnn.conv_transpose2d(2, 2, padding=((1, 2), (0, 0))), fnn.flatten(), fnn.dense(2)),
+        ),
+        fnn.ShapeError,
+        r"expected padding that leaves an image, got \(\(1, 2\), \(0, 0\)\) for images of 2 × 2. Pad less",
+    ),
+    "channels that are no groups": (
+        dict(network=fnn.serial(fnn.group_norm(3), fnn.dense(2))),
+        fnn.ShapeError,
+        r"layer 0, group_norm\(3\): expected channels that can be cut into 3 groups, got 4 from \(4,\)",
+    ),
+    "vectors for upsample": (
+        dict(network=fnn.serial(fnn.upsample(), fnn.flatten(), fnn.dense(2))),
+        fnn.ShapeError,
+        r"layer 0, upsample\(2\): expected images of shape .* got \(4,\)",
+    ),
     "parameters of another network": (
         dict(
             params=(

@@ -206,7 +206,7 @@ def body_lines(function):
     return function.end_lineno - body[0].lineno + 1 if body else 0
 
 
-FACTORIES = {"conv2d", "_weigh_classes"}  # of closures, each of which is short
+FACTORIES = {"_weigh_classes"}  # of closures, each of which is short
 
 
 def test_functions_fit_on_a_screen():

@@ -16,8 +16,8 @@ from experiments.derivatives.layers import LAYERS
 from experiments.derivatives.losses import LOSSES, TRANSFORMED
 from experiments.derivatives.penalties import PENALTIES
 from fnn import activations, losses, penalties
-from fnn.layers import combinators, linear, noise
-from fnn.layers.images import augmentation, convolution, pooling
+from fnn.layers import combinators, embedding, linear, noise
+from fnn.layers.images import augmentation, convolution, pooling, sequences, transposed, upsampling
 from fnn.layers.normalisations import batch, features
 from tests.helpers.compare import normwise
 
@@ -56,7 +56,23 @@ def public(module, but):
     [
         (activations, [name for name, _ in ACTIVATIONS] + [case.name for case in LAYERS], NUMBERS),
         (linear, [case.name for case in LAYERS], {"initial_values", "initial_deviation"}),
-        (convolution, IMAGE_LAYERS, {"as_floats", "window_spec", "initial_values", "initial_deviation"}),
+        (
+            embedding,
+            [case.name for case in LAYERS],
+            {
+                "initial_values",
+                "initial_deviation",
+                "check_categories",
+                "as_layer",
+                "mixed_precision",
+                "flatten",
+                *NUMBERS,
+            },
+        ),
+        (convolution, IMAGE_LAYERS, {"as_floats", "window_spec", "kernel_spec"}),
+        (sequences, IMAGE_LAYERS, {"as_floats", "axis_windows", "sequence_spec", "kernel_spec"}),
+        (transposed, IMAGE_LAYERS, {"as_floats", "window_spec", "kernel_spec"}),
+        (upsampling, IMAGE_LAYERS, {"check_images", "pair", "one_of", "describe_value", *NUMBERS}),
         (pooling, IMAGE_LAYERS, {"window_spec", "taps", "add_taps", *NUMBERS}),
         (augmentation, IMAGE_LAYERS, {"random_layer", "require_key", *NUMBERS}),
         (batch, [case.name for case in LAYERS], NUMBERS),
@@ -69,7 +85,11 @@ def public(module, but):
     ids=[
         "activations",
         "linear",
+        "embedding",
         "conv",
+        "conv1d",
+        "conv transposed",
+        "upsample",
         "pooling",
         "augment",
         "batch norm",
@@ -102,7 +122,8 @@ def test_the_names_in_the_registry_are_those_of_the_things():
 
 def point(case, rows=5):
     params, state, out_shape = case.layer.init(KEY, case.in_shape)
-    return params, state, out_shape, jnp.asarray(np.random.default_rng(0).normal(size=(rows, *case.in_shape)))
+    x = np.random.default_rng(0).normal(size=(rows, *case.in_shape))
+    return params, state, out_shape, jnp.asarray(case.inputs(x), x.dtype)  # categories as floats, which stay
 
 
 @every_layer
@@ -127,7 +148,8 @@ def test_layer_is_pure_and_predicts_without_a_key(case, x64):
 @every_layer
 def test_layer_does_not_mix_rows(case, x64):
     params, state, _, x = point(case)
-    one, other = (case.layer.forward(params, state, x, None, False)[0] for x in (x, x.at[1:].multiply(-3.0)))
+    moved = x.at[1:].set((x[1:] + 1) % case.categories if case.categories else -3.0 * x[1:])
+    one, other = (case.layer.forward(params, state, x, None, False)[0] for x in (x, moved))
     np.testing.assert_array_equal(one[0], other[0])
     assert (one[1:] != other[1:]).any()
 

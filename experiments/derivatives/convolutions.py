@@ -9,11 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.derivatives.layers import Formula, LayerCase, of_layer
+from experiments.derivatives.regimes import QUICK
 from fnn.layers import noise
 from fnn.layers.images import augmentation, pooling
 from fnn.layers.images.convolution import conv2d, flatten
+from fnn.layers.images.sequences import conv1d
+from fnn.layers.images.transposed import conv_transpose2d
+from fnn.layers.images.upsampling import upsample
 
 IMAGE = (5, 4, 2)
+STEPS = (6, 2)
 NONE = ((0, 0), (0, 0))
 
 # ---- the formulas
@@ -43,6 +48,66 @@ def convolution(pads: Any = NONE, stride: Any = (1, 1), dilation: Any = (1, 1), 
         return y + params["b"] if "b" in params else y
 
     return formula
+
+
+def sequences(pads: tuple[int, int] = (0, 0), stride: int = 1, dilation: int = 1, groups: int = 1) -> Formula:
+    """The convolution of images one row high."""
+    of_images = convolution(((0, 0), pads), (1, stride), (1, dilation), groups)
+
+    def formula(params: Any, x: Any, given: Any) -> Any:
+        return of_images({**params, "w": params["w"][None]}, x[:, None], given)[:, 0]
+
+    return formula
+
+
+def transposed(pads: Any = NONE, stride: Any = (1, 1), dilation: Any = (1, 1), groups: int = 1) -> Formula:
+    """Each place of the kernel, times all inputs, added where it reaches; then the padding cut off."""
+
+    def formula(params: Any, x: Any, given: Any) -> Any:
+        kh, kw = params["w"].shape[:2]
+        high, wide = (
+            (n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(x.shape[1:3], stride, dilation, (kh, kw), strict=True)
+        )
+        y = jnp.zeros((len(x), high, wide, groups * params["w"].shape[2]), x.dtype)
+        inputs, weights = jnp.split(x, groups, -1), jnp.split(params["w"], groups, -1)
+        for k in range(kh):
+            for m in range(kw):
+                part = [jnp.einsum("nijc,oc->nijo", a, w[k, m]) for a, w in zip(inputs, weights, strict=True)]
+                rows = slice(k * dilation[0], k * dilation[0] + (x.shape[1] - 1) * stride[0] + 1, stride[0])
+                columns = slice(m * dilation[1], m * dilation[1] + (x.shape[2] - 1) * stride[1] + 1, stride[1])
+                y = y.at[:, rows, columns].add(jnp.concatenate(part, -1))
+        (top, bottom), (left, right) = pads
+        y = y[:, top : high - bottom, left : wide - right]
+        return y + params["b"] if "b" in params else y
+
+    return formula
+
+
+def enlarged(factor: tuple[int, int], share: Callable[[Any, Any, int], Any]) -> Formula:
+    """A product with a matrix for the rows and one for the columns: how much of each input is in each output."""
+
+    def formula(params: Any, x: Any, given: Any) -> Any:
+        down, right = (
+            share(jnp.arange(n * f)[:, None], jnp.arange(n), f) for n, f in zip(x.shape[1:3], factor, strict=True)
+        )
+        return jnp.einsum("ia,jb,nabc->nijc", down.astype(x.dtype), right.astype(x.dtype), x)
+
+    return formula
+
+
+def _nearest(place: Any, number: Any, factor: int) -> Any:
+    return place // factor == number
+
+
+def _linear(place: Any, number: Any, factor: int) -> Any:
+    """A tent over the centre of each input, its middle clipped to the image."""
+    middle = jnp.clip((place + 0.5) / factor - 0.5, 0, len(number) - 1)
+    return jnp.maximum(1 - abs(middle - number), 0)
+
+
+def _aligned_corners(place: Any, number: Any, factor: int) -> Any:
+    middle = place * (len(number) - 1) / max(len(number) * factor - 1, 1)
+    return jnp.maximum(1 - abs(middle - number), 0)
 
 
 def largest(size: Any, stride: Any, pads: Any = NONE) -> Formula:
@@ -109,6 +174,7 @@ def _noisy(params: Any, x: Any, given: Any) -> Any:
 def of_another(formula: Formula, spoil: Callable[[Any], Any] = lambda at: at) -> Callable[[Any, Any, Any], Any]:
     """The derivatives of a formula that is not the layer's, or at another point."""
 
+    @partial(jax.jit, compiler_options=QUICK)
     def rule(at: Any, given: Any, dy: Any) -> Any:
         pull = jax.vjp(lambda at: formula(at["params"], at["x"], given), spoil(at))[1]
         return pull(dy)[0]
@@ -147,6 +213,44 @@ GROUP_MISTAKES = {
     ),
     "dilation left out": of_another(
         lambda params, x, given: convolution(NONE, (2, 1), (1, 1), 2)(params, x[:, :, :-1], given)
+    ),
+}  # fmt: skip
+SEQUENCE_MISTAKES = {
+    "dx by the kernel not turned": of_another(sequences((1, 1)), _with_w(lambda w: w[::-1])),
+    "dw from the inputs one step on": of_another(sequences((1, 1)), lambda at: {**at, "x": jnp.roll(at["x"], 1, 1)}),
+    "all padding before": of_another(sequences((2, 0))),
+}
+CAUSAL_MISTAKES = {
+    "a step of the future seen": of_another(lambda params, x, given: sequences((3, 1), 2, 2, 2)(params, x, given)),
+    "dilation left out": of_another(sequences((2, 0), 2, 1, 2)),
+    "features of the groups mixed up": of_another(sequences((4, 0), 2, 2, 2), _with_w(lambda w: jnp.roll(w, 2, -1))),
+}
+TRANSPOSED_MISTAKES = {
+    "the kernel turned": of_another(transposed(((0, 0), (0, 1)), (2, 2)), _with_w(lambda w: w[::-1, ::-1])),
+    "the odd column cut off on the left": of_another(transposed(((0, 0), (1, 0)), (2, 2))),
+    "dw from the inputs one row on": of_another(
+        transposed(((0, 0), (0, 1)), (2, 2)), lambda at: {**at, "x": jnp.roll(at["x"], 1, 1)}
+    ),
+    "features and channels changed": of_another(
+        transposed(((0, 0), (0, 1)), (2, 2)), _with_w(lambda w: jnp.swapaxes(w, 2, 3))
+    ),
+}
+NEAREST_MISTAKES = {
+    "a mean, not a sum": lambda at, given, dy: {
+        "params": (),
+        "x": dy.reshape(*dy.shape[:1], 5, 2, 4, 3, 2).mean((2, 4)),
+    },
+    "the first of each block": lambda at, given, dy: {"params": (), "x": dy[:, ::2, ::3]},
+    "rows and columns changed": lambda at, given, dy: {
+        "params": (),
+        "x": dy.reshape(*dy.shape[:1], 2, 5, 3, 4, 2).sum((1, 3)),
+    },
+}
+LINEAR_MISTAKES = {
+    "corners aligned": of_another(enlarged((2, 3), _aligned_corners)),
+    "nearest": of_another(enlarged((2, 3), _nearest)),
+    "nothing beyond the edge": of_another(
+        enlarged((2, 3), lambda place, number, f: jnp.maximum(1 - abs((place + 0.5) / f - 0.5 - number), 0))
     ),
 }  # fmt: skip
 MAX_MISTAKES = {
@@ -205,6 +309,30 @@ LAYERS = [
         GROUP_MISTAKES,
         in_shape=IMAGE,
     ),
+    LayerCase("conv1d", conv1d(3, 3), sequences((1, 1)), SEQUENCE_MISTAKES, in_shape=STEPS),
+    LayerCase(
+        "conv1d",
+        conv1d(4, 3, stride=2, padding="CAUSAL", dilation=2, groups=2, bias=False),
+        sequences((4, 0), 2, 2, 2),
+        CAUSAL_MISTAKES,
+        in_shape=STEPS,
+    ),
+    LayerCase(
+        "conv_transpose2d",
+        conv_transpose2d(2, (2, 3), stride=2),
+        transposed(((0, 0), (0, 1)), (2, 2)),
+        TRANSPOSED_MISTAKES,
+        in_shape=IMAGE,
+    ),
+    LayerCase(
+        "conv_transpose2d",
+        conv_transpose2d(4, 2, stride=(1, 3), padding=((1, 0), (0, 2)), dilation=(2, 1), groups=2, bias=False),
+        transposed(((1, 0), (0, 2)), (1, 3), (2, 1), 2),
+        in_shape=IMAGE,
+    ),
+    LayerCase("upsample", upsample((2, 3)), enlarged((2, 3), _nearest), NEAREST_MISTAKES, in_shape=IMAGE),
+    LayerCase("upsample", upsample((2, 3), "bilinear"), enlarged((2, 3), _linear), LINEAR_MISTAKES, in_shape=IMAGE),
+    LayerCase("upsample", upsample(1, "bilinear"), enlarged((1, 1), _linear), in_shape=(1, 3, 2)),
     LayerCase(
         "max_pool",
         pooling.max_pool(2),

@@ -26,6 +26,13 @@ class LayerCase(NamedTuple):
     mistakes: Mapping[str, Callable[[Any, Any, Any], Any]] = {}  # (at, given, dy) -> like at
     kinks: tuple[tuple[str, str, float], ...] = ()  # where, which side's derivative, and towards where from 0
     in_shape: tuple[int, ...] = (regimes.K,)
+    categories: int = 0  # how many there are, where inputs are whole numbers, which have no derivative
+
+    def inputs(self, x: Any) -> Any:
+        """Numbers as this layer takes them: as they are, or categories made of their digits."""
+        if not self.categories:
+            return x
+        return jnp.mod(jnp.floor(jnp.abs(1000 * jnp.asarray(x))), self.categories).astype(jnp.int32)
 
 
 # ---- the formulas
@@ -104,6 +111,29 @@ def normalised(axes: Callable[[Any], Any], eps: float = 1e-5) -> Formula:
 
 BATCH = normalised(lambda x: tuple(range(x.ndim - 1)))
 FEATURES = normalised(lambda x: (x.ndim - 1,))
+SPACE = normalised(lambda x: tuple(range(1, x.ndim - 1)))
+
+
+def in_groups(groups: int) -> Formula:
+    """Each group of channels is normalised over space and its own channels; then put side by side again."""
+
+    def formula(params: Any, x: Any, given: Any) -> Any:
+        over = normalised(lambda x: tuple(range(1, x.ndim)))
+        parts = [over({}, part, given) for part in jnp.split(x, groups, -1)]
+        return params.get("scale", 1.0) * jnp.concatenate(parts, -1) + params.get("offset", 0.0)
+
+    return formula
+
+
+def _root_mean_square(params: Any, x: Any, given: Any) -> Any:
+    return params.get("scale", 1.0) * x / jnp.sqrt((x * x).sum(-1, keepdims=True) / x.shape[-1] + 1e-6)
+
+
+def _looked_up(params: Any, x: Any, given: Any) -> Any:
+    """A product with rows of 0 and 1."""
+    return (x[..., None] == jnp.arange(len(params["table"]), dtype=x.dtype)).astype(params["table"].dtype) @ params[
+        "table"
+    ]
 
 
 def _own(x: Any) -> Any:
@@ -228,6 +258,67 @@ RESIDUAL_MISTAKES = {
         zip(("params", "x"), _backward(fnn.serial(*_INNER), at, given, dy), strict=True)
     )
 }
+
+
+def _rms_rule(mean: float = 1.0, correct: int = 0, power: int = 1) -> Callable[[Any, Any, Any], Any]:
+    """The rule of the normalisation by the root mean square, with its second term spoiled, or a wrong power of `r`."""
+
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        x, n = at["x"], at["x"].shape[-1]
+        r = 1 / jnp.sqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+        g = dy * at["params"]["scale"]
+        sums = mean * x * r * (g * x * r).sum(-1, keepdims=True) / (n - correct)
+        return {"params": {"scale": (dy * x * r).sum(0)}, "x": r**power * (g - sums)}
+
+    return rule
+
+
+RMS_MISTAKES = {
+    "the second term dropped": _rms_rule(0.0),
+    "n - 1 for n": _rms_rule(correct=1),
+    "r squared": _rms_rule(power=2),
+    "the mean taken off": _norm_dx(1.0, 1.0, axis=1),
+}
+
+
+def _of_formula(formula: Formula) -> Callable[[Any, Any, Any], Any]:
+    """The derivatives of another formula than the layer's."""
+
+    @partial(jax.jit, compiler_options=regimes.QUICK)
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        return jax.vjp(lambda at: formula(at["params"], at["x"], given), at)[1](dy)[0]
+
+    return rule
+
+
+GROUP_MISTAKES = {
+    "one group": _of_formula(in_groups(1)),
+    "each channel alone": _of_formula(in_groups(4)),
+    "groups of channels that are not neighbours": _of_formula(
+        lambda params, x, given: in_groups(2)(params, x[..., [0, 2, 1, 3]], given)[..., [0, 2, 1, 3]]
+    ),
+    "not over space": _of_formula(lambda params, x, given: FEATURES(params, x, given)),
+}
+
+
+def _table_rule(spoil: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    """The sums over the rows of each category, with rows or `dy` spoiled."""
+
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        table = at["params"]["table"]
+        x, dy = spoil(given["x"], dy)
+        one_hot = (x[..., None] == jnp.arange(len(table), dtype=x.dtype)).astype(dy.dtype)
+        return {"params": {"table": one_hot.reshape(-1, len(table)).T @ dy.reshape(-1, dy.shape[-1])}}
+
+    return rule
+
+
+EMBEDDING_MISTAKES = {
+    "the category before": _table_rule(lambda x, dy: (x - 1, dy)),
+    "the first of a row alone": _table_rule(lambda x, dy: (x[:, :1], dy[:, :1])),
+    "the first row alone": _table_rule(lambda x, dy: (x[:1], dy[:1])),
+    "features in reverse": _table_rule(lambda x, dy: (x, dy[..., ::-1])),
+}
 _INNER = (fnn.dense(5), fnn.sigmoid, fnn.dense(regimes.K))
 
 LAYERS = [
@@ -243,6 +334,13 @@ LAYERS = [
     LayerCase("batch_norm", fnn.batch_norm(scale=False, offset=False), BATCH),
     LayerCase("batch_norm", fnn.batch_norm(), BATCH, in_shape=(2, 3, 2)),
     LayerCase("layer_norm", fnn.layer_norm(), FEATURES, _normal_mistakes(1)),
+    LayerCase("rms_norm", fnn.rms_norm(), _root_mean_square, RMS_MISTAKES),
+    LayerCase("rms_norm", fnn.rms_norm(scale=False), _root_mean_square, in_shape=(3, 4)),
+    LayerCase("group_norm", fnn.group_norm(2), in_groups(2), GROUP_MISTAKES, in_shape=(2, 3, 4)),
+    LayerCase("group_norm", fnn.group_norm(2, scale=False, offset=False), in_groups(2)),
+    LayerCase("group_norm", fnn.group_norm(3, offset=False), SPACE, in_shape=(5, 3)),
+    LayerCase("embedding", fnn.embedding(6, 3), _looked_up, EMBEDDING_MISTAKES, in_shape=(2,), categories=6),
+    LayerCase("embedding", fnn.embedding(3, 4), _looked_up, in_shape=(2, 3), categories=3),
     LayerCase("serial", fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3)), _series),
     LayerCase("repeat", fnn.repeat(fnn.serial(fnn.dense(regimes.K), fnn.tanh), 3), _rounds),
     LayerCase("residual", fnn.residual(*_INNER), _shortcut, RESIDUAL_MISTAKES),
@@ -255,7 +353,8 @@ LAYERS = [
 
 def _forward(layer: fnn.Layer, at: Any, given: Any) -> Any:
     key = jax.random.wrap_key_data(given["key"])
-    return layer.forward(at["params"], given["state"], at["x"], key, fnn.Rows(given["mask"]))
+    x = at["x"] if "x" in at else given["x"]
+    return layer.forward(at["params"], given["state"], x, key, fnn.Rows(given["mask"]))
 
 
 def _backward(layer: fnn.Layer, at: Any, given: Any, dy: Any) -> Any:
@@ -271,14 +370,22 @@ def of_layer(
     draw = jax.random.key_data(jax.random.key(KEY))
 
     def point(x: Any, mask: Any) -> Point:
-        return Point({"params": params, "x": x}, {"state": state, "mask": mask, "key": draw})
+        return of_params(params, state, case.inputs(x), mask)
+
+    def of_params(params: Any, state: Any, x: Any, mask: Any) -> Point:
+        given = {"state": state, "mask": mask, "key": draw}
+        return (
+            Point({"params": params}, {**given, "x": x})
+            if case.categories
+            else Point({"params": params, "x": x}, given)
+        )
 
     def after_training() -> Point:
         p, s, x = (trained or (lambda: regimes.trained_inputs(case.layer)))()
-        return Point({"params": p, "x": x}, {"state": s, "mask": jnp.ones(len(x), bool), "key": draw})
+        return of_params(p, s, x, jnp.ones(len(x), bool))
 
     where = regimes.of_inputs(point, case.in_shape, saturated)
-    if len(case.in_shape) == 1:
+    if len(case.in_shape) == 1 and not case.categories:
         where["200 steps"] = after_training
     at_0 = point(jnp.zeros((regimes.ROWS, *case.in_shape)), jnp.ones(regimes.ROWS, bool))
     kinks = tuple(
@@ -292,8 +399,12 @@ def of_layer(
         case.name,
         str(case.layer),
         lambda at, given: _forward(case.layer, at, given)[0],
-        lambda at, given, dy: dict(zip(("params", "x"), _backward(case.layer, at, given, dy), strict=True)),
-        lambda at, given: case.formula(at["params"], at["x"], given),
+        lambda at, given, dy: {
+            name: slope
+            for name, slope in zip(("params", "x"), _backward(case.layer, at, given, dy), strict=True)
+            if name in at
+        },
+        lambda at, given: case.formula(at["params"], at["x"] if "x" in at else given["x"], given),
         where,
         case.mistakes,
         kinks,

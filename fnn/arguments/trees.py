@@ -188,10 +188,12 @@ def _initial_shapes(net: Layer, in_shape: Shape) -> tuple[Params, State]:
 
 
 def to_jax(name: str, array: HasShape) -> jax.Array:
-    """The array on the device, to the same bits; an error where JAX would cut it to 32 bits."""
+    """The array on the device, to the same bits; an error where JAX would cut it to 32 bits. A shape stays one."""
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise ValueError(
             f"{name}: expected 32-bit numbers, since JAX is set to these, got {array.dtype}. "
             'Run jax.config.update("jax_enable_x64", True) first.'
         )
-    return array if isinstance(array, jax.Array) else jax.device_put(np.array(array))  # compiles nothing; it is ours
+    if isinstance(array, (jax.Array, jax.ShapeDtypeStruct)):
+        return array  # type: ignore[no-any-return]
+    return jax.device_put(np.array(array))  # compiles nothing; it is ours

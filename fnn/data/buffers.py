@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnn.data import arrays, checks, sparse
+from fnn.arguments import sparse
+from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
+from fnn.data.shares import Filling, Shares, level, real_places
 from fnn.data.streams import Seed, Stream, check_chunk, philox
 from fnn.data.warnings import find_caller, warnings_for
 from fnn.devices.threads import STEP, Task, never
@@ -39,6 +41,7 @@ class BufferPlan(NamedTuple):
     dtype: Any
     check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
     check_seen: Callable[[BufferRecord], None] | None = None  # whether rows are those of before, raises
+    shares: Shares | None = None  # the processes that read it together; `batch_size` and `rows` are then of this one
 
 
 def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
@@ -83,15 +86,6 @@ def _describe(about: tuple[Shape, DType] | None) -> str:
 # ---- buffers of one size
 
 
-class Filling(NamedTuple):
-    """Rows in the order in which they came, in memory that the next ones will overwrite."""
-
-    stage: Any
-    rows: int  # of a buffer
-    seen: BufferRecord
-    filled: int  # of them
-
-
 def buffers(plan: BufferPlan, epochs: Iterable[int], step: int = 0) -> Generator[Buffer, None, None]:
     """The buffers of these epochs, on the host; from the one that has batch `step` of the first epoch on.
 
@@ -102,7 +96,7 @@ def buffers(plan: BufferPlan, epochs: Iterable[int], step: int = 0) -> Generator
         ValueError: there are no rows, or all weigh nothing, or `plan.check_seen` finds others than before.
     """
     first = None
-    for gathered in _gather(plan, epochs):
+    for gathered in _together(plan, _gather(plan, epochs)):
         seen = gathered.seen
         first = seen.epoch if first is None else first
         if plan.check_seen is not None:
@@ -114,13 +108,21 @@ def buffers(plan: BufferPlan, epochs: Iterable[int], step: int = 0) -> Generator
 
 def first_record(plan: BufferPlan) -> BufferRecord:
     """The first buffer of all, for a look at what is in it; of what there is to warn of, its training will."""
-    with warnings.catch_warnings(), closing(_gather(plan, [0], quiet=True)) as following:
+    with warnings.catch_warnings(), closing(_gather(plan, [0], quiet=True)) as local:
         warnings.simplefilter("ignore")
-        return next(following).seen
+        return next(_together(plan, local)).seen
 
 
-def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Generator[Filling, None, None]:
-    """The rows of each buffer. Where `plan.rows` does not say how many fit, the first epoch does, for all of them."""
+def _together(plan: BufferPlan, local: Generator[Filling, int | None, None]) -> Iterator[Filling]:
+    """What is gathered, as it is, or levelled with what other processes have."""
+    return local if plan.shares is None else level(plan.shares, plan.batch_size, plan.rows, local)
+
+
+def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Generator[Filling, int | None, None]:
+    """The rows of each buffer. Where `plan.rows` does not say how many fit, the first epoch does, for all of them.
+
+    What is sent at the end of an epoch is how many they are from then on.
+    """
     stage: Any = None
     like: dict[str, Any] = {"cut": checks.LostDigits(quiet=quiet)}
     rows, room = plan.rows, 0
@@ -148,17 +150,17 @@ def _gather(plan: BufferPlan, epochs: Iterable[int], quiet: bool = False) -> Gen
             )
         if not weighed:
             raise ValueError("data: expected a weight above 0, got zeros only. Leave them out to count all rows alike.")
-        if rows is None:  # all there is fits in one
-            rows = room = -(-filled // plan.batch_size) * plan.batch_size
         check = check_sum([kept[:filled] for kept in stage], check)
-        yield Filling(stage, rows, BufferRecord(epoch, index, index * room + filled, check, True), filled)
+        record = BufferRecord(epoch, index, index * room + filled, check, True)
+        fits = -(-filled // plan.batch_size) * plan.batch_size if rows is None else rows  # all there is fits in one
+        rows = room = (yield Filling(stage, fits, record, filled)) or fits
 
 
 def _room(plan: BufferPlan, chunk: tuple[np.ndarray, np.ndarray, np.ndarray | None]) -> int:
     """Rows of a buffer: whole batches, about BUFFER_BYTES, and no more than there are, where that is known."""
     x, t, _ = _staging_arrays(1, chunk, plan.dtype)
     batches = max(1, BUFFER_BYTES // ((x.nbytes + t.nbytes) * plan.batch_size))
-    if plan.stream.rows is not None:
+    if plan.stream.rows is not None and plan.shares is None:
         batches = min(batches, -(-plan.stream.rows // plan.batch_size))
     return batches * plan.batch_size
 
@@ -177,18 +179,24 @@ def _staging_arrays(
 
 def _buffer(plan: BufferPlan, gathered: Filling) -> Buffer:
     """A copy of the rows gathered, shuffled; filled up with the first of them, whose weight there is 0."""
-    stage, rows, seen, count = gathered
-    order = philox(1, *plan.seed, *seen[:2]).permutation(count) if plan.shuffle else np.arange(count)
+    stage, rows, seen, count, counts = gathered
+    drawn = () if plan.shares is None else (plan.shares.process,)
+    order = philox(1, *plan.seed, *seen[:2], *drawn).permutation(count) if plan.shuffle else np.arange(count)
+    size, filled = plan.batch_size, -(-max((count, *counts)) // plan.batch_size) * plan.batch_size
     made: list[Any] = []
     for kept in stage:
         new = aligned_zeros((rows, *kept.shape[1:]), kept.dtype)
         np.take(kept[:count], order, 0, out=new[:count], mode="clip")  # this mode writes without a copy between
-        new[count : -(-count // plan.batch_size) * plan.batch_size] = kept[0]
+        new[count:filled] = kept[0]
         made.append(new)
     made[2][count:] = 0
-    first = seen.buffer * (rows // plan.batch_size)
-    part = Part(made[0], made[1], made[2])
-    return Buffer(part, np.int32(first), np.int32(count), np.bool_(seen.last), np.uint32(seen.check_sum))
+    first = np.int32(seen.buffer * (rows // size))
+    ends = np.bool_(seen.last), np.uint32(seen.check_sum)
+    if plan.shares is None:
+        return Buffer(Part(made[0], made[1], made[2]), first, np.int32(count), *ends)
+    x, t, weight = (a.reshape(-1, size, *a.shape[1:]) for a in made)
+    mask = real_places(counts, size, rows)
+    return Buffer(Part(x, t, weight), first, np.int32(filled * len(counts)), *ends, mask)
 
 
 # ---- read ahead

@@ -11,7 +11,8 @@ import numpy as np
 from jax.extend import core
 
 from fnn import arguments
-from fnn.data import arrays, sparse
+from fnn.arguments import sparse
+from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.kernels import memory
 from fnn.types import Array, DType, DTypeLike, Shape

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.data import checks, sparse
+from fnn.arguments import sparse
+from fnn.data import checks
 from fnn.types import ArrayLike, ShapeError
 
 Pair = tuple[np.ndarray, np.ndarray]

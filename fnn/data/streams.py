@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.data import checks, sparse
+from fnn.arguments import sparse
+from fnn.data import checks
 from fnn.factories import Spec
 from fnn.types import ArrayLike, DType, PathLike, Record, ShapeError
 
@@ -27,6 +28,7 @@ class Stream(NamedTuple):
     - `rows`: how many there are, where that is known.
     - `chunk_rows`: how many rows of a file are read at a stretch, where the order of the rows depends on that.
     - `numbered`: whether the rows are chosen by the epoch's number, so that those of any epoch can be had again.
+    - `own`: whether each of several processes gets other rows (`fnn.own_rows`).
     """
 
     spec: Any
@@ -34,6 +36,7 @@ class Stream(NamedTuple):
     rows: int | None = None
     chunk_rows: int | None = None
     numbered: bool = True
+    own: bool = False
 
     def __repr__(self) -> str:
         return str(self.spec)

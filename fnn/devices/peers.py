@@ -61,7 +61,9 @@ class Peers:
         self._client: Any = distributed.global_state.client
         self._numbers: Any = multihost_utils
         self._name, self._say, self._words = f"fnn/{next(_runs)}", say, itertools.count()
+        self._gathered: dict[str, Iterator[int]] = {}
         self._segment, self._seconds, self._over = 0, 0.0, threading.Event()
+        self._together = 0  # the segment that all have come to
         self._seen: dict[int, tuple[str, float]] = {}  # what each process said last, and when that was new
         self._moved = time.monotonic()  # when any process last began a segment
         self._segments: dict[int, int] = {}
@@ -123,11 +125,32 @@ class Peers:
             what = f"mesh: expected the same run on all {self.count} processes, got differences:"
             raise ValueError("\n".join([what, *all_lines, "Pass the same arguments on every process."]))
 
+    def gather_words(self, text: str, about: str) -> list[str]:
+        """A text of each process, in their order. Waits for all, however long that takes.
+
+        One thread at a time may ask about a thing.
+        """
+        number = next(self._gathered.setdefault(about, itertools.count()))
+        key = f"{self._name}/gathered/{about}"
+        self._client.key_value_set(f"{key}/{number}/{self.index}", text)
+        found = [self._wait_for(f"{key}/{number}/{index}") for index in range(self.count)]
+        if number > 0:  # all have read what was before, since they are here
+            self._client.key_value_delete(f"{key}/{number - 1}/{self.index}")
+        return found
+
+    def _wait_for(self, key: str) -> str:
+        while True:
+            try:
+                return str(self._client.blocking_key_value_get(key, int(1000 * BEAT)))
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error) or self._over.is_set():
+                    raise
+
     def agree(self, steps: int, write: bool, end: bool, number: int) -> Agreement:
         """What this process would do after a segment, and what all do: as process 0 says, or any, if it is to end."""
         mine = np.array([steps, write, end, number], np.int32)
         of_all = np.asarray(self._numbers.process_allgather(mine)).reshape(self.count, 4)
-        self._segment += 1
+        self._segment = self._together = self._segment + 1
         return Agreement(int(of_all[0, 0]), bool(of_all[0, 1]), bool(of_all[:, 2].any()), int(of_all[:, 3].max()))
 
     def measure(self, seconds: float) -> None:
@@ -170,14 +193,19 @@ class Peers:
             self._tell_late(waited)
 
     def _tell_late(self, waited: float) -> None:
-        least = min(self._segments.values())
-        late = [number for number, segment in sorted(self._segments.items()) if segment == least]
+        segments = {number: self._segment_of(number) for number in sorted(self._segments)}
+        least = min(segments.values())
+        late = [number for number, segment in segments.items() if segment == least]
         text = f"{self._names(late)} last reported in segment {least}, {waited:.0f} s ago"
         if waited > max(STUCK, 10 * LONG * self._seconds):
             self._end(text)
         elif not self._told and self.index == 0:
             self._told = True
             self._say(f"mesh: expected all processes to go on, got a wait: {text}. Look at what they are at.")
+
+    def _segment_of(self, number: int) -> int:
+        """Where a process was last: as it has said, or where all came together, if that is later."""
+        return max(self._segments.get(number, 0), self._together)
 
     def _names(self, numbers: list[int]) -> str:
         return f"process {', '.join(map(str, numbers))} of {self.count}"
@@ -193,7 +221,7 @@ class Peers:
             return self._failed
         if not silent:
             return f"process 0 of {self.count}, which the others hear of each other through, is gone"
-        segment = max(self._segments.get(n, 0) for n in silent)
+        segment = max(map(self._segment_of, silent))
         return f"{self._names(silent)} last reported in segment {segment}"
 
     def give_up(self, error: BaseException) -> None:

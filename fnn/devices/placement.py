@@ -1,5 +1,6 @@
 """Arrays put on every device of a mesh."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 from fnn.arguments import trees
 from fnn.training.layout import Layout
 from fnn.training.state import Start
-from fnn.types import Tree
+from fnn.types import Buffer, Part, Tree
 
 
 def put_start(layout: Layout | None, start: Start) -> Start:
@@ -26,6 +27,22 @@ def put_everywhere(layout: Layout | None, tree: Tree) -> Tree:
     if not layout.mesh.is_multi_process:
         return jax.device_put(tree, layout.everywhere)
     return put_as(jax.tree.map(lambda leaf: layout.everywhere, tree), tree)
+
+
+def put_buffer(layout: Layout | None, buffer: Buffer) -> Buffer:
+    """A buffer on every device of the mesh; one with rows of this process alone on its own devices."""
+    if layout is None or buffer.mask is None:
+        placed: Buffer = put_everywhere(layout, buffer)
+        return placed
+    x, t, weight = (jax.make_array_from_process_local_data(layout.of_places, np.asarray(a)) for a in buffer.part[:3])
+    rest = put_everywhere(layout, buffer[1:])
+    return Buffer(Part(x, t, _copy_to_all(layout.everywhere)(weight)), *rest)
+
+
+@functools.lru_cache(8)
+def _copy_to_all(sharding: Any) -> Any:
+    """A program that puts an array together on every device."""
+    return jax.jit(lambda a: a, out_shardings=sharding)
 
 
 def put_as(shardings: Tree, tree: Tree) -> Tree:

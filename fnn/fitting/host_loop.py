@@ -14,6 +14,7 @@ from fnn import arguments
 from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
 from fnn.data.loading import load_arrays, load_start, load_stream_head
+from fnn.data.shares import Shares
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
 from fnn.devices.peers import Peers, is_first, peers_of, together
@@ -194,11 +195,11 @@ def fit(
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
-        asked = folder, epochs, seconds, stream
+        shares, asked = joint.shares_of(peers, config, stream), (folder, epochs, seconds, stream)
         checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)
-        start = put_start(config.layout, start)
+        start = put_start(config.layout, joint.same_head(peers, shares, start))
         with catch_signals() as signals, without_debug_nans():
-            to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, peers, signals
+            to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, shares, peers, signals
             end, history = _run_to_end(*to_end)
             run = _best_run(end, history, arrays.train.x.shape[1:], held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
@@ -232,6 +233,7 @@ def _run_to_end(
     listeners: tuple[bool | str, OnSegment | None],
     effort: str,
     stream: Stream | None,
+    shares: Shares | None,
     peers: Peers | None,
     signals: Signals,
 ) -> tuple[TrainState | None, History]:
@@ -254,7 +256,7 @@ def _run_to_end(
         following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
         held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
-        following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop)
+        following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop, shares)
     progress, on_segment = listeners if is_first(peers) else (False, None)
     with progress_bar(progress, epochs, int(state.epoch)) as show, closing(following), suppress(Interrupted):
         try:

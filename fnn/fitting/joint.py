@@ -1,7 +1,8 @@
 """A run in several processes: what each does alike between segments, where one process alone would do as it likes."""
 
+import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ import numpy as np
 
 from fnn.arguments import trees
 from fnn.compilation.programs import Program
+from fnn.data.reading import StreamRecord
+from fnn.data.shares import Shares
 from fnn.data.streams import Stream
 from fnn.devices.peers import Peers
 from fnn.devices.placement import put_as
@@ -18,10 +21,23 @@ from fnn.fitting.progress import OnSegment, must_end
 from fnn.fitting.resume import VALUES, Checkpoints, describe_effort, describe_run
 from fnn.fitting.segments import Segment, concatenate
 from fnn.runs import History, TrainState
+from fnn.storage.pieces import (
+    Piece,
+    Pieces,
+    Region,
+    check_visible,
+    describe,
+    fill,
+    from_description,
+    read_pieces,
+    region_of,
+    remove_others,
+    write_pieces,
+)
 from fnn.training.config import TrainerConfig
 from fnn.training.layout import Layout, state_shardings
 from fnn.training.state import Start
-from fnn.types import Tree
+from fnn.types import Shape, Tree
 
 
 def check_alike(peers: Peers, config: TrainerConfig, about: Mapping[str, Any], **more: Any) -> None:
@@ -52,15 +68,26 @@ def open_checkpoints(
     no_epochs = jax.tree.map(lambda a: np.zeros(0, a.dtype), program.history)
 
     def make(without: bool = False) -> Checkpoints:
-        return Checkpoints(None if without else folder, about, program.state, no_epochs, epochs, seconds, stream)
+        of_none = None if without else folder
+        return Checkpoints(of_none, about, program.state, no_epochs, epochs, seconds, stream, whole=peers is None)
 
     if peers is None or config.layout is None:
         return make()
-    check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None)
-    return _those_of_first(peers, make, config.layout, program.state)
+    own = stream is not None and stream.own
+    check_alike(peers, config, about, epochs=epochs, checkpoint=folder is not None, own_rows=own)
+    checkpoints = _those_of_first(peers, make, config.layout, program.state, stream, folder)
+    checkpoints.shared = None if config.layout.place is None else folder
+    return checkpoints
 
 
-def _those_of_first(peers: Peers, make: Callable[[bool], Checkpoints], layout: Layout, like: TrainState) -> Checkpoints:
+def _those_of_first(
+    peers: Peers,
+    make: Callable[[bool], Checkpoints],
+    layout: Layout,
+    like: TrainState,
+    stream: Stream | None,
+    folder: str | None,
+) -> Checkpoints:
     """Those of process 0, which reads and writes them; the others are given what it has read.
 
     Args:
@@ -68,27 +95,90 @@ def _those_of_first(peers: Peers, make: Callable[[bool], Checkpoints], layout: L
         make: makes the checkpoints; of no folder, for True.
         layout: of the run.
         like: shapes and dtypes of its state.
+        stream: what it reads, where that is a stream.
+        folder: where each process reads what of a state in pieces is its own.
     """
     made: list[Checkpoints] = [] if peers.index == 0 else [make(True)]
 
     def read() -> str:
         made.append(make(False))
-        return json.dumps(None if made[0].state is None else len(made[0].history.loss))
+        state, history, _, _, _, split = made[0].restored
+        shapes = {name: a.shape for name, a in _record_arrays(made[0]).items()}
+        return json.dumps(state and [len(history.loss), shapes, split and describe(split)], default=str)
 
-    epochs = json.loads(peers.from_first(read))
+    found = json.loads(peers.from_first(read))
     checkpoints = made[0]
-    if epochs is None:
+    if found is None:
         return checkpoints
-    state, history = checkpoints.state, checkpoints.history
-    shapes = trees.without_keys(like), jax.tree.map(lambda a: jax.ShapeDtypeStruct((epochs,), a.dtype), history)
+    epochs, of_record, split = found
+    pieces, names = from_description(split), trees.flatten_named(trees.without_keys(like), "state")
+    kept = {name: a for name, a in names.items() if pieces is None or name not in pieces.shapes}
+    history: Any = jax.tree.map(lambda a: np.zeros(epochs, a.dtype), checkpoints.history)
+    arrays: Any = {name: np.zeros(a.shape, a.dtype) for name, a in kept.items()}, history
+    arrays = (*arrays, {name: np.zeros(shape, np.int64) for name, shape in of_record.items()})
     if peers.index == 0:
-        arrays = trees.without_keys(state), history
-    else:
-        arrays = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
-    state, history = broadcast_bits(peers, arrays)
-    placed = put_as(state_shardings(layout, like), trees.with_keys(state, like))
-    checkpoints.restored = checkpoints.restored._replace(state=placed, history=history)
+        own = trees.flatten_named(trees.without_keys(checkpoints.state), "state")
+        arrays = {name: own[name] for name in kept}, checkpoints.history, _record_arrays(checkpoints)
+    leaves, history, record = broadcast_bits(peers, arrays)
+    where = dict(zip(names, jax.tree.leaves(state_shardings(layout, like)), strict=True))
+    placed = put_as({name: where[name] for name in kept}, leaves)
+    if pieces is not None and folder is not None:
+        placed |= _read_own(folder, pieces, where)
+    state = jax.tree.unflatten(jax.tree.structure(like), [placed[name] for name in names])
+    checkpoints.restored = checkpoints.restored._replace(state=trees.with_keys(state, like), history=history)
+    if stream is not None and checkpoints.record is None:
+        checkpoints.record = StreamRecord(record, stream.numbered)
     return checkpoints
+
+
+def _record_arrays(checkpoints: Checkpoints) -> dict[str, np.ndarray]:
+    return {} if checkpoints.record is None else checkpoints.record.to_arrays()
+
+
+def _read_own(folder: str, pieces: Pieces, where: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays in pieces, placed so; of their numbers those that belong to this process."""
+    own: dict[str, dict[Region, np.ndarray]] = {}
+    for name, of in pieces.shapes.items():
+        indices = where[name].addressable_devices_indices_map(of.shape).values()
+        regions = {region_of(at, of.shape) for at in indices}
+        own[name] = {region: np.empty([b - a for a, b in region], of.dtype) for region in regions}
+    fill(own, read_pieces(folder, pieces))
+    placed = {}
+    for name, of in pieces.shapes.items():
+        read = functools.partial(_region, own[name], of.shape)
+        placed[name] = jax.make_array_from_callback(of.shape, where[name], read)
+    return placed
+
+
+def _region(regions: Mapping[Region, np.ndarray], shape: Shape, index: Any) -> np.ndarray:
+    return regions[region_of(index, shape)]
+
+
+def shares_of(peers: Peers | None, config: TrainerConfig, stream: Stream | None) -> Shares | None:
+    """The processes that read a stream together, each its own rows; None where each has all rows."""
+    if peers is None or config.layout is None or stream is None or not stream.own:
+        return None
+    mesh, size = config.layout.mesh, config.batch_size or 0
+    owners = [{device.process_index for device in row.flat} for row in mesh.devices.reshape(len(mesh.devices), -1)]
+    places = [at for of in owners for at in of]
+    if any(len(of) > 1 for of in owners) or places != sorted(places) or len(set(map(places.count, places))) > 1:
+        raise ValueError(
+            f"mesh: expected the first axis to go through the processes one after the other, each with as many places, "
+            f"got places of the processes {places}. Pass jax.make_mesh((jax.device_count(),), ('data',))."
+        )
+    if size % len(owners):
+        raise ValueError(
+            f"batch_size: expected a multiple of {len(owners)}, since each process reads its own rows, got {size}. "
+            f"Write {-(-size // len(owners)) * len(owners)}."
+        )
+    return Shares(peers.index, peers.count, functools.partial(peers.gather_words, about="rows"))
+
+
+def same_head(peers: Peers | None, shares: Shares | None, start: Start) -> Start:
+    """The start with the first row of process 0, which stands for all, where each process has its own."""
+    if peers is None or shares is None:
+        return start
+    return start._replace(data=start.data._replace(train=broadcast_bits(peers, start.data.train)))
 
 
 def broadcast_bits(peers: Peers, tree: Tree) -> Tree:
@@ -128,20 +218,49 @@ def end_segment(
 
 
 def write(peers: Peers, layout: Layout, checkpoints: Checkpoints, state: TrainState, histories: list[History]) -> None:
-    """Write a checkpoint, by process 0; what is split comes together in it first."""
-    whole = gather(layout, state)
+    """Write a checkpoint, by process 0; of what is split each process writes its pieces first."""
+    if layout.place is None or checkpoints.shared is None:
+        _write_by_first(peers, checkpoints, state, histories)
+        return
+    folder, leaves = checkpoints.shared, trees.flatten_named(trees.without_keys(state), "state")
+    split = {name: a for name, a in leaves.items() if not a.is_fully_replicated}
+    try:
+        word = list(write_pieces(folder, peers.index, _own_pieces(split)))
+    except (OSError, MemoryError) as error:
+        word = [f"{error} (On process {peers.index} of {peers.count}.)"]
+    words = [json.loads(word) for word in peers.gather_words(json.dumps(word), "pieces")]
+
+    def files() -> dict[str, str]:
+        for word in words:
+            if len(word) == 1:
+                raise OSError(word[0])
+        check_visible(folder, dict(words))
+        return dict(words)
+
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) if name in split else a for name, a in leaves.items()]
+    without: TrainState = trees.with_keys(jax.tree.unflatten(jax.tree.structure(state), shapes), state)
+    _write_by_first(peers, checkpoints, without, histories, files)
+    if checkpoints.holds(state):
+        before = checkpoints.restored.pieces
+        checkpoints.restored = checkpoints.restored._replace(pieces=Pieces(files(), {}))
+        remove_others(folder, [*files(), *(() if before is None else before.files)])
+
+
+def _write_by_first(
+    peers: Peers, checkpoints: Checkpoints, state: TrainState, histories: list[History], split: Any = None
+) -> None:
     if peers.index == 0:
-        checkpoints.write(whole, histories, last=True)
+        checkpoints.write(state, histories, last=True, split=split)
     else:
         histories[:] = [concatenate(histories)]
 
 
-def gather(layout: Layout, state: TrainState) -> TrainState:
-    """A state of which each process can read every leaf."""
-    if layout.place is None:
-        return state
-    whole: TrainState = jax.jit(lambda s: s, out_shardings=layout.everywhere)(state)
-    return whole
+def _own_pieces(split: Mapping[str, Any]) -> Iterator[Piece]:
+    """The parts of arrays that this process writes: each number is in one part of one process."""
+    for name, a in split.items():
+        for shard in a.addressable_shards:
+            if shard.replica_id == 0:
+                yield Piece(name, region_of(shard.index, a.shape), np.asarray(shard.data))
 
 
 def bring_home(layout: Layout, state: TrainState) -> TrainState:
@@ -157,7 +276,7 @@ def end_run(
     peers: Peers, layout: Layout, checkpoints: Checkpoints, state: TrainState, histories: list[History]
 ) -> tuple[TrainState, History]:
     """The end of a run and its history, once the last checkpoint is written."""
-    if peers.agree(1, checkpoints.folder is not None, False, 0).write:
+    if peers.agree(1, checkpoints.folder is not None and not checkpoints.holds(state), False, 0).write:
         write(peers, layout, checkpoints, state, histories)
     home = bring_home(layout, state)
     peers.wait_for_all("end")

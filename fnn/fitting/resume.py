@@ -5,7 +5,6 @@ import functools
 import hashlib
 import os
 import re
-import threading
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -24,8 +23,9 @@ from fnn.data.streams import Stream
 from fnn.data.warnings import warn
 from fnn.fitting.segments import Pace, concatenate, position, segment_seconds
 from fnn.runs import History, TrainState
-from fnn.storage.checkpoints import checkpoint_name, read_checkpoint, write_checkpoint
+from fnn.storage.checkpoints import WriteFailures, checkpoint_name, read_checkpoint, write_checkpoint
 from fnn.storage.files import naming_damage, printable
+from fnn.storage.pieces import Pieces
 from fnn.training.config import TrainerConfig
 from fnn.training.state import Start, dtype_of
 
@@ -220,24 +220,7 @@ class Restored(NamedTuple):
     number: int
     read: Any = None  # `StreamRecord.to_arrays()` of a stream
     values: Any = None  # of the parts of the run, if they are known to be those of the checkpoint
-
-
-class WriteFailures:
-    """Says once that checkpoints cannot be written: one for each run or study."""
-
-    def __init__(self) -> None:
-        self._said = False
-        self._lock = threading.Lock()  # the chunks of a study are written by several threads
-
-    def warn(self, error: Exception) -> None:
-        """Say what went wrong, the first time."""
-        with self._lock:
-            said, self._said = self._said, True
-        if not said:
-            warn(
-                f"checkpoint: {error} Training goes on; were it killed now, it would resume from the newest checkpoint "
-                "that is whole, or from the beginning. Further writes are tried without a warning."
-            )
+    pieces: Pieces | None = None  # of what is shapes in the state, where the caller reads those
 
 
 class Checkpoints:
@@ -255,6 +238,7 @@ class Checkpoints:
         seconds: between checkpoints, at least.
         stream: what it reads, where that is a stream.
         failures: of all chunks, where this is of one of them.
+        whole: whether arrays in pieces are put together here.
 
     Raises:
         ValueError: the folder is of another run; lists what differs.
@@ -272,15 +256,17 @@ class Checkpoints:
         seconds: float,
         stream: Stream | None = None,
         failures: WriteFailures | None = None,
+        whole: bool = True,
     ) -> None:
         self.folder, self.about, self.seconds = folder, about, seconds
+        self.shared: str | None = None  # where all of several processes write pieces of their state
         self.pace = Pace(segment_seconds(None if folder is None else seconds))
         self.record: StreamRecord | None = None
         self.restored = Restored(None, history, 0)
-        self._failures = failures or WriteFailures()
+        self.failures = failures or WriteFailures()
         self._due = time.monotonic() + seconds
         if folder is not None:
-            self.restored = _restore(folder, about, like, history)
+            self.restored = _restore(folder, about, like, history, whole)
             done = self.history.loss.shape[-1]
             if done > epochs:
                 raise ValueError(
@@ -310,8 +296,8 @@ class Checkpoints:
         """Whether this state is in the folder."""
         return self.folder is not None and position(state) == self._written
 
-    def write(self, state: TrainState, histories: list[History], last: bool = False) -> None:
-        """Write a checkpoint if it is time; the histories become one."""
+    def write(self, state: TrainState, histories: list[History], last: bool = False, split: Any = None) -> None:
+        """Write a checkpoint if it is time; the histories become one. `split()`: the files of what is shapes in it."""
         if self.folder is None or not (last or self.due) or position(state) == self._written:
             return
         begin = time.monotonic()
@@ -320,16 +306,16 @@ class Checkpoints:
         tree |= {} if self.record is None else {READ[:-1]: self.record.to_arrays()}
         try:
             values = self.restored.values or self.about[VALUES]()
-            write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values})
+            write_checkpoint(self.folder, self._number, tree, {**self.about, VALUES: values}, split and split())
             self._number, self._written = self._number + 1, position(state)
         except (OSError, MemoryError) as error:
-            self._failures.warn(error)
+            self.failures.warn(error)
         self._due = time.monotonic() + max(self.seconds, SHARE * (time.monotonic() - begin))
 
 
-def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: History) -> Restored:
+def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: History, whole: bool) -> Restored:
     """What is in a folder, if it is of this run."""
-    checkpoint = read_checkpoint(folder)
+    checkpoint = read_checkpoint(folder, whole)
     if checkpoint is None:
         return Restored(None, history, 0)
     for text in checkpoint.damaged:
@@ -347,7 +333,9 @@ def _restore(folder: str, about: Mapping[str, Any], like: TrainState, history: H
         _check_epochs(tree["state"], epochs)
     state = trees.with_keys(tree["state"], like)
     values = expected[VALUES] if same_versions else None
-    return Restored(state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values)
+    return Restored(
+        state, jax.tree.map(np.asarray, tree["history"]), checkpoint.number + 1, read, values, checkpoint.pieces
+    )
 
 
 def _check_description(path: str, about: Any) -> None:

@@ -12,10 +12,11 @@ from fnn.arguments import trees
 from fnn.compilation.components import unread_settings
 from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
-from fnn.data.sparse import check_columns
 from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import init_layer
+from fnn.layers.sparse import check_columns
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import TrainState
 from fnn.training.batches import padded_rows
@@ -54,7 +55,7 @@ def trace_run(config: TrainerConfig, start: Start, own: Collection[str] = ()) ->
         config = _ask_place(config, start)
         program = trainer_for(config, *signature(tuple(start)))
     check_jacobian_fits(program.state, program.outputs[0], start.data.train)
-    check_targets(config, start, program.outputs)
+    check_values(config, start, program.outputs)
     warn_of_unread(*asked, own)
     return config, start, program
 
@@ -73,7 +74,7 @@ def trace_outputs(config: TrainerConfig, start: Start) -> tuple[TrainerConfig, S
         config, start = identify_run(config, start)
         state, outputs = outputs_for(config, *signature(tuple(start)))
     check_jacobian_fits(state, outputs[0], start.data.train)
-    check_targets(config, start, outputs)
+    check_values(config, start, outputs)
     return config, start
 
 
@@ -102,13 +103,13 @@ def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) 
         )
 
 
-def check_targets(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
-    """Check the targets' values, where the loss has an opinion on them; and the columns of sparse rows."""
-    net = resolve("net", config.net, Layer, start.settings)
-    for name, part in zip(("data[0]", "validation[0]"), start.data, strict=True):
-        if part is not None:
-            check_columns(name, part.x, net)
-    check = resolve_loss(config.loss, start.settings).check
+def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
+    """Check the values of inputs that an embedding or sparse_dense gets, and of targets that the loss judges."""
+    net, check = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings).check
+    for name, rows in zip(("data[0]", "validation[0]"), start.data, strict=False):
+        if rows is not None:
+            check_categories(net, name, rows.x)
+            check_columns(name, rows.x, net)
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
         if check is not None:
             check(y, np.asarray(part.t))

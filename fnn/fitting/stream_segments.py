@@ -15,10 +15,12 @@ from fnn.compilation.cache import programs
 from fnn.compilation.programs import compile_in_parallel, freeze, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
+from fnn.data.shares import Shares
 from fnn.data.streams import as_stream
-from fnn.devices.placement import put_everywhere
+from fnn.devices.placement import put_buffer
 from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, resolve, resolve_loss
@@ -33,7 +35,7 @@ def _program(config: TrainerConfig, must_stop: Callable[[], bool], *arguments: A
 
     def make() -> tuple[Callable[..., Any], int]:
         frozen = freeze(build_buffer_trainer(config), arguments)
-        run: Any = jax.jit(frozen.call, donate_argnums=0, **buffer_shardings(config.layout, arguments[0]))
+        run: Any = jax.jit(frozen.call, donate_argnums=0, **buffer_shardings(config.layout, *arguments[:2]))
         if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             compile_in_parallel([lambda: run.lower(*arguments).compile], must_stop)
         return run, frozen.bytes
@@ -53,6 +55,7 @@ def stream_segments(
     buffer_rows: int | None = None,
     reading: StreamRecord | None = None,
     must_stop: Callable[[], bool] = never,
+    shares: Shares | None = None,
 ) -> Generator[Segment, None, None]:
     """`fnn.fitting.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
 
@@ -71,6 +74,7 @@ def stream_segments(
             where they are fewer.
         reading: what the run has read so far, kept up to date; it knows the rows of a buffer, and compares.
         must_stop: whether to end early, also in the midst of waiting for rows or for the compiler.
+        shares: the processes, each of which reads its own rows; None: the source has all of them.
 
     Raises:
         Interrupted: it was to end while it compiled, or while it compared the first rows.
@@ -94,6 +98,10 @@ def stream_segments(
     """
     reading, pace = StreamRecord() if reading is None else reading, pace or Pace(SEGMENT_SECONDS)
     plan = _make_plan(config, source, buffer_rows or reading.room, state)._replace(check_seen=reading.check)
+    size = plan.batch_size
+    if shares is not None:
+        rows = plan.rows and plan.rows // shares.processes
+        plan = plan._replace(batch_size=size // shares.processes, rows=rows, shares=shares)
     one_order = config._replace(shuffle=False)  # the host shuffles
     done, step, run = int(state.epoch), int(state.step), None
     if done > 0 and reading.first is not None:
@@ -102,12 +110,14 @@ def stream_segments(
         reading.check_first(results([first], must_stop)[0])
     if done >= epochs or not bool(state.active):
         return
-    with closing(prefetch(buffers(plan, range(done, epochs), step), must_stop=must_stop)) as arriving:
+    put = jax.device_put if shares is None else lambda buffer: buffer
+    with closing(prefetch(buffers(plan, range(done, epochs), step), put, must_stop)) as arriving:
         for arrived in arriving:
-            buffer = put_everywhere(config.layout, arrived)
-            end = int(buffer.first) - (-int(buffer.count) // plan.batch_size)
+            buffer = put_buffer(config.layout, arrived)
+            end = int(buffer.first) - (-int(buffer.count) // size)
             epoch, step, ended = int(state.epoch), int(state.step), False
-            reading.take(_record(buffer, epoch, plan.batch_size), len(buffer.part.x))
+            room = len(buffer.part.x) if shares is None else buffer.mask.size
+            reading.take(_record(buffer, epoch, size, room), room)
             if run is None:
                 run = _program(one_order, must_stop, state, buffer, validation, np.int32(0))
                 state, row, over = run(state, buffer, validation, np.int32(0))  # compiles, and runs no step
@@ -123,7 +133,7 @@ def stream_segments(
                 pace.measure(seconds, steps)
                 step = reached
                 piece = _piece(row, int(state.epoch) > epoch, none, reading)  # an epoch that diverged has no row
-                yield Segment(state, piece, steps * plan.batch_size / seconds)
+                yield Segment(state, piece, steps * size / seconds)
             if not bool(state.active):
                 return
 
@@ -137,10 +147,10 @@ def _piece(row: History, ended: bool, none: History, reading: StreamRecord) -> H
     return row_alone
 
 
-def _record(buffer: Buffer, epoch: int, batch_size: int) -> BufferRecord:
+def _record(buffer: Buffer, epoch: int, batch_size: int, room: int) -> BufferRecord:
     """What a buffer says about its epoch, up to its end."""
     first = int(buffer.first)
-    index = first * batch_size // len(buffer.part.x)
+    index = first * batch_size // room
     rows = first * batch_size + int(buffer.count)
     return BufferRecord(epoch, index, rows, int(buffer.check_sum), bool(buffer.last))
 
@@ -158,15 +168,13 @@ def _make_plan(config: TrainerConfig, source: Any, buffer_rows: int | None, stat
         )
     seed = tuple(np.asarray(state.key).ravel().tolist())
     dtype = np.dtype(dtype_of(state.params))
-    check = _target_check(config, state.settings)
+    check = _value_check(config, state.settings)
     return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check)
 
 
-def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None] | None:
-    """What looks at the values of a chunk's targets, if the loss has an opinion on them."""
+def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None]:
+    """What looks at the values of a chunk: of inputs that an embedding gets, of targets that the loss judges."""
     check = resolve_loss(config.loss, settings).check
-    if check is None:
-        return None
     net = resolve("net", config.net, Layer, settings)
 
     @functools.lru_cache
@@ -178,6 +186,9 @@ def _target_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], 
         return jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float)))
 
     def of_chunk(x: Any, t: Any) -> None:
+        check_categories(net, "x", x)
+        if check is None:
+            return
         y = outputs(x.shape[1:])
         check(jax.ShapeDtypeStruct((len(t), *y.shape[1:]), y.dtype), t)
 

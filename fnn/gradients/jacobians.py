@@ -20,6 +20,7 @@ from fnn.types import Array, Key, Layer, Loss, Params, Penalty, State, Train
 
 # layers of fnn whose rows do not touch one another, and which draw nothing: a row alone gives what it gives in a batch
 OF_ROWS = {"dense", "conv2d", "flatten", "max_pool", "avg_pool", "global_avg_pool", "layer_norm", "prelu"}
+OF_ROWS |= {"embedding", "conv1d", "conv_transpose2d", "upsample", "group_norm", "rms_norm"}
 OF_ROWS |= {"serial", "residual", "repeat"}
 SQUARES = "squared_error, half_squared_error or mean_squared_error"
 

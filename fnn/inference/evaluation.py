@@ -21,6 +21,7 @@ from fnn.inference.prediction import (
     with_true_rows,
 )
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
@@ -72,7 +73,7 @@ def evaluate(
     size, metrics = arguments.whole_number("batch_size", batch_size, 1), config.check_metrics(metrics)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
-    rows, chunks = _chunks(data, run, size)
+    rows, chunks = _chunks(data, net, run, size)
     measure: Any = None
     shift: int | None = None
     totals, weight = dict.fromkeys(metrics, 0.0), 0.0
@@ -137,27 +138,28 @@ def _check_targets(metrics: dict[str, Any], outputs: HasShape, t: np.ndarray) ->
             check(jax.ShapeDtypeStruct((len(t), *outputs.shape[1:]), outputs.dtype), t)
 
 
-def _chunks(data: DataLike, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
+def _chunks(data: DataLike, net: Layer, run: Run, size: int) -> tuple[int | None, Iterator[Any]]:
     """How many rows there are, if that is known, and chunks `(x, t, weight)`."""
     if is_stream(data):
         stream = as_stream("data", data, once=True)
         named = ((f"data, chunk {i}", c) for i, c in enumerate(stream.chunks((0,), 0, False)))
-        return stream.rows, _check_chunks(named, run)
+        return stream.rows, _check_chunks(named, net, run)
     if isinstance(data, (tuple, list)) and len(data) in (2, 3) and all(isinstance(a, np.memmap) for a in data):
         for a in data[1:]:
             checks.same_rows("data", data[0], a)
         starts = range(0, len(data[0]), size)
         parts = ((f"data, rows {i} to {i + size - 1}", tuple(a[i : i + size] for a in data)) for i in starts)
-        return len(data[0]), _check_chunks(parts, run)
-    whole = next(_check_chunks(iter([("data", data)]), run))
+        return len(data[0]), _check_chunks(parts, net, run)
+    whole = next(_check_chunks(iter([("data", data)]), net, run))
     return len(whole[0]), iter([whole])
 
 
-def _check_chunks(named: Iterator[tuple[str, Any]], run: Run) -> Iterator[Any]:
+def _check_chunks(named: Iterator[tuple[str, Any]], net: Layer, run: Run) -> Iterator[Any]:
     """Chunks, checked, with a weight for every row; a warning where digits are lost for the first time."""
     dtype, cut = arrays.dtype_of_run(run.params), checks.LostDigits()
     for name, chunk in named:
         arrays.same_columns((f"{name}, x", f"{name}, t"), run.columns, arrays.columns(chunk))
         x, t, w = check_chunk(name, chunk, dtype, cut)
         cut.warn(dtype)
+        check_categories(net, f"{name}, x", x)
         yield x, t, np.ones(len(x), dtype) if w is None else w

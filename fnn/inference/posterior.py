@@ -17,6 +17,7 @@ from fnn.data.loading import load_arrays
 from fnn.devices.memory import free_bytes
 from fnn.gradients.jacobians import output_jacobian, ridge_of
 from fnn.inference.prediction import Trained, checked_run
+from fnn.layers.embedding import check_categories
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.types import Array, ArrayLike, KeyLike, Layer, Loss, LossLike, Params, Part, Penalty, State
@@ -150,6 +151,7 @@ def laplace(
     given = data if isinstance(data, (tuple, list)) else (data,)
     weights = given[2] if len(given) == 3 else None
     part = load_arrays(tuple(given[:2]), None, weights, arguments.key(0), found.params, reduction)[0].train
+    check_categories(net, "data[0]", part.x)
     theta, _ = ravel_pytree(found.params)
     _check_memory(theta.size, np.dtype(np.float64))
     reduction = arguments.one_of("reduction", reduction, ("mean", "sum"))

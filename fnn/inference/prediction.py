@@ -14,15 +14,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn import arguments
-from fnn.arguments import trees
+from fnn.arguments import sparse, trees
 from fnn.compilation.programs import canonical
-from fnn.data import arrays, checks, sparse
+from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
 from fnn.devices.placement import put_everywhere
 from fnn.inference.reduction import check_functions, check_row_axis, combine_rows, require_arrays
 from fnn.kernels.memory import aligned_copy
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
+from fnn.layers.sparse import check_matrix
 from fnn.runs import Run
 from fnn.training.layout import Layout, keep_whole, make_layout, split_array
 from fnn.types import Array, Columns, DType, Layer, Params, ShapeError, State, Tree
@@ -91,14 +93,14 @@ def predict(
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
-    sparse.check_matrix("x", x, net)
+    check_matrix("x", x, net)
     check_functions(reduce, combine)
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = _specialise(net, run, part, reduce, combine, layout)
         return program, made if combine is None else _specialise(net, run, part, reduce, None, layout)[1]
 
-    return _predict_rows(specialise, run, x, size, device, reduce, combine)
+    return _predict_rows(specialise, net, run, x, size, device, reduce, combine)
 
 
 @arguments.explain_call
@@ -142,14 +144,15 @@ def predictor(
         return programs[key]
 
     def serve(x: DataLike) -> Tree:
-        sparse.check_matrix("x", x, net)
-        return _predict_rows(specialise, run, x, size, False, reduce, None)
+        check_matrix("x", x, net)
+        return _predict_rows(specialise, net, run, x, size, False, reduce, None)
 
     return serve
 
 
 def _predict_rows(
     specialise: Callable[[Array | np.ndarray], tuple[Callable[..., Tree], Tree]],
+    net: Layer,
     run: Run,
     x: DataLike,
     size: int,
@@ -169,7 +172,10 @@ def _predict_rows(
     rows, size, chunks = _inputs(x, run, size)
     kept: Any = None
     before: Any = None
+    done = 0
     for chunk, count in rechunk(chunks, size):
+        check_categories(net, "x", chunk[0][:count], done)
+        done += count
         part = aligned_copy(chunk[0])
         if kept is None:
             program, made = with_true_rows(trace, count, part)

@@ -107,13 +107,8 @@ class WindowSpec(NamedTuple):
 
     def over(self, name: str, in_shape: Shape) -> tuple[Windows, Windows]:
         """The windows over the rows and over the columns of an image; a ShapeError if there is none."""
-        if len(in_shape) != 3 or min(in_shape) < 1:
-            raise ShapeError(
-                f"{name}: expected images of shape (height, width, channels), got {in_shape}. {_to_images(in_shape)}"
-            )
-        padding: tuple[Any, Any] = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
-        both = zip(in_shape[:2], self.window, self.stride, self.dilation, padding, strict=True)
-        rows, columns = (_windows(*axis) for axis in both)
+        check_images(name, in_shape)
+        rows, columns = (axis_windows(*axis) for axis in self._axes(in_shape))
         if rows.outputs < 1 or columns.outputs < 1:
             least = " × ".join(str(w.span - w.low - w.high) for w in (rows, columns))
             raise ShapeError(
@@ -122,6 +117,30 @@ class WindowSpec(NamedTuple):
             )
         return rows, columns
 
+    def reaching(self, name: str, in_shape: Shape) -> tuple[Windows, Windows]:
+        """The windows of which there are as many as rows and columns, over the larger image that they reach."""
+        check_images(name, in_shape)
+        rows, columns = (_windows_reaching(*axis) for axis in self._axes(in_shape))
+        if rows.numbers < 1 or columns.numbers < 1:
+            raise ShapeError(
+                f"{name}: expected padding that leaves an image, got {self.padding} for images of {in_shape[0]} × "
+                f"{in_shape[1]}. Pad less: padding is cut off here."
+            )
+        return rows, columns
+
+    def _axes(self, in_shape: Shape) -> Any:
+        """For rows and columns: how many numbers, window, stride, dilation, padding."""
+        padding: tuple[Any, Any] = self.padding if isinstance(self.padding, tuple) else (self.padding, self.padding)
+        return zip(in_shape[:2], self.window, self.stride, self.dilation, padding, strict=True)
+
+
+def check_images(name: str, in_shape: Shape) -> None:
+    """A ShapeError unless examples are images."""
+    if len(in_shape) != 3 or min(in_shape) < 1:
+        raise ShapeError(
+            f"{name}: expected images of shape (height, width, channels), got {in_shape}. {_to_images(in_shape)}"
+        )
+
 
 def _to_images(in_shape: Shape) -> str:
     if len(in_shape) == 2:
@@ -129,12 +148,27 @@ def _to_images(in_shape: Shape) -> str:
     return "Put it before what makes vectors of images, or reshape x to (rows, height, width, channels)."
 
 
-def _windows(numbers: int, size: int, stride: int, dilation: int, padding: str | tuple[int, int]) -> Windows:
+def axis_windows(numbers: int, size: int, stride: int, dilation: int, padding: str | tuple[int, int]) -> Windows:
+    """The windows over one axis, with padding "SAME", "VALID" or (before, after).
+
+    >>> from fnn.kernels.windows import axis_windows
+    >>> axis_windows(28, 5, 2, 1, "SAME").outputs
+    14
+    """
     low, high = (0, 0) if isinstance(padding, str) else padding
     if padding == "SAME":
         missing = max(0, (-(-numbers // stride) - 1) * stride + dilation * (size - 1) + 1 - numbers)
         low, high = missing // 2, missing - missing // 2
     return Windows(numbers, size, stride, dilation, low, high)
+
+
+def _windows_reaching(outputs: int, size: int, stride: int, dilation: int, padding: str | tuple[int, int]) -> Windows:
+    """So many windows: over `stride` numbers each for "SAME", else over all that they reach, less the padding."""
+    if padding == "SAME":
+        return axis_windows(outputs * stride, size, stride, dilation, padding)
+    low, high = (0, 0) if isinstance(padding, str) else padding
+    whole = (outputs - 1) * stride + dilation * (size - 1) + 1
+    return Windows(whole - low - high, size, stride, dilation, low, high)
 
 
 def window_spec(
@@ -146,10 +180,10 @@ def window_spec(
 ) -> WindowSpec:
     """A window as it was asked for, checked: one whole number stands for two equal ones."""
     return WindowSpec(
-        _pair(name, "window", window),
-        _pair(name, "stride", stride),
+        pair(name, "window", window),
+        pair(name, "stride", stride),
         _padding(name, padding),
-        _pair(name, "dilation", dilation),
+        pair(name, "dilation", dilation),
     )
 
 
@@ -158,7 +192,8 @@ def describe_window(window: object) -> str:
     return str(window) if _whole(window, 1) or isinstance(window, int) else arguments.describe_value(window)
 
 
-def _pair(name: str, what: str, value: object) -> tuple[int, int]:
+def pair(name: str, what: str, value: object) -> tuple[int, int]:
+    """Two whole numbers of at least 1; one stands for both."""
     both = (value, value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else value
     if not _whole(both, 1):
         got = arguments.describe_value(value)

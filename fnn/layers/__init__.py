@@ -8,7 +8,8 @@
 - `noise`: Noise that a network trains with
 - `precision`: Mixed precision: a network computes in bfloat16, its parameters and everything outside it stay as
   they are
-- `images`: Convolution, pooling, and images made different each time that they are trained on
+- `images`: Convolutions, pooling, larger images, and images made different each time that they are trained on
+- `embedding`: Categories as vectors that are learned, and the check on the host that there are no others
 - `normalisations`: Each channel over the rows of a batch, or each row over its features
 - `complexity`: How large a network is: layers, parameters, multiply-adds and output maps, counted as source
   document 3 does

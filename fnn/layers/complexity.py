@@ -14,6 +14,8 @@ from fnn.factories import Spec
 from fnn.kernels import matmul
 from fnn.layers.combinators import as_layer, layer_of, repeat
 from fnn.layers.images.convolution import conv2d
+from fnn.layers.images.sequences import conv1d
+from fnn.layers.images.transposed import conv_transpose2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.layers.sparse import sparse_dense
@@ -89,9 +91,10 @@ def summary(net: LayerLike, in_shape: Shape) -> Complexity:
 
     A dense layer has `fan_in × features` multiply-adds and `fan_in × features + features` parameters. A convolution
     has `kh × kw × channels/groups × features` for each of its `rows × columns` outputs, those with padding counted too;
-    and `kh × kw × channels/groups × features + features` parameters. What is made of layers has a row for each of
-    them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of the branches
-    of a `lax.cond` by the largest.
+    and `kh × kw × channels/groups × features + features` parameters. A transposed one has
+    `kh × kw × features/groups × channels` multiply-adds for each place of its inputs. What is made of layers has a row
+    for each of them. Layers of your own are counted by the matrix products and convolutions in their forward pass; of
+    the branches of a `lax.cond` by the largest.
 
     >>> import fnn
     >>> net = fnn.serial(fnn.dense(4), fnn.relu, fnn.dense(2))
@@ -131,8 +134,9 @@ def _rows(layer: Layer, in_shape: Shape) -> list[LayerCost]:
         return _rows_of_each(spec.children, in_shape)
     params, _, out_shape = _tables(layer, in_shape)
     parameters = sum(a.size for a in jax.tree.leaves(params))
-    if spec.factory in (dense, conv2d):  # its weights, used once for each place of the output
-        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(out_shape[:-1])))]
+    if spec.factory in (dense, conv2d, conv1d, conv_transpose2d):  # its weights, used once for each place
+        places = in_shape if spec.factory is conv_transpose2d else out_shape
+        return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(places[:-1])))]
     if spec.factory is sparse_dense:  # a row of weights for each value
         return [LayerCost(str(layer), out_shape, parameters, in_shape[1] * out_shape[0])]
     row = LayerCost(str(layer), out_shape, parameters, _multiply_adds(layer, in_shape))
@@ -202,6 +206,9 @@ def _products_of(equation: Equation) -> int:
         kernel, layout = equation.invars[1].aval, parameters.get("dimension_numbers")
         features = -1 if layout is None else layout.rhs_spec[0]
         return int(equation.outvars[0].aval.size * (kernel.size // kernel.shape[features]))
+    if name == "fnn_convolution_by_inputs":  # forward of a transposed one
+        outputs, kernel = (variable.aval for variable in equation.invars)
+        return int(outputs.size * (kernel.size // kernel.shape[-1]))
     if name == "mul" and matmul.SCOPE in str(equation.source_info.name_stack):  # of a few weights, on a CPU
         return int(equation.outvars[0].aval.size)
     if name == "cond":

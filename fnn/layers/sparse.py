@@ -1,11 +1,13 @@
 """The linear layer of sparse rows."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn import arguments
+from fnn.arguments import sparse as matrices
 from fnn.factories import factory
 from fnn.kernels import sparse
 from fnn.layers.linear import Initial, initial_deviation, initial_values
@@ -121,3 +123,27 @@ def columns_at_entry(net: Layer) -> int | None:
         return None
     columns: int = dict(spec.arguments)["columns"]
     return columns
+
+
+def check_matrix(name: str, x: Any, net: Layer) -> None:
+    """Raise where a sparse matrix has another number of columns than the network that it is for."""
+    columns = columns_at_entry(net)
+    if columns is not None and matrices.is_sparse(x) and x.shape[-1] != columns:
+        _refuse_columns(name, columns, f"{x.shape[-1]}")
+
+
+def check_columns(name: str, x: Any, net: Layer) -> None:
+    """Raise where sparse rows have columns that the network that they are for does not have."""
+    columns = columns_at_entry(net)
+    if columns is not None:
+        at = np.asarray(x)[:, 0]
+        wrong = (at > columns - 1) | (at < 0)
+        if wrong.any():
+            _refuse_columns(name, columns, f"number {at[wrong][0]:g} in row {int(np.argmax(wrong.any(1)))}")
+
+
+def _refuse_columns(name: str, columns: int, got: str) -> NoReturn:
+    raise ShapeError(
+        f"{name}: expected {columns} columns, numbered from 0, as sparse_dense({columns}, …) has them, got {got}. "
+        "Pass the columns that the network is made for: one vectoriser for all data."
+    )

@@ -156,6 +156,12 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], Any]:
         return stored, about["description"]
 
 
+def read_check_sum(path: PathLike) -> str:
+    """The check sum that a file says it has; of another's file whatever is there."""
+    with open(path, "rb") as file:
+        return file.read(8 + len(MAGIC) + DIGITS)[8 + len(MAGIC) :].decode("latin-1")
+
+
 def _read_description(data: bytes) -> Any:
     """The description in a header, once it is known to be no larger than what is written.
 

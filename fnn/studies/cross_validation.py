@@ -11,9 +11,9 @@ import numpy as np
 import optax
 
 from fnn import arguments
+from fnn.arguments.sparse import check_scalable
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
-from fnn.data.sparse import check_scalable
 from fnn.fitting.host_loop import fit
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment

@@ -22,7 +22,7 @@ from fnn.fitting.progress import OnSegment, check_on_segment, check_progress
 from fnn.fitting.setup import trace_outputs, warn_of_unread
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
-from fnn.storage.checkpoints import read_checkpoint
+from fnn.storage.checkpoints import WriteFailures, read_checkpoint
 from fnn.storage.folders import chunk_folder, chunks_in, read_width, write_width
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.search_space import as_points, split_traced
@@ -308,7 +308,7 @@ def known_width(folder: str | None, asked: int | None) -> int | None:
     return width
 
 
-def keep_width(folder: str, width: int, failures: resume.WriteFailures) -> None:
+def keep_width(folder: str, width: int, failures: WriteFailures) -> None:
     """Write the width down, if it is not there."""
     try:
         if read_width(folder) != width:

@@ -21,6 +21,7 @@ from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
 from fnn.storage.atomic import make_folder
+from fnn.storage.checkpoints import WriteFailures
 from fnn.storage.folders import chunk_folder
 from fnn.storage.locks import lock_folder
 from fnn.studies.chunks import ExecutionPlan, Members, chunk_trainer, history_capacity, trace_chunk
@@ -40,7 +41,7 @@ class Job(NamedTuple):
     epochs: int
     folder: str | None = None
     seconds: float = 1.0  # between checkpoints
-    failures: resume.WriteFailures | None = None  # of the whole study
+    failures: WriteFailures | None = None  # of the whole study
     effort: str = "auto"  # to compile with
     listener: StudyListener | None = None  # between segments
 

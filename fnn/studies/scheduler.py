@@ -16,9 +16,9 @@ from fnn.arguments import trees
 from fnn.data.warnings import find_caller, warn, warnings_for
 from fnn.devices.pools import Pool
 from fnn.devices.threads import Interrupted, Task, results
-from fnn.fitting import resume
 from fnn.fitting.progress import StudyListener, study_progress_bar
 from fnn.fitting.segments import position, without_debug_nans
+from fnn.storage.checkpoints import WriteFailures
 from fnn.storage.folders import chunks_in, group_folder
 from fnn.studies.chunks import ExecutionPlan, history_capacity, make_plan, trace_chunk
 from fnn.studies.groups import ExecutionOptions, Group, check_study, keep_width, known_width
@@ -206,7 +206,7 @@ def run_groups(
     for group, plan, folder in zip(groups, plans, folders, strict=True):
         check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
-    failures, listener = resume.WriteFailures(), StudyListener(how.on_segment, epochs)
+    failures, listener = WriteFailures(), StudyListener(how.on_segment, epochs)
     jobs = [
         Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how), listener)
         for group, plan, folder in zip(groups, plans, folders, strict=True)

@@ -90,7 +90,11 @@ def batch_at(part: Part, order: Array, j: Array, size: int) -> Batch:
 
 
 def buffer_batch(buffer: Buffer, k: Array, size: int) -> Batch:
-    """Batch `k` of a buffer; rows past its count are filling."""
+    """Batch `k` of a buffer; rows past its count are filling, or those that its mask leaves out."""
+    if buffer.mask is not None:
+        of_batch: Any = jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, k, 0, False), (buffer.part, buffer.mask))
+        part, mask = of_batch
+        return Batch(part.x, part.t, jnp.where(mask, part.weight, 0.0), Rows(mask))
     x, t, weight, _ = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k * size, size), buffer.part)
     mask = k * size + jnp.arange(size, dtype=jnp.int32) < buffer.count
     return Batch(x, t, jnp.where(mask, weight, 0.0), Rows(mask))

@@ -17,7 +17,7 @@ from fnn import arguments
 from fnn.arguments import trees
 from fnn.runs import TrainState
 from fnn.training.batches import Batch
-from fnn.types import Array, HasShape, Params, Rows, Tree
+from fnn.types import Array, Buffer, HasShape, Params, Rows, Tree
 
 PlaceRule = Callable[[str, HasShape], PartitionSpec]  # (name of a leaf, its shape and dtype) -> how it is split
 PLACED = ("params", "optimizer", "best")  # of a `TrainState`; the rest is on every device
@@ -35,6 +35,11 @@ class Layout(NamedTuple):
     def everywhere(self) -> NamedSharding:
         """On every device, whole."""
         return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def of_places(self) -> NamedSharding:
+        """Of batches, `(batches, places of a batch, ...)`, whose places are split along the first axis of the mesh."""
+        return NamedSharding(self.mesh, PartitionSpec(None, self.mesh.axis_names[0]))
 
 
 class PlaceTable(NamedTuple):
@@ -207,12 +212,17 @@ def run_shardings(layout: Layout | None, state: TrainState) -> dict[str, Any]:
     return {"in_shardings": (of_state, whole, whole, whole), "out_shardings": (of_state, whole)}
 
 
-def buffer_shardings(layout: Layout | None, state: TrainState) -> dict[str, Any]:
+def buffer_shardings(layout: Layout | None, state: TrainState, buffer: Buffer) -> dict[str, Any]:
     """Arguments of `jit` for `(state, buffer, validation, steps) -> (state, row, ended)`."""
     if layout is None:
         return {}
     of_state, whole = state_shardings(layout, state), layout.everywhere
-    return {"in_shardings": (of_state, whole, whole, whole), "out_shardings": (of_state, whole, whole)}
+    of_buffer: Any = whole
+    if buffer.mask is not None:  # each process has its own rows
+        of_buffer = jax.tree.map(lambda a: whole, buffer)
+        rows = layout.of_places
+        of_buffer = of_buffer._replace(part=of_buffer.part._replace(x=rows, t=rows))
+    return {"in_shardings": (of_state, of_buffer, whole, whole), "out_shardings": (of_state, whole, whole)}
 
 
 def with_place_table(layout: Layout, state: TrainState) -> Layout:

@@ -25,8 +25,11 @@ class Store:
     def blocking_key_value_get(self, key, timeout):
         with self.new:
             if not self.new.wait_for(lambda: key in self.values, timeout / 1000):
-                raise TimeoutError(key)
+                raise jax.errors.JaxRuntimeError(f"DEADLINE_EXCEEDED: {key}")
             return self.values[key]
+
+    def key_value_delete(self, key):
+        del self.values[key]
 
     def key_value_dir_get(self, key):
         return [(name, value) for name, value in self.values.items() if name.startswith(key)]
@@ -96,6 +99,26 @@ def test_the_first_process_says_a_word_to_all_or_raises_in_all(both):
     assert isinstance(first, IndexError) and isinstance(second, ValueError) and "On process 0" in str(second)
 
 
+def test_words_come_from_all_in_order_however_late_and_leave_nothing_behind(both, monkeypatch):
+    one, other, _ = both
+    monkeypatch.setattr(module, "BEAT", 0.01)  # so long a look takes
+
+    def late(number):
+        time.sleep(0.1)
+        return other.gather_words(f"b{number}", "rows")
+
+    for number in range(3):
+        expected = [f"a{number}", f"b{number}"]
+        assert at_once(lambda n=number: one.gather_words(f"a{n}", "rows"), lambda n=number: late(n)) == [expected] * 2
+    assert at_once(lambda: one.gather_words("x", "other"), lambda: other.gather_words("y", "other")) == [["x", "y"]] * 2
+    assert sorted(one._client.values) == [
+        f"fnn/0/gathered/{of}/{n}/{i}" for of, n in (("other", 0), ("rows", 2)) for i in (0, 1)
+    ]
+    one._over.set()  # the run has ended: nobody waits on
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        one.gather_words("a", "rows")
+
+
 def beat(peers, segment, count):
     peers._client.key_value_set(f"fnn/0/beat/{peers.index}", f"{segment} {count}", True)
 
@@ -110,6 +133,9 @@ def test_one_that_is_silent_is_named_with_its_segment(both, monkeypatch):
         one._look()
         time.sleep(0.06)
     with pytest.raises(Ended, match="process 1 of 2 last reported in segment 41"):
+        one.give_up(jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection reset by peer"))
+    one._together = 44  # all have come to this segment since it said where it is
+    with pytest.raises(Ended, match="process 1 of 2 last reported in segment 44"):
         one.give_up(jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection reset by peer"))
     one.give_up(ConnectionError("connection of the user's own"))
     other._seen.clear()

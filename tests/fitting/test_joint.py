@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from tests.helpers.joint_faults import disturb, ends, start
 from tests.helpers.several_devices import CASES
 
-EPOCHS = 400
+EPOCHS, LONG = 400, 3000
 
 
 def processes(count, *names, devices=False, x64=True):
@@ -45,6 +46,28 @@ def test_processes_have_the_bits_of_as_many_devices(count):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_that_read_their_own_rows_train_on_all_of_them(count):
+    found = processes(count, "own rows")
+    assert all(of == found[0] for of in found) and found[0]["own rows"][1] < 1e-12
+
+
+@pytest.mark.slow
+def test_a_state_that_is_split_is_kept_in_a_file_per_process_and_goes_on_on_other_numbers_of_them(tmp_path):
+    folder = tmp_path / "run"
+    found = processes(2, f"split={folder}")  # asserts that the bits are those of a run without a stop
+    assert max(away for of in found for _, away in of.values()) < 1e-12
+    names = sorted(path.name for path in folder.iterdir())
+    assert [name[:7] for name in names] == ["checkpo", "checkpo", *["pieces-"] * 4]
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert max(sizes[name] for name in names[:2]) < 0.5 * min(sizes[name] for name in names[2:]) + 20_000
+    for count, devices in ((4, False), (4, True), (1, True)):
+        copy = shutil.copytree(f"{folder}-first", tmp_path / f"{count}{devices}")
+        for of in processes(count, f"rest={copy}", devices=devices):
+            assert max(away for _, away in of.values()) < 1e-12
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -68,10 +91,10 @@ def test_a_process_that_is_slow_is_waited_for():
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2])
 def test_others_end_in_time_with_a_word_and_a_restart_has_the_bits_of_an_undisturbed_run(count):
-    (status, whole, error), *_ = ends(start(count, "", EPOCHS))
+    (status, whole, error), *_ = ends(start(count, "", LONG))
     assert status == 0, error
     for seed in range(6):
-        found = disturb(count, EPOCHS, seed, whole)
+        found = disturb(count, LONG, seed, whole)
         ended = {-signal.SIGTERM} if found["signal"] == "SIGTERM" else {75}
         assert set(found["status"]) == ended and found["seconds"] < 25 and found["same"], found
         named = "got SIGTERM" if found["signal"] == "SIGTERM" else f"process {found['victim']} of {count}"

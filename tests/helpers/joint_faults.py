@@ -3,10 +3,13 @@
 `python -m tests.helpers.joint_faults run INDEX COUNT PORT FOLDER EPOCHS [CHANGE]` is one process; CHANGE makes it
 differ. It prints the digest of what it has trained, once a line "begun".
 `python -m tests.helpers.joint_faults disturb COUNT EPOCHS SEED ...` prints what each disturbance led to.
+`python -m tests.helpers.joint_faults meet COUNT EPOCHS SEED ...` prints what became of two runs in one folder.
 """
 
 import hashlib
+import itertools
 import json
+import os
 import random
 import signal
 import socket
@@ -16,7 +19,8 @@ import tempfile
 import time
 
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)
-HEARTBEAT = 10
+HEARTBEAT = int(os.environ.get("HEARTBEAT", "10"))  # more on a machine that is busy
+BEGUN = 5  # the segment at which a process says that it trains
 
 
 def run(index, count, port, folder, epochs, change=""):
@@ -31,6 +35,8 @@ def run(index, count, port, folder, epochs, change=""):
     draw = np.random.default_rng(0)
     x = draw.normal(size=(64, 6)).astype("float32")
     t = np.tanh(x[:, :2]) + (change == "data")
+    mesh = jax.make_mesh((count,), ("data",))
+    place = fnn.fully_sharded(mesh, 8) if change == "split" else None
     net = fnn.serial(fnn.dense(8 + (change == "network")), fnn.dropout(0.2), fnn.dense(2))
     data = (x, t)
     if change == "slow":
@@ -41,18 +47,18 @@ def run(index, count, port, folder, epochs, change=""):
 
     if change == "version":
         jax.__version__ = "0.0"
-    begun = []
+    segments = itertools.count()
 
     def say(progress):
-        if not begun:
-            begun.append(print("begun", flush=True))
+        if next(segments) == BEGUN:
+            print("begun", flush=True)
 
     found = fnn.fit(
         net, fnn.losses.squared_error, optax.adam(1e-3 + 1e-4 * (change == "settings")), data, epochs=epochs,
-        batch_size=16, mesh=jax.make_mesh((count,), ("data",)), checkpoint=folder or None, checkpoint_seconds=0.2,
-        progress=False, on_segment=say, compile_effort="low" if not change else "auto",
+        batch_size=16, mesh=mesh, place=place, checkpoint=folder or None, checkpoint_seconds=0.2,
+        progress=False, on_segment=say, compile_effort="low" if change in ("", "split") else "auto",
     )  # fmt: skip
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((found.params, found.history))]
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(found.history)]
     print(hashlib.sha256(b"".join(leaves)).hexdigest()[:16], flush=True)
 
 
@@ -88,7 +94,7 @@ def disturb(count, epochs, seed, whole):
     with tempfile.TemporaryDirectory() as folder:
         processes = start(count, folder, epochs)
         processes[0].stdout.readline()
-        time.sleep(draw.uniform(0, 1))
+        time.sleep(draw.uniform(0, 3))
         processes[victim].send_signal(number)
         begin = time.monotonic()
         others = ends([p for i, p in enumerate(processes) if i != victim], 60)
@@ -109,12 +115,40 @@ def disturb(count, epochs, seed, whole):
         }
 
 
+def meet(count, epochs, seed, wholes):
+    """Two runs of so many processes that begin in one folder at random times: who was refused, and what is kept."""
+    from fnn.storage.checkpoints import checkpoint_name, read_checkpoint
+
+    draw, change = random.Random(seed), ("", "split")[seed % 2]
+    with tempfile.TemporaryDirectory() as folder:
+        changes = dict.fromkeys(range(count), change)
+        first = start(count, folder, epochs, changes)
+        time.sleep(draw.uniform(0, 6))
+        both = [ends(of) for of in (first, start(count, folder, epochs, changes))]
+        kept = read_checkpoint(folder)
+        names = {name for name in os.listdir(folder) if not name.startswith("pieces-")}
+        return {
+            "whole": [all(found[:2] == (0, wholes[change]) for found in of) for of in both],
+            "refused": ["expected a folder that nobody else writes to" in of[0][2] for of in both],
+            "status": [[status for status, _, _ in of] for of in both],
+            "epochs": int(kept.leaves["state/epoch"]),
+            "damaged": kept.damaged,
+            "others": sorted(names - {checkpoint_name(kept.number), checkpoint_name(kept.number - 1)}),
+            "said": [of[1][2].splitlines()[-1:] for of in both],
+        }
+
+
 def main(kind, *words):
     if kind == "run":
         index, count, port, folder, epochs, change = words
         run(int(index), int(count), int(port), folder, int(epochs), change)
         return
     count, epochs, *seeds = map(int, words)
+    if kind == "meet":
+        wholes = {of: ends(start(count, "", epochs, dict.fromkeys(range(count), of)))[0][1] for of in ("", "split")}
+        for seed in seeds:
+            print(json.dumps(meet(count, epochs, seed, wholes)), flush=True)
+        return
     (status, whole, error), *_ = ends(start(count, "", epochs))
     assert status == 0, error
     for seed in seeds:

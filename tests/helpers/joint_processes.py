@@ -4,9 +4,11 @@
 kept of the run, difference from the run on one device. With INDEX -1 it is one process with COUNT devices.
 """
 
+import functools
 import hashlib
 import json
 import os
+import shutil
 import sys
 import warnings
 
@@ -15,15 +17,56 @@ if __name__ == "__main__" and sys.argv[1] == "-1":  # before JAX looks at the de
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 import fnn
-from tests.helpers.several_devices import difference, train
+from tests.helpers.several_devices import (
+    ADAM,
+    SQUARED,
+    WIDE,
+    change_dtype,
+    difference,
+    mesh_of,
+    rows,
+    train,
+    train_own,
+)
 
 
 def digest(run):
     """Of all leaves, bit by bit."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(run)]
     return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()[:16]
+
+
+def go_on(count, name):
+    """A run whose state is split: in all, and in two parts with a checkpoint between them; or the second part alone.
+
+    `split=FOLDER` leaves the checkpoint of the first part in FOLDER-first, from which `rest=FOLDER-first` goes on.
+    """
+    kind, folder = name.split("=")
+    mesh = mesh_of(count)
+    where = {"mesh": mesh, "place": fnn.fully_sharded(mesh, 100)}
+    fit = functools.partial(fnn.fit, WIDE, SQUARED, ADAM, change_dtype(rows(30)), batch_size=7, progress=False)
+    fit = functools.partial(fit, validation=change_dtype(rows(9)), compile_effort="low")
+    alone = fit(epochs=5)
+    if kind == "split":
+        whole = fit(epochs=5, **where)
+        fit(epochs=3, checkpoint=folder, checkpoint_seconds=0.0, **where)
+        if jax.process_index() == 0:
+            shutil.copytree(folder, f"{folder}-first")
+        multihost_utils.sync_global_devices("copied")
+    again = fit(epochs=5, checkpoint=folder, **where)
+    own = [[np.asarray(shard.data) for shard in leaf.addressable_shards] for leaf in jax.tree.leaves(again.train_state)]
+    size = sum(shard.nbytes for leaf in own for shard in leaf if len(leaf) == 1)
+    if kind == "split":
+        same = [
+            np.array_equal(a, np.asarray(b.addressable_shards[n].data))
+            for of, b in zip(own, jax.tree.leaves(whole.train_state), strict=True)
+            for n, a in enumerate(of)
+        ]
+        assert all(same)
+    return size, float(np.abs(again.history.loss - alone.history.loss).max())
 
 
 def main(index, count, port, names):
@@ -34,6 +77,13 @@ def main(index, count, port, names):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fnn.TrainingDiverged)
         for name in names:
+            if "=" in name:
+                found[name] = go_on(count, name)
+                continue
+            if name == "own rows":
+                run, alone = train_own(count, False), train_own(count, True)
+                found[name] = digest(run), difference(run, alone)
+                continue
             run = train(name, count)
             found[name] = digest(run), difference(run, train(name, None))
     print(json.dumps(found), flush=True)

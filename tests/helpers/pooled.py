@@ -2,7 +2,7 @@
 
 `python -m tests.helpers.pooled KIND` prints a JSON object: study -> whether all its bits are the same.
 `python -m tests.helpers.pooled killed SEED` kills two workers; prints what was lost, run twice, told.
-`python -m tests.helpers.pooled speed` prints the seconds of one worker and of two.
+`python -m tests.helpers.pooled speed` prints the seconds of one worker and of two, in turn.
 """
 
 import collections
@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -151,16 +152,22 @@ def killed(seed):
     }
 
 
-def speed():
-    """Seconds of the sweep on one worker and on two, once they have compiled."""
-    seconds = []
-    for workers in (1, 2):
-        with spawned(workers) as made:
-            many(executor=made)
-            begin = time.monotonic()
-            many(executor=made)
-            seconds.append(time.monotonic() - begin)
-    return seconds
+SINGLE = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"  # a worker uses one core
+
+
+def speed(rounds=5):
+    """Medians of the seconds of the sweep on one worker and on two, in turn, once they have compiled; and all."""
+    os.environ["XLA_FLAGS"], os.environ["OMP_NUM_THREADS"] = SINGLE, "1"  # of the workers: this process has begun
+    seconds = {1: [], 2: []}
+    with spawned(1) as one, spawned(2) as two:
+        pools = {1: one, 2: two}
+        for number in range(rounds + 1):
+            for workers, made in pools.items():
+                begin = time.monotonic()
+                many(executor=made)
+                seconds[workers] += [time.monotonic() - begin] * (number > 0)
+    middle = [statistics.median(of) for of in seconds.values()]
+    return {"seconds": middle, "times as fast": middle[0] / middle[1], "all": seconds}
 
 
 def main(kind, *seeds):

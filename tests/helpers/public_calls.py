@@ -364,6 +364,28 @@ def _layers():
             },
             image,
         ),
+        "conv1d": Call(
+            fnn.conv1d,
+            {"features": 2, "window": 3},
+            {"features": "count", "window": "count", "stride": "count", "padding": "padding", "dilation": "count"}
+            | {"groups": "count", "bias": "flag", "weight_init": "initial or none", "bias_init": "initial"},
+            layer((8, 3)),
+        ),
+        "conv_transpose2d": Call(
+            fnn.conv_transpose2d,
+            {"features": 2, "window": 3},
+            window
+            | {"features": "count", "dilation": "window", "groups": "count", "bias": "flag"}
+            | {"weight_init": "initial or none", "bias_init": "initial"},
+            image,
+        ),
+        "upsample": Call(fnn.upsample, {"factor": 2}, {"factor": "window", "method": "choice"}, image),
+        "embedding": Call(
+            fnn.embedding,
+            {"size": 4, "features": 2},
+            {"size": "count", "features": "count", "weight_init": "initial"},
+            row,
+        ),
         "flatten": Call(fnn.flatten, {}, {}, image),
         "max_pool": Call(fnn.max_pool, {"window": 2}, window, image, {"stride": {"none"}}),
         "avg_pool": Call(fnn.avg_pool, {"window": 2}, window, image, {"stride": {"none"}}),
@@ -372,6 +394,13 @@ def _layers():
             fnn.batch_norm, {}, {"momentum": "unit", "eps": "positive", "scale": "flag", "offset": "flag"}, row
         ),
         "layer_norm": Call(fnn.layer_norm, {}, {"eps": "positive", "scale": "flag", "offset": "flag"}, row),
+        "group_norm": Call(
+            fnn.group_norm,
+            {"groups": 1},
+            {"groups": "count", "eps": "positive", "scale": "flag", "offset": "flag"},
+            row,
+        ),
+        "rms_norm": Call(fnn.rms_norm, {}, {"eps": "positive", "scale": "flag"}, row),
         "dropout": Call(fnn.dropout, {"rate": 0.5}, {"rate": "rate"}, row),
         "gaussian_noise": Call(fnn.gaussian_noise, {"deviation": 0.5}, {"deviation": "number"}, row),
         "rescale": Call(fnn.rescale, {}, {"factor": "real", "offset": "real"}, image),
@@ -626,6 +655,7 @@ def _others():
             {"x": sparse.csr_array(X)},
             {"x": "sparse", "room": "count or none"},
         ),
+        "own_rows": Call(fnn.own_rows, {"source": lambda epoch: [(X, LABELS)]}, {"source": "stream"}),
         "grid": Call(fnn.grid, {"over": {"a": [0.1]}}, {"over": "over", ("over", "a"): "choices"}),
         "draws": Call(
             fnn.draws,

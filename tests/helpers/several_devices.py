@@ -1,7 +1,8 @@
 """Runs on several devices in one process, each compared with the run without a mesh: a program of its own.
 
 `python -m tests.helpers.several_devices 1,2,4 NAME ...` prints a JSON object: case -> {devices: largest difference},
-and what the checks at its end find.
+and what the checks at its end find. With NAME=own it is {devices: {leaf: its difference, and that of the run on one
+device from itself, where the data have other last bits}}.
 """
 
 import functools
@@ -97,6 +98,46 @@ CASES = {
     "nan": (DENSE, SQUARED, optax.sgd(1e30), rows(30), {"batch_size": 7}),
     "stream": (NORMAL, SQUARED, MOMENTUM, stream, {"batch_size": 6, "validation": rows(9)}),
 }
+WIDE = fnn.serial(fnn.dense(256), fnn.tanh, fnn.dense(3))
+
+
+def change_dtype(arrays):
+    """Numbers of the dtype that JAX is set to."""
+    return tuple(a.astype(jax.numpy.result_type(float)) if a.dtype.kind == "f" else a for a in arrays)
+
+
+LENGTHS = ((11, 8, 5), (7, 8, 9), (9, 2, 16), (3, 8, 8))  # rows of each process in three epochs
+
+
+def own_rows(index, epoch):
+    """Rows of a process, in two chunks."""
+    n = LENGTHS[index][epoch]
+    at = (np.arange(n) + 7 * epoch + 13 * index) % 50
+    x, t, weight = change_dtype((FLAT[at], T[at], WEIGHTS[at] + 0.5))
+    return [(x[:3], t[:3], weight[:3]), (x[3:], t[3:], weight[3:])]
+
+
+def train_own(count, alone):
+    """A run of so many processes, each of which reads its own rows; or one of all rows, in the same batches.
+
+    There a place that is empty has a row of weight 0, so no layer here may look at several rows.
+    """
+    places = 8 // count
+
+    def of_all(epoch):
+        parts = [[np.concatenate(of) for of in zip(*own_rows(i, epoch), strict=True)] for i in range(count)]
+        batches = -(-max(len(part[0]) for part in parts) // places)
+        for j in range(batches):
+            at = slice(j * places, (j + 1) * places)
+            for x, t, weight in parts:
+                x, t, weight = x[at], t[at], weight[at]
+                left = places - len(x)
+                filling = [np.repeat(a[:1], left, 0) for a in change_dtype((FLAT, T))]
+                yield np.concatenate([x, filling[0]]), np.concatenate([t, filling[1]]), np.pad(weight, (0, left))
+
+    source = of_all if alone else fnn.own_rows(lambda epoch: iter(own_rows(jax.process_index(), epoch)))
+    more = {} if alone else {"mesh": mesh_of(count)}
+    return fnn.fit(NOISY, SQUARED, ADAM, source, epochs=3, batch_size=8, shuffle=False, progress=False, **more)
 
 
 def mesh_of(count):
@@ -104,11 +145,17 @@ def mesh_of(count):
     return None if count is None else jax.make_mesh((count,), ("data",), devices=jax.devices()[:count])
 
 
-def train(name, devices, place=None):
-    """The run of a case."""
+def train(name, devices, place=None, seed=None):
+    """The run of a case; with a seed, on data that differ in last bits."""
     net, loss, optimizer, data, more = CASES[name]
-    if not callable(data):
-        data = tuple(a.astype(jax.numpy.result_type(float)) if a.dtype.kind == "f" else a for a in data)
+    if callable(data):
+        chunks = [change_dtype(chunk) for chunk in data(0)]
+        chunks = chunks if seed is None else [(*nudge(of[:2], seed + n), *of[2:]) for n, of in enumerate(chunks)]
+        data = functools.partial(iter, chunks)
+    else:
+        data = change_dtype(data)
+        data = data if seed is None else nudge(data, seed)
+    more = {name: change_dtype(of) if isinstance(of, tuple) else of for name, of in more.items()}
     mesh = mesh_of(devices)
     more = more if mesh is None else more | {"mesh": mesh} | ({} if place is None else {"place": place(mesh)})
     return fnn.fit(net, loss, optimizer, data, epochs=6, progress=False, **more)
@@ -116,16 +163,42 @@ def train(name, devices, place=None):
 
 def difference(run, other):
     """The largest difference of all that is kept of two runs, over the largest value of each array or over 1e-3."""
-    found = 0.0
-    pairs = zip(jax.tree.leaves(run), jax.tree.leaves(other), strict=True)
-    for a, b in pairs:
+    return max(differences(run, other).values(), default=0.0)
+
+
+def differences(run, other):
+    """That of each array, by its name."""
+    found = {}
+    for (path, a), (_, b) in zip(*map(jax.tree_util.tree_leaves_with_path, (run, other)), strict=True):
         a, b = (np.asarray(of, np.float64) for of in (a, b))
         assert a.shape == b.shape and np.array_equal(np.isnan(a), np.isnan(b)), (a, b)
         finite = np.isfinite(b)
         assert np.array_equal(a[~finite], b[~finite], equal_nan=True)
         a, b = a[finite], b[finite]
-        found = max(found, float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-3)))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        found[name] = float(np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-3))
     return found
+
+
+def beside_own(name, counts):
+    """The differences of each array; and how far a change of last bits in the data takes the run on one device."""
+    alone = train(name, None)
+    own = [differences(train(name, None, seed=seed), alone) for seed in range(4)]
+    found = {count: differences(train(name, count), alone) for count in counts}
+    return {n: {leaf: (d, max(of[leaf] for of in own)) for leaf, d in of_n.items()} for n, of_n in found.items()}
+
+
+def nudge(data, seed):
+    """The data, each number of floats as it is, or the next larger or smaller one."""
+    draw = np.random.default_rng(seed)
+
+    def change(a):
+        if a.dtype.kind != "f":
+            return a
+        towards = draw.choice([-np.inf, np.nan, np.inf], a.shape).astype(a.dtype)
+        return np.where(np.isnan(towards), a, np.nextafter(a, towards))
+
+    return tuple(map(change, data))
 
 
 def collectives():
@@ -212,6 +285,9 @@ def main(counts, names):
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", fnn.TrainingDiverged)
+            if name.endswith("=own"):
+                found[name] = beside_own(name.removesuffix("=own"), counts)
+                continue
             alone = train(name, None)
             found[name] = {count: difference(train(name, count), alone) for count in counts}
     print(json.dumps(found))

@@ -208,6 +208,9 @@ FINE = {
     "labels": {"row"},
     "classes of points": {"row", "column"},
     "stream or pair": set(),
+    "stream": CALLABLE - {"three arguments"}
+    | {"set", "returns none", "returns text", "returns complex", "ufunc"}
+    | {"builtin", "partial"},
     "weights": {"none", "row"},
     "validation": {"none", "0.5"},
     "tree": {"none"},

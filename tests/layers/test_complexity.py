@@ -61,6 +61,24 @@ def test_products_in_jitted_looped_and_lifted_functions_are_counted():
     assert fnn.summary(lambda x: jnp.einsum("bi,bj,ij->b", x, x, w)[:, None], (8,)).multiply_adds >= 64
 
 
+@pytest.mark.parametrize(
+    "layer, in_shape, adds",
+    [
+        (fnn.conv1d(6, 3, 2, groups=2), (9, 4), 5 * 3 * 2 * 6),
+        (fnn.conv_transpose2d(6, (2, 3), 2, groups=2), (4, 5, 4), 4 * 5 * 2 * 3 * 3 * 4),
+        (fnn.embedding(100, 4), (3,), 0),
+        (fnn.upsample(), (4, 5, 4), 0),
+    ],
+    ids=str,
+)
+def test_by_its_kind_and_by_its_products_a_layer_counts_alike(layer, in_shape, adds):
+    """As a layer of one's own: its products are found in its forward pass."""
+    own_layer = fnn.Layer("own", layer.init, layer.forward, layer.backward)
+    by_kind, by_products = (fnn.summary(one, in_shape) for one in (layer, own_layer))
+    assert by_kind.multiply_adds == by_products.multiply_adds == adds
+    assert by_kind.output_maps == by_products.output_maps
+
+
 def test_multiply_adds_are_half_the_operations_that_xla_counts():
     net = fnn.serial(fnn.dense(512), fnn.relu, fnn.dense(512), fnn.relu, fnn.dense(10))
     params, state, _ = net.init(jax.random.key(0), (784,))

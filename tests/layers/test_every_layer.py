@@ -13,6 +13,9 @@ LAYERS = {name: (layer, shape[1:]) for name, (layer, shape, _) in CASES.items()}
 LAYERS |= {
     "conv2d, groups": (fnn.conv2d(4, 3, stride=2, groups=2), (5, 5, 2)),
     "conv2d, narrow": (fnn.mixed_precision(fnn.conv2d(4, 3)), (5, 5, 2)),
+    "conv1d, causal": (fnn.conv1d(4, 3, 2, "CAUSAL", 2, 2), (5, 2)),
+    "conv_transpose2d, groups": (fnn.conv_transpose2d(4, 3, 2, "VALID", groups=2), (3, 3, 2)),
+    "group_norm, vectors": (fnn.group_norm(2), (4,)),
     "batch_norm, vectors": (fnn.batch_norm(), (4,)),
     "softmax": (fnn.as_layer(fnn.softmax), (4,)),
     "max_pool, padded": (fnn.max_pool(3, 2, "SAME"), (5, 5, 2)),

@@ -16,7 +16,7 @@ import fnn
 
 DTYPES = ["float32", "float64", "bfloat16"]
 KEY = jax.random.key(0)
-VECTORS, SPARSE, IMAGES = (3, 4), (3, 2, 4), (2, 4, 5, 2)
+VECTORS, SPARSE, SEQUENCES, IMAGES = (3, 4), (3, 2, 4), (2, 6, 2), (2, 4, 5, 2)
 
 
 def special(dtype):
@@ -55,6 +55,38 @@ def conv(p, x):
         if 0 <= r < x.shape[1] and 0 <= q < x.shape[2]:
             y[:, i, j] += x[:, r, q] @ p["w"][k, m]
     return y
+
+
+def sequences(p, x):
+    """3 steps wide, "SAME"."""
+    y = np.zeros((*x.shape[:2], p["w"].shape[2]), x.dtype) + p["b"]
+    for i, k in itertools.product(range(x.shape[1]), range(3)):
+        if 0 <= i + k - 1 < x.shape[1]:
+            y[:, i] += x[:, i + k - 1] @ p["w"][k]
+    return y
+
+
+def transposed(p, x):
+    """2 × 2 windows that do not overlap."""
+    y = np.einsum("nijc,kloc->nikjlo", x, p["w"])
+    return y.reshape(len(x), 2 * x.shape[1], 2 * x.shape[2], -1) + p["b"]
+
+
+def twice_as_large(x, lines):
+    """The rows of the larger image, from those of this one: repeated, or ¼ of the neighbour and ¾."""
+    if not lines:
+        return x.repeat(2, 1)
+    before, after = (np.concatenate(parts, 1) for parts in ((x[:, :1], x[:, :-1]), (x[:, 1:], x[:, -1:])))
+    return np.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], 2).reshape(len(x), -1, *x.shape[2:])
+
+
+def enlarged(x, lines):
+    return np.swapaxes(twice_as_large(np.swapaxes(twice_as_large(x, lines), 1, 2), lines), 1, 2)
+
+
+def looked_up(p, x):
+    known = (x >= 0) & (x < 4) & (x == np.floor(x))
+    return np.where(known[..., None], p["table"][np.where(known, x, 0).astype(int)], np.nan)
 
 
 def windows(x):
@@ -110,12 +142,19 @@ CASES = {  # layer, shape of x, formula
     "sparse_dense": (fnn.sparse_dense(3, 1), SPARSE, sparse_dense),
     "sparse_dense, several outputs": (fnn.sparse_dense(3, 2), SPARSE, sparse_dense),
     "conv2d": (fnn.conv2d(3, 3), IMAGES, conv),
+    "conv1d": (fnn.conv1d(3, 3), SEQUENCES, sequences),
+    "conv_transpose2d": (fnn.conv_transpose2d(3, 2, 2), IMAGES, transposed),
+    "upsample": (fnn.upsample(), IMAGES, lambda p, x: enlarged(x, False)),
+    "upsample, bilinear": (fnn.upsample(2, "bilinear"), IMAGES, lambda p, x: enlarged(x, True)),
+    "embedding": (fnn.embedding(4, 3), VECTORS, looked_up),
     "flatten": (fnn.flatten(), IMAGES, lambda p, x: x.reshape(len(x), -1)),
     "max_pool": (fnn.max_pool(2), IMAGES, lambda p, x: windows(x).max((3, 4))),
     "avg_pool": (fnn.avg_pool(2), IMAGES, lambda p, x: windows(x).mean((3, 4))),
     "global_avg_pool": (fnn.global_avg_pool(), IMAGES, lambda p, x: x.mean((1, 2))),
     "batch_norm": (fnn.batch_norm(), IMAGES, lambda p, x: normalised(x, (0, 1, 2))),
     "layer_norm": (fnn.layer_norm(), VECTORS, lambda p, x: normalised(x, -1)),
+    "group_norm": (fnn.group_norm(1), IMAGES, lambda p, x: normalised(x, (1, 2, 3))),
+    "rms_norm": (fnn.rms_norm(), VECTORS, lambda p, x: x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)),
     "dropout": (fnn.dropout(0.5), VECTORS, kept),
     "gaussian_noise": (fnn.gaussian_noise(0.5), VECTORS, noisy),
     "random_shift": (fnn.random_shift(1), IMAGES, moved(fnn.random_shift(1))),
@@ -133,18 +172,12 @@ CASES = {  # layer, shape of x, formula
     "from_function": (fnn.from_function(lambda x: 0.5 * x), VECTORS, lambda p, x: 0.5 * x),
 }
 # a sum on the way, or a variance, may be beyond the dtype: then inf or nan, which is seen, and never another number
-SUMS = {
-    "dense",
-    "dense, by a library",
-    "sparse_dense",
-    "sparse_dense, several outputs",
-    "conv2d",
-    "avg_pool",
-    "global_avg_pool",
-    "batch_norm",
-    "layer_norm",
-}
+SUMS = {"dense", "dense, by a library", "conv2d", "avg_pool", "global_avg_pool", "batch_norm", "layer_norm"}
+SUMS |= {"sparse_dense", "sparse_dense, several outputs", "conv1d", "conv_transpose2d", "group_norm", "rms_norm"}
 BEYOND = {(name, "largest") for name in SUMS}
+
+# a CPU takes it for 0: which is a category, and which times 1000 is 0
+UNDECIDED = {("embedding", "subnormal"), ("rms_norm", "subnormal")}
 
 every_case = pytest.mark.parametrize("name", CASES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -179,6 +212,8 @@ def test_values_are_those_of_the_formula(name, dtype, x64):
     wide = jax.tree.map(lambda a: np.asarray(a, np.longdouble), params)
     kind = jnp.finfo(dtype)
     for what, value in special(dtype).items():
+        if (name, what) in UNDECIDED:
+            continue
         for at in places(x, value):
             y = np.asarray(forward(params, at), np.longdouble)
             with np.errstate(all="ignore"):

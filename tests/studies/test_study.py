@@ -377,7 +377,7 @@ def test_the_memory_of_a_member_grows_with_its_batch_and_its_weights(plan_of):
     per_row = 2 * 4 * (4 + 8 + 8 + 2)  # what backward needs: inputs of the layers, the mask of dropout
     assert 0.5 * 90 * per_row < many - few < 2 * 90 * per_row
     wide = {"net": lambda s: fnn.serial(fnn.dense(800, weight_init=s["scale"]), fnn.tanh, fnn.dense(2))}
-    points = [{**point, "rate": 0.0} for point in POINTS]
+    points = [{name: value for name, value in point.items() if name != "rate"} for point in POINTS]
     grown = plan_of(points, width=1, batch_size=10, **wide).bytes_ - few
     weights = 4 * 800 * (4 + 1 + 2)  # bytes
     assert 6 * weights < grown < 12 * weights  # parameters, momentum, the best; twice
@@ -388,7 +388,8 @@ def test_by_default_small_networks_are_trained_together_and_others_one_after_ano
     assert 1 < plan_of(many, width=None)[1] <= WIDTHS[0] and plan_of(many, width=None, devices=TWO)[2] == tuple(TWO)
     features = SMALL // 32 // 7 + 1  # so many weights times the rows of a batch are no longer few
     wide = {"net": lambda s: fnn.serial(fnn.dense(features, weight_init=s["scale"]), fnn.tanh, fnn.dense(2))}
-    assert plan_of(many, width=None, **wide)[1] == 1
+    without = [{name: value for name, value in point.items() if name != "rate"} for point in many]  # no dropout
+    assert plan_of(without, width=None, **wide)[1] == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -489,7 +490,7 @@ BAD = {
     "key": (dict(points={**OVER, "key": [1]}), ValueError, "over: expected names of your own, got 'key', an argument"),
     "optimizer": (dict(points={**OVER, "optimizer": [1]}), ValueError, "over: expected names of your own, got 'optim"),
     "a column": (
-        dict(points={**OVER, "loss": [1.0]}),
+        dict(points={**OVER, "loss": [1.0]}, penalty=lambda s: fnn.penalties.l2(s["l2"] * s["loss"])),
         ValueError,
         "over: expected names of your own, got 'loss', a column of the result. Rename it",
     ),

@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 import fnn
 from fnn.training.layout import PlaceTable, make_layout, spec_of
-from tests.helpers.several_devices import CASES, CHECKS
+from tests.helpers.several_devices import CASES, CHECKS, train
 
 SHORT = ["uneven by backprop", "weights", "10 rows"]  # between them all but convolutions, patience, nan, streams
 P = jax.sharding.PartitionSpec
@@ -38,12 +39,33 @@ def test_a_run_on_several_devices_is_that_of_one(name):
     assert set(differences) == {"4"} and max(differences.values()) < 1e-12
 
 
+OWN = 4  # times as far as other last bits of the data move a run on one device, several devices may
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="float64: 6e-12 where batch norm has a batch of two rows; float32: up to 2e-4")
-@pytest.mark.parametrize(("x64", "most"), [(True, 1e-12), (False, 1e-6)])
-def test_every_kind_of_run_is_that_of_one_device(x64, most):
-    found = child("1,2,4", *CASES, x64=x64)
-    assert {name: values for name, values in found.items() if max(values.values()) >= most} == {}
+@pytest.mark.parametrize(("x64", "strict"), [(True, 1e-12), (False, 1e-6)])
+def test_every_kind_of_run_is_that_of_one_device(x64, strict):
+    """Each array holds the strict figure, but those that the run on one device itself does not hold.
+
+    These are moved as far by a change of the last bits of the data: a bias before batch norm, whose derivative is 0, so
+    that it is rounding alone; in float32 also what a batch of two rows, or a sum that cancels, makes of rounding.
+    """
+    found = child("1,2,4", *(f"{name}=own" for name in CASES), x64=x64)
+    leaves = {
+        (n, c, leaf): of for n, counts in found.items() for c, all_of in counts.items() for leaf, of in all_of.items()
+    }
+    assert {at: of for at, of in leaves.items() if of[0] >= max(strict, OWN * of[1])} == {}
+    loose = [leaf for (_, _, leaf), (away, _) in leaves.items() if away >= strict]
+    assert not [leaf for leaf in loose if leaf.startswith("history")]
+    assert not x64 or {leaf[-4:] for leaf in loose} <= {"/0/b"}
+    assert len(loose) < 0.1 * len(leaves)
+
+
+def test_a_bias_before_batch_norm_is_nothing_but_rounding():
+    """So its last bits are all that it has, and no two programs agree on them."""
+    run = train("uneven batches", None)
+    moved = run.train_state.optimizer[0].trace[0]
+    assert 0 < np.abs(moved["b"]).max() < 100 * np.finfo(moved["b"].dtype).eps * np.abs(moved["w"]).max()
 
 
 def test_a_step_adds_up_all_gradients_at_once_and_gathers_no_data():

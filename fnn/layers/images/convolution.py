@@ -2,16 +2,14 @@
 
 from math import prod
 
-import jax
-
-from fnn import arguments
 from fnn.arguments import as_floats
 from fnn.factories import factory
 from fnn.kernels import convolution
 from fnn.kernels.convolution import Convolution
 from fnn.kernels.windows import Padding, describe_window, window_spec
-from fnn.layers.linear import Initial, initial_deviation, initial_values
-from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
+from fnn.layers.images.weights import kernel_spec
+from fnn.layers.linear import Initial
+from fnn.types import Array, Cache, Key, Layer, Params, Shape, State, Train
 
 
 @factory
@@ -64,46 +62,25 @@ def conv2d(
     >>> print(params["w"].shape, params["b"].shape, out_shape)
     (5, 5, 3, 20) (20,) (14, 14, 20)
     """
-    wanted, hint = "a whole number of", "Write conv2d(20, (5, 5))."
-    features = arguments.whole_number("conv2d", features, 1, hint, what=f"{wanted} features")
-    groups = arguments.whole_number("conv2d", groups, 1, "Write groups=1.", what=f"{wanted} groups")
-    bias = arguments.flag("bias", bias, "conv2d")
-    name = f"conv2d({features}, {describe_window(window)})"
-    if features % groups:
-        raise ValueError(
-            f"{name}: expected features that can be cut into {groups} groups, got {features}. "
-            f"Use {features + groups - features % groups} features, or other groups."
-        )
+    kernel = kernel_spec(
+        "conv2d", describe_window(window), "conv2d(20, (5, 5))", features, groups, bias, weight_init, bias_init
+    )
+    name, features, groups, bias, *_ = kernel
     slide = window_spec(name, window, stride, padding, dilation)
-    weight_init = initial_deviation(name, "weight_init", weight_init)
-    bias_init = initial_deviation(name, "bias_init", bias_init, False)
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         rows, columns = slide.over(name, in_shape)
-        if in_shape[-1] % groups:
-            raise ShapeError(
-                f"{name}: expected channels that can be cut into {groups} groups, got {in_shape[-1]} from {in_shape}. "
-                "Use groups that divide the channels."
-            )
+        kernel.check_groups(in_shape)
         shape = (*slide.window, in_shape[-1] // groups, features)
-        deviation = prod(shape[:3]) ** -0.5 if weight_init is None else weight_init
-        params = {"w": initial_values(f"{name}: weight_init", deviation, jax.random.fold_in(key, 0), shape)}
-        if bias:
-            params["b"] = initial_values(f"{name}: bias_init", bias_init, jax.random.fold_in(key, 1), (features,))
-        return params, (), (rows.outputs, columns.outputs, features)
+        return kernel.initial(key, shape, prod(shape[:3])), (), (rows.outputs, columns.outputs, features)
 
     def over(x_shape: Shape, w: Array) -> Convolution:
-        if len(x_shape) != 4 or x_shape[-1] != groups * w.shape[2]:
-            raise ShapeError(
-                f"{name}: expected x of shape (batch, height, width, {groups * w.shape[2]}), got {x_shape}. "
-                "Use the inputs that these parameters were made for."
-            )
+        kernel.check_inputs(x_shape, "height, width", groups * w.shape[2])
         return Convolution(*slide.over(name, x_shape[1:]), groups)
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         x, w = as_floats(name, x), params["w"]
-        y = convolution.forward(x, w, over(x.shape, w))
-        return (y + arguments.beside(params["b"], y) if bias else y), state, x
+        return kernel.add_bias(params, convolution.forward(x, w, over(x.shape, w))), state, x
 
     def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         w = params["w"]

@@ -122,6 +122,55 @@ for (i = 0; i < $size; i += $channels) { /* layer norm */
     return x
 
 
+def _rms_norm(source: Source, step: Step, x: str, shape: Shape) -> str:
+    scale = source.constant(np.broadcast_to(step.numbers["scale"], shape[-1:]))
+    body = """
+for (i = 0; i < $size; i += $channels) { /* rms norm */
+    t = 0.0f;
+    for (k = 0; k < $channels; k++) t += $x[i + k] * $x[i + k];
+    t = 1.0f / sqrtf(t / $channels.0f + $eps);
+    for (k = 0; k < $channels; k++) $x[i + k] = $x[i + k] * t * $scale[k];
+}"""
+    eps = _literal(np.float32(step.numbers["eps"]))
+    source.add(body, size=prod(shape), channels=shape[-1], x=x, eps=eps, scale=scale)
+    return x
+
+
+def _group_norm(source: Source, step: Step, x: str, shape: Shape) -> str:
+    parts = [np.broadcast_to(step.numbers[part], shape[-1:]) for part in ("scale", "offset")]
+    scale, offset = map(source.constant, parts)
+    body = """
+for (j = 0; j < $channels; j += $width) { /* group norm */
+    t = $x[j];
+    m = 0.0f;
+    for (i = j; i < $size; i += $channels)
+        for (k = i; k < i + $width; k++) { $x[k] -= t; m += $x[k]; }
+    m /= $numbers.0f;
+    t = 0.0f;
+    for (i = j; i < $size; i += $channels)
+        for (k = i; k < i + $width; k++) { $x[k] -= m; t += $x[k] * $x[k]; }
+    t = 1.0f / sqrtf(t / $numbers.0f + $eps);
+    for (i = j; i < $size; i += $channels)
+        for (k = i; k < i + $width; k++) $x[k] = $x[k] * t * $scale[k - i + j] + $offset[k - i + j];
+}"""
+    width, eps = shape[-1] // step.numbers["groups"], _literal(np.float32(step.numbers["eps"]))
+    names = {"size": prod(shape), "channels": shape[-1], "width": width, "numbers": prod(shape[:-1]) * width}
+    source.add(body, **names, x=x, eps=eps, scale=scale, offset=offset)
+    return x
+
+
+def _embedding(source: Source, step: Step, x: str, shape: Shape) -> str:
+    size, features = step.numbers["table"].shape
+    table, y = source.constant(step.numbers["table"]), source.buffer(prod(step.shape))
+    body = """
+for (i = 0; i < $count; i++) { /* embedding; nan for what is no category */
+    j = $x[i] >= 0.0f && $x[i] < $size.0f && floorf($x[i]) == $x[i] ? (int)$x[i] : -1;
+    for (k = 0; k < $features; k++) $y[i * $features + k] = j < 0 ? NAN : $table[j * $features + k];
+}"""
+    source.add(body, count=prod(shape), size=size, features=features, table=table, x=x, y=y)
+    return y
+
+
 def _softmax(source: Source, step: Step, x: str, shape: Shape) -> str:
     body = """
 for (i = 0; i < $size; i += $classes) { /* softmax */
@@ -151,6 +200,9 @@ _LAYERS: dict[str, Write] = {
     "linear": _linear,
     "affine": _affine,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
+    "embedding": _embedding,
     "softmax": _softmax,
     "flatten": _flatten,
     "residual": _residual,

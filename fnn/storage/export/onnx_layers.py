@@ -1,11 +1,11 @@
 """Each step as nodes of an ONNX graph.
 
-ONNX has the channels of images first, fnn has them last. A value knows which it has, and is turned round where a node
-wants the other: once before the first convolution and once behind the last one.
+ONNX has the channels of images and sequences first, fnn has them last. A value knows which it has, and is turned round
+where a node wants the other: once before the first convolution and once behind the last one.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,14 +51,16 @@ class Graph:
 
     def turn(self, value: Value, channels_first: bool) -> Value:
         """The value with its channels there."""
-        if value.channels_first == channels_first or len(value.shape) != 3:
+        if value.channels_first == channels_first or len(value.shape) < 2:
             return value
-        order = [0, 3, 1, 2] if channels_first else [0, 2, 3, 1]
+        places = list(range(1, len(value.shape)))
+        order = [0, len(value.shape), *places] if channels_first else [0, *(i + 1 for i in places), 1]
         return Value(self.emit("Transpose", [value.name], perm=order), value.shape, channels_first)
 
     def per_channel(self, value: Value, numbers: np.ndarray) -> str:
         """A constant of one number, or of one per channel, beside a value."""
-        return self.constant(numbers.reshape(-1, 1, 1) if value.channels_first and numbers.ndim else numbers)
+        of_first = numbers.reshape(-1, *[1] * (len(value.shape) - 1))
+        return self.constant(of_first if value.channels_first and numbers.ndim else numbers)
 
 
 def emit_steps(graph: Graph, steps: Sequence[Step], value: Value) -> Value:
@@ -89,17 +91,49 @@ def _sparse_linear(graph: Graph, step: Step, value: Value) -> Value:
 
 def _convolution(graph: Graph, step: Step, value: Value) -> Value:
     numbers, value = step.numbers, graph.turn(value, True)
-    w, b = graph.constant(numbers["w"].transpose(3, 2, 0, 1)), graph.constant(numbers["b"])
-    name = graph.emit(
-        "Conv",
-        [value.name, w, b],
-        kernel_shape=numbers["w"].shape[:2],
-        strides=numbers["stride"],
-        dilations=numbers["dilation"],
-        group=numbers["groups"],
-        pads=numbers["pads"],
-    )
+    places = _places(numbers)
+    name = graph.emit("Conv", [value.name, *_kernel(graph, numbers)], **places)
     return Value(name, step.shape, True)
+
+
+def _transposed_convolution(graph: Graph, step: Step, value: Value) -> Value:
+    numbers, value = step.numbers, graph.turn(value, True)
+    places = _places(numbers)
+    name = graph.emit("ConvTranspose", [value.name, *_kernel(graph, numbers)], **places, output_padding=numbers["more"])
+    return Value(name, step.shape, True)
+
+
+def _kernel(graph: Graph, numbers: Mapping[str, Any]) -> tuple[str, str]:
+    """Weights with the places of the window last, and the bias."""
+    w = numbers["w"]
+    return graph.constant(w.transpose(w.ndim - 1, w.ndim - 2, *range(w.ndim - 2))), graph.constant(numbers["b"])
+
+
+def _places(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"strides": "stride", "dilations": "dilation", "group": "groups", "pads": "pads"}
+    return {"kernel_shape": numbers["w"].shape[:-2], **{name: numbers[part] for name, part in names.items()}}
+
+
+def _upsample(graph: Graph, step: Step, value: Value) -> Value:
+    value, factor = graph.turn(value, True), step.numbers["factor"]
+    scales = graph.constant(np.asarray([1, 1, *factor], np.float32))
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    if step.numbers["method"] == "bilinear":
+        how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    return Value(graph.emit("Resize", [value.name, "", scales], **how), step.shape, True)
+
+
+def _embedding(graph: Graph, step: Step, value: Value) -> Value:
+    """What is no category gets a row of nan, which stands behind the table."""
+    x, emit, table = graph.turn(value, False).name, graph.emit, step.numbers["table"]
+    size = len(table)
+    within = emit(
+        "And", [emit("GreaterOrEqual", [x, graph.constant(0.0)]), emit("Less", [x, graph.constant(size * 1.0)])]
+    )
+    known = emit("And", [within, emit("Equal", [x, emit("Floor", [x])])])
+    row = emit("Cast", [emit("Where", [known, x, graph.constant(size * 1.0)])], to=graph.onnx.TensorProto.INT64)
+    rows = graph.constant(np.concatenate([table, np.full_like(table[:1], np.nan)]))
+    return Value(emit("Gather", [rows, row], axis=0), step.shape)
 
 
 def _pool(operation: str, **more: int) -> Write:
@@ -141,11 +175,39 @@ def _layer_norm(graph: Graph, step: Step, value: Value) -> Value:
     value, emit = graph.turn(value, False), graph.emit
     first = [graph.constant(np.asarray([number], np.int64)) for number in (0, 1, len(value.shape))]
     distance = emit("Sub", [value.name, emit("Slice", [value.name, *first])])  # a row of equal numbers: exactly 0
-    centred = emit("Sub", [distance, emit("ReduceMean", [distance], axes=[-1])])
-    variance = emit("ReduceMean", [emit("Mul", [centred, centred])], axes=[-1])
-    deviation = emit("Sqrt", [emit("Add", [variance, graph.constant(step.numbers["eps"])])])
-    scaled = emit("Mul", [emit("Div", [centred, deviation]), graph.constant(step.numbers["scale"])])
+    normal = _to_unit_variance(graph, distance, step.numbers["eps"])
+    scaled = emit("Mul", [normal, graph.constant(step.numbers["scale"])])
     return value._replace(name=emit("Add", [scaled, graph.constant(step.numbers["offset"])]))
+
+
+def _group_norm(graph: Graph, step: Step, value: Value) -> Value:
+    """By single operations, as `_layer_norm`, on all numbers of a group in a line."""
+    value, emit, numbers = graph.turn(value, True), graph.emit, step.numbers
+    line = graph.constant(np.asarray([0, numbers["groups"], -1], np.int64))
+    whole = graph.constant(np.asarray([0, value.shape[-1], *value.shape[:-1]], np.int64))
+    first = [graph.constant(np.asarray([number], np.int64)) for number in (0, 1, 2)]
+    in_line = emit("Reshape", [value.name, line])
+    distance = emit("Sub", [in_line, emit("Slice", [in_line, *first])])
+    normal = emit("Reshape", [_to_unit_variance(graph, distance, numbers["eps"]), whole])
+    scaled = emit("Mul", [normal, graph.per_channel(value, numbers["scale"])])
+    return value._replace(name=emit("Add", [scaled, graph.per_channel(value, numbers["offset"])]))
+
+
+def _rms_norm(graph: Graph, step: Step, value: Value) -> Value:
+    value, emit = graph.turn(value, False), graph.emit
+    normal = _divide_by_root_mean_square(graph, value.name, step.numbers["eps"])
+    return value._replace(name=emit("Mul", [normal, graph.constant(step.numbers["scale"])]))
+
+
+def _to_unit_variance(graph: Graph, x: str, eps: np.ndarray) -> str:
+    """Along the last axis."""
+    centred = graph.emit("Sub", [x, graph.emit("ReduceMean", [x], axes=[-1])])
+    return _divide_by_root_mean_square(graph, centred, eps)
+
+
+def _divide_by_root_mean_square(graph: Graph, x: str, eps: np.ndarray) -> str:
+    square = graph.emit("ReduceMean", [graph.emit("Mul", [x, x])], axes=[-1])
+    return graph.emit("Div", [x, graph.emit("Sqrt", [graph.emit("Add", [square, graph.constant(eps)])])])
 
 
 def _residual(graph: Graph, step: Step, value: Value) -> Value:
@@ -203,6 +265,9 @@ _LAYERS: dict[str, Write] = {
     "linear": _linear,
     "sparse_linear": _sparse_linear,
     "convolution": _convolution,
+    "transposed_convolution": _transposed_convolution,
+    "upsample": _upsample,
+    "embedding": _embedding,
     "max_pool": _pool("MaxPool"),
     "avg_pool": _pool("AveragePool", count_include_pad=0),
     "global_mean": _global_mean,
@@ -210,6 +275,8 @@ _LAYERS: dict[str, Write] = {
     "crop": _crop,
     "affine": _affine,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "rms_norm": _rms_norm,
     "residual": _residual,
     "leaky_relu": _leaky_relu,
     "elu": _elu,

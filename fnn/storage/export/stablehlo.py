@@ -1,5 +1,6 @@
 """`export_stablehlo`: a trained network as a portable program of JAX."""
 
+import importlib.util
 from collections.abc import Callable
 
 import jax
@@ -42,6 +43,7 @@ def export_stablehlo(
     Raises:
         ValueError, ShapeError: `in_shape` or `standardiser` does not fit; a parameter is not finite.
         OSError: the disk is full, the folder is missing.
+        ImportError: flatbuffers is not installed (`pip install "fnn[export]"`).
 
     >>> import fnn, jax, os, tempfile
     >>> net = fnn.serial(fnn.dense(2), fnn.relu)
@@ -54,6 +56,8 @@ def export_stablehlo(
     (5, 2)
     """
     program = check_program(path, net, run, in_shape, standardiser)
+    if importlib.util.find_spec("flatbuffers") is None:  # JAX writes its programs by it, and does not ask for it
+        raise ImportError('export_stablehlo: flatbuffers is not installed. Run: pip install "fnn[export]"')
     batch = export.symbolic_shape("batch")
     x = jax.ShapeDtypeStruct((*batch, *program.in_shape), jnp.float32)
     exported = export.export(jax.jit(_predict(program)), platforms=PLATFORMS)(x)

@@ -16,9 +16,9 @@ from fnn import activations, arguments
 from fnn.activations import Activation
 from fnn.factories import Spec, origin
 from fnn.kernels.windows import window_spec
-from fnn.layers import combinators, linear, noise, precision, sparse
+from fnn.layers import combinators, embedding, linear, noise, precision, sparse
 from fnn.layers.combinators import as_layer
-from fnn.layers.images import augmentation, convolution, pooling
+from fnn.layers.images import augmentation, convolution, pooling, sequences, transposed, upsampling
 from fnn.layers.normalisations import batch, features
 from fnn.storage.export.programs import as_float64
 from fnn.types import Layer, Params, Shape, State
@@ -27,9 +27,10 @@ from fnn.types import Layer, Params, Shape, State
 class Step(NamedTuple):
     """One operation on a batch of examples; images have their channels last.
 
-    - `kind`: "linear", "sparse_linear", "convolution", "max_pool", "avg_pool", "global_mean", "flatten", "crop",
-      "layer_norm", "prelu"; "affine", `(x - centre) factor + offset`; "function", one of each element; "residual",
-      `x + inner(x)`; or the name of an activation.
+    - `kind`: "embedding", "linear", "sparse_linear", "convolution", "transposed_convolution", "max_pool", "avg_pool",
+      "global_mean", "upsample", "flatten", "crop", "layer_norm", "group_norm", "rms_norm", "leaky_relu";
+      "affine", `(x - centre) factor + offset`; "function", one of each element; "residual", `x + inner(x)`; or the
+      name of an activation.
     - `shape`: of one example of its outputs.
     - `numbers`: by name; arrays are of float64.
     - `inner`: the steps of a residual.
@@ -144,6 +145,33 @@ def _conv2d(name: str, given: Mapping[str, Any], params: Params, state: State, i
     return [Step("convolution", (rows.outputs, columns.outputs, given["features"]), numbers)]
 
 
+def _conv1d(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    slide = sequences.sequence_spec(name, *(given[part] for part in ("window", "stride", "padding", "dilation")))
+    steps = slide.over(name, in_shape)
+    numbers = {"stride": (slide.stride,), "dilation": (slide.dilation,), "groups": given["groups"]}
+    numbers |= {"pads": (steps.low, steps.high), **_weights(params, given["features"])}
+    return [Step("convolution", (steps.outputs, given["features"]), numbers)]
+
+
+def _conv_transpose2d(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    slide = window_spec(name, *(given[part] for part in ("window", "stride", "padding", "dilation")))
+    both = slide.reaching(name, in_shape)
+    more = [w.numbers - (n - 1) * w.stride - w.span + w.low + w.high for n, w in zip(in_shape, both, strict=False)]
+    numbers = {"stride": slide.stride, "dilation": slide.dilation, "groups": given["groups"], "more": more}
+    numbers |= {"pads": (both[0].low, both[1].low, both[0].high, both[1].high), **_weights(params, given["features"])}
+    return [Step("transposed_convolution", (both[0].numbers, both[1].numbers, given["features"]), numbers)]
+
+
+def _upsample(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    factor = given["factor"] if isinstance(given["factor"], tuple) else (given["factor"],) * 2
+    shape = in_shape[0] * factor[0], in_shape[1] * factor[1], in_shape[2]
+    return [Step("upsample", shape, {"factor": factor, "method": given["method"]})]
+
+
+def _embedding(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    return [Step("embedding", (*in_shape, given["features"]), {"table": as_float64(params["table"])})]
+
+
 def _pool(kind: str) -> Making:
     def making(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
         stride = given["window"] if given["stride"] is None else given["stride"]
@@ -184,6 +212,15 @@ def _batch_norm(name: str, given: Mapping[str, Any], params: Params, state: Stat
 
 def _layer_norm(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
     return [Step("layer_norm", in_shape, {"eps": as_float64(given["eps"]), **_affine(params)})]
+
+
+def _group_norm(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    numbers = {"groups": given["groups"], "eps": as_float64(given["eps"]), **_affine(params)}
+    return [Step("group_norm", in_shape, numbers)]
+
+
+def _rms_norm(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    return [Step("rms_norm", in_shape, {"eps": as_float64(given["eps"]), "scale": _affine(params)["scale"]})]
 
 
 def _affine(params: Params) -> dict[str, np.ndarray]:
@@ -229,12 +266,18 @@ _MAKINGS: dict[Any, Making] = {
     linear.dense: _dense,
     sparse.sparse_dense: _sparse_dense,
     convolution.conv2d: _conv2d,
+    sequences.conv1d: _conv1d,
+    transposed.conv_transpose2d: _conv_transpose2d,
+    upsampling.upsample: _upsample,
+    embedding.embedding: _embedding,
     convolution.flatten: _flatten,
     pooling.max_pool: _pool("max_pool"),
     pooling.avg_pool: _pool("avg_pool"),
     pooling.global_avg_pool: _global_avg_pool,
     batch.batch_norm: _batch_norm,
     features.layer_norm: _layer_norm,
+    features.group_norm: _group_norm,
+    features.rms_norm: _rms_norm,
     activations.prelu: _prelu,
     activations.rrelu: _rrelu,
     augmentation.rescale: _rescale,

@@ -18,6 +18,8 @@ EACH = [fnn.relu, fnn.leaky_relu(), fnn.elu(0.7), fnn.selu, fnn.gelu, fnn.silu, 
 EACH += [fnn.sigmoid, fnn.tanh, fnn.softmax, fnn.prelu(), fnn.rrelu(), fnn.elu(np.float32([0.1, 0.2, 0.3, 0.4]))]
 EACH += [fnn.batch_norm(), fnn.layer_norm(), fnn.dropout(0.5), fnn.gaussian_noise(0.1), fnn.rescale(0.5, -1.0)]
 EACH += [fnn.residual(fnn.dense(4), fnn.relu), fnn.repeat(fnn.serial(fnn.dense(4), fnn.tanh), 3), fnn.dense(3)]
+EACH += [fnn.rms_norm(), fnn.group_norm(2), fnn.group_norm(1, scale=False)]
+CATEGORIES = fnn.serial(fnn.embedding(5, 3), fnn.group_norm(3), fnn.flatten(), fnn.dense(2))
 NETS = {
     **{str(layer): (fnn.serial(layer), (4,)) for layer in EACH},
     "many inputs": (fnn.serial(fnn.dense(50), fnn.batch_norm(), fnn.relu, fnn.dense(10)), (784,)),
@@ -54,6 +56,15 @@ def test_each_layer_and_a_network_of_many_inputs(tmp_path):
         y = call_c(library[f"f{i}"], x, expected.shape[1:])
         off[name] = np.abs(y - expected).max() / np.abs(expected).max()
     assert {name: value for name, value in off.items() if not value <= 1e-6} == {}
+
+
+@needs_compiler
+def test_categories_are_looked_up_and_others_are_nan(tmp_path):
+    run, x = a_run(CATEGORIES, (2,)), np.float32([[0, 4], [3, 3], [2, 1]])
+    fnn.export_c(tmp_path / "net.c", CATEGORIES, run)
+    function = compile_c(tmp_path)
+    np.testing.assert_allclose(call_c(function, x, (2,)), fnn.predict(CATEGORIES, run, x), rtol=1e-5)
+    assert np.isnan(call_c(function, np.float32([[5, 0], [-1, 0], [0.5, 0], [np.nan, 0], [1e30, 0]]), (2,))).all()
 
 
 @needs_compiler

@@ -12,7 +12,15 @@ import pytest
 import fnn
 from fnn.activations import Activation
 from fnn.storage import atomic
-from tests.helpers.exported import CHANNELWISE, PRODUCTS, a_run, inputs, random_fitting_network
+from tests.helpers.exported import (
+    CHANNELWISE,
+    PRODUCTS,
+    WORDS,
+    a_run,
+    inputs,
+    random_fitting_network,
+    random_sequence_network,
+)
 from tests.helpers.faults import Faults
 
 onnx = pytest.importorskip("onnx")
@@ -59,13 +67,30 @@ def test_each_layer_alone(name, path):
     run = a_run(net, in_shape)
     # mixed precision is exported in float32
     plain = dict(net.spec.arguments)["net"] if name == "mixed_precision" else None
-    assert difference(path, net, run, inputs(in_shape), reference=plain) <= 1e-5
+    assert difference(path, net, run, inputs(in_shape, product=name), reference=plain) <= 1e-5
 
 
 @pytest.mark.parametrize("number", [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 50))])
 def test_random_networks(number, path):
     net, in_shape = random_fitting_network(number)
     assert difference(path, net, a_run(net, in_shape, number), inputs(in_shape)) <= 1e-5, net
+
+
+def test_what_is_no_category_is_nan_as_in_the_layer(path):
+    net = fnn.embedding(3, 2)
+    run = a_run(net, (4,))
+    fnn.export_onnx(path, net, run)
+    x = np.float32([[0, 1, 2, 3], [-1, 0.5, np.nan, -0.0]])
+    expected = net.forward(run.params, (), jnp.asarray(x), None, False)[0]
+    assert np.isnan(expected).sum() == 8
+    np.testing.assert_array_equal(session(path).run(["y"], {"x": x})[0], expected)
+
+
+@pytest.mark.parametrize("number", [0, 1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 50))])
+def test_random_networks_of_words(number, path):
+    net, in_shape = random_fitting_network(number, random_sequence_network)
+    words = np.random.default_rng(number).integers(0, WORDS, (17, *in_shape)).astype("float32")
+    assert difference(path, net, a_run(net, in_shape, number), words) <= 1e-5, net
 
 
 def test_a_wrong_number_is_seen(path):
@@ -162,5 +187,8 @@ def test_what_keeps_the_shape_is_in_the_random_networks():
         "dilation=(",
         "avg_pool",
         "bias=F",
+        "conv_transpose2d",
+        "upsample",
+        "bilinear",
     ):
         assert part in text or part == "SAME", part  # "SAME" is the default, which is not printed

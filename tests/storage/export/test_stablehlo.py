@@ -1,5 +1,7 @@
 """StableHLO programs: the bits of the network's own program, for any number of rows."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -38,3 +40,12 @@ def test_the_standardiser_is_a_part_of_the_program(tmp_path):
     np.testing.assert_allclose(program.call(measured), fnn.predict(net, run, scale(measured)), atol=1e-6)
     fnn.export_stablehlo(tmp_path / "a", net, run)
     assert not np.allclose(jax.export.deserialize(bytearray((tmp_path / "a").read_bytes())).call(measured), 0.5)
+
+
+@pytest.mark.parametrize("function, package", [(fnn.export_stablehlo, "flatbuffers"), (fnn.export_onnx, "onnx")])
+def test_a_missing_package_is_named_with_its_install_line(function, package, monkeypatch, tmp_path):
+    net = fnn.serial(fnn.dense(2))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"{package} is not installed\. Run: pip install \"fnn\[export\]\""):
+        function(tmp_path / "file", net, a_run(net, (3,)))
+    assert not list(tmp_path.iterdir())

@@ -1,12 +1,12 @@
 """Sparse rows: a matrix of SciPy as one array of columns' numbers and values, each row padded to the same room."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from fnn import arguments
-from fnn.layers.sparse import columns_at_entry
-from fnn.types import Layer, ShapeError
+from fnn.arguments.numbers import whole_number
+from fnn.arguments.values import describe_thing
+from fnn.types import ShapeError
 
 
 def is_sparse(value: object) -> bool:
@@ -42,7 +42,7 @@ def sparse_rows(x: Any, room: int | None = None) -> np.ndarray:
 def read_sparse(name: str, x: Any, room: int | None = None) -> np.ndarray:
     """The same, of an argument of this name."""
     if not is_sparse(x):
-        got = arguments.describe_thing(x)
+        got = describe_thing(x)
         raise TypeError(f"{name}: expected a sparse matrix of SciPy, got {got}. Pass scipy.sparse.csr_array(x).")
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected numbers, got dtype {x.dtype}. Convert them with x.astype('float32').")
@@ -53,7 +53,7 @@ def read_sparse(name: str, x: Any, room: int | None = None) -> np.ndarray:
     csr = x.tocsr()
     lengths = np.diff(csr.indptr)
     longest = int(lengths.max())
-    room = _round_up(longest) if room is None else arguments.whole_number("room", room, 1)
+    room = _round_up(longest) if room is None else whole_number("room", room, 1)
     if longest > room:
         row = int(np.argmax(lengths > room))
         raise ShapeError(
@@ -71,30 +71,6 @@ def read_sparse(name: str, x: Any, room: int | None = None) -> np.ndarray:
 def as_inputs(name: str, value: Any) -> Any:
     """A sparse matrix as rows; anything else as it is."""
     return read_sparse(name, value) if is_sparse(value) else value
-
-
-def check_matrix(name: str, x: Any, net: Layer) -> None:
-    """Raise where a sparse matrix has another number of columns than the network that it is for."""
-    columns = columns_at_entry(net)
-    if columns is not None and is_sparse(x) and x.shape[-1] != columns:
-        _refuse_columns(name, columns, f"{x.shape[-1]}")
-
-
-def check_columns(name: str, x: Any, net: Layer) -> None:
-    """Raise where sparse rows have columns that the network that they are for does not have."""
-    columns = columns_at_entry(net)
-    if columns is not None:
-        at = np.asarray(x)[:, 0]
-        wrong = (at > columns - 1) | (at < 0)
-        if wrong.any():
-            _refuse_columns(name, columns, f"number {at[wrong][0]:g} in row {int(np.argmax(wrong.any(1)))}")
-
-
-def _refuse_columns(name: str, columns: int, got: str) -> NoReturn:
-    raise ShapeError(
-        f"{name}: expected {columns} columns, numbered from 0, as sparse_dense({columns}, …) has them, got {got}. "
-        "Pass the columns that the network is made for: one vectoriser for all data."
-    )
 
 
 def check_scalable(data: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 import fnn
-from fnn.data.sparse import Room
+from fnn.arguments.sparse import Room
 
 NET = fnn.serial(fnn.sparse_dense(30, 2), fnn.tanh, fnn.dense(1))
 SQUARED, ADAM = fnn.losses.squared_error, optax.adam(0.1)
