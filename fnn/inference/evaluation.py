@@ -23,6 +23,7 @@ from fnn.inference.prediction import (
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
+from fnn.layers.sparse import check_columns
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.runs import Run
@@ -162,4 +163,5 @@ def _check_chunks(named: Iterator[tuple[str, Any]], net: Layer, run: Run) -> Ite
         x, t, w = check_chunk(name, chunk, dtype, cut)
         cut.warn(dtype)
         check_categories(net, f"{name}, x", x)
+        check_columns(f"{name}, x", x, net)
         yield x, t, np.ones(len(x), dtype) if w is None else w

@@ -93,7 +93,6 @@ def predict(
     size, device = arguments.whole_number("batch_size", batch_size, 1), arguments.flag("device", device)
     layout = make_layout(mesh, joint=False)
     run = checked_run(net, run, layout)
-    check_matrix("x", x, net)
     check_functions(reduce, combine)
 
     def specialise(part: Array | np.ndarray) -> tuple[Callable[..., Tree], Tree]:
@@ -144,7 +143,6 @@ def predictor(
         return programs[key]
 
     def serve(x: DataLike) -> Tree:
-        check_matrix("x", x, net)
         return _predict_rows(specialise, net, run, x, size, False, reduce, None)
 
     return serve
@@ -161,8 +159,8 @@ def _predict_rows(
     combine: Callable[[Tree, Tree], Tree] | None,
 ) -> Tree:
     """What is kept of all rows; `specialise(part)` gives the program of such a chunk, and what it keeps of one."""
-
     checks.outside_of_jit("x", x)
+    check_matrix("x", x, net)
 
     def trace(part: np.ndarray) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)
@@ -277,8 +275,7 @@ def _inputs(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Iterator
     cut = checks.LostDigits()
     whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
     cut.warn(dtype)
-    chunks = ((whole[i : i + size],) for i in range(0, len(whole), size))
-    return len(whole), program_rows(len(whole), size), chunks
+    return len(whole), program_rows(len(whole), size), ((whole[i : i + size],) for i in range(0, len(whole), size))
 
 
 def _slices(x: np.memmap, dtype: DType, size: int) -> Iterator[Any]:

@@ -133,6 +133,10 @@ CASES = {
         lambda: fnn.predict(NET, RUN, sparse.csr_array((24, 40), dtype="float32")),
         r"x: expected 30 columns, numbered from 0, as sparse_dense\(30, …\) has them, got 40. Pass the columns that",
     ),
+    "other columns to evaluate": (
+        lambda: fnn.evaluate(NET, RUN, (sparse.csr_array(np.ones((24, 40), "float32")), T), {"loss": SQUARED}),
+        r"data, x: expected 30 columns, numbered from 0, as sparse_dense\(30, …\) has them, got number 30 in row 0",
+    ),
     "a dense network": (
         lambda: fnn.fit(fnn.dense(1), SQUARED, ADAM, (X, T), epochs=1),
         r"dense\(1\): expected examples of shape \(fan_in,\), got \(2, \d+\).*sparse_dense",
