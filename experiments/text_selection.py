@@ -107,8 +107,10 @@ def load(settings: Settings) -> Texts:
     train, choice, held = np.split(order, [len(order) // 2, 3 * len(order) // 4])
     count = CountVectorizer(ngram_range=(2, 2), max_features=settings.pairs, binary=True, dtype=np.float32)
     count.fit([texts[i] for i in order])  # the pairs, not the labels; some are in held-out texts alone
-    parts = [(count.transform([texts[i] for i in rows]), label[rows, None]) for rows in (train, choice, held)]
-    return Texts(*parts, count.get_feature_names_out())
+    first, second, third = (
+        (count.transform([texts[i] for i in rows]), label[rows, None]) for rows in (train, choice, held)
+    )
+    return Texts(first, second, third, count.get_feature_names_out())
 
 
 # ---- training
@@ -151,8 +153,9 @@ def follow_path(texts: Texts, settings: Settings) -> tuple[list[Point], list[np.
 
 def rank_correlation(points: list[Point]) -> float:
     """Spearman's, of α and the pairs that are left."""
-    ranks = [np.argsort(np.argsort(values)) for values in ([p.alpha for p in points], [p.kept for p in points])]
-    return float(np.corrcoef(*ranks)[0, 1])
+    both = np.array([(p.alpha, float(p.kept)) for p in points]).T
+    table: Any = np.corrcoef(np.argsort(np.argsort(both)))
+    return float(table[0, 1])
 
 
 # ---- what is to be seen
