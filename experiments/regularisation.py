@@ -115,7 +115,9 @@ def trained(
 def lasso_path(data: Diabetes, alphas: np.ndarray, steps: int) -> Path:
     """By accelerated proximal descent: `1/(2n) ‖Xw - t‖² + α ‖w‖₁`, half a squared error as mean over the rows."""
     half = fnn.losses.half_squared_error
-    end = trained(data.x, data.t, alphas, steps, lambda s: penalties.fista(data.step, s["alpha"]), None, half)
+    end = trained(
+        data.x, data.t, alphas, steps, lambda s: penalties.fista(s["alpha"], learning_rate=data.step), None, half
+    )
     return path(alphas, penalties.fista_solution(end.optimizer))
 
 
@@ -133,7 +135,7 @@ def ridge_path(data: Diabetes, alphas: np.ndarray, steps: int) -> Path:
     """`‖Xw - t‖² + α ‖w‖²`, both divided by the rows, so that one learning rate does; accelerated, without L1."""
     n = len(data.x)
     end = trained(data.x, data.t, alphas, steps,
-                  lambda s: penalties.fista(0.5 / (1 / data.step + s["alpha"] / n), 0.0),
+                  lambda s: penalties.fista(0.0, learning_rate=0.5 / (1 / data.step + s["alpha"] / n)),
                   lambda s: penalties.l2(s["alpha"] / n), fnn.losses.squared_error)  # fmt: skip
     return path(alphas, penalties.fista_solution(end.optimizer))
 
@@ -157,7 +159,7 @@ def two_weights(kind: str) -> np.ndarray:
     """Where `½ (w-c)ᵀ A (w-c)` and α times the penalty have their minimum: a linear model of two rows; one row an α."""
     root = np.linalg.cholesky(TILT).T * np.sqrt(2)  # the mean over two rows halves
     end = trained(root, root @ CENTRE, PAIR_ALPHAS, 500,
-                  lambda s: penalties.fista(0.3, s["alpha"] if kind == "l1" else 0.0),
+                  lambda s: penalties.fista(s["alpha"] if kind == "l1" else 0.0, learning_rate=0.3),
                   (lambda s: penalties.l2(s["alpha"])) if kind == "l2" else None,
                   fnn.losses.half_squared_error, bias=False)  # fmt: skip
     return np.asarray(penalties.fista_solution(end.optimizer)[0]["w"])[:, :, 0]

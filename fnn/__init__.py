@@ -32,6 +32,7 @@ from fnn.activations import (
     softsign as softsign,
     tanh as tanh,
 )
+from fnn.arguments.sparse import sparse_rows as sparse_rows
 from fnn.compilation.cache import (
     clear_caches as clear_caches,
 )
@@ -125,6 +126,9 @@ from fnn.layers.normalisations.features import (
 from fnn.layers.precision import (
     mixed_precision as mixed_precision,
 )
+from fnn.layers.sparse import (
+    sparse_dense as sparse_dense,
+)
 from fnn.losses import boxes as boxes
 from fnn.losses.aggregation import RowMetric as RowMetric, SumMetric as SumMetric
 from fnn.runs import (
@@ -212,6 +216,7 @@ __all__ = [  # noqa: RUF022
     "mixed_precision",
     # layers
     "dense",
+    "sparse_dense",
     "embedding",
     "conv2d",
     "conv1d",
@@ -262,6 +267,7 @@ __all__ = [  # noqa: RUF022
     "hold_out",
     "folds",
     "memory_mapped",
+    "sparse_rows",
     "own_rows",
     # many runs
     "sweep",

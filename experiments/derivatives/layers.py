@@ -43,6 +43,36 @@ def _dense(params: Any, x: Any, given: Any) -> Any:
     return y + params["b"] if "b" in params else y
 
 
+def _columns(x: Any, columns: int) -> Any:
+    """Which column each value of sparse rows is in: some are in two places of a row, and some in none."""
+    rows, places = jnp.arange(x.shape[0])[:, None], jnp.arange(x.shape[1])
+    return (5 * rows + 2 * places) % columns
+
+
+def of_values(layer: fnn.Layer) -> fnn.Layer:
+    """A layer of sparse rows as a function of the values alone: those of columns' numbers have the derivative 0."""
+
+    def init(key: Any, in_shape: Any) -> Any:
+        return layer.init(key, (2, *in_shape))
+
+    def forward(params: Any, state: Any, x: Any, key: Any, train: Any) -> Any:
+        at = _columns(x, params["w"].shape[0]).astype(x.dtype)
+        return layer.forward(params, state, jnp.stack([at, x], 1), key, train)
+
+    def backward(params: Any, cache: Any, dy: Any) -> Any:
+        dparams, dx = layer.backward(params, cache, dy)
+        return dparams, dx[:, 1] + dx[:, 0]
+
+    return fnn.Layer(layer.spec, init, forward, backward)
+
+
+def _sparse_dense(params: Any, x: Any, given: Any) -> Any:
+    columns = params["w"].shape[0]
+    at, places = _columns(x, columns), jnp.arange(columns)
+    rows = sum(jnp.where(at[:, k, None] == places, x[:, k, None], 0.0) for k in range(x.shape[1]))
+    return _dense(params, rows, given)
+
+
 def _prelu(params: Any, x: Any, given: Any) -> Any:
     return jnp.where(x > 0, x, 0.0) + params["a"] * jnp.where(x > 0, 0.0, x)
 
@@ -190,6 +220,29 @@ DENSE_MISTAKES = {
     "db as a mean": _linear(db=lambda dy: dy.mean(0)),
     "db by the first row alone": _linear(db=lambda dy: dy[0]),
 }
+
+
+def _sparse(dw: Any = None, dx: Any = None) -> Callable[[Any, Any, Any], Any]:
+    def rule(at: Any, given: Any, dy: Any) -> Any:
+        x, w = at["x"], at["params"]["w"]
+        c = _columns(x, len(w))
+        by_w = (dw or (lambda c, x, dy: jnp.zeros_like(w).at[c].add(x[:, :, None] * dy[:, None])))(c, x, dy)
+        by_x = (dx or (lambda c, x, dy: (w[c] * dy[:, None]).sum(-1)))(c, x, dy)
+        return {"params": {"w": by_w, "b": dy.sum(0)}, "x": by_x}
+
+    return rule
+
+
+SPARSE_MISTAKES = {
+    "dw set, not added": _sparse(dw=lambda c, x, dy: jnp.zeros((6, 3)).at[c].set(x[:, :, None] * dy[:, None])),
+    "dw without the values": _sparse(
+        dw=lambda c, x, dy: jnp.zeros((6, 3)).at[c].add(dy[:, None] * jnp.ones_like(x[:, :, None]))
+    ),
+    "dw of the next column": _sparse(
+        dw=lambda c, x, dy: jnp.zeros((6, 3)).at[(c + 1) % 6].add(x[:, :, None] * dy[:, None])
+    ),
+    "dx without w": _sparse(dx=lambda c, x, dy: dy.sum(1, keepdims=True) * jnp.ones_like(x)),
+}
 PRELU_MISTAKES = {
     "da over the rows of the right side": lambda at, given, dy: {
         "params": {"a": (dy * jnp.maximum(at["x"], 0)).sum(0)},
@@ -319,6 +372,8 @@ LAYERS = [
     LayerCase("dense", fnn.dense(regimes.K), _dense, DENSE_MISTAKES),
     LayerCase("dense", fnn.dense(7), _dense),
     LayerCase("dense", fnn.dense(2, bias=False), _dense),
+    LayerCase("sparse_dense", of_values(fnn.sparse_dense(6, 3)), _sparse_dense, SPARSE_MISTAKES),
+    LayerCase("sparse_dense", of_values(fnn.sparse_dense(3, 1)), _sparse_dense),
     LayerCase("prelu", fnn.prelu(), _prelu, PRELU_MISTAKES, (("at 0", "the left side's", -1.0),)),
     LayerCase("rrelu", fnn.rrelu(), _rrelu, MEAN_SLOPE, (("at 0", "the left side's", -1.0),)),
     LayerCase("dropout", fnn.dropout(0.5), dropped(0.5), DROPOUT_MISTAKES),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.arguments import sparse
 from fnn.arguments.leaves import named_leaves
 from fnn.data import arrays, checks
 from fnn.data.reading import BufferRecord, check_sum
@@ -53,6 +54,8 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
             continue
         name = f"data, chunk {number}"
         chunk = check_chunk(name, value, plan.dtype, cut, plan.missing)
+        fill = like.setdefault("fill", sparse.Room())
+        chunk = fill(f"{name}, x", value[0], chunk[0]), *chunk[1:]
         if chunk[2] is not None:
             checks.check_weights(f"{name}, weights", chunk[2], MOST_ROWS, plan.dtype)
         about = _describe_leaves(chunk, plan.dtype)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend import core
 
 from fnn import arguments
-from fnn.arguments import leaves
+from fnn.arguments import leaves, sparse
 from fnn.data import arrays
 from fnn.data.warnings import warn
 from fnn.kernels import memory
@@ -124,7 +124,7 @@ def inputs(
         if in_shape is not None:
             leaves.check_same_tree(name, in_shape, several)
         return several
-    array = rows(name, value)
+    array = rows(name, sparse.as_inputs(name, value))
     if in_shape is not None and not leaves.is_shape(in_shape):
         leaves.check_same_tree(name, in_shape, array)
     check_axes(name, value, array.shape, in_shape)

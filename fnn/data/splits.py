@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments import sparse
 from fnn.arguments.leaves import row_count
 from fnn.data import checks
 from fnn.types import ArrayLike, ShapeError, Tree
@@ -200,7 +201,7 @@ def hold_out(
     6 2 True
     """
     fraction = arguments.fraction("fraction", fraction)
-    x, t = checks.tables("x", x), checks.tables("t", t)
+    x, t = checks.tables("x", sparse.as_inputs("x", x)), checks.tables("t", t)
     checks.same_rows("hold_out", x, t)
     rows = row_count(x)
     rng = np.random.default_rng(arguments.whole_number("key", key, 0))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from fnn import arguments
+from fnn.arguments import sparse
 from fnn.arguments.leaves import is_several, named_leaves, row_count
 from fnn.data import checks
 from fnn.factories import Spec
@@ -51,7 +52,7 @@ def is_stream(data: object) -> bool:
     if isinstance(data, Stream):
         return True
     table = isinstance(data, (tuple, list, dict, str, bytes)) or hasattr(data, "__array__") or hasattr(data, "to_numpy")
-    table = table or isinstance(data, (type, Record)) or arguments.is_module(data)
+    table = table or isinstance(data, (type, Record)) or arguments.is_module(data) or sparse.is_sparse(data)
     return not table and (callable(data) or hasattr(data, "__iter__"))
 
 
@@ -283,6 +284,8 @@ def is_empty(value: Any) -> bool:
     >>> is_empty({"age": np.zeros((0, 1))}), is_empty([1.0])
     (True, False)
     """
+    if sparse.is_sparse(value):
+        return not value.shape[0]
     if is_several(value):
         parts = list(value.values()) if isinstance(value, dict) else value
         return bool(parts) and all(map(is_empty, parts))

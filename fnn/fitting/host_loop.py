@@ -30,6 +30,7 @@ from fnn.fitting.setup import trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
+from fnn.penalties.moves import restless_text
 from fnn.runs import History, Run, TrainingDiverged, TrainState
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.config import (
@@ -208,6 +209,7 @@ def fit(
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
+        _warn_if_restless(config, arrays, end)
         _report_divergence(peers, config, None if stream else (start.data, arrays), settings or {}, run, on_nan)
         return run
 
@@ -328,6 +330,14 @@ def _interrupt_text(
     if folder is None:
         return f"{text} {at}; {what} is in no file. Pass checkpoint=folder to keep runs."
     return f"{text} {at}; {what} could not be written to {folder}. Free space, or pass another folder."
+
+
+def _warn_if_restless(config: TrainerConfig, data: Data, end: TrainState) -> None:
+    """Say that batches keep weights from becoming 0."""
+    size = config.batch_size or padded_rows(data.train)
+    text = restless_text(end.optimizer, size) if size < padded_rows(data.train) else None
+    if text is not None:
+        warn(text)
 
 
 def _report_divergence(

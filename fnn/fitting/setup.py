@@ -17,6 +17,7 @@ from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import init_layer
+from fnn.layers.sparse import check_columns
 from fnn.losses.aggregation import JOINT
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import TrainState
@@ -105,11 +106,12 @@ def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) 
 
 
 def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> None:
-    """Check the values of inputs that an embedding gets, and of targets that the loss or a metric has an opinion on."""
+    """Check the inputs that an embedding or sparse_dense gets, and targets that the loss or a metric judges."""
     net, loss = resolve("net", config.net, Layer, start.settings), resolve_loss(config.loss, start.settings)
     for name, rows in zip(("data[0]", "validation[0]"), start.data, strict=False):
         if rows is not None:
             check_categories(net, name, rows.x)
+            check_columns(name, rows.x, net)
     joint = [metric for _, metric in config.metrics if isinstance(metric, JOINT)]
     checks = [thing.check for thing in (loss, *joint) if thing.check is not None]
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
@@ -120,7 +122,7 @@ def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> Non
 def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:
     """Raise a MemoryError where an optimizer makes a Jacobian for which there is no room."""
     name = full_batch_name(state.optimizer)
-    free = None if name is None else free_bytes()
+    free = free_bytes() if name == "levenberg_marquardt" else None
     if free is None:
         return
     rows, columns = padded_rows(train), sum(a.size for a in jax.tree.leaves(state.params))

@@ -22,6 +22,7 @@ from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer, init_layer
+from fnn.layers.sparse import check_columns
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, missing_targets, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
@@ -188,6 +189,7 @@ def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], N
 
     def of_chunk(x: Any, t: Any) -> None:
         check_categories(net, "x", x)
+        check_columns("x", x, net)
         if check is None:
             return
         y = outputs(*signature(some_rows(x, 1)))

@@ -26,6 +26,7 @@ from fnn.inference.row_chunks import input_chunks
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
+from fnn.layers.sparse import check_matrix
 from fnn.runs import Run
 from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
 from fnn.types import Array, Layer, Params, ShapeError, State, Tree
@@ -160,8 +161,8 @@ def _predict_rows(
     combine: Callable[[Tree, Tree], Tree] | None,
 ) -> Tree:
     """What is kept of all rows; `specialise(part)` gives the program of such a chunk, and what it keeps of one."""
-
     checks.outside_of_jit("x", x)
+    check_matrix("x", x, net)
 
     def trace(part: Tree) -> tuple[Callable[..., Tree], Tree]:
         program, made = specialise(part)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fnn.arguments import sparse
 from fnn.arguments.leaves import check_one_row_axis, is_several, is_shape, row_count
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream
@@ -76,12 +77,12 @@ def _slices(x: Tree, rows: int, dtype: DType, size: int, in_shape: Shape | None 
 
 
 def _stream_chunks(stream: Stream, run: Run, dtype: DType) -> Iterator[Any]:
-    cut = checks.LostDigits()
+    cut, fill = checks.LostDigits(), sparse.Room()
     for number, chunk in enumerate(stream.chunks((0,), 0, False)):
         several = isinstance(chunk, tuple) or (isinstance(chunk, list) and np.ndim(chunk[0]) > 1)
         name, x = f"x, chunk {number}", chunk[0] if several else chunk
         arrays.same_columns((name,), run.columns, Columns(arrays.columns_in(x)))
-        yield (checks.inputs(name, x, dtype, cut, in_shape=several_shape(run)),)
+        yield (fill(name, x, checks.inputs(name, x, dtype, cut, in_shape=several_shape(run))),)
         cut.warn(dtype)
 
 

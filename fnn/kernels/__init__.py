@@ -5,6 +5,8 @@
   member
 - `matmul`: The three matrix products of a dense layer, each computed in the way that is fast for its size and
   platform
+- `sparse`: The products of a linear layer with sparse rows: place by place, so that nothing is as large as all
+  pairs
 - `memory`: Memory that XLA takes as it is on a CPU, without a second copy: it begins at a multiple of 64
 - `random`: A hash of whole numbers: what randomness inside a compiled loop is made of, where millions of numbers
   are drawn

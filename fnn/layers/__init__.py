@@ -6,6 +6,7 @@
   joined
 - `adapters`: Networks of other libraries as layers; each library is imported when it is used
 - `linear`: The linear layer
+- `sparse`: The linear layer of sparse rows
 - `noise`: Noise that a network trains with
 - `precision`: Mixed precision: a network computes in bfloat16, its parameters and everything outside it stay as
   they are

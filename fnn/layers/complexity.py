@@ -19,6 +19,7 @@ from fnn.layers.images.sequences import conv1d
 from fnn.layers.images.transposed import conv_transpose2d
 from fnn.layers.linear import dense
 from fnn.layers.passes import forward_layer, init_layer
+from fnn.layers.sparse import sparse_dense
 from fnn.runs import markup
 from fnn.types import Equation, Jaxpr, Key, Layer, LayerLike, Params, Shape, ShapeError, State
 
@@ -143,6 +144,8 @@ def _rows(layer: Layer, in_shape: Shape) -> list[LayerCost]:
     if spec.factory in (dense, conv2d, conv1d, conv_transpose2d):  # its weights, used once for each place
         places = in_shape if spec.factory is conv_transpose2d else out_shape
         return [LayerCost(str(layer), out_shape, parameters, params["w"].size * int(np.prod(places[:-1])))]
+    if spec.factory is sparse_dense:  # a row of weights for each value
+        return [LayerCost(str(layer), out_shape, parameters, in_shape[1] * out_shape[0])]
     row = LayerCost(str(layer), out_shape, parameters, _multiply_adds(layer, in_shape))
     return _rows_of_arguments(spec, row, in_shape) or [row]
 

@@ -63,8 +63,10 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
 
     def init(key: Key, in_shape: Shape) -> tuple[Params, State, Shape]:
         if len(in_shape) != 1 or in_shape[0] < 1:
+            sparse = "; for sparse rows write fnn.sparse_dense in its place" if in_shape[:1] == (2,) else ""
             raise ShapeError(
-                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. Put fnn.flatten() before it."
+                f"dense({features}): expected examples of shape (fan_in,), got {in_shape}. "
+                f"Put fnn.flatten() before it{sparse}."
             )
         shape = (in_shape[0], features)
         deviation = shape[0] ** -0.5 if weight_init is None else weight_init

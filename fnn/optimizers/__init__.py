@@ -11,8 +11,5 @@
 from fnn.optimizers.evaluation import average as average, evaluation_params as evaluation_params
 from fnn.optimizers.rows import only_seen_rows as only_seen_rows
 from fnn.optimizers.second_order import levenberg_marquardt as levenberg_marquardt
-from fnn.penalties.proximal import (
-    fista as fista,
-    fista_solution as fista_solution,
-    proximal_l1 as proximal_l1,
-)
+from fnn.penalties.accelerated import fista as fista, fista_solution as fista_solution
+from fnn.penalties.proximal import proximal_l1 as proximal_l1

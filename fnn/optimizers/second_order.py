@@ -15,6 +15,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 
 from fnn.arguments import scalar, whole_number
 from fnn.gradients.jacobians import LeastSquares
+from fnn.penalties.step_size import StepSizeState
 from fnn.types import Array, OptimizerState, Params, Scalar
 
 GAIN = 1e-4  # the least share of the predicted fall of the cost that a step must bring
@@ -40,6 +41,13 @@ class LevenbergMarquardtState(NamedTuple):
     last: Array
     quiet: Array
     ended: Array
+
+
+# states of optimizers whose batch must be all rows, and what these are called
+NEED_ALL_ROWS = {
+    LevenbergMarquardtState: "levenberg_marquardt",
+    StepSizeState: "fista and proximal_l1 without a learning rate",
+}
 
 
 class _Trial(NamedTuple):
@@ -135,10 +143,10 @@ def full_batch_name(state: OptimizerState) -> str | None:
     """
 
     def is_ours(node: Any) -> bool:
-        return isinstance(node, LevenbergMarquardtState)
+        return isinstance(node, tuple(NEED_ALL_ROWS))
 
-    found = any(map(is_ours, jax.tree.leaves(state, is_leaf=is_ours)))
-    return "levenberg_marquardt" if found else None
+    found = [node for node in jax.tree.leaves(state, is_leaf=is_ours) if is_ours(node)]
+    return NEED_ALL_ROWS[type(found[0])] if found else None
 
 
 # ---- one step

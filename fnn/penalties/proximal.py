@@ -1,11 +1,11 @@
-"""Exact zeros: proximal gradient descent (ISTA) and its accelerated form (FISTA), as optax transformations.
+"""Exact zeros: proximal gradient descent (ISTA), as an optax transformation.
 
-Both minimise `J(w) + α Σ |w|`, where `J` is what `fit` differentiates: loss and penalty, L1 left out of it. A step goes
+It minimises `J(w) + α Σ |w|`, where `J` is what `fit` differentiates: loss and penalty, L1 left out of it. A step goes
 down the gradient of `J` and then moves every weight towards 0 by the threshold learning rate times α; what would pass 0
 stays at exactly 0. Source document 0; Beck & Teboulle, SIAM J. Imaging Sciences 2 (2009) 183-202.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,28 +14,37 @@ import optax
 
 from fnn.arguments import as_array, as_floats, flag, scalar
 from fnn.penalties.masks import Mask, map_weights
+from fnn.penalties.moves import Moves, count_moves, no_moves
+from fnn.penalties.step_size import StepSizeState, find_step_size, init_step_size
 from fnn.schedules import Schedule, as_schedule
 from fnn.types import Array, Numbers, OptimizerState, Params, Scalar, ShapeError
 
+GradientOf = Callable[[Params], Params]
+
 
 class ProximalL1State(NamedTuple):
-    """The step under way, for the schedule; and by its type, that only plain SGD may come before."""
+    """The step under way, for the schedule; and by its type, that only plain SGD may come before.
+
+    `moves`: of weights to 0 and from 0.
+    """
 
     step: Array
+    moves: Moves
 
 
 class ApproximateProximalL1State(NamedTuple):
     """The same where the user said `approximate=True`."""
 
     step: Array
+    moves: Moves
 
 
-class FistaState(NamedTuple):
-    """The step under way, the sparse iterate `x`, and the momentum's number `t`."""
+class OwnProximalL1State(NamedTuple):
+    """The same where it finds its step size by itself."""
 
     step: Array
-    x: Params
-    t: Array
+    moves: Moves
+    size: StepSizeState
 
 
 def soft_threshold(v: Numbers, threshold: Numbers) -> Array:
@@ -57,12 +66,17 @@ def soft_threshold(v: Numbers, threshold: Numbers) -> Array:
 
 
 def proximal_l1(
-    alpha: Scalar, learning_rate: Scalar | Schedule, mask: Mask = None, approximate: bool = False
+    alpha: Scalar, learning_rate: Scalar | Schedule | None = None, mask: Mask = None, approximate: bool = False
 ) -> optax.GradientTransformation:
-    """L1 with exact zeros, chained after plain SGD of the same learning rate: `w ← soft(w - lr g, lr α)`, ISTA.
+    """L1 with exact zeros: `w ← soft(w - lr g, lr α)`, ISTA; alone, or chained after SGD of the same learning rate.
 
-    With a fixed learning rate of at most 1/L (L: the largest curvature of the cost) the full batch of a convex cost
-    converges to the minimum of `J(w) + α Σ |w|`; for a linear model with half squared errors that is the Lasso.
+    Without a learning rate it is an optimizer of its own, for the full batch, and finds its step size: `lr = 1/L`, L
+    the largest curvature of the cost, by power iteration at the first step, larger wherever the run meets a larger one.
+    With one, it is chained: `optax.chain(optax.sgd(0.1), proximal_l1(alpha, 0.1))`.
+
+    With a fixed learning rate of at most 1/L the full batch of a convex cost converges to the minimum of
+    `J(w) + α Σ |w|`; for a linear model with half squared errors that is the Lasso. With mini-batches a weight stays at
+    0 only if the gradients of single batches are below α as well; `fit` warns where weights come and go for that.
 
     After momentum or an adaptive optimizer the threshold does not match the step, and another problem is solved: after
     momentum 0.9 about that of α/10, after Adam there are no zeros. `fit` and `trainer` raise there, when they find the
@@ -70,123 +84,66 @@ def proximal_l1(
 
     Args:
         alpha: coefficient of `Σ |w|`, at least 0; may be traced.
-        learning_rate: that of the SGD before it, a number or a schedule (it has its own count of steps, from 0).
+        learning_rate: that of the SGD before it, a number or a schedule (it has its own count of steps, from 0); None:
+            it finds its step size, and what stands before it in a chain is not used.
         mask: function of the parameters that says which are weights, as `fnn.penalties.weight_mask` has it; None
             takes all but biases, scales, offsets and slopes.
         approximate: allow other optimizers before it.
 
     Raises:
-        ValueError, TypeError: a number is negative or none; `update` is called without params; the mask does not fit.
+        ValueError, TypeError: a number is negative or none; `update` is called without params; the mask does not fit;
+            without a learning rate, a batch is not all rows.
 
     >>> import fnn, optax
-    >>> optimizer = optax.chain(optax.sgd(0.1), fnn.penalties.proximal_l1(1.0, learning_rate=0.1))
     >>> x, t = [[1.0, 0.1], [-1.0, 0.1], [1.0, -0.1], [-1.0, -0.1]], [[3.1], [-2.9], [2.9], [-3.1]]
-    >>> run = fnn.fit(fnn.dense(1), fnn.losses.half_squared_error, optimizer, (x, t), epochs=200)
+    >>> run = fnn.fit(fnn.dense(1), fnn.losses.half_squared_error, fnn.penalties.proximal_l1(1.0), (x, t), epochs=200)
     >>> print(run.params["w"].ravel().round(5))
     [2. 0.]
     """
     alpha = scalar("proximal_l1", "alpha", alpha, "Pass 0 for no penalty")
+    approximate = flag("approximate", approximate, "proximal_l1")
+    if learning_rate is None:
+        return _own_proximal_l1(alpha, mask)
     schedule = as_schedule("proximal_l1", learning_rate)
-    made = ApproximateProximalL1State if flag("approximate", approximate, "proximal_l1") else ProximalL1State
+    made = ApproximateProximalL1State if approximate else ProximalL1State
 
     def init(params: Params) -> ProximalL1State | ApproximateProximalL1State:
-        return made(jnp.int32(0))
+        return made(jnp.int32(0), no_moves())
 
     def update(
         updates: Params, state: ProximalL1State | ApproximateProximalL1State, params: Params = None
     ) -> tuple[Params, ProximalL1State | ApproximateProximalL1State]:
-        _require_params("proximal_l1", params)
-        threshold = _product(schedule(state.step), alpha)
-
-        def shrunk(w: Array, u: Array) -> Array:
-            return _exact_update(soft_threshold(w + u, threshold), w)
-
-        updates = map_weights(params, mask, shrunk, lambda w, u: u, updates)
-        return updates, made(optax.safe_increment(state.step))
-
-    return optax.GradientTransformation(init, update)
-
-
-def fista(
-    learning_rate: Scalar | Schedule, alpha: Scalar, mask: Mask = None, restart: bool = True
-) -> optax.GradientTransformation:
-    """L1 with exact zeros by accelerated proximal gradient descent: an optimizer of its own, for the full batch.
-
-    From the gradient `g` at the extrapolated point `y`, which is what the training loop holds as parameters::
-
-        x⁺ = soft(y - lr g, lr α)
-        t⁺ = (1 + √(1 + 4 t²)) / 2
-        y⁺ = x⁺ + (t - 1)/t⁺ · (x⁺ - x)
-
-    On a convex cost the excess over the minimum falls as 1/steps², that of `proximal_l1` as 1/steps. Parameters
-    outside the mask are accelerated alike, without the threshold.
-
-    The solution is `x`, which `fista_solution` reads off the optimizer's state: sparse after every step. The
-    parameters `y` of a finished run are 0 wherever the last two `x` were, so when the run has converged they are as
-    sparse, and may be used as they are.
-
-    Args:
-        learning_rate: at most 1/L, L the largest curvature of the cost; a number, or a schedule that does not rise.
-        alpha: coefficient of `Σ |w|`, at least 0; may be traced.
-        mask: as in `proximal_l1`.
-        restart: forget the momentum whenever it points uphill, `Σ (y - x⁺)(x⁺ - x) > 0` (O'Donoghue & Candès,
-            Foundations of Computational Mathematics 15 (2015) 715-732), which ends the ripples; False is the paper's
-            form.
-
-    Raises:
-        ValueError, TypeError: as `proximal_l1`.
-
-    >>> import fnn
-    >>> x, t = [[1.0, 0.1], [-1.0, 0.1], [1.0, -0.1], [-1.0, -0.1]], [[3.1], [-2.9], [2.9], [-3.1]]
-    >>> run = fnn.fit(fnn.dense(1), fnn.losses.half_squared_error, fnn.penalties.fista(0.1, 1.0), (x, t), epochs=200)
-    >>> print(fnn.penalties.fista_solution(run.train_state.optimizer)["w"].ravel().round(5))
-    [2. 0.]
-    """
-    alpha = scalar("fista", "alpha", alpha, "Pass 0 for no penalty")
-    schedule, restart = as_schedule("fista", learning_rate), flag("restart", restart, "fista")
-
-    def init(params: Params) -> FistaState:
-        x = jax.tree.map(jnp.copy, params)  # a buffer of its own: the state and the parameters are both donated
-        return FistaState(jnp.zeros((), jnp.int32), x, jnp.ones((), jnp.result_type(float)))
-
-    def update(grads: Params, state: FistaState, y: Params = None) -> tuple[Any, FistaState]:
-        _require_params("fista", y)
-        lr = schedule(state.step)
-        down = jax.tree.map(lambda y, g: y - jnp.asarray(lr, y.dtype) * g, y, grads)
-        threshold = _product(lr, alpha)
-        x = map_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
-        t, momentum = _accelerate(state.t, _uphill(y, x, state.x) if restart else None)
-
-        def extrapolate(x: Array, before: Array, y: Array) -> Array:
-            return _exact_update(x + momentum.astype(x.dtype) * (x - before), y)
-
-        return jax.tree.map(extrapolate, x, state.x, y), FistaState(optax.safe_increment(state.step), x, t)
-
-    return optax.GradientTransformation(init, update)
-
-
-def fista_solution(optimizer_state: OptimizerState) -> Params:
-    """The sparse solution of a run with `fista`: parameters, with exact zeros.
-
-    Args:
-        optimizer_state: `run.train_state.optimizer`, or the state of any optax chain with `fista` in it.
-
-    Raises:
-        ValueError: there is no `fista` in it, or more than one.
-
-    >>> import fnn, jax.numpy as jnp
-    >>> optimizer = fnn.penalties.fista(0.1, 1.0)
-    >>> print(fnn.penalties.fista_solution(optimizer.init({"w": jnp.zeros((2, 1))}))["w"].shape)
-    (2, 1)
-    """
-    leaves = jax.tree.leaves(optimizer_state, is_leaf=lambda node: isinstance(node, FistaState))
-    found = [leaf for leaf in leaves if isinstance(leaf, FistaState)]
-    if len(found) != 1:
-        raise ValueError(
-            f"fista_solution: expected the state of one fista, got {len(found)} of them in "
-            f"{type(optimizer_state).__name__}. Pass run.train_state.optimizer."
+        require_params("proximal_l1", params)
+        updates = _shrunk_updates(params, updates, threshold_of(schedule(state.step), alpha), mask)
+        return updates, made(
+            optax.safe_increment(state.step), count_moves(state.moves, params, optax.apply_updates(params, updates))
         )
-    return found[0].x
+
+    return optax.GradientTransformation(init, update)
+
+
+def _own_proximal_l1(alpha: Scalar, mask: Mask) -> optax.GradientTransformationExtraArgs:
+    def init(params: Params) -> OwnProximalL1State:
+        return OwnProximalL1State(jnp.int32(0), no_moves(), init_step_size(params))
+
+    def update(
+        updates: Params,
+        state: OwnProximalL1State,
+        params: Params = None,
+        *,
+        grad: Params = None,
+        grad_fn: GradientOf | None = None,
+        **others: Any,
+    ) -> tuple[Params, OwnProximalL1State]:
+        require_params("proximal_l1", params)
+        grad_fn = require_gradient("proximal_l1", grad, grad_fn)
+        lr, size, _ = find_step_size(state.size, state.step == 0, params, grad, grad_fn)
+        down = jax.tree.map(lambda g: -lr.astype(g.dtype) * g, grad)
+        updates = _shrunk_updates(params, down, threshold_of(lr, alpha), mask)
+        moves = count_moves(state.moves, params, optax.apply_updates(params, updates))
+        return updates, OwnProximalL1State(optax.safe_increment(state.step), moves, size)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 # ---- plain SGD before proximal_l1, or not
@@ -257,32 +214,37 @@ def _apart(a: tuple[tuple[int, Any], ...], b: tuple[tuple[int, Any], ...]) -> bo
 # ---- small things
 
 
-def _exact_update(new: Array, old: Array) -> Array:
+def _shrunk_updates(params: Params, updates: Params, threshold: Array, mask: Mask) -> Params:
+    """The updates with the threshold in them, which end at exactly 0."""
+
+    def shrunk(w: Array, u: Array) -> Array:
+        return exact_update(soft_threshold(w + u, threshold), w)
+
+    return map_weights(params, mask, shrunk, lambda w, u: u, updates)
+
+
+def exact_update(new: Array, old: Array) -> Array:
     """The update from `old` to `new`; where `new` is 0, exactly `-old`, so that `old + update` is exactly 0."""
     return jnp.where(new == 0, -old, new - old)
 
 
-def _product(a: Numbers, b: Numbers) -> Array:
+def threshold_of(lr: Numbers, alpha: Numbers) -> Array:
+    """Their product."""
     dtype = jnp.result_type(float)
-    return jnp.asarray(a, dtype) * jnp.asarray(b, dtype)
+    return jnp.asarray(lr, dtype) * jnp.asarray(alpha, dtype)
 
 
-def _accelerate(t: Array, uphill: Array | None) -> tuple[Array, Array]:
-    """The next `t`, and the momentum `(t - 1)/t⁺`; from the start again where it led uphill."""
-    after = (1.0 + jnp.sqrt(1.0 + 4.0 * t * t)) / 2.0
-    momentum = (t - 1.0) / after
-    if uphill is None:
-        return after, momentum
-    return jnp.where(uphill, jnp.ones_like(t), after), jnp.where(uphill, jnp.zeros_like(t), momentum)
-
-
-def _uphill(y: Params, x: Params, before: Params) -> Array:
-    def product(y: Array, x: Array, before: Array) -> Array:
-        return ((y - x) * (x - before)).sum().astype(jnp.result_type(float))
-
-    return sum(jax.tree.leaves(jax.tree.map(product, y, x, before)), start=jnp.zeros(())) > 0
-
-
-def _require_params(name: str, params: Params) -> None:
+def require_params(name: str, params: Params) -> None:
+    """Raise where an update is called without the parameters."""
     if params is None:
         raise ValueError(f"{name}: expected the parameters, got None. Call update(gradients, state, params).")
+
+
+def require_gradient(name: str, grad: Params, grad_fn: GradientOf | None) -> GradientOf:
+    """Raise where an update that finds its step size is called without the gradient and its function."""
+    if grad is None or grad_fn is None:
+        raise ValueError(
+            f"{name}: expected the gradient and its function to find a step size, got none. "
+            "Call update(gradients, state, params, grad=…, grad_fn=…), or pass a learning rate."
+        )
+    return grad_fn

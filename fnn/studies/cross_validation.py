@@ -12,6 +12,7 @@ import optax
 
 from fnn import arguments
 from fnn.arguments.leaves import example_shape, row_count
+from fnn.arguments.sparse import check_scalable
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
 from fnn.fitting.host_loop import fit
@@ -184,6 +185,8 @@ def cross_validate(
     """
     points, epochs = _points(over, training), arguments.epochs(epochs, 1)
     refit = arguments.flag("refit", refit)
+    if standardise:
+        check_scalable(data)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time

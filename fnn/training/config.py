@@ -88,7 +88,8 @@ def check_full_batch(state: OptimizerState, got: str) -> None:
     """Raise where the optimizer of this state needs all rows in one batch and there are fewer."""
     name = full_batch_name(state)
     if name is not None:
-        hint = "Leave batch_size out, or use optax.lbfgs()." if got != "a stream" else "Pass the rows as arrays."
+        other = "pass a learning rate" if "learning rate" in name else "use optax.lbfgs()"
+        hint = f"Leave batch_size out, or {other}." if got != "a stream" else "Pass the rows as arrays."
         raise ValueError(f"batch_size: expected all rows in one batch for {name}, got {got}. {hint}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure as Picture
 
-from experiments import __main__ as runner, circles, digits, report
+from experiments import __main__ as runner, circles, digits, report, text_selection
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +115,17 @@ def test_circles_has_the_documents_pictures(circles_result):
     np.testing.assert_array_equal(momentum, circles_result.numbers["costs"][circles.SHOWN])
     assert len(plain) == 301
     assert plain[-1] > momentum[-1]
+
+
+# ---- word pairs
+
+
+def test_l1_leaves_few_pairs_that_tell_the_topic():
+    found = text_selection.main(text_selection.Settings(pairs=300, alphas=5, epochs=40, modules=3))
+    points = found.numbers["points"]
+    assert [p.kept for p in points] == sorted(p.kept for p in points) and points[0].kept == 0 < points[1].kept
+    assert max(p.held for p in points) > points[0].held + 5 and points[-1].kept < 300
+    assert {row.quantity for row in found.rows if not row.ok} <= {"Pairs left at the best α, %"}
 
 
 # ---- digits

@@ -106,7 +106,7 @@ SIMPLE: dict[str, Make] = {
     "cosine": lambda r: optax.adam(optax.cosine_decay_schedule(0.02, 10), eps=1e-4),
     "one cycle": lambda r: optax.sgd(optax.cosine_onecycle_schedule(12, 0.1)),
     "proximal_l1": lambda r: optax.chain(optax.sgd(0.05), fnn.penalties.proximal_l1(0.1, learning_rate=0.05)),
-    "fista": lambda r: fnn.penalties.fista(0.02, 0.05, restart=r.random() < 0.5),
+    "fista": lambda r: fnn.penalties.fista(0.05, learning_rate=0.02, restart=r.random() < 0.5),
     "set_to_zero": lambda r: optax.set_to_zero(),
     "identity": lambda r: optax.chain(optax.identity(), optax.scale(-0.05)),
     "no state": lambda r: optax.stateless(lambda updates, params=None: jax.tree.map(lambda a: -0.05 * a, updates)),

@@ -1,6 +1,7 @@
 """Networks to export: each layer and activation alone, and random ones; with numbers that are drawn by NumPy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import fnn
@@ -9,9 +10,12 @@ from experiments.derivatives.activations import ACTIVATIONS
 from experiments.derivatives.layers import LAYERS
 
 KEY = jax.random.key(0)
+ALONE = [c for c in (*LAYERS, *convolutions.LAYERS) if c.name != "sparse_dense"]  # which needs numbers of columns
 PRODUCTS = {
     **{f"{activation}": (fnn.serial(activation), (4,)) for _, activation in ACTIVATIONS},
-    **{f"{c.layer} on {c.in_shape}": (c.layer, c.in_shape) for c in (*LAYERS, *convolutions.LAYERS)},
+    **{f"{c.layer} on {c.in_shape}": (c.layer, c.in_shape) for c in ALONE},
+    "sparse_dense": (fnn.serial(fnn.from_function(jnp.abs), fnn.sparse_dense(6, 3), fnn.batch_norm()), (2, 4)),
+    "sparse_dense, one": (fnn.serial(fnn.from_function(jnp.abs), fnn.sparse_dense(6, 1, bias=False)), (2, 4)),
     **{title: (c.layer, c.in_shape) for title, c in zip(networks.TITLES, networks.NETWORKS, strict=True)},
     "mixed_precision": (fnn.mixed_precision(fnn.serial(fnn.dense(4), fnn.tanh)), (3,)),
 }

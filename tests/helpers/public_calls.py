@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy import sparse
 
 import fnn
 from fnn import losses, metrics, penalties, plots, schedules
@@ -354,6 +355,18 @@ def _layers():
             {"features": 2},
             {"features": "count", "bias": "flag", "weight_init": "initial or none", "bias_init": "initial"},
             row,
+        ),
+        "sparse_dense": Call(
+            fnn.sparse_dense,
+            {"columns": 4, "features": 2},
+            {
+                "columns": "count",
+                "features": "count",
+                "bias": "flag",
+                "weight_init": "initial or none",
+                "bias_init": "initial",
+            },
+            layer((2, 3)),
         ),
         "conv2d": Call(
             fnn.conv2d,
@@ -725,6 +738,11 @@ def _others():
             {"x": "inputs", "t": "targets", "weight": "weights", "chunk_rows": "count or none"},
             fine={"x": {"nan array", "column"}, "t": {"table", "row", "column"}, "weight": {"none", "row"}},
         ),
+        "sparse_rows": Call(
+            fnn.sparse_rows,
+            {"x": sparse.csr_array(X)},
+            {"x": "sparse", "room": "count or none"},
+        ),
         "own_rows": Call(fnn.own_rows, {"source": lambda epoch: [(X, LABELS)]}, {"source": "stream"}),
         "grid": Call(fnn.grid, {"over": {"a": [0.1]}}, {"over": "over", ("over", "a"): "choices"}),
         "draws": Call(
@@ -792,11 +810,14 @@ def _others():
             penalties.proximal_l1, {"alpha": 0.1, "learning_rate": 0.1}, rate | {"approximate": "flag"}, optimizer
         ),
         "penalties.fista": Call(
-            penalties.fista, {"alpha": 0.1, "learning_rate": 0.1}, rate | {"restart": "flag"}, optimizer
+            penalties.fista,
+            {"alpha": 0.1, "learning_rate": 0.1},
+            rate | {"restart": "flag", "tolerance": "number or none"},
+            optimizer,
         ),
         "penalties.fista_solution": Call(
             penalties.fista_solution,
-            {"optimizer_state": penalties.fista(0.1, 0.1).init({"w": jnp.ones(2)})},
+            {"optimizer_state": penalties.fista(0.1).init({"w": jnp.ones(2)})},
             {"optimizer_state": "optimizer state"},
         ),
         "penalties.check_proximal": Call(penalties.check_proximal, {"optimizer_state": ()}, {"optimizer_state": "any"}),

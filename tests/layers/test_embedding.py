@@ -197,9 +197,8 @@ CHOSEN = fnn.serial(fnn.select("town"), fnn.embedding(3, 2), fnn.flatten(), fnn.
 @pytest.mark.parametrize("net", [TWO, CHOSEN])
 def test_among_several_inputs_its_own_is_judged(net):
     x = {"age": np.float32([[40], [50], [60]]), "town": np.array([[0], [2], [1]])}
-    run = fnn.fit(
-        net, fnn.losses.squared_error, optax.sgd(0.1), (x, np.ones((3, 1), np.float32)), epochs=2, progress=False
-    )
+    t = np.ones((3, 1), np.float32)
+    run = fnn.fit(net, fnn.losses.squared_error, optax.sgd(0.1), (x, t), epochs=2, progress=False)
     wrong = {**x, "town": x["town"] + 1}
     with pytest.raises(ValueError, match=r'^x\["town"\]: expected whole numbers from 0 to 2, .* got 3 in row 1\. Use'):
         fnn.predict(net, run, wrong)

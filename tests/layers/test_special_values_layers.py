@@ -16,7 +16,7 @@ import fnn
 
 DTYPES = ["float32", "float64", "bfloat16"]
 KEY = jax.random.key(0)
-VECTORS, SEQUENCES, IMAGES = (3, 4), (2, 6, 2), (2, 4, 5, 2)
+VECTORS, SPARSE, SEQUENCES, IMAGES = (3, 4), (3, 2, 4), (2, 6, 2), (2, 4, 5, 2)
 
 
 def special(dtype):
@@ -34,6 +34,13 @@ def special(dtype):
 
 
 # ---- the formulas, in NumPy: (params, x) -> y, for x in a wide dtype
+
+
+def sparse_dense(p, x):
+    columns = len(p["w"])
+    there = (x[:, 0] > -0.5) & (x[:, 0] < columns - 0.5)
+    w = np.where(there[..., None], p["w"][np.rint(np.where(there, x[:, 0], 0)).astype(int)], np.nan)
+    return (w * x[:, 1, :, None]).sum(1) + p["b"]
 
 
 def dense(p, x):
@@ -132,6 +139,8 @@ double = fnn.rescale(2.0, 0.0)
 CASES = {  # layer, shape of x, formula
     "dense": (fnn.dense(3), VECTORS, dense),
     "dense, by a library": (fnn.dense(5), VECTORS, dense),
+    "sparse_dense": (fnn.sparse_dense(3, 1), SPARSE, sparse_dense),
+    "sparse_dense, several outputs": (fnn.sparse_dense(3, 2), SPARSE, sparse_dense),
     "conv2d": (fnn.conv2d(3, 3), IMAGES, conv),
     "conv1d": (fnn.conv1d(3, 3), SEQUENCES, sequences),
     "conv_transpose2d": (fnn.conv_transpose2d(3, 2, 2), IMAGES, transposed),
@@ -172,7 +181,7 @@ CASES = {  # layer, shape of x, formula
 }
 # a sum on the way, or a variance, may be beyond the dtype: then inf or nan, which is seen, and never another number
 SUMS = {"dense", "dense, by a library", "conv2d", "avg_pool", "global_avg_pool", "batch_norm", "layer_norm"}
-SUMS |= {"conv1d", "conv_transpose2d", "group_norm", "rms_norm"}
+SUMS |= {"sparse_dense", "sparse_dense, several outputs", "conv1d", "conv_transpose2d", "group_norm", "rms_norm"}
 BEYOND = {(name, "largest") for name in SUMS}
 
 # a CPU takes it for 0: which is a category, and which times 1000 is 0

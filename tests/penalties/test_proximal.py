@@ -44,11 +44,11 @@ def ista_of(rate):
 
 
 def fista_of(rate):
-    return lambda s: fista(rate, s["alpha"])
+    return lambda s: fista(s["alpha"], learning_rate=rate)
 
 
 def plain_fista_of(rate):
-    return lambda s: fista(rate, s["alpha"], restart=False)
+    return lambda s: fista(s["alpha"], learning_rate=rate, restart=False)
 
 
 def assert_is_lasso(params, alpha):
@@ -107,9 +107,9 @@ def test_fista_keeps_the_papers_bound(x64):
         return np.asarray(jax.lax.scan(step, (w, optimizer.init(w)), length=200)[1])
 
     bound = 2 / rate * (star**2).sum() / np.arange(2, 202) ** 2
-    accelerated = excess(fista(rate, 1.0, restart=False), lambda w, state: state.x)
+    accelerated = excess(fista(1.0, learning_rate=rate, restart=False), lambda w, state: state.x)
     plain = excess(optax.chain(optax.sgd(rate), proximal_l1(1.0, rate)), lambda w, state: w)
-    restarted = excess(fista(rate, 1.0), lambda w, state: state.x)
+    restarted = excess(fista(1.0, learning_rate=rate), lambda w, state: state.x)
     assert (accelerated <= bound).all() and (accelerated[50:] < plain[50:]).all()
     assert accelerated[20] < 0.8 * plain[20] and restarted[-1] < 0.01 * accelerated[-1]
 
@@ -136,7 +136,7 @@ def test_a_restart_forgets_the_momentum_at_once():
     """Down `½ w²` in small steps the momentum leads past 0 and uphill; there `t` is 1 again, and `y` is `x`."""
     w, restarts = jnp.array([1.0]), []
     for restart in (True, False):
-        optimizer, y = fista(0.05, 0.0, restart=restart), w
+        optimizer, y = fista(0.0, learning_rate=0.05, restart=restart), w
         state, met = optimizer.init(y), 0
         for step in range(60):
             updates, state = optimizer.update(y, state, y)
@@ -165,7 +165,10 @@ numbers = st.floats(-1e4, 1e4, width=32)
 @given(st.lists(st.tuples(numbers, numbers), min_size=8, max_size=8), st.floats(0, 100, width=32))
 def test_what_is_within_the_threshold_is_exactly_0_afterwards(pairs, threshold):
     w, g = (jnp.asarray(column, jnp.float32) for column in zip(*pairs, strict=True))
-    for optimizer in (optax.chain(optax.sgd(0.7), proximal_l1(threshold, 1.0)), fista(0.7, threshold / 0.7)):
+    for optimizer in (
+        optax.chain(optax.sgd(0.7), proximal_l1(threshold, 1.0)),
+        fista(threshold / 0.7, learning_rate=0.7),
+    ):
         updates, _ = optimizer.update(g, optimizer.init(w), w)
         after = np.asarray(optax.apply_updates(w, updates), np.float64)
         v = np.asarray(w, np.float64) - 0.7 * np.asarray(g, np.float64)
@@ -176,7 +179,7 @@ def test_what_is_within_the_threshold_is_exactly_0_afterwards(pairs, threshold):
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
-    "make", [lambda: optax.chain(optax.sgd(0.1), proximal_l1(1e38, 1.0)), lambda: fista(0.1, 1e38)]
+    "make", [lambda: optax.chain(optax.sgd(0.1), proximal_l1(1e38, 1.0)), lambda: fista(1e38, learning_rate=0.1)]
 )
 def test_weights_of_any_size_become_exactly_0_and_stay_there(make, compiled):
     sizes = 10.0 ** np.linspace(-30, 30, 1000)
@@ -195,7 +198,7 @@ def parameters():
 
 OPTIMIZERS = [
     lambda alpha, rate, **more: optax.chain(optax.sgd(rate), proximal_l1(alpha, rate, **more)),
-    lambda alpha, rate, **more: fista(rate, alpha, **more),
+    lambda alpha, rate, **more: fista(alpha, learning_rate=rate, **more),
 ]
 both = pytest.mark.parametrize("make", OPTIMIZERS, ids=["proximal_l1", "fista"])
 
@@ -275,7 +278,7 @@ REFUSED = {
     "TraceState": lambda **more: chained(optax.sgd(0.1, momentum=0.9), **more),
     "ScaleByAdamState": lambda **more: chained(optax.adam(0.1), **more),
     "ScaleByRmsState": lambda **more: chained(optax.rmsprop(0.1), **more),
-    "FistaState": lambda **more: chained(fista(0.1, 1.0), **more),
+    "FistaState": lambda **more: chained(fista(1.0, learning_rate=0.1), **more),
     "MultiStepsState": lambda **more: chained(optax.MultiSteps(optax.sgd(0.1), 2).gradient_transformation(), **more),
     "EmaState": lambda **more: chained(optax.sgd(0.1), after=(optax.ema(0.9),), **more),
     "ScaleByLionState": lambda **more: optax.named_chain(("a", optax.lion(0.1)), ("b", chained(**more))),
@@ -313,7 +316,7 @@ ALLOWED = {
     "if finite": optax.apply_if_finite(chained(optax.sgd(0.1)), 3),
     "other group": optax.multi_transform({"a": optax.adam(0.1), "b": chained(optax.sgd(0.1))}, {"w": "b", "b": "a"}),
     "no proximal_l1": optax.adam(0.1),
-    "fista": fista(0.1, 1.0),
+    "fista": fista(1.0, learning_rate=0.1),
 }
 
 
@@ -344,9 +347,14 @@ def test_fit_and_trainer_refuse_before_anything_compiles_even_if_the_like_was_al
     "make, error, message",
     [
         (lambda: proximal_l1(-1.0, 0.1), ValueError, "proximal_l1: expected alpha of at least 0, got -1.0. Pass"),
-        (lambda: fista(0.1, -1.0), ValueError, "fista: expected alpha of at least 0, got -1.0. Pass 0"),
+        (lambda: fista(-1.0, learning_rate=0.1), ValueError, "fista: expected alpha of at least 0, got -1.0. Pass 0"),
         (lambda: proximal_l1(1.0, -0.1), ValueError, "proximal_l1: expected a learning rate of at least 0, got -0.1. "),
-        (lambda: fista(None, 1.0), TypeError, "fista: expected a learning rate of at least 0, got NoneType None. "),
+        (
+            lambda: fista(1.0, learning_rate="a"),
+            TypeError,
+            "fista: expected a learning rate of at least 0, got str 'a'. ",
+        ),
+        (lambda: fista(1.0, tolerance=-1.0), ValueError, "fista: expected a tolerance of at least 0, got -1.0. Write"),
         (lambda: proximal_l1("1", 0.1), TypeError, "proximal_l1: expected alpha of at least 0, got str '1'. "),
         (lambda: fista_solution(optax.adam(0.1).init(jnp.ones(1))), ValueError, "fista_solution: expected the state"),
     ],

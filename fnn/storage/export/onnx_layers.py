@@ -79,6 +79,16 @@ def _linear(graph: Graph, step: Step, value: Value) -> Value:
     return Value(graph.emit("Gemm", [value.name, w, b]), step.shape)
 
 
+def _sparse_linear(graph: Graph, step: Step, value: Value) -> Value:
+    w, b = (graph.constant(step.numbers[name]) for name in "wb")
+    at, values = (graph.emit("Gather", [value.name, graph.constant(np.int64(i))], axis=1) for i in (0, 1))
+    at = graph.emit("Cast", [graph.emit("Round", [at])], to=graph.onnx.TensorProto.INT64)
+    rows = graph.emit("Gather", [w, at], axis=0)  # (batch, room, features)
+    product = graph.emit("MatMul", [graph.emit("Unsqueeze", [values, graph.constant(np.array([1]))]), rows])
+    sums = graph.emit("Squeeze", [product, graph.constant(np.array([1]))])
+    return Value(graph.emit("Add", [sums, b]), step.shape)
+
+
 def _convolution(graph: Graph, step: Step, value: Value) -> Value:
     numbers, value = step.numbers, graph.turn(value, True)
     places = _places(numbers)
@@ -253,6 +263,7 @@ def _elementwise(kind: str) -> Write:
 
 _LAYERS: dict[str, Write] = {
     "linear": _linear,
+    "sparse_linear": _sparse_linear,
     "convolution": _convolution,
     "transposed_convolution": _transposed_convolution,
     "upsample": _upsample,

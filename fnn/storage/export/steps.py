@@ -16,7 +16,7 @@ from fnn import activations, arguments
 from fnn.activations import Activation
 from fnn.factories import Spec, origin
 from fnn.kernels.windows import window_spec
-from fnn.layers import combinators, embedding, linear, noise, precision
+from fnn.layers import combinators, embedding, linear, noise, precision, sparse
 from fnn.layers.combinators import as_layer
 from fnn.layers.images import augmentation, convolution, pooling, sequences, transposed, upsampling
 from fnn.layers.normalisations import batch, features
@@ -27,8 +27,8 @@ from fnn.types import Layer, Params, Shape, State
 class Step(NamedTuple):
     """One operation on a batch of examples; images have their channels last.
 
-    - `kind`: "embedding", "linear", "convolution", "transposed_convolution", "max_pool", "avg_pool", "global_mean",
-      "upsample", "flatten", "crop", "layer_norm", "group_norm", "rms_norm", "leaky_relu";
+    - `kind`: "embedding", "linear", "sparse_linear", "convolution", "transposed_convolution", "max_pool", "avg_pool",
+      "global_mean", "upsample", "flatten", "crop", "layer_norm", "group_norm", "rms_norm", "leaky_relu";
       "affine", `(x - centre) factor + offset`; "function", one of each element; "residual", `x + inner(x)`; or the
       name of an activation.
     - `shape`: of one example of its outputs.
@@ -99,7 +99,7 @@ def _serial(name: str, given: Mapping[str, Any], params: Params, state: State, i
 
 def _fold(before: Step, step: Step) -> Step | None:
     """One step in place of a linear one and the affine one behind it."""
-    if step.kind != "affine" or before.kind not in ("linear", "convolution"):
+    if step.kind != "affine" or before.kind not in ("linear", "sparse_linear", "convolution"):
         return None
     centre, factor, offset = (step.numbers[part] for part in ("centre", "factor", "offset"))
     w, b = before.numbers["w"], before.numbers["b"]
@@ -126,6 +126,11 @@ def _mixed_precision(name: str, given: Mapping[str, Any], params: Params, state:
 def _dense(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
     features = given["features"]
     return [Step("linear", (features,), _weights(params, features))]
+
+
+def _sparse_dense(name: str, given: Mapping[str, Any], params: Params, state: State, in_shape: Shape) -> Steps:
+    features = given["features"]
+    return [Step("sparse_linear", (features,), _weights(params, features))]
 
 
 def _weights(params: Params, features: int) -> dict[str, Any]:
@@ -259,6 +264,7 @@ _MAKINGS: dict[Any, Making] = {
     combinators.from_function: _from_function,
     precision.mixed_precision: _mixed_precision,
     linear.dense: _dense,
+    sparse.sparse_dense: _sparse_dense,
     convolution.conv2d: _conv2d,
     sequences.conv1d: _conv1d,
     transposed.conv_transpose2d: _conv_transpose2d,
