@@ -63,14 +63,16 @@ def _objects(where: str, values: np.ndarray, missing: np.ndarray) -> tuple[np.nd
     there = [value for value, gone in zip(values, missing, strict=True) if not gone]
     kinds = {_kind(value) for value in there}
     if kinds == {"text"}:
-        return np.array(["" if gone else value for value, gone in zip(values, missing, strict=True)], dtype=str), missing
+        return np.array(
+            ["" if gone else value for value, gone in zip(values, missing, strict=True)], dtype=str
+        ), missing
     if kinds <= {"number"}:
         numbers = [np.nan if gone else float(value) for value, gone in zip(values, missing, strict=True)]
         return np.array(numbers, np.float64), missing
     if kinds == {"date"}:
         dates = ["NaT" if gone else np.datetime64(value, "us") for value, gone in zip(values, missing, strict=True)]
         return np.array(dates, "datetime64[us]"), missing
-    row = next(i for i, value in enumerate(values) if not missing[i] and _kind(value) != _kind(there[0]) or i == 0)
+    row = next(i for i, value in enumerate(values) if (not missing[i] and _kind(value) != _kind(there[0])) or i == 0)
     got = " and ".join(sorted({type(value).__name__ for value in there}))
     raise TypeError(
         f"{where}: expected numbers, text, dates or booleans, all of one kind, got {got}; look at row {row}. "

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from fnn import arguments, losses
@@ -147,7 +146,9 @@ class Table(NamedTuple):
 
         def measured(y: Any, t: Any) -> Any:
             of = self.targets
-            units = (lambda v: of[0].to_units(v)) if self.one else (lambda v: {a.name: a.to_units(v[a.name]) for a in of})
+            units = (
+                (lambda v: of[0].to_units(v)) if self.one else (lambda v: {a.name: a.to_units(v[a.name]) for a in of})
+            )
             return metric(units(y), units(t))
 
         return measured
