@@ -1,0 +1,67 @@
+"""The usual network of a table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fnn import activations, arguments
+from fnn.data.tables.columns import Categories, Numbers
+from fnn.data.tables.table import Table
+from fnn.layers.branches.joining import concatenate
+from fnn.layers.branches.splitting import parallel
+from fnn.layers.combinators import serial
+from fnn.layers.embedding import embedding
+from fnn.layers.images.convolution import flatten
+from fnn.layers.linear import dense
+from fnn.layers.noise import dropout as drop
+from fnn.types import Layer
+
+MOST = 50  # numbers that a category becomes
+
+
+def network_for(table: Table, hidden: Sequence[int] = (64, 32), *, dropout: float = 0.0) -> Layer:
+    """The usual network of a table: an embedding per column of categories, beside the numbers; dense layers with relu.
+
+    A category of `n` becomes `min(50, round(1.6 n^0.56))` numbers (a rule of fastai). Each target has an output layer: one
+    output for a number, one logit per class.
+
+    Args:
+        table: what `fnn.Table.fit` found.
+        hidden: outputs of the hidden layers.
+        dropout: the share that is dropped after each of them, at least 0 and below 1.
+
+    >>> import fnn, pandas
+    >>> frame = pandas.DataFrame({"area": [50, 60, 90], "town": ["Ulm", "Bonn", "Ulm"], "price": [1e5, 2e5, 3e5]})
+    >>> net = fnn.network_for(fnn.Table.fit(frame, target="price"), hidden=(8,))
+    >>> net.layers[-1]
+    dense(1)
+    """
+    if not isinstance(table, Table):
+        got = arguments.describe_thing(table)
+        raise TypeError(f"network_for: expected a Table, got {got}. Pass fnn.Table.fit(frame, target=…).")
+    rate = arguments.number("dropout", dropout, 0)
+    sizes = [arguments.whole_number("hidden", size, 1) for size in hidden]
+    layers: list[Any] = _entry(table)
+    for size in sizes:
+        layers += [dense(size), activations.relu, *([drop(rate)] if rate else [])]
+    if table.one:
+        return serial(*layers, dense(table.targets[0].outputs))
+    return serial(*layers, parallel(**{target.name: dense(target.outputs) for target in table.targets}))
+
+
+def _entry(table: Table) -> list[Layer]:
+    """Numbers as they are, categories as vectors, side by side."""
+    each = {
+        column.name: serial(embedding(column.size, _features(column.size)), flatten())
+        for column in table.columns
+        if isinstance(column, Categories)
+    }
+    both: dict[str, Layer] = {}
+    if any(isinstance(column, Numbers) for column in table.columns):
+        both["numbers"] = serial()
+    if each:
+        both["categories"] = serial(parallel(**each), concatenate())
+    return [parallel(**both), concatenate()]
+
+
+def _features(size: int) -> int:
+    return min(MOST, round(1.6 * size**0.56))
