@@ -51,10 +51,15 @@ def fit_column(name: str, column: Values) -> Column:
     if column.kind == "category":
         return Categories(name, tuple(sorted(set(column.values[~column.missing].tolist()))), gaps)
     parts = _parts(column)
-    there = ~column.missing
-    mean = [float(part[there].mean()) if there.any() else 0.0 for part in parts]
-    deviation = [float(part[there].std()) if there.any() else 0.0 for part in parts]
-    return Numbers(name, column.kind, tuple(mean), tuple(d if d > 0 else 1.0 for d in deviation), gaps)
+    mean, deviation = zip(*(moments(part[~column.missing]) for part in parts), strict=True)
+    return Numbers(name, column.kind, mean, deviation, gaps)
+
+
+def moments(numbers: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation; 1 is the deviation of numbers that are all the same, and of none."""
+    if not numbers.size or (numbers == numbers[0]).all():  # rounding may leave such numbers a deviation above 0
+        return (float(numbers[0]) if numbers.size else 0.0), 1.0
+    return float(numbers.mean()), float(numbers.std()) or 1.0
 
 
 def as_numbers(known: Numbers, column: Values) -> np.ndarray:

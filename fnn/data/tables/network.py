@@ -1,5 +1,6 @@
 """The usual network of a table."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,13 +17,15 @@ from fnn.layers.noise import dropout as drop
 from fnn.types import Layer
 
 MOST = 50  # numbers that a category becomes
+NEAR_0 = 0.01  # how vectors begin: what was not there in the training stays so, and is predicted from the rest
 
 
 def network_for(table: Table, hidden: Sequence[int] = (64, 32), *, dropout: float = 0.0) -> Layer:
-    """The usual network of a table: an embedding per column of categories, beside the numbers; dense layers with relu.
+    """The usual network of a table: a vector per category, beside the numbers; then dense layers with relu.
 
-    A category of `n` becomes `min(50, round(1.6 n^0.56))` numbers (a rule of fastai). Each target has an output layer: one
-    output for a number, one logit per class.
+    A column of `n` categories has vectors of `min(50, round(1.6 n^0.56))` numbers, a rule of fastai. They begin near 0,
+    so that a category which was not there in the training is predicted from the other columns. Each target has an
+    output layer: one output for a number, one logit per class.
 
     Args:
         table: what `fnn.Table.fit` found.
@@ -39,7 +42,10 @@ def network_for(table: Table, hidden: Sequence[int] = (64, 32), *, dropout: floa
         got = arguments.describe_thing(table)
         raise TypeError(f"network_for: expected a Table, got {got}. Pass fnn.Table.fit(frame, target=…).")
     rate = arguments.number("dropout", dropout, 0)
-    sizes = [arguments.whole_number("hidden", size, 1) for size in hidden]
+    if not isinstance(hidden, (list, tuple)):
+        got = arguments.describe_thing(hidden)
+        raise TypeError(f"hidden: expected sizes of layers, got {got}. Write hidden=(64, 32).")
+    sizes = [arguments.whole_number("hidden", size, 1, "Write hidden=(64, 32).") for size in hidden]
     layers: list[Any] = _entry(table)
     for size in sizes:
         layers += [dense(size), activations.relu, *([drop(rate)] if rate else [])]
@@ -51,7 +57,7 @@ def network_for(table: Table, hidden: Sequence[int] = (64, 32), *, dropout: floa
 def _entry(table: Table) -> list[Layer]:
     """Numbers as they are, categories as vectors, side by side."""
     each = {
-        column.name: serial(embedding(column.size, _features(column.size)), flatten())
+        column.name: serial(embedding(column.size, _features(column.size), weight_init=NEAR_0), flatten())
         for column in table.columns
         if isinstance(column, Categories)
     }
@@ -64,4 +70,4 @@ def _entry(table: Table) -> list[Layer]:
 
 
 def _features(size: int) -> int:
-    return min(MOST, round(1.6 * size**0.56))
+    return min(MOST, round(1.6 * math.pow(size, 0.56)))

@@ -1,20 +1,19 @@
 """All of it together: fitted once, applied to any frame, kept in a file."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fnn import arguments, losses
-from fnn.data import checks
 from fnn.data.tables.columns import Categories, Column, Numbers, as_numbers, as_places, fit_column
-from fnn.data.tables.frames import names_of, read_column
+from fnn.data.tables.files import read_table, write_table
+from fnn.data.tables.frames import Values, names_of, read_column
 from fnn.data.tables.targets import Target, as_target, fit_target
-from fnn.types import Loss, PathLike, ShapeError, Tree
+from fnn.losses.aggregation import RowMetric, SumMetric
+from fnn.types import Array, Loss, PathLike, ShapeError, Tree
 
 Names = str | Sequence[str]
-FORMAT = "fnn table 1"
 
 
 class Table(NamedTuple):
@@ -60,6 +59,8 @@ class Table(NamedTuple):
         )
         if not targets:
             raise ValueError("Table.fit: expected a target, got none. Write target='price'.")
+        if len(set(targets)) < len(targets):
+            raise ValueError(f"Table.fit: expected each target once, got {targets}. Name others.")
         inputs = [name for name in names_of("Table.fit", frame) if name not in targets and name not in left]
         if not inputs:
             raise ValueError("Table.fit: expected columns beside the target, got none. Pass them in the frame.")
@@ -118,7 +119,7 @@ class Table(NamedTuple):
 
     @property
     def loss(self) -> Loss:
-        """Of what is learned: squared error of standardised numbers, cross-entropy of classes; their sum for several."""
+        """Squared error of standardised numbers, cross-entropy of classes; for several targets their sum."""
         of_each = {
             target.name: losses.squared_error if target.classes is None else losses.sparse_softmax_cross_entropy
             for target in self.targets
@@ -134,53 +135,81 @@ class Table(NamedTuple):
             if target.classes is None:
                 numbers: np.ndarray = np.asarray(target.to_units(np.asarray(y, np.float64)))[:, 0]
                 return numbers
-            return np.array(target.classes)[np.asarray(y).argmax(-1)]
+            labels: np.ndarray = target.labels[np.asarray(y).argmax(-1)]
+            return labels
 
         return one(self.targets[0], y) if self.one else {t.name: one(t, y[t.name]) for t in self.targets}
 
-    def in_units(self, metric: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """A loss or a metric of outputs and targets in the units of the frame: `{"error": table.in_units(absolute)}`.
+    def in_units(self, metric: Any) -> Any:
+        """A metric in the units of the frame: `fnn.evaluate(…, {"error": table.in_units(fnn.losses.absolute_error)})`.
 
-        Classes stay logits and numbers of classes.
+        It may be a function of outputs and targets, a loss, or one of `fnn.metrics`. Classes stay logits and numbers of
+        classes. With several targets it gets dicts.
+
+        >>> import fnn, pandas
+        >>> frame = pandas.DataFrame({"area": [50, 60, 90], "price": [1e5, 2e5, 3e5]})
+        >>> table = fnn.Table.fit(frame, target="price")
+        >>> t = table.target_of(frame)
+        >>> print(table.in_units(fnn.losses.absolute_error)(t, 0 * t).round())
+        [100000.      0. 100000.]
         """
 
-        def measured(y: Any, t: Any) -> Any:
-            of = self.targets
-            units = (
-                (lambda v: of[0].to_units(v)) if self.one else (lambda v: {a.name: a.to_units(v[a.name]) for a in of})
-            )
-            return metric(units(y), units(t))
+        if getattr(metric, "is_factory", False):
+            name = metric.__name__
+            raise TypeError(f"in_units: expected a metric, got the factory {name}. Call it: {name}().")
 
-        return measured
+        def units(v: Any) -> Any:
+            if self.one:
+                return self.targets[0].to_units(v)
+            return {target.name: target.to_units(v[target.name]) for target in self.targets}
+
+        if isinstance(metric, SumMetric):
+
+            def sums(y: Any, t: Any, weight: Array) -> Tree:
+                return metric.sums(units(y), units(t), weight)
+
+            return SumMetric(f"{metric} in units", sums, metric.figure, metric.mode, None, metric.merge)
+        if isinstance(metric, RowMetric):
+            return RowMetric(
+                f"{metric} in units", lambda y, t: metric.keep(units(y), units(t)), metric.figure, metric.mode
+            )
+        return lambda y, t: metric(units(y), units(t))
 
     # ---- files
 
     def save(self, path: PathLike) -> None:
-        """Write it to a file of JSON, which `Table.load` reads: keep it beside the network's."""
+        """Write it to a file of JSON, which `Table.load` reads: keep it beside the network's.
+
+        The file is written whole or not at all; one that was there is replaced.
+        """
         about = {
-            "format": FORMAT,
             "columns": [{"of": type(column).__name__, **column._asdict()} for column in self.columns],
             "targets": [target._asdict() for target in self.targets],
             "one": self.one,
         }
-        with open(checks.path("path", path), "w", encoding="utf-8") as file:
-            json.dump(about, file, allow_nan=False)
+        write_table(path, about)
 
     @classmethod
     def load(cls, path: PathLike) -> "Table":
-        """Read what `save` has written."""
-        with open(checks.path("path", path), encoding="utf-8") as file:
-            try:
-                about = json.load(file)
-                if about["format"] != FORMAT:
-                    raise ValueError(about["format"])
-                kinds: dict[str, Any] = {"Numbers": Numbers, "Categories": Categories}
-                columns = [kinds[column.pop("of")](**_tuples(column)) for column in about["columns"]]
-                targets = [Target(**_tuples(target)) for target in about["targets"]]
-                return cls(tuple(columns), tuple(targets), bool(about["one"]))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                got = f"{path} ({type(error).__name__})"
-                raise ValueError(f"path: expected a file that Table.save wrote, got {got}. Save it again.") from None
+        """Read what `save` has written.
+
+        Raises:
+            ValueError: the file is damaged, or of something else.
+            FileNotFoundError: there is none.
+
+        >>> import fnn, os, pandas, tempfile
+        >>> frame = pandas.DataFrame({"area": [50, 60, 90], "town": ["Ulm", "Bonn", "Ulm"]})
+        >>> table = fnn.Table.fit(frame, target="town")
+        >>> path = os.path.join(tempfile.mkdtemp(), "table.json")
+        >>> table.save(path)
+        >>> fnn.Table.load(path) == table
+        True
+        """
+        about = read_table(path)
+        kinds: dict[str, Any] = {"Numbers": Numbers, "Categories": Categories}
+        columns = [kinds[column.pop("of")](**_tuples(column)) for column in about["columns"]]
+        targets = [Target(**_tuples(target)) for target in about["targets"]]
+        return cls(tuple(columns), tuple(targets), bool(about["one"]))
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
@@ -191,11 +220,9 @@ def _place(name: str, column: str) -> str:
     return f"{name}, column {column!r}"
 
 
-def _target_column(name: str, frame: Any, column: str, as_classes: bool) -> Any:
+def _target_column(name: str, frame: Any, column: str, as_classes: bool) -> Values:
     found = read_column(name, frame, column, as_classes)
-    at = [str(label) for label in frame.columns].index(column)
-    of_bools = str((frame.dtypes.iloc if hasattr(frame, "iloc") else frame.dtypes)[at]).lower().startswith("bool")
-    return read_column(name, frame, column, True) if of_bools else found
+    return read_column(name, frame, column, True) if found.of == "boolean" else found
 
 
 def _known_names(what: str, value: Any, there: list[str], name: str = "Table.fit") -> list[str]:

@@ -10,24 +10,39 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.data.tables.columns import moments
 from fnn.data.tables.frames import Values
 
 SKEWED = 2.0
 
 
 class Target(NamedTuple):
-    """A target: its classes, or None for numbers; then mean and deviation, of the logarithm if `log`."""
+    """A target: its classes as text, or None for numbers; then mean and deviation, of the logarithm if `log`.
+
+    `of` says what the classes are in the frame: "text", "number" or "boolean".
+    """
 
     name: str
     classes: tuple[str, ...] | None
     mean: float = 0.0
     deviation: float = 1.0
     log: bool = False
+    of: str = "number"
 
     @property
     def outputs(self) -> int:
         """How many outputs of a network it takes."""
         return 1 if self.classes is None else len(self.classes)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The classes as the frame has them."""
+        texts: np.ndarray = np.array(self.classes)
+        if self.of == "text":
+            return texts
+        numbers = texts.astype(float)
+        whole = bool((numbers == np.floor(numbers)).all())
+        return numbers.astype(bool if self.of == "boolean" else int if whole else float)
 
     def to_units(self, y: Any) -> Any:
         """Outputs in the units of the frame; those of classes stay logits."""
@@ -41,16 +56,15 @@ def fit_target(name: str, column: Values) -> Target:
     """What the training rows say of a target."""
     check_whole(name, column)
     if column.kind == "category":
-        classes = tuple(sorted(set(column.values.tolist())))
+        classes = tuple(sorted(set(column.values.tolist()), key=None if column.of == "text" else float))
         if len(classes) < 2:
             raise ValueError(f"{name}: expected at least two classes, got only {classes[0]!r}. Name another target.")
-        return Target(name, classes)
+        return Target(name, classes, of=column.of)
     t = column.values
-    spread = t.std()
-    skewness = float((((t - t.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
-    log = bool(t.min() >= 0 and skewness > SKEWED)
-    t = np.log1p(t) if log else t
-    return Target(name, None, float(t.mean()), float(t.std()) or 1.0, log)
+    mean, deviation = moments(t)
+    log = bool(t.min() >= 0 and (((t - mean) / deviation) ** 3).mean() > SKEWED)
+    mean, deviation = moments(np.log1p(t)) if log else (mean, deviation)
+    return Target(name, None, mean, deviation, log)
 
 
 def as_target(name: str, known: Target, column: Values) -> np.ndarray:

@@ -1,12 +1,15 @@
 """Tables: what frames become, fitted on the training rows alone; any order of columns; what is wrong is named."""
 
 import datetime
+import errno
 
 import numpy as np
 import pytest
 
 import fnn
 from fnn.data.tables.table import Table
+from fnn.devices import atomic
+from tests.helpers.faults import Faults
 
 pandas = pytest.importorskip("pandas")
 
@@ -87,11 +90,11 @@ def test_targets_come_back_in_their_units():
 
 def test_classes_and_several_targets():
     both = Table.fit(F, target=["price", "kind", "new"])
-    x, t = both(F)
+    t = both.target_of(F)
     assert t["kind"].tolist() == [0, 1] * 6 and t["new"].tolist() == [1, 0] * 6 and t["price"].shape == (12, 1)
     assert [target.outputs for target in both.targets] == [1, 2, 2]
     decoded = both.decode({"price": t["price"], "kind": np.eye(2)[t["kind"]], "new": np.eye(2)[t["new"]]})
-    assert decoded["kind"].tolist() == F.kind.tolist() and decoded["new"].tolist() == ["1", "0"] * 6
+    assert decoded["kind"].tolist() == F.kind.tolist() and decoded["new"].tolist() == F.new.tolist()
     assert Table.fit(F, target="kind").loss == fnn.losses.sparse_softmax_cross_entropy
 
 
@@ -99,8 +102,61 @@ def test_a_file_has_all_of_it(tmp_path):
     TABLE.save(tmp_path / "table.json")
     assert Table.load(tmp_path / "table.json") == TABLE
     (tmp_path / "other.json").write_text('{"format": "x"}')
-    with pytest.raises(ValueError, match=r"path: expected a file that Table\.save wrote"):
+    with pytest.raises(ValueError, match=r"other\.json: expected a file that Table\.save wrote"):
         Table.load(tmp_path / "other.json")
+
+
+def test_a_file_is_whole_or_absent_and_no_digit_of_it_may_change(tmp_path, monkeypatch):
+    path = tmp_path / "table.json"
+    TABLE.save(path)
+    before = path.read_bytes()
+    at = before.index(b'"deviation": [') + 15
+    for changed in (before[:-9], before[:at] + b"9" + before[at + 1 :], b"", b"[" * 9999, b'{"table": 3}', b"\xff"):
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"table\.json: expected a file that Table\.save wrote, as it was written"):
+            Table.load(path)
+    path.write_bytes(before)
+    Faults(monkeypatch, atomic).fail("fsync", 0, errno.ENOSPC)
+    with pytest.raises(OSError, match="what was there before is as it was"):
+        Table.fit(F, target="kind").save(path)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_columns_that_never_change_become_0():
+    same = F.assign(area=0.1, new=True, code=7)  # the mean of twelve 0.1 is not 0.1
+    table = Table.fit(same, target="price")
+    assert not table.inputs(same)["numbers"][:, :2].any() and not table.inputs(same)["numbers"][:, -1].any()
+    assert table.inputs(F.assign(code=8))["numbers"][0, -1] == 1
+    constant = Table.fit(F.assign(price=0.1), target="price")
+    assert not constant.target_of(F.assign(price=0.1)).any() and constant.decode(np.zeros((1, 1))) == 0.1
+
+
+def test_codes_are_told_apart_to_the_last_digit():
+    codes = F.assign(code=1_234_567 + np.arange(12))
+    table = Table.fit(codes, target="price", categories="code")
+    assert table.inputs(codes)["categories"]["code"].ravel().tolist() == list(range(1, 13))
+    categories = F.assign(code=F.code.astype("category"))  # numbers, but pandas says that they are categories
+    assert Table.fit(categories, target="price") == TABLE
+
+
+def test_classes_that_are_numbers_come_back_as_numbers():
+    codes = F.assign(code=np.arange(12) % 3 + 9)
+    table = Table.fit(codes, target="code", categories="code")
+    assert table.targets[0].classes == ("9", "10", "11")
+    decoded = table.decode(np.eye(3)[table.target_of(codes)])
+    assert decoded.dtype == int and decoded.tolist() == codes.code.tolist()
+    halves = Table.fit(codes.assign(code=codes.code / 2), target="code", categories="code")
+    assert halves.decode(np.eye(3)).tolist() == [4.5, 5, 5.5]
+
+
+def test_booleans_with_gaps_and_dates_of_a_time_zone():
+    gaps = F.assign(new=[None, True, False] * 4)
+    x = Table.fit(gaps, target="price").inputs(gaps)["numbers"]
+    np.testing.assert_allclose(x[:6, 2:4], [[0, 1], [1, 0], [-1, 0]] * 2)
+    assert Table.fit(gaps.assign(new=gaps.new.astype("boolean")), target="price") == Table.fit(gaps, target="price")
+    berlin = F.assign(sold=F.sold.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin"))
+    assert Table.fit(berlin, target="price", categories="code") == TABLE
+    np.testing.assert_array_equal(TABLE.inputs(berlin)["numbers"], X["numbers"])
 
 
 def test_polars_gives_the_same():
@@ -127,6 +183,11 @@ BAD = {
     "no frame": (lambda: Table.fit({"a": [1]}, target="a"), TypeError, "Table.fit: expected a frame of pandas or po"),
     "no rows": (lambda: Table.fit(F[:0], target="price"), ValueError, "Table.fit: expected at least one row, got none"),
     "no such target": (lambda: Table.fit(F, target="cost"), ValueError, "Table.fit: expected target among the columns"),
+    "a target twice": (
+        lambda: Table.fit(F, target=["price", "price"]),
+        ValueError,
+        r"Table.fit: expected each target once, got \['price', 'price'\]",
+    ),
     "a target of another type": (
         lambda: Table.fit(F, target=3),
         TypeError,
