@@ -21,6 +21,18 @@ class Table(NamedTuple):
 
     - `columns`: what is known of each column; `targets`: of each target, one or several.
     - `one`: whether there is one target, so that targets and outputs are an array and no dict.
+
+    A network by hand, as `fnn.network_for(table)` makes it, gets a dict: "numbers" is one array, "categories" a dict of
+    arrays `(rows, 1)`.
+
+    >>> import fnn, optax, pandas
+    >>> frame = pandas.DataFrame({"area": [50, 60, 90], "garden": [True, False, True], "kind": ["flat", "flat", "hut"]})
+    >>> table = fnn.Table.fit(frame, target="kind")
+    >>> net = fnn.network_for(table, hidden=(8,))
+    >>> run = fnn.fit(net, table.loss, optax.adam(0.1), table(frame), epochs=50, progress=False)
+    >>> new = pandas.DataFrame({"garden": [False, True], "area": [55, 95]})
+    >>> print(table.decode(fnn.predict(net, run, table.inputs(new))))
+    ['flat' 'hut']
     """
 
     columns: tuple[Column, ...]
