@@ -174,8 +174,8 @@ BAD = {
     "a masked array": (dict(x=np.ma.masked_less(X, 0)), TypeError, r"data\[0\]: expected an array, got a masked one"),
     "a sparse matrix": (
         dict(x=sparse.csr_matrix(X)),
-        TypeError,
-        r"data\[0\]: expected an array, got the sparse csr_matrix. Pass its .toarray\(\)",
+        fnn.ShapeError,
+        r"dense\(8\): expected examples of shape .* for sparse rows write fnn.sparse_dense in its place",
     ),
     "complex numbers": (dict(x=X + 0j), TypeError, r"data\[0\]: expected numbers, got dtype complex64"),
     "dates": (

@@ -156,11 +156,15 @@ HINTS = {  # what is wrong, what is said, and what works when the hint is follow
         "over={…: [0, 1]} and [a, b][s['act']]",
         lambda: swept({"act": [0, 1]}, chosen),
     ),
-    "two inputs": (lambda: fit(((X, X[:, :2]), LABELS)), "np.hstack", lambda: fit((np.hstack((X, X[:, :2])), LABELS))),
+    "two inputs": (
+        lambda: fit(((X, X[:, :2]), LABELS)),
+        "Put select, concatenate or parallel before it",
+        lambda: fit(((X, X[:, :2]), LABELS), net=fnn.serial(fnn.concatenate(), NET)),
+    ),
     "two inputs alike": (
         lambda: fit(((X, X), LABELS)),
-        "got a tuple of 2 arrays. Put their columns side by side: np.hstack",
-        lambda: fit((np.hstack((X, X)), LABELS)),
+        "Put select, concatenate or parallel before it",
+        lambda: fit(((X, X), LABELS), net=fnn.serial(fnn.select(1), NET)),
     ),
     "activations in a sweep": (
         lambda: swept({"act": [fnn.relu, fnn.tanh]}, lambda s: fnn.serial(fnn.dense(4), s["act"], fnn.dense(2))),

@@ -46,6 +46,14 @@ PRODUCTS = [
     *(case.loss for case in (*LOSSES, *TRANSFORMED)),
     *(case.penalty for case in PENALTIES),
     NET,
+    fnn.sparse_dense(5, 2),
+    fnn.parallel(a=fnn.dense(2), b=fnn.relu),
+    fnn.parallel(fnn.serial(), fnn.tanh),
+    fnn.concatenate(),
+    fnn.add(),
+    fnn.select("a"),
+    fnn.losses.joint(a=(1.0, fnn.losses.huber(0.5)), b=(0.5, fnn.losses.squared_error)),
+    fnn.losses.masked(fnn.losses.squared_error, -1),
     fnn.as_layer(fnn.relu),
     fnn.as_layer(fnn.elu(0.5)),
     fnn.as_layer(jax.nn.relu),
@@ -67,7 +75,8 @@ MADE_ANEW = [  # equal, but no memory holds what has functions of the user's own
     fnn.serial(fnn.dense(3), fnn.elementwise("square", pickled.square, pickled.twice)),
     fnn.Loss("own", pickled.quartic, pickled.quartic_grad)._with_doc("documented"),
 ]
-WITH_LAMBDAS = {"from_function, by hand"}  # of the registry: for cloudpickle, and unequal to themselves made anew
+# of the registry: for cloudpickle, and unequal to themselves made anew
+WITH_LAMBDAS = {"from_function, by hand", "joint", "of_values(sparse_dense(6, 3))", "of_values(sparse_dense(3, 1))"}
 
 
 def public(kind):

@@ -141,7 +141,7 @@ def test_it_is_saved_and_pickled_with_its_bits(run, tmp_path):
     fnn.save(tmp_path / "net", NET, run)
     net, loaded = fnn.load(tmp_path / "net")
     assert net == NET and loaded.in_shape == SHAPES and same(fnn.predict(net, loaded, x), whole)
-    assert pickle.loads(pickle.dumps(NET)) is NET and pickle.loads(pickle.dumps(LOSS)) == LOSS
+    assert pickle.loads(pickle.dumps(NET)) == NET and pickle.loads(pickle.dumps(LOSS)) == LOSS
     pair = fnn.serial(fnn.parallel(fnn.dense(2), fnn.dense(2)), fnn.add())
     params, state, _ = pair.init(jax.random.key(0), ((3,), (1,)))
     fnn.save(tmp_path / "pair", pair, fnn.Run(params, state, None, None, ((3,), (1,))))

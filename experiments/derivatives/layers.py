@@ -45,7 +45,7 @@ def _dense(params: Any, x: Any, given: Any) -> Any:
 
 def _columns(x: Any, columns: int) -> Any:
     """Which column each value of sparse rows is in: some are in two places of a row, and some in none."""
-    rows, places = jnp.arange(x.shape[0])[:, None], jnp.arange(x.shape[1])
+    rows, places = jnp.arange(x.shape[0])[:, None], jnp.arange(x.shape[1])[None]
     return (5 * rows + 2 * places) % columns
 
 
@@ -63,7 +63,7 @@ def of_values(layer: fnn.Layer) -> fnn.Layer:
         dparams, dx = layer.backward(params, cache, dy)
         return dparams, dx[:, 1] + dx[:, 0]
 
-    return fnn.Layer(layer.spec, init, forward, backward)
+    return fnn.Layer(f"of_values({layer})", init, forward, backward)
 
 
 def _sparse_dense(params: Any, x: Any, given: Any) -> Any:

@@ -37,7 +37,7 @@ def map_leaves(name: str, function: Callable[[str, Any], Any], value: Any) -> Tr
 
     >>> from fnn.arguments.leaves import map_leaves
     >>> map_leaves("x", lambda name, leaf: name, {"age": 1, "pixels": ({"left": 2}, 3)})
-    {'age': 'x["age"]', 'pixels': ('x["pixels"][0]["left"]', 'x["pixels"][1]')}
+    {'age': 'x["age"]', 'pixels': ({'left': 'x["pixels"][0]["left"]'}, 'x["pixels"][1]')}
     """
     if isinstance(value, dict):
         if not value:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fnn.arguments.calls import explain_call
 from fnn.arguments.numbers import whole_number
 from fnn.arguments.values import describe_thing
 from fnn.types import ShapeError
@@ -14,6 +15,7 @@ def is_sparse(value: object) -> bool:
     return hasattr(value, "tocsr") and not isinstance(value, type)
 
 
+@explain_call
 def sparse_rows(x: Any, room: int | None = None) -> np.ndarray:
     """The rows of a sparse matrix of SciPy as an array for `fnn.sparse_dense`, `(rows, 2, room)`.
 

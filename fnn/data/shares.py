@@ -36,6 +36,7 @@ class Filling(NamedTuple):
     structure: Any = None  # of inputs and targets, whose leaves the stage has, and the weights last
 
 
+@arguments.explain_call
 def own_rows(source: Any) -> Stream:
     """A stream of which each process reads only its own rows, for a `mesh` of several processes.
 

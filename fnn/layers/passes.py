@@ -57,7 +57,8 @@ def refuse_several(layer: object, in_shape: Shape) -> None:
     parallel before it.
     """
     if not is_shape(in_shape):
-        hint = "Put select, concatenate or parallel before it."
+        flat = all(shape == () for shape in shape_leaves(in_shape))  # a number per row each: columns of a table
+        hint = "Pass np.column_stack(list(values))." if flat else "Put select, concatenate or parallel before it."
         raise ShapeError(f"{_name(layer)}: expected one array, got several, examples of shape {in_shape}. {hint}")
 
 

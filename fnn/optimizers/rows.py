@@ -37,11 +37,11 @@ def only_seen_rows(optimizer: optax.GradientTransformation) -> optax.GradientTra
     >>> import fnn, jax.numpy as jnp, optax
     >>> params = {"table": jnp.ones((3, 2))}
     >>> gradient = {"table": jnp.array([[0.0, 0.0], [2.0, 2.0], [0.0, 0.0]])}
-    >>> for optimizer in (optax.adamw(0.1, weight_decay=0.5), optax.sgd(0.1)):
+    >>> for optimizer in (optax.chain(optax.add_decayed_weights(0.5), optax.sgd(0.1, momentum=0.9)), optax.sgd(0.1)):
     ...     optimizer = fnn.optimizers.only_seen_rows(optimizer)
     ...     updates, _ = optimizer.update(gradient, optimizer.init(params), params)
     ...     print(updates["table"][:, 0].round(3))
-    [ 0.   -0.15  0.  ]
+    [ 0.   -0.25  0.  ]
     [ 0.  -0.2  0. ]
     """
     if not isinstance(optimizer, optax.GradientTransformation):

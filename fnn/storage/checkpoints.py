@@ -74,7 +74,7 @@ def write_checkpoint(
     >>> folder = tempfile.mkdtemp()
     >>> _ = write_checkpoint(folder, 0, {"w": np.arange(2)}, {"seed": 7})
     >>> read_checkpoint(folder)
-    Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=())
+    Checkpoint(number=0, leaves={'w': array([0, 1])}, description={'seed': 7}, damaged=(), pieces=None)
     """
     folder = os.path.expanduser(folder)
     make_folder(folder)

@@ -192,7 +192,7 @@ def raises(kind, message, *args, **more):
 
 @pytest.mark.parametrize(
     "rows, got",
-    [(5.0, "float"), (True, "bool"), (None, "NoneType"), ("x", "str"), (np.array(9), "ndarray"), ({"x": [9]}, "dict")],
+    [(5.0, "float"), (True, "bool"), (None, "NoneType"), ("x", "str"), (np.array(9), "ndarray"), ({"x"}, "set")],
 )
 def test_what_is_no_number_of_rows_raises(rows, got):
     raises(TypeError, f"rows: expected how many, or an array of them, got {got}. Write folds(len(x)).", rows)

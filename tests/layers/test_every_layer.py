@@ -21,7 +21,7 @@ LAYERS |= {
     "max_pool, padded": (fnn.max_pool(3, 2, "SAME"), (5, 5, 2)),
     "avg_pool, padded": (fnn.avg_pool(3, 2, "SAME"), (5, 5, 2)),
 }
-MOVES = ("random_shift", "random_flip", "random_crop", "flatten")  # bytes stay bytes
+MOVES = ("random_shift", "random_flip", "random_crop", "flatten", "select")  # bytes stay bytes
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
 

@@ -70,7 +70,7 @@ def test_where_pieces_are_not_those_that_a_checkpoint_lists_the_one_before_it_is
 @pytest.mark.parametrize("whole", [True, False])
 def test_pieces_that_leave_a_part_out_or_have_it_twice_are_damaged(tmp_path, places, whole):
     write(tmp_path, 0, W, places)
-    with pytest.raises(fnn.DamagedFile, match="the pieces of a state"):
+    with pytest.raises(fnn.DamagedFile, match="expected a whole checkpoint, got 1 damaged"):
         read_checkpoint(tmp_path, whole)
 
 

@@ -26,8 +26,10 @@ from tests.helpers.faults import Faults
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-QUICK = [name for i, name in enumerate(PRODUCTS) if i % 4 == 0]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in PRODUCTS if name not in QUICK]
+BRANCHES = [name for name in PRODUCTS if "parallel(" in name]
+ALONE = [name for name in PRODUCTS if name not in BRANCHES]
+QUICK = ALONE[::4]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ALONE if name not in QUICK]
 
 
 def session(path):
@@ -59,6 +61,18 @@ def test_all_that_predicts_is_a_product_or_a_part_of_one():
     kinds |= {name for name, thing in vars(fnn).items() if getattr(thing, "is_factory", False)} - {"binary_accuracy"}
     text = " ".join([*PRODUCTS, *(str(net) for net, _ in PRODUCTS.values())])
     assert [kind for kind in sorted(kinds) if kind not in text] == []
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_networks_that_branch_are_refused_and_stablehlo_takes_them(name, path):
+    net, in_shape = PRODUCTS[name]
+    run, x = a_run(net, in_shape), inputs(in_shape)
+    with pytest.raises(TypeError, match=r"expected layers of fnn, got parallel.* Use export_stablehlo"):
+        fnn.export_onnx(path, net, run)
+    fnn.export_stablehlo(path, net, run)
+    with open(path, "rb") as file:
+        program = jax.export.deserialize(bytearray(file.read()))
+    np.testing.assert_allclose(program.call(x), fnn.predict(net, run, x), 1e-6, 1e-6)
 
 
 @pytest.mark.parametrize("name", [*QUICK, *SLOW])
