@@ -20,6 +20,7 @@ MOST = 50  # numbers that a category becomes
 NEAR_0 = 0.01  # how vectors begin: what was not there in the training stays so, and is predicted from the rest
 
 
+@arguments.explain_call
 def network_for(table: Table, hidden: Sequence[int] = (64, 32), *, dropout: float = 0.0) -> Layer:
     """The usual network of a table: a vector per category, beside the numbers; then dense layers with relu.
 
@@ -41,14 +42,14 @@ def network_for(table: Table, hidden: Sequence[int] = (64, 32), *, dropout: floa
     if not isinstance(table, Table):
         got = arguments.describe_thing(table)
         raise TypeError(f"network_for: expected a Table, got {got}. Pass fnn.Table.fit(frame, target=…).")
-    rate = arguments.number("dropout", dropout, 0)
     if not isinstance(hidden, (list, tuple)):
         got = arguments.describe_thing(hidden)
         raise TypeError(f"hidden: expected sizes of layers, got {got}. Write hidden=(64, 32).")
     sizes = [arguments.whole_number("hidden", size, 1, "Write hidden=(64, 32).") for size in hidden]
+    noise = [] if isinstance(dropout, (int, float)) and dropout == 0 else [drop(dropout)]
     layers: list[Any] = _entry(table)
     for size in sizes:
-        layers += [dense(size), activations.relu, *([drop(rate)] if rate else [])]
+        layers += [dense(size), activations.relu, *noise]
     if table.one:
         return serial(*layers, dense(table.targets[0].outputs))
     return serial(*layers, parallel(**{target.name: dense(target.outputs) for target in table.targets}))

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import arguments, losses
+from fnn.arguments.leaves import leaf_name
 from fnn.data.tables.columns import Categories, Column, Numbers, as_numbers, as_places, fit_column
 from fnn.data.tables.files import read_table, write_table
 from fnn.data.tables.frames import Values, names_of, read_column
-from fnn.data.tables.targets import Target, as_target, fit_target
+from fnn.data.tables.targets import Target, as_target, decode_outputs, fit_target
 from fnn.losses.aggregation import RowMetric, SumMetric
 from fnn.types import Array, Loss, PathLike, ShapeError, Tree
 
@@ -142,15 +143,15 @@ class Table(NamedTuple):
 
     def decode(self, y: Tree) -> Any:
         """Outputs as the frame has them: numbers `(rows,)` in their own units, and the names of classes."""
-
-        def one(target: Target, y: Any) -> np.ndarray:
-            if target.classes is None:
-                numbers: np.ndarray = np.asarray(target.to_units(np.asarray(y, np.float64)))[:, 0]
-                return numbers
-            labels: np.ndarray = target.labels[np.asarray(y).argmax(-1)]
-            return labels
-
-        return one(self.targets[0], y) if self.one else {t.name: one(t, y[t.name]) for t in self.targets}
+        if self.one:
+            return decode_outputs("y", self.targets[0], y)
+        names = [target.name for target in self.targets]
+        if not isinstance(y, dict) or set(y) != set(names):
+            got = arguments.describe_value(y)
+            raise TypeError(f"y: expected a dict of outputs, {names}, got {got}. Pass what fnn.predict returns.")
+        return {
+            target.name: decode_outputs(leaf_name("y", target.name), target, y[target.name]) for target in self.targets
+        }
 
     def in_units(self, metric: Any) -> Any:
         """A metric in the units of the frame: `fnn.evaluate(…, {"error": table.in_units(fnn.losses.absolute_error)})`.
@@ -169,6 +170,7 @@ class Table(NamedTuple):
         if getattr(metric, "is_factory", False):
             name = metric.__name__
             raise TypeError(f"in_units: expected a metric, got the factory {name}. Call it: {name}().")
+        arguments.function("in_units", metric, 2, "a metric", "Pass fnn.losses.absolute_error.")
 
         def units(v: Any) -> Any:
             if self.one:

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.data import checks
 from fnn.data.tables.columns import moments
 from fnn.data.tables.frames import Values
+from fnn.types import ShapeError
 
 SKEWED = 2.0
 
@@ -83,6 +85,19 @@ def as_target(name: str, known: Target, column: Values) -> np.ndarray:
         got = f"{str(column.values[unknown[0]])!r} in row {unknown[0]}"
         raise ValueError(f"{name}: expected classes of the training rows, got {got}. Leave the row out.")
     return np.array([places[text] for text in column.values.tolist()], np.int32)
+
+
+def decode_outputs(name: str, known: Target, y: object) -> np.ndarray:
+    """Outputs as the frame has them: numbers in their own units, or classes, `(rows,)`."""
+    outputs = np.asarray(checks.rows(name, y, gaps=True))
+    if outputs.ndim != 2 or outputs.shape[1] != known.outputs:
+        wanted = f"outputs of shape (rows, {known.outputs})"
+        raise ShapeError(f"{name}: expected {wanted}, got {outputs.shape}. Pass what fnn.predict returns.")
+    if known.classes is None:
+        numbers: np.ndarray = np.asarray(known.to_units(outputs.astype(np.float64)))[:, 0]
+        return numbers
+    labels: np.ndarray = known.labels[outputs.argmax(1)]
+    return labels
 
 
 def check_whole(name: str, column: Values) -> None:

@@ -227,6 +227,22 @@ BAD = {
         ValueError,
         "column 'kind': expected classes of the training rows, got 'hut' in row 0",
     ),
+    "outputs of another shape": (
+        lambda: TABLE.decode(np.ones((3, 2))),
+        fnn.ShapeError,
+        r"y: expected outputs of shape \(rows, 1\), got \(3, 2\)\. Pass what fnn\.predict returns",
+    ),
+    "an array for several outputs": (
+        lambda: Table.fit(F, target=["price", "kind"]).decode(np.ones((3, 1))),
+        TypeError,
+        r"y: expected a dict of outputs, \['price', 'kind'\], got ",
+    ),
+    "outputs of one target of several": (
+        lambda: Table.fit(F, target=["price", "kind"]).decode({"price": np.ones((3, 1)), "kind": np.ones((3, 3))}),
+        fnn.ShapeError,
+        r'y\["kind"\]: expected outputs of shape \(rows, 2\), got \(3, 3\)',
+    ),
+    "no metric": (lambda: TABLE.in_units(3), TypeError, "in_units: expected a metric, got int 3"),
     "a date as target": (lambda: Table.fit(F, target="sold"), TypeError, "expected numbers or classes, got dates"),
 }
 
