@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn.arguments import array_of, as_array, call, describe_thing
-from fnn.arguments.leaves import row_count
+from fnn.arguments import array_of, call, describe_thing
+from fnn.arguments.leaves import describe_shape, row_arrays, row_count
 from fnn.factories import reduce
 from fnn.losses.reduction import dtype_of_sums, row_values, row_weights, weighted_sum
 from fnn.runs import RunningSums
@@ -43,7 +43,7 @@ class SumMetric(Record):
     check: TargetCheck | None = None
     merge: Callable[[Tree, Tree], Tree] | None = None
 
-    def __call__(self, outputs: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None) -> Array:
+    def __call__(self, outputs: Tree, targets: Tree, weights: ArrayLike | None = None) -> Array:
         """The metric of these rows."""
         name = str(self)
         y, t, w = _rows(name, outputs, targets, weights)
@@ -71,7 +71,7 @@ class RowMetric(Record):
     mode: str | None = None
     check: TargetCheck | None = None
 
-    def __call__(self, outputs: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = None) -> Array:
+    def __call__(self, outputs: Tree, targets: Tree, weights: ArrayLike | None = None) -> Array:
         """The metric of these rows."""
         name = str(self)
         y, t, w = _rows(name, outputs, targets, weights)
@@ -87,10 +87,12 @@ for _kind in JOINT:
     copyreg.pickle(_kind, reduce)
 
 
-def _rows(name: str, outputs: ArrayLike, targets: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
-    y, t = as_array(name, outputs, "real outputs"), as_array(name, targets, "real targets")
-    if y.ndim == 0 or t.shape[:1] != y.shape[:1]:
-        raise ShapeError(f"{name}: expected a target for each of {y.shape[:1]} rows, got {t.shape}. Pass one per row.")
+def _rows(name: str, outputs: Tree, targets: Tree, weights: ArrayLike | None) -> tuple[Tree, Tree, Array]:
+    y, t = row_arrays(name, outputs, "real outputs"), row_arrays(name, targets, "real targets")
+    rows = {leaf.shape[:1] for leaf in jax.tree.leaves((y, t))}
+    if () in rows or len(rows) != 1:
+        of_rows, got = (describe_shape(tree) for tree in (y, t))
+        raise ShapeError(f"{name}: expected a target for each row of {of_rows}, got {got}. Pass one per row.")
     return y, t, weights_of(y, weights)
 
 

@@ -599,6 +599,13 @@ def _metrics():
             figure(column),
             {"figure": {"none"} | CALLABLE_WITH_ONE, "mode": {"none"}, "terms": {"loss"}},
         ),
+        "metrics.of": Call(
+            metrics.of,
+            {"output": "kind", "metric": fnn.accuracy},
+            {"output": "choice", "metric": "function"},
+            lambda made: made({"kind": np.eye(3), "price": np.ones(3)}, {"kind": np.arange(3), "price": np.ones(3)}),
+            {"output": {"price"}, "metric": CALLABLE_WITH_TWO | {"loss", "metric"}},
+        ),
         "metrics.from_rows": Call(
             metrics.from_rows,
             {"figure": lambda kept, weight: weight.sum(), "keep": own["value"]},

@@ -1,14 +1,16 @@
-"""Metrics of a user's own: from sums over rows, or from all rows at once."""
+"""Metrics of a user's own: from sums over rows, from all rows at once, of one of several outputs."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from fnn.arguments import array_of, call, function, one_of
+from fnn.arguments import array_of, call, describe_thing, explain_call, function, one_of
+from fnn.arguments.leaves import is_several, named_leaves
 from fnn.factories import note_call
 from fnn.losses.aggregation import RowMetric, SumMetric, weigh
-from fnn.types import Array, ShapeError, Tree
+from fnn.types import Array, Metric, ShapeError, Tree
 
 
 def from_sums(
@@ -86,6 +88,53 @@ def from_rows(
     mode = _check_mode("from_rows", mode)
     made = RowMetric(_name(figure), _both if keep is None else keep, figure, mode)
     return note_call(made, from_rows, {"figure": figure, "keep": keep, "mode": mode})
+
+
+@explain_call
+def of(output: str | int, metric: Metric) -> Metric:
+    """A metric of one of several outputs: `metric(outputs[output], targets[output])`.
+
+    Args:
+        output: the name in a dict of outputs, or the number in a tuple. Targets that are several are chosen likewise.
+        metric: any metric, or a loss.
+
+    Raises:
+        TypeError: this is no name, or no metric.
+        ShapeError: when it is called: there is no output of that name.
+
+    >>> import fnn
+    >>> metric = fnn.metrics.of("kind", fnn.accuracy)
+    >>> print(metric({"kind": [[2.0, 1.0], [0.0, 1.0]], "price": [[1.0], [2.0]]}, {"kind": [0, 0], "price": [1, 2]}))
+    [1. 0.]
+    """
+    if isinstance(output, bool) or not isinstance(output, (str, int)):
+        got = describe_thing(output)
+        raise TypeError(f"of: expected the name or the number of an output, got {got}. Write of('kind', fnn.accuracy).")
+    function("of", metric, 2, "a metric", "Pass a metric, such as fnn.accuracy.")
+    arguments, name = {"output": output, "metric": metric}, f"of({output!r}, {metric})"
+    check = getattr(metric, "check", None)
+    chosen = None if check is None else functools.partial(_apply_to_one, output, check)
+    if isinstance(metric, SumMetric):
+        sums = functools.partial(_apply_to_one, output, metric.sums)
+        return note_call(SumMetric(name, sums, metric.figure, metric.mode, chosen, metric.merge), of, arguments)
+    if isinstance(metric, RowMetric):
+        keep = functools.partial(_apply_to_one, output, metric.keep)
+        return note_call(RowMetric(name, keep, metric.figure, metric.mode, chosen), of, arguments)
+    return functools.partial(_apply_to_one, output, metric)
+
+
+def _apply_to_one(output: str | int, metric: Callable[..., Any], outputs: Tree, targets: Tree, *more: Any) -> Any:
+    return metric(_choose(output, "outputs", outputs), _choose(output, "targets", targets), *more)
+
+
+def _choose(output: str | int, name: str, tree: Tree) -> Any:
+    if name == "targets" and not is_several(tree):
+        return tree
+    try:
+        return tree[output]
+    except (KeyError, IndexError, TypeError):
+        got = ", ".join(named_leaves("", tree)) if is_several(tree) else "a single one"
+        raise ShapeError(f"of: expected {name} with {output!r} among them, got {got}. Name one of them.") from None
 
 
 def _both(outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -211,3 +211,25 @@ def test_metrics_can_be_pickled_and_are_equal_again():
         back = pickle.loads(pickle.dumps(metric))
         assert back == metric and hash(back) == hash(metric) and str(back) == str(metric)
     assert M.f1("micro") is M.f1("micro") and M.f1("micro") != M.f1()
+
+
+def test_of_one_of_several_outputs():
+    net = fnn.serial(fnn.dense(4), fnn.tanh, fnn.parallel(kind=fnn.dense(3), price=fnn.dense(1)))
+    loss = fnn.losses.joint(price=(1.0, fnn.losses.squared_error), kind=(0.5, fnn.losses.sparse_softmax_cross_entropy))
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(41, 2)).astype("float32"), {"kind": np.arange(41) % 3, "price": np.ones((41, 1), "float32")}
+    metrics = {"f1": M.f1(), "auc": M.roc_auc(logits=True), "accuracy": fnn.accuracy}
+    of = {name: M.of("kind", metric) for name, metric in metrics.items()} | {"rmse": M.of("price", M.rmse())}
+    run = fnn.fit(
+        net, loss, optax.adam(0.01), (x, t), epochs=2, batch_size=8, validation=(x, t), metrics=of, monitor="f1",
+        progress=False,
+    )  # fmt: skip
+    y = fnn.predict(net, fnn.Run(run.train_state.params, run.state, None, None), x)
+    alone = {name: float(np.mean(metric(y["kind"], t["kind"]))) for name, metric in metrics.items()}
+    alone["rmse"] = float(M.rmse()(y["price"], t["price"]))
+    for name, value in alone.items():
+        assert abs(run.history.validation_metrics[name][-1] - value) < 1e-6, name
+    last = fnn.Run(run.train_state.params, run.state, None, None, run.in_shape)
+    found = fnn.evaluate(net, last, (x, t), of | {"matrix": M.of("kind", M.confusion_matrix())}, batch_size=7)
+    assert all(abs(found[name] - value) < 1e-6 for name, value in alone.items()) and found["matrix"].sum() == 41
+    assert pickle.loads(pickle.dumps(of["f1"])) == of["f1"] and str(of["f1"]) == "of('kind', f1())"

@@ -56,7 +56,15 @@ WRONG = {
     "rows beside a column": (
         lambda: M.r2()(COLUMN, COLUMN[:, 0]), r"r2: expected targets of the shape .*: targets\[:, None"
     ),
-    "fewer targets": (lambda: M.r2()(COLUMN, COLUMN[:5]), r"r2\(\): expected a target for each of \(12,\) rows"),
+    "fewer targets": (
+        lambda: M.r2()(COLUMN, COLUMN[:5]), r"r2\(\): expected a target for each row of \(12, 1\), got \(5, 1\)"
+    ),
+    "an output that there is not": (
+        lambda: M.of("kid", M.r2())({"kind": COLUMN}, {"kind": COLUMN}),
+        r"of: expected outputs with 'kid' among them, got \[\"kind\"\]. Name one of them",
+    ),
+    "a number that is no place": (lambda: M.of(2.0, M.r2()), r"of: expected the name or the number of an output, got"),
+    "no metric": (lambda: M.of("kind", 3), "of: expected a metric, got "),
     "a label too large": (
         lambda: evaluate(M.f1(), (X, T + 1)), "f1: expected class numbers from 0 to 2, got 3 in row 2"
     ),
