@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure as Picture
 
-from experiments import __main__ as runner, circles, digits, report, text_selection
+from experiments import __main__ as runner, circles, digits, report, tables, text_selection
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,6 +126,18 @@ def test_l1_leaves_few_pairs_that_tell_the_topic():
     assert [p.kept for p in points] == sorted(p.kept for p in points) and points[0].kept == 0 < points[1].kept
     assert max(p.held for p in points) > points[0].held + 5 and points[-1].kept < 300
     assert {row.quantity for row in found.rows if not row.ok} <= {"Pairs left at the best α, %"}
+
+
+# ---- tables
+
+
+@pytest.mark.slow
+def test_tables_are_judged_with_one_head_and_with_two():
+    found = tables.main(tables.Settings(seeds=1, epochs=25, visits=600))
+    scores = {key: values[0] for key, values in found.numbers["scores"].items()}
+    assert {key[1] for key in scores} == {"by_table", "by_scikit_learn"} and min(scores.values()) > 60
+    ((right, error, guess),) = found.numbers["heads"]
+    assert right > 65 and error < 0.9 * guess and len(found.rows) == 4
 
 
 # ---- digits

@@ -85,7 +85,7 @@ class Table(NamedTuple):
         made = [found._replace(name=name) for found, name in zip(made, targets, strict=True)]
         return cls(tuple(columns), tuple(made), isinstance(target, str))
 
-    def __call__(self, frame: Any) -> tuple[dict[str, Any], Any]:
+    def __call__(self, frame: Any) -> tuple[Any, Any]:
         """Inputs and targets of a frame: `fnn.fit(net, loss, optimizer, table(frame), …)`."""
         return self.inputs(frame), self.target_of(frame)
 

@@ -145,6 +145,8 @@ def test_classes_that_are_numbers_come_back_as_numbers():
     assert table.targets[0].classes == ("9", "10", "11")
     decoded = table.decode(np.eye(3)[table.target_of(codes)])
     assert decoded.dtype == int and decoded.tolist() == codes.code.tolist()
+    objects = Table.fit(F.assign(new=F.new.astype(object)), target="new")  # booleans all the same
+    assert objects.decode(np.eye(2)).tolist() == [False, True]
     halves = Table.fit(codes.assign(code=codes.code / 2), target="code", categories="code")
     assert halves.decode(np.eye(3)).tolist() == [4.5, 5, 5.5]
 
@@ -234,6 +236,11 @@ BAD = {
     ),
     "an array for several outputs": (
         lambda: Table.fit(F, target=["price", "kind"]).decode(np.ones((3, 1))),
+        TypeError,
+        r"y: expected a dict of outputs, \['price', 'kind'\], got ",
+    ),
+    "outputs of a target too few": (
+        lambda: Table.fit(F, target=["price", "kind"]).decode({"price": np.ones((3, 1))}),
         TypeError,
         r"y: expected a dict of outputs, \['price', 'kind'\], got ",
     ),
