@@ -51,6 +51,7 @@ from fnn.data.streams import (
     Stream as Stream,
     memory_mapped as memory_mapped,
 )
+from fnn.data.tables import Table as Table, network_for as network_for
 from fnn.factories import (
     factory as factory,
 )
@@ -262,6 +263,8 @@ __all__ = [  # noqa: RUF022
     "boxes",
     "plots",
     # data
+    "Table",
+    "network_for",
     "standardise",
     "standardiser",
     "hold_out",

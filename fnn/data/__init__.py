@@ -13,4 +13,5 @@
 - `scaling`: Standardised inputs, on the host, before training
 - `splits`: Splits of the rows, on the host: `folds` of a cross-validation, and `hold_out`
 - `loading`: From arrays, frames and streams to rows on the device
+- `tables`: Tables with numbers, categories, dates and gaps: as arrays for a network, the same way for any frame
 """

@@ -1,6 +1,5 @@
 """Files that are whole or absent: networks, runs, checkpoints; and folders that one process at a time writes to.
 
-- `atomic`: Files and folders that are whole or absent, on the disk as well as in the system's memory of it
 - `locks`: One writer per folder: a lock that ends with the process that holds it
 - `files`: Named arrays and a description of them in one file, which is whole or is not there at all
 - `pieces`: A state that is split over several processes: each writes its pieces to a file of its own, which a

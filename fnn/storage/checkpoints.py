@@ -11,8 +11,8 @@ import numpy as np
 
 from fnn.arguments import trees
 from fnn.data.warnings import warn
+from fnn.devices.atomic import make_folder, remove
 from fnn.storage import files
-from fnn.storage.atomic import make_folder, remove
 from fnn.storage.files import FORMAT, read_kind
 from fnn.storage.pieces import Pieces, check_whole, describe, from_description, read_whole
 from fnn.types import PathLike, Tree

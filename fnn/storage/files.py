@@ -17,8 +17,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.devices.atomic import write_whole
 from fnn.devices.memory import free_bytes
-from fnn.storage.atomic import write_whole
 from fnn.types import PathLike
 
 MAGIC = b'{"__metadata__":{"fnn":"{\\"check_sum\\":\\"'  # how the header of every file of ours begins, after its length

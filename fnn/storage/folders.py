@@ -9,8 +9,8 @@ import os
 import re
 from collections.abc import Iterator
 
+from fnn.devices.atomic import make_folder, remove, write_whole
 from fnn.storage import files
-from fnn.storage.atomic import make_folder, remove, write_whole
 from fnn.storage.checkpoints import list_names
 from fnn.storage.locks import lock_folder
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from fnn.data.warnings import warn
-from fnn.storage.atomic import make_folder
+from fnn.devices.atomic import make_folder
 
 NAME = ".lock"
 FAR = 4096  # the byte that Windows locks, behind the text: nobody may read a byte that is locked there

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fnn.devices.atomic import remove
 from fnn.storage import files
-from fnn.storage.atomic import remove
 from fnn.storage.files import FORMAT, damage_error, read_kind
 
 Region = tuple[tuple[int, int], ...]  # (begin, end) along each axis

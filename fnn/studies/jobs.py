@@ -13,6 +13,7 @@ import numpy as np
 
 from fnn.arguments import trees
 from fnn.arguments.trees import is_key
+from fnn.devices.atomic import make_folder
 from fnn.fitting import resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.progress import StudyListener
@@ -20,7 +21,6 @@ from fnn.fitting.segments import concatenate, position, segments, without_debug_
 from fnn.kernels.effort import Work, choose_effort
 from fnn.losses.reduction import dtype_of_sums
 from fnn.runs import History, TrainState
-from fnn.storage.atomic import make_folder
 from fnn.storage.checkpoints import WriteFailures
 from fnn.storage.folders import chunk_folder
 from fnn.storage.locks import lock_folder

@@ -11,7 +11,8 @@ import optax
 import pytest
 
 import fnn
-from fnn.storage import atomic, checkpoints, folders, locks
+from fnn.devices import atomic
+from fnn.storage import checkpoints, folders, locks
 from tests.helpers.faults import Faults
 from tests.helpers.problems import LABELS, LOSS, X, fit, net, same_bits
 from tests.helpers.studies import ONE

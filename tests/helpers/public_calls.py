@@ -12,6 +12,8 @@ from scipy import sparse
 
 import fnn
 from fnn import losses, metrics, penalties, plots, schedules
+from fnn.data.tables.columns import Numbers
+from fnn.data.tables.targets import Target
 from tests.helpers.wrong_values import NET, NUMBER, PARAMS, RUN, SCALED, STATE, TABLE
 
 X = np.random.default_rng(0).normal(size=(7, 3)).astype("float32")
@@ -22,6 +24,7 @@ KEY = jax.random.key(0)
 OF_ALL = penalties.l2(0.1, mask=lambda params: jax.tree.map(lambda a: True, params))
 OUTPUTS = np.full((7, 2), 0.5, "float32")
 ONE_HOT = np.eye(2, dtype="float32")[LABELS]
+A_TABLE = fnn.Table((Numbers("a", "number", (0.0,), (1.0,), False),), (Target("t", None),), True)
 BOXES = np.tile(np.array([0.0, 0, 1, 1], "float32"), (7, 1))
 
 
@@ -744,6 +747,12 @@ def _others():
             {"x": X, "t": LABELS, "weight": None},
             {"x": "inputs", "t": "targets", "weight": "weights", "chunk_rows": "count or none"},
             fine={"x": {"nan array", "column"}, "t": {"table", "row", "column"}, "weight": {"none", "row"}},
+        ),
+        "network_for": Call(
+            fnn.network_for,
+            {"table": A_TABLE, "hidden": (4,), "dropout": 0.1},
+            {"table": "found", "hidden": "found", ("hidden", 0): "count", "dropout": "rate"},
+            fine={"hidden": {"empty list"}},
         ),
         "sparse_rows": Call(
             fnn.sparse_rows,

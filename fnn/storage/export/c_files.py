@@ -5,8 +5,8 @@ from math import prod
 
 from fnn import arguments
 from fnn.data.scaling import Standardiser
+from fnn.devices.atomic import write_whole
 from fnn.inference.prediction import Trained
-from fnn.storage.atomic import write_whole
 from fnn.storage.export.c_source import LANES, Source, write_steps
 from fnn.storage.export.programs import Program, check_program, standardising_numbers
 from fnn.storage.export.steps import network_steps, out_shape

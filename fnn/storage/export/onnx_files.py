@@ -6,8 +6,8 @@ from typing import Any
 import fnn
 from fnn import arguments
 from fnn.data.scaling import Standardiser
+from fnn.devices.atomic import write_whole
 from fnn.inference.prediction import Trained
-from fnn.storage.atomic import write_whole
 from fnn.storage.export.onnx_layers import Graph, Value, emit_steps
 from fnn.storage.export.programs import Program, check_program, standardising_numbers
 from fnn.storage.export.steps import network_steps

@@ -9,9 +9,9 @@ from jax import export
 
 from fnn import arguments
 from fnn.data.scaling import Standardiser
+from fnn.devices.atomic import write_whole
 from fnn.inference.prediction import Trained
 from fnn.layers.passes import forward_layer
-from fnn.storage.atomic import write_whole
 from fnn.storage.export.programs import Program, check_program, standardising_numbers
 from fnn.types import Array, Layer, PathLike, Shape
 

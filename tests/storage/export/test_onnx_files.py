@@ -11,7 +11,7 @@ import pytest
 
 import fnn
 from fnn.activations import Activation
-from fnn.storage import atomic
+from fnn.devices import atomic
 from tests.helpers.exported import (
     CHANNELWISE,
     PRODUCTS,

@@ -112,7 +112,7 @@ def make_folder(folder: str) -> list[str]:
         OSError: it cannot be made, or its parent not be flushed; then none is.
 
     >>> import os, tempfile
-    >>> from fnn.storage.atomic import make_folder
+    >>> from fnn.devices.atomic import make_folder
     >>> folder = tempfile.mkdtemp()
     >>> [os.path.relpath(made, folder) for made in make_folder(os.path.join(folder, "a", "b"))]
     ['a', 'a/b']

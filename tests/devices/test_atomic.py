@@ -9,8 +9,8 @@ import threading
 import pytest
 
 import fnn
-from fnn.storage import atomic
-from fnn.storage.atomic import make_folder, write_whole
+from fnn.devices import atomic
+from fnn.devices.atomic import make_folder, write_whole
 from fnn.storage.saving import save
 from tests.helpers.faults import Faults
 
