@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,12 +33,16 @@ def pytest_configure(config):
     Without the folder (`-p no:cacheprovider`) each worker compiles all of its own.
     """
     if hasattr(config, "cache"):
+        kept = config.cache.mkdir("programs")
+        if not hasattr(config, "workerinput") and sum(f.stat().st_size for f in kept.iterdir()) > MOST_KEPT:
+            shutil.rmtree(kept)  # those of older versions of the code are in there too
         folders.append(str(config.cache.mkdir("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         jax.config.update("jax_compilation_cache_dir", folders[0])
 
 
+MOST_KEPT = 10**9  # bytes
 folders = []  # where compiled programs are kept, if anywhere
 
 
