@@ -81,7 +81,7 @@ def test_a_program_in_the_parent_folder_of_the_clone_finds_fnn(tmp_path):
 def test_the_extra_for_the_experiments_is_enough_for_every_program_of_the_readme():
     extras = PROJECT["optional-dependencies"]
     names = re.search(r"fnn\[(.*)\]", extras["experiments"][0])[1].split(",")
-    assert set(names) == {"progress", "plots", "files", "sklearn"}
+    assert set(names) == {"progress", "plots", "files", "sklearn", "tables"}
     commands = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert '-e ".[experiments]"' in commands[0] and '-e ".[test]"' in commands[1]
     assert "fnn[experiments]" in extras["test"]
