@@ -59,6 +59,7 @@ def test_by_hand_equals_autodiff_with_weights_and_missing_targets(x64):
     assert normwise(again.grads, one.grads) < 1e-12
 
 
+@pytest.mark.slow
 def test_check_gradients_looks_at_every_leaf(x64):
     x, t = rows(4, "float64")
     x["town"] = np.arange(4)
@@ -208,6 +209,7 @@ def test_a_member_of_a_sweep_is_the_run_done_alone():
     np.testing.assert_allclose(found.histories["validation_loss"][3], alone.history.validation_loss, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_fold_is_standardised_by_its_own_rows():
     x, t = rows()
     x["table"] = 5 + 3 * x["table"]

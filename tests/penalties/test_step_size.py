@@ -81,6 +81,7 @@ def test_what_stands_before_it_in_a_chain_is_not_used(x64):
     np.testing.assert_array_equal(chained["w"], expected["w"])
 
 
+@pytest.mark.slow
 @both
 def test_members_of_a_study_are_those_alone(make, x64):
     x, t, _ = diabetes()

@@ -113,6 +113,7 @@ def test_price_and_class_at_once():
     assert fnn.evaluate(net, run, table(HELD), right)["right"] == pytest.approx((y["dear"] == HELD.dear).mean())
 
 
+@pytest.mark.slow
 def test_folds_and_derivatives():
     table = fnn.Table.fit(TRAIN, target="dear", leave_out="price")
     net = fnn.network_for(table, hidden=(4,), dropout=0.1)

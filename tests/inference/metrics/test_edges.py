@@ -155,6 +155,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 def test_folds_have_the_figures_of_their_own_rows():
     found = fnn.cross_validate(NET, LOSS, optax.sgd(0.3), (X, T), epochs=3, folds=4, batch_size=16, metrics=OWN,
                                monitor="auc", refit=False, progress=False)  # fmt: skip
