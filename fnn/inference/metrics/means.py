@@ -156,7 +156,8 @@ def expected_calibration_error(logits: bool, bins: int = 15) -> SumMetric:
         else:
             rows = classes(name, outputs, targets)
             p = probabilities(rows.outputs, logits)
-            right, confidence, none = p.argmax(-1) == rows.label, p.max(-1), rows.no_label
+            said = p.argmax(-1).astype(rows.label.dtype)
+            right, confidence, none = said == rows.label, p.max(-1), rows.no_label
         w = weight_per_row(weight, len(right))
         place = jnp.clip(jnp.ceil(confidence * bins) - 1.0, 0.0, bins - 1.0)
         within = is_class(jnp.where(jnp.isnan(place), 0.0, place).astype(jnp.int32), bins)

@@ -234,3 +234,8 @@ def test_of_one_of_several_outputs():
     found = fnn.evaluate(net, last, (x, t), of | {"matrix": M.of("kind", M.confusion_matrix())}, batch_size=7)
     assert all(abs(found[name] - value) < 1e-6 for name, value in alone.items()) and found["matrix"].sum() == 41
     assert pickle.loads(pickle.dumps(of["f1"])) == of["f1"] and str(of["f1"]) == "of('kind', f1())"
+
+
+def test_calibration_of_classes_in_64_bits(x64):
+    metric = M.expected_calibration_error(logits=False)
+    assert abs(float(metric(np.float64(P), np.array([0, 0, 1]))) - 0.2) < 1e-12
