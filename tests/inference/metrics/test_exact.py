@@ -9,6 +9,7 @@ from tests.helpers import scored
 
 pytest.importorskip("sklearn")
 KINDS = list(scored.MAKERS)
+SHORT = [k if k in ("numbers", "classes") else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
 
 
 def assert_close(found, true, tolerance, where):
@@ -38,7 +39,7 @@ def histories(kind, weight, size):
         yield {name: float(values[0]) for name, values in columns.items()}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SHORT)
 def test_called_and_evaluated_they_equal_scikit_learns(name):
     kind = scored.kinds("float32")[name]
     net, run = scored.passing(kind)
@@ -54,7 +55,7 @@ def test_called_and_evaluated_they_equal_scikit_learns(name):
     assert_close(fnn.evaluate(net, run, rows, kind.metrics, 1), true, 1e-6, (name, "evaluated", 1))
 
 
-@pytest.mark.parametrize("name", ["classes", "one column"])
+@pytest.mark.parametrize("name", ["one column"])
 def test_columns_of_a_history_equal_scikit_learns(name):
     kind, weight = scored.kinds("float32")[name], scored.weights()
     for figures in histories(kind, weight, 7):
