@@ -139,7 +139,7 @@ CASES = {  # what is wrong: the call, and what the message says
         r'x\["table"\]: expected the arrays that the standardiser',
     ),
     "a name that is none": (
-        lambda: fnn.standardiser(X, leaves=["tabel"]),
+        lambda: fnn.standardiser(X, leaves=["tables"]),
         "leaves: expected some of the inputs image, table",
     ),
     "folds by no target": (
