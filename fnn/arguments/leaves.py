@@ -3,8 +3,8 @@
 A single array is a tree of one leaf: every function here takes one too, and leaves it as it is.
 """
 
-from collections.abc import Callable, Hashable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,10 +146,32 @@ def map_shapes(function: Callable[..., Any], shape: Shape) -> Tree:
     return jax.tree.map(function, shape, is_leaf=is_shape)
 
 
-def hashable_shape(shape: Shape) -> tuple[tuple[Shape, ...], Hashable]:
-    """A shape, or a tree of shapes, as what a memory can be asked for: its leaves, and their structure."""
-    leaves, structure = jax.tree.flatten(shape, is_leaf=is_shape)
-    return tuple(leaves), structure
+class NamedShapes(NamedTuple):
+    """Shapes by name as a memory can be asked for them: a dict has no hash."""
+
+    items: tuple[tuple[str, Any], ...]
+
+
+def hashable_shape(shape: Shape) -> Any:
+    """A shape, or a tree of shapes, as tuples all the way down.
+
+    >>> from fnn.arguments.leaves import hashable_shape, shape_again
+    >>> shapes = {"age": (), "pixels": ((8, 8), (3,))}
+    >>> isinstance(hash(hashable_shape(shapes)), int), shape_again(hashable_shape(shapes)) == shapes
+    (True, True)
+    """
+    if isinstance(shape, dict):
+        return NamedShapes(tuple((name, hashable_shape(shape[name])) for name in sorted(shape)))
+    parts: Any = shape
+    return tuple(parts) if is_shape(tuple(parts)) else tuple(map(hashable_shape, parts))
+
+
+def shape_again(hashable: Any) -> Shape:
+    """`hashable_shape` backwards."""
+    if isinstance(hashable, NamedShapes):
+        named: Any = {name: shape_again(shape) for name, shape in hashable.items}
+        return named  # type: ignore[no-any-return]
+    return tuple(hashable) if is_shape(hashable) else tuple(map(shape_again, hashable))  # type: ignore[arg-type]
 
 
 def rows_of_shape(shape: Shape, rows: int) -> Tree:

@@ -1,6 +1,6 @@
 """Trees of arrays as named arrays, and back: what a file can hold."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 from fnn.arguments import as_array, call
 from fnn.arguments.constants import memoise_constants
-from fnn.arguments.leaves import hashable_shape
+from fnn.arguments.leaves import hashable_shape, shape_again
 from fnn.types import Array, HasShape, Layer, Params, Shape, ShapeError, State, Tree
 
 MOST_LINES = 100  # of a message that lists what differs
@@ -159,7 +159,7 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
     """Compare leaves with those that the network makes for examples of that shape, where it is known."""
     if in_shape is None:
         return
-    made = _initial_shapes(net, *hashable_shape(in_shape))
+    made = _initial_shapes(net, hashable_shape(in_shape))
     if _are_alike(made, (params, state)):
         return
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
@@ -182,8 +182,8 @@ def _are_alike(one: Tree, other: Tree) -> bool:
 
 
 @memoise_constants
-def _initial_shapes(net: Layer, leaves: tuple[Shape, ...], structure: Hashable) -> tuple[Params, State]:
-    name, in_shape = f"init of {net}", jax.tree.unflatten(structure, leaves)
+def _initial_shapes(net: Layer, hashable: Any) -> tuple[Params, State]:
+    name, in_shape = f"init of {net}", shape_again(hashable)
     shapes: tuple[Params, State] = jax.eval_shape(lambda: call(name, net.init, jax.random.key(0), in_shape)[:2])
     return shapes
 

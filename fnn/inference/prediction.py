@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from fnn import arguments
 from fnn.arguments import trees
 from fnn.arguments.leaves import row_count
-from fnn.compilation.programs import canonical, signature
+from fnn.compilation.programs import canonical
 from fnn.data import arrays, checks
 from fnn.data.streams import DataLike, rechunk
 from fnn.devices.memory import allow_transfers, free_bytes
@@ -139,7 +139,8 @@ def predictor(
     programs: dict[Any, tuple[Callable[..., Tree], Tree]] = {}
 
     def specialise(part: Tree) -> tuple[Callable[..., Tree], Tree]:
-        key = signature(part)
+        leaves, structure = jax.tree.flatten(part)
+        key = structure, *((a.shape, a.dtype) for a in leaves)
         if key not in programs:
             programs[key] = _specialise(net, run, part, reduce, None, layout)
         return programs[key]
@@ -174,7 +175,7 @@ def _predict_rows(
     before: Any = None
     done = 0
     for chunk, count in rechunk(chunks, size):
-        check_categories(net, "x", jax.tree.map(lambda a, count=count: a[:count], chunk[0]), done)
+        check_categories(net, "x", chunk[0], done, count)
         done += count
         part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:

@@ -109,7 +109,7 @@ def _rows_of(name: str, x: Array, size: int) -> tuple[Array, Array]:
 # ---- categories that there are not, on the host
 
 
-def check_categories(net: LayerLike, name: str, x: Any, first: int = 0) -> None:
+def check_categories(net: LayerLike, name: str, x: Any, first: int = 0, count: int | None = None) -> None:
     """A ValueError where inputs that reach an embedding as they are have a number that is no category of its table.
 
     Args:
@@ -117,6 +117,7 @@ def check_categories(net: LayerLike, name: str, x: Any, first: int = 0) -> None:
         name: what errors call the inputs.
         x: the inputs, known numbers.
         first: which row of the data their first is.
+        count: how many of the rows to look at, the others being filling; None: all.
 
     >>> import fnn, numpy as np
     >>> from fnn.layers.embedding import check_categories
@@ -127,7 +128,7 @@ def check_categories(net: LayerLike, name: str, x: Any, first: int = 0) -> None:
     embedding(4, 2), or leave out what is beyond.
     """
     for use in _uses(as_layer(net), name, x):
-        _check_use(use, first)
+        _check_use(use, first, count)
 
 
 class _Use(NamedTuple):
@@ -159,9 +160,9 @@ def _uses(layer: Layer, name: str, x: Any) -> list[_Use]:
     return []
 
 
-def _check_use(use: _Use, above: int) -> None:
+def _check_use(use: _Use, above: int, count: int | None) -> None:
     size, features = (value for name, value in use.spec.arguments if name != "weight_init")
-    x = np.asarray(use.x)
+    x = np.asarray(use.x)[:count]
     bad = ~((x >= 0) & (x < size) & (np.floor(x) == x)).reshape(len(x), -1).all(1)
     if not bad.any():
         return

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import fnn
@@ -295,3 +296,19 @@ def test_a_predictor_names_mistakes_as_predict_does():
         fnn.predictor(NET, RUN, 0)
     with pytest.raises(fnn.ShapeError, match=r"expected x of shape \(batch, 4\), got \(2, 3\)"):
         fnn.predictor(NET, RUN)(np.ones((2, 3), "float32"))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_later_call_traces_nothing(several, monkeypatch):
+    net = fnn.serial(fnn.concatenate(), fnn.dense(2)) if several else fnn.serial(fnn.dense(2))
+    rows = np.ones((3, 4), "float32")
+    x = {"a": rows, "b": rows} if several else rows
+    run = fnn.fit(net, fnn.losses.squared_error, optax.sgd(0.1), (x, rows[:, :2]), epochs=1, progress=False)
+    fnn.predict(net, run, x)
+    fnn.evaluate(net, run, (x, rows[:, :2]), {"loss": fnn.losses.squared_error})
+    traced = []
+    for name in ("make_jaxpr", "eval_shape"):
+        monkeypatch.setattr(jax, name, lambda *args, name=name, **more: traced.append(name))
+    fnn.predict(net, run, x)
+    fnn.evaluate(net, run, (x, rows[:, :2]), {"loss": fnn.losses.squared_error})
+    assert traced == []
