@@ -120,10 +120,7 @@ def upsample(d):
 
 def group_norm(d):
     groups, eps = d.whole(1, 4), d.one_of(1e-5, 1e-2)
-    shape = (
-        *[d.whole(1, 4) for _ in range(d.whole(0, 2))],
-        groups * d.whole(3, 5),
-    )  # of two numbers dx is all but 0: all digits cancel
+    shape = (*[d.whole(1, 4) for _ in range(d.whole(0, 2))], groups * d.whole(2, 4))  # PyTorch refuses one number
 
     def theirs(p, x):
         return channels_last(F.group_norm(channels_first(x), groups, p["scale"], p["offset"], eps))
@@ -132,7 +129,7 @@ def group_norm(d):
 
 
 def rms_norm(d):
-    shape, eps = (*[d.whole(1, 4) for _ in range(d.whole(0, 2))], d.whole(2, 8)), d.one_of(1e-6, 1e-2)
+    shape, eps = (*[d.whole(1, 4) for _ in range(d.whole(0, 2))], d.whole(1, 8)), d.one_of(1e-6, 1e-2)
     return fnn.rms_norm(eps), shape, lambda p, x: F.rms_norm(x, shape[-1:], p["scale"], eps)
 
 
@@ -164,9 +161,22 @@ def reference(case, seed):
     return layer, (params, state, x, dy), (outputs.detach().numpy(), slopes)
 
 
+def size_of_terms(layer, params, x, dy):
+    """Of `dx`, which is a difference of terms of this size; of two numbers, or of one, all of their digits cancel."""
+    groups = dict(layer.spec.arguments).get("groups", 0)
+    eps = dict(layer.spec.arguments)["eps"]
+    if groups:  # the variance over the space and the channels of a group
+        each = np.moveaxis(x.reshape(len(x), -1, groups, x.shape[-1] // groups), 2, 1).reshape(len(x), groups, -1)
+        squares = each.var(-1)
+    else:
+        squares = np.square(x).mean(-1)
+    return np.abs(dy * params["scale"]).max() / np.sqrt(squares.min() + eps)
+
+
 def difference(layer, numbers, expected):
-    """Normwise: how far outputs and derivatives are from PyTorch's, by hand and by autodiff."""
+    """How far outputs and derivatives are from PyTorch's, by hand and by autodiff; over the largest, or its terms."""
     params, state, x, dy = numbers
+    least = size_of_terms(layer, params, x, dy) if layer.spec.factory in (fnn.group_norm, fnn.rms_norm) else 0.0
 
     @partial(jax.jit, compiler_options=QUICK)
     def ours(params, x, dy):
@@ -175,18 +185,25 @@ def difference(layer, numbers, expected):
         return y, layer.backward(params, cache, dy), pull(dy)
 
     y, by_hand, by_autodiff = ours(params, jnp.asarray(x), dy)
-    return max(normwise(y, expected[0]), normwise(by_hand, expected[1]), normwise(by_autodiff, expected[1]))
+
+    def slopes(got):
+        dx, theirs = np.asarray(got[1]), expected[1][1]
+        return max(
+            normwise(got[0], expected[1][0]), np.abs(dx - theirs).max() / max(np.abs(theirs).max(), least, 1e-300)
+        )
+
+    return max(normwise(y, expected[0]), slopes(by_hand), slopes(by_autodiff))
 
 
 def both(case, seed):
-    """The difference, and of which layer."""
+    """The difference, and of which layer and shape."""
     layer, numbers, expected = reference(case, seed)
-    return difference(layer, numbers, expected), layer
+    return difference(layer, numbers, expected), f"{layer} of {numbers[2].shape}"
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.__name__)
 def test_a_layer_is_that_of_pytorch(case, x64):
-    off = {str(layer): error for error, layer in (both(case, seed) for seed in range(SHORT)) if not error < 1e-12}
+    off = {name: error for error, name in (both(case, seed) for seed in range(SHORT)) if not error < 1e-12}
     assert off == {}
 
 
@@ -194,6 +211,6 @@ def test_a_layer_is_that_of_pytorch(case, x64):
 @pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.__name__)
 def test_a_layer_is_that_of_pytorch_at_a_hundred_shapes(case, x64):
     found = [both(case, seed) for seed in range(LONG)]
-    assert len({str(layer) for _, layer in found}) > 10 or case in (group_norm, rms_norm)
+    assert len({name for _, name in found}) > LONG // 2
     print(f"{case.__name__}: {max(error for error, _ in found):.1e}")
-    assert [str(layer) for error, layer in found if not error < 1e-12] == []
+    assert [name for error, name in found if not error < 1e-12] == []
