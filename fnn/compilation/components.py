@@ -1,7 +1,7 @@
 """The parts of a run as functions of arrays alone, to be traced: for telling whether two are the same."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -75,8 +75,8 @@ def components(
     return functions
 
 
-def unread_settings(config: TrainerConfig, settings: dict[str, Any], start: Start) -> list[str]:
-    """Those of these settings on which no part of a run depends: network, loss, optimizer and penalty.
+def unread_settings(config: TrainerConfig, settings: dict[str, Any], start: Start, names: Collection[str]) -> list[str]:
+    """Those of these names of settings on which no part of a run depends: network, loss, optimizer and penalty.
 
     What is read when the parts are made is found at once; of the rest the programs of the parts tell.
 
@@ -87,13 +87,13 @@ def unread_settings(config: TrainerConfig, settings: dict[str, Any], start: Star
     >>> rows = fnn.Data(fnn.Part(jnp.ones((4, 2)), jnp.ones((4, 1))))
     >>> config = trainer_config(fnn.serial(fnn.dense(1)), fnn.losses.squared_error, lambda s: optax.sgd(s["lr"]))
     >>> settings = {"lr": 0.1, "rate": 0.5}
-    >>> unread_settings(config, settings, Start(jax.random.key(0), rows, settings))
+    >>> unread_settings(config, settings, Start(jax.random.key(0), rows, settings), settings)
     ['rate']
     """
     noted = _Noted(settings)
     with contextlib.suppress(Exception):  # of a part that wants traced numbers: its program tells
         bind(config, noted)
-    unread = sorted(settings.keys() - noted.names)
+    unread = sorted(set(names) & settings.keys() - noted.names)
     if not unread:
         return []
     functions = components(config, settings, start.data.train, start.params)

@@ -95,10 +95,7 @@ def plain_errors() -> Iterator[None]:
 
 def warn_of_unread(config: TrainerConfig, start: Start, names: Collection[str]) -> None:
     """Warn of settings with these names that nothing reads: they change nothing."""
-    if not names:
-        return
-    unread = set(unread_settings(config, dict(start.settings), start)).intersection(names)
-    for name in sorted(unread):
+    for name in unread_settings(config, dict(start.settings), start, names) if names else []:
         warn(
             f"settings: expected numbers that net, loss, optimizer or penalty reads, got {name!r}, which none of them "
             f"reads. Write optimizer=lambda s: optax.sgd(s[{name!r}]), say, or leave it out."
