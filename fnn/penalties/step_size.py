@@ -23,7 +23,10 @@ SEEN = 1e-2  # steps shorter than this share of the parameters say nothing: thei
 
 
 class StepSizeState(NamedTuple):
-    """The largest curvature so far, and the last point with its gradient."""
+    """The largest curvature so far, and the last point with its gradient.
+
+    Before the first step `at` is a random direction, from which the power iteration starts.
+    """
 
     curvature: Array
     at: Params
@@ -33,7 +36,7 @@ class StepSizeState(NamedTuple):
 def init_step_size(params: Params) -> StepSizeState:
     """Before the first step."""
     zeros = jax.tree.map(jnp.zeros_like, params)
-    return StepSizeState(jnp.zeros((), jnp.result_type(float)), zeros, jax.tree.map(jnp.copy, zeros))
+    return StepSizeState(jnp.zeros((), jnp.result_type(float)), _random_direction(params), zeros)
 
 
 def find_step_size(
@@ -47,7 +50,7 @@ def find_step_size(
         params, grads: where the step begins, and the gradient there.
         grad_fn: the gradient at any parameters.
     """
-    measured = _largest_eigenvalue(first, params, grad_fn).astype(state.curvature.dtype)
+    measured = _largest_eigenvalue(first, state.at, params, grad_fn).astype(state.curvature.dtype)
     way = jax.tree.map(jnp.subtract, params, state.at)
     turn = jax.tree.map(jnp.subtract, grads, state.grads)
     length = norm(way)
@@ -58,8 +61,8 @@ def find_step_size(
     return rate, StepSizeState(curvature, params, grads), larger
 
 
-def _largest_eigenvalue(first: Array, params: Params, grad_fn: Callable[[Params], Params]) -> Array:
-    """By power iteration from a random direction, if `first`; else without a round, whatever is mapped over it."""
+def _largest_eigenvalue(first: Array, start: Params, params: Params, grad_fn: Callable[[Params], Params]) -> Array:
+    """By power iteration from the direction `start`, if `first`; else without a round, whatever is mapped over it."""
 
     def more(carry: tuple[Array, Params, Array, Array]) -> Array:
         rounds, _, value, before = carry
@@ -72,7 +75,6 @@ def _largest_eigenvalue(first: Array, params: Params, grad_fn: Callable[[Params]
         by = jnp.where(size > 0, size, 1)
         return rounds + 1, jax.tree.map(lambda b: b / by.astype(b.dtype), bent), size, value
 
-    start = _random_direction(params)
     zero = jnp.zeros((), jnp.result_type(float))
     return lax.while_loop(more, turn, (jnp.int32(0), start, zero + 1, zero))[2]
 
