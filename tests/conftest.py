@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 settings.register_profile("fnn", deadline=None, max_examples=25, derandomize=True, database=None)
 settings.load_profile("fnn")
 
+
+# A shell starts what is to run in the background without Ctrl-C, and tests of signals would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test makes many short-lived objects beside the modules that stay: collected less often, it takes 7 % less time.
 gc.set_threshold(20_000, 20, 20)
