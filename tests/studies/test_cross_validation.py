@@ -340,7 +340,7 @@ def test_a_signal_in_the_predictions_keeps_the_folds(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         return fnn.predict(*args)
 
-    monkeypatch.setattr("fnn.studies.cross_validation.predict", signalling)
+    monkeypatch.setattr("fnn.studies.folds.predict", signalling)
     found = ending_of(validated, refit=True).run
     assert found.predictions is None and found.run is None and np.isfinite(found.table["validation_loss"]).all()
 
