@@ -12,11 +12,13 @@ from fnn.arguments.leaves import is_several, named_leaves, row_count
 from fnn.arguments.sparse import check_scalable
 from fnn.data import checks
 from fnn.data.loading import load_arrays
-from fnn.data.scaling import Standardiser, check_leaf_names, standardiser
+from fnn.data.scaling import Standardiser, check_leaf_names, standardiser, way_of
 from fnn.data.splits import are_classes, classes_of, folds as fold_rows
 from fnn.data.tables.folds import fit_tables, loss_of_targets, metric_of_targets
 from fnn.data.tables.table import Table
 from fnn.inference.prediction import predict
+from fnn.layers.embedding import embedding, leaves_into
+from fnn.layers.sparse import sparse_dense
 from fnn.training.config import check_metrics, resolve, resolve_loss
 from fnn.types import Layer, Loss, LossLike, OfSettings, Part, Record, RowSelection, Settings, Tree
 
@@ -161,6 +163,19 @@ def rows_of_folds(
 ) -> FoldRows:
     """Of arrays, whose inputs are `x` on the host, or of a frame, to which a table is fitted in each fold."""
     return _rows_of_arrays(folds, part, x, leaves) if table is None else _rows_of_frame(folds, part, table, frame)
+
+
+def check_scaled(net: Layer, x: Tree, view: RowSelection | None) -> None:
+    """Raise where categories or sparse rows are standardised."""
+    if view is None or view.mean is None:
+        return
+    scaled = [leaf for leaf, mean in named_leaves("data[0]", view.mean).items() if mean is not None]
+    wrong = [leaf for leaf in leaves_into(net, "data[0]", x, (embedding, sparse_dense)) if leaf in scaled]
+    if wrong:
+        others = [way_of(leaf.removeprefix("data[0]")) for leaf in scaled if leaf not in wrong]
+        hint = f"Write standardise={others}." if others else "Omit standardise."
+        got = f"{wrong[0]}, which an embedding or sparse_dense reads"
+        raise ValueError(f"standardise: expected inputs that are no categories and no sparse rows, got {got}. {hint}")
 
 
 def _rows_of_arrays(folds: list[Fold], part: Part, x: Tree, leaves: tuple[str, ...] | None) -> FoldRows:
