@@ -124,6 +124,8 @@ def inputs(
         if in_shape is not None:
             leaves.check_same_tree(name, in_shape, several)
         return several
+    if not sparse.is_sparse(value):
+        sparse.refuse_sparse(name, value, inputs=True)
     array = rows(name, sparse.as_inputs(name, value))
     if in_shape is not None and not leaves.is_shape(in_shape):
         leaves.check_same_tree(name, in_shape, array)
@@ -139,6 +141,7 @@ def inputs(
 
 def _leaf(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any]) -> Any:
     """One of several inputs, checked; floats in a run's dtype."""
+    sparse.refuse_sparse(name, value, inputs=True)
     array = rows(name, value)
     to = arrays.leaf_dtype(array.dtype, dtype)
     if array.dtype.kind in "iu":
