@@ -117,16 +117,7 @@ def check_matrix(name: str, x: Any, net: Layer) -> None:
 
 
 def check_columns(name: str, x: Any, net: Layer, above: int = 0) -> None:
-    """Raise where sparse rows have columns that the network that they are for does not have; `above` come before them.
-
-    >>> import fnn, numpy as np
-    >>> from fnn.layers.sparse import check_columns
-    >>> check_columns("x", {"words": np.array([[[7.0], [1.0]]])}, fnn.parallel(words=fnn.sparse_dense(5, 1)))
-    Traceback (most recent call last):
-        ...
-    fnn.ShapeError: x["words"]: expected 5 columns, numbered from 0, as sparse_dense(5, …) has them, got number 7 in
-    row 0. Pass the columns that the network is made for: one vectoriser for all data.
-    """
+    """Raise where sparse rows have columns that the network that they are for does not have; `above` come before them."""
     for columns, entry in _uses(net, name, x):
         if entry.x.ndim == 3:  # of another shape the layer tells
             at = np.asarray(entry.x)[:, 0]
