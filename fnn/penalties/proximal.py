@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from fnn.arguments import as_array, as_floats, flag, scalar
+from fnn.penalties.centring import centred, centred_gradient, uncentred
 from fnn.penalties.masks import Mask, map_weights
 from fnn.penalties.moves import Moves, count_moves, no_moves
 from fnn.penalties.step_size import StepSizeState, find_step_size, init_step_size
@@ -124,7 +125,7 @@ def proximal_l1(
 
 def _own_proximal_l1(alpha: Scalar, mask: Mask) -> optax.GradientTransformationExtraArgs:
     def init(params: Params) -> OwnProximalL1State:
-        return OwnProximalL1State(jnp.int32(0), no_moves(), init_step_size(params))
+        return OwnProximalL1State(jnp.int32(0), no_moves(), init_step_size(params, mask))
 
     def update(
         updates: Params,
@@ -137,9 +138,10 @@ def _own_proximal_l1(alpha: Scalar, mask: Mask) -> optax.GradientTransformationE
     ) -> tuple[Params, OwnProximalL1State]:
         require_params("proximal_l1", params)
         grad_fn = require_gradient("proximal_l1", grad, grad_fn)
-        lr, size, _ = find_step_size(state.size, state.step == 0, params, grad, grad_fn)
-        down = jax.tree.map(lambda g: -lr.astype(g.dtype) * g, grad)
-        updates = _shrunk_updates(params, down, threshold_of(lr, alpha), mask)
+        lr, size, _ = find_step_size(state.size, state.step == 0, params, grad, grad_fn, mask)
+        begin, slope = centred(size.centring, params, mask), centred_gradient(size.centring, grad, mask)
+        down = jax.tree.map(lambda g: -lr.astype(g.dtype) * g, slope)
+        updates = uncentred(size.centring, _shrunk_updates(begin, down, threshold_of(lr, alpha), mask), mask)
         moves = count_moves(state.moves, params, optax.apply_updates(params, updates))
         return updates, OwnProximalL1State(optax.safe_increment(state.step), moves, size)
 
