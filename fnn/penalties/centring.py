@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fnn.penalties.masks import Mask, weight_mask
@@ -37,10 +38,11 @@ class Centring(NamedTuple):
 def init_centring(params: Params, mask: Mask) -> Centring | None:
     """The coordinates as they are; None where the parameters are not weights (…, features) and a bias (features,).
 
-    >>> import jax.numpy as jnp
-    >>> from fnn.penalties.centring import init_centring
-    >>> print(init_centring({"w": jnp.ones((3, 2)), "b": jnp.ones(2)}, None).mean)
-    [0. 0. 0.]
+        >>> import jax.numpy as jnp
+    import numpy as np
+        >>> from fnn.penalties.centring import init_centring
+        >>> print(init_centring({"w": jnp.ones((3, 2)), "b": jnp.ones(2)}, None).mean)
+        [0. 0. 0.]
     """
     marks, leaves = _marks(params, mask), jax.tree.leaves(params)
     if sorted(marks) != [False, True]:
@@ -63,26 +65,26 @@ def find_centring(params: Params, mask: Mask, bend: Callable[[Params], Params]) 
     def turn(_: int, carry: tuple[Array, Pair]) -> tuple[Array, Pair]:
         z = carry[0]
         by_w, by_b = pair_of(bend(_like(params, mask, jnp.zeros_like(w), z)), mask)
-        size = jnp.linalg.norm(by_b)
-        return by_b / jnp.where(size > 0, size, 1), (by_w, by_b)
+        squared = (by_b * by_b).sum()
+        return by_b / jnp.sqrt(jnp.where(squared > 0, squared, 1)), (by_w, by_b)
 
-    z = jnp.cos(jnp.arange(b.size, dtype=b.dtype))  # any direction that is not that of all classes alike
-    start = z / jnp.linalg.norm(z), (jnp.zeros_like(w), jnp.zeros_like(b))
+    z = np.cos(np.arange(b.size))  # any direction that is not that of all outputs alike
+    start = jnp.asarray(z / np.sqrt((z * z).sum()), b.dtype), (jnp.zeros_like(w), jnp.zeros_like(b))
     _, (by_w, by_b) = lax.fori_loop(0, 1 if b.size == 1 else ROUNDS, turn, start)
     squared = jnp.square(by_b).sum()
     mean = by_w @ by_b.astype(w.dtype) / jnp.where(squared > 0, squared, 1).astype(w.dtype)
     return Centring(mean, jnp.where(squared > 0, squared, 1) ** 0.25)
 
 
-def centred(held: Centring | None, params: Params, mask: Mask) -> Params:
-    """Parameters, or a difference of two, in these coordinates: `(w, v)`."""
+def to_centred(held: Centring | None, params: Params, mask: Mask) -> Params:
+    """Parameters, or a difference of two, in these coordinates: `(w, v)`; as they are, if there are none."""
     if held is None:
         return params
     w, b = pair_of(params, mask)
     return _like(params, mask, w, held.scale * (b + _along(held, w, b)))
 
 
-def uncentred(held: Centring | None, params: Params, mask: Mask) -> Params:
+def from_centred(held: Centring | None, params: Params, mask: Mask) -> Params:
     """The way back: `(w, b)`."""
     if held is None:
         return params
@@ -102,6 +104,11 @@ def pair_of(tree: Params, mask: Mask) -> Pair:
     """The weights and the bias."""
     leaves, at = jax.tree.leaves(tree), _marks(tree, mask).index(True)
     return leaves[at], leaves[1 - at]
+
+
+def with_weights(tree: Params, mask: Mask, w: Array) -> Params:
+    """A tree like this one of these weights, and of a bias of 0."""
+    return _like(tree, mask, w, jnp.zeros_like(pair_of(tree, mask)[1]))
 
 
 def _like(tree: Params, mask: Mask, w: Array, b: Array) -> Params:

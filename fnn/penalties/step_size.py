@@ -17,17 +17,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
-from fnn.penalties.centring import Centring, centred, centred_gradient, find_centring, init_centring, uncentred
-from fnn.penalties.masks import Mask, map_weights
+from fnn.penalties.centring import (
+    Centring,
+    centred_gradient,
+    find_centring,
+    from_centred,
+    init_centring,
+    pair_of,
+    to_centred,
+    with_weights,
+)
+from fnn.penalties.masks import Mask
 from fnn.types import Array, Params
 
 ROUNDS = 12  # of Lanczos' method: the eigenvalue is then 1 to 2 % too small where the largest ones are close together
 MARGIN = 1.02  # so much larger than the measured eigenvalue is the curvature that is believed
 BEYOND, RAISED = 1.05, 1.2  # a curvature on the way that is so much larger is met by one that is larger still
 SEEN = 1e-2  # steps shorter than this share of the parameters say nothing: their gradients differ by rounding
-
-Bend = Callable[[Params], Params]
 
 
 class StepSizeState(NamedTuple):
@@ -61,11 +69,11 @@ def find_step_size(
         mask: which parameters are weights.
     """
     believed, centring = _measure_first(first, state, params, grad_fn, mask)
-    way = centred(centring, jax.tree.map(jnp.subtract, params, state.at), mask)
+    way = to_centred(centring, jax.tree.map(jnp.subtract, params, state.at), mask)
     turn = centred_gradient(centring, jax.tree.map(jnp.subtract, grads, state.grads), mask)
     length = norm(way)
     seen = norm(turn) / jnp.where(length > 0, length, 1)
-    far = length > SEEN * norm(centred(centring, params, mask))
+    far = length > SEEN * norm(to_centred(centring, params, mask))
     larger = ~first & far & (seen > BEYOND * believed) & jnp.isfinite(seen)
     curvature = jnp.where(larger, RAISED * seen, believed)
     rate = 1.0 / jnp.where(curvature > 0, curvature, 1.0)
@@ -77,52 +85,48 @@ def _measure_first(
 ) -> tuple[Array, Centring | None]:
     """The curvature and the coordinates measured here, if `first`; else those of before, without any work."""
 
+    def bend(direction: Params) -> Params:
+        return jax.jvp(grad_fn, (params,), (direction,))[1]
+
     def measure(_: tuple[Array, Array, Centring | None]) -> tuple[Array, Array, Centring | None]:
-        bend = jax.linearize(grad_fn, params)[1]
-        found = None if state.centring is None else find_centring(params, mask, bend)
+        if state.centring is None:
+            start, unravel = ravel_pytree(state.at)
+            largest = _largest_eigenvalue(start, lambda flat: ravel_pytree(bend(unravel(flat)))[0])
+            return jnp.zeros_like(first), MARGIN * largest.astype(state.curvature.dtype), None
+        found = find_centring(params, mask, bend)
+        start = pair_of(state.at, mask)[0]
 
-        def bend_weights(direction: Params) -> Params:
-            """In centred coordinates, where the bias bends by itself."""
-            by = centred_gradient(found, bend(uncentred(found, direction, mask)), mask)
-            return by if found is None else map_weights(by, mask, lambda w: w, jnp.zeros_like)
+        def bend_weights(w: Array) -> Array:
+            by = bend(from_centred(found, with_weights(params, mask, w), mask))
+            return pair_of(centred_gradient(found, by, mask), mask)[0]
 
-        start = state.at if found is None else map_weights(state.at, mask, lambda w: w, jnp.zeros_like)
-        largest = MARGIN * _largest_eigenvalue(start, bend_weights).astype(state.curvature.dtype)
-        if found is not None:
-            root = jnp.sqrt(jnp.where(largest > 0, largest / MARGIN, 1)).astype(found.scale.dtype)
-            found = found._replace(scale=found.scale / root)
-        return jnp.zeros_like(first), largest, found
+        largest = _largest_eigenvalue(start, bend_weights)
+        scale = found.scale / jnp.sqrt(jnp.where(largest > 0, largest, 1)).astype(found.scale.dtype)
+        return jnp.zeros_like(first), MARGIN * largest.astype(state.curvature.dtype), found._replace(scale=scale)
 
     # a loop of one round, or none: under `vmap` a condition would compute both of its branches at every step
     return lax.while_loop(lambda carry: carry[0], measure, (first, state.curvature, state.centring))[1:]
 
 
-def _largest_eigenvalue(start: Params, bend: Bend) -> Array:
-    """By Lanczos' method from the direction `start`."""
-    dtype = jnp.result_type(float)
+def _largest_eigenvalue(start: Array, bend: Callable[[Array], Array]) -> Array:
+    """Of a symmetric function, by Lanczos' method from the direction `start`: the largest without its sign."""
 
-    def dot(a: Params, b: Params) -> Array:
-        products = jax.tree.map(lambda a, b: (a.astype(dtype) * b.astype(dtype)).sum(), a, b)
-        return sum(jax.tree.leaves(products), start=jnp.zeros((), dtype))
+    def unit(a: Array) -> tuple[Array, Array]:
+        size = jnp.sqrt((a * a).sum())
+        return a / jnp.where(size > 0, size, 1), size
 
-    def scaled(by: Array, a: Params, c: Array, b: Params) -> Params:
-        return jax.tree.map(lambda a, b: by.astype(a.dtype) * a + c.astype(b.dtype) * b, a, b)
-
-    def more(carry: tuple[Params, Params, Array], _: None) -> tuple[tuple[Params, Params, Array], tuple[Array, Array]]:
-        direction, before, beside = carry
-        bent = scaled(jnp.ones_like(beside), bend(direction), -beside, before)
-        along = dot(bent, direction)
-        rest = scaled(jnp.ones_like(beside), bent, -along, direction)
-        size = norm(rest)
-        following = jax.tree.map(lambda a: a / jnp.where(size > 0, size, 1).astype(a.dtype), rest)
+    def more(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+        direction, before, size = carry
+        bent = bend(direction) - size * before
+        along = (bent * direction).sum()
+        following, size = unit(bent - along * direction)
         return (following, direction, size), (along, size)
 
-    size = norm(start)
-    unit = jax.tree.map(lambda a: a / jnp.where(size > 0, size, 1).astype(a.dtype), start)
-    carry = unit, jax.tree.map(jnp.zeros_like, unit), jnp.zeros((), dtype)
-    _, (diagonal, beside) = lax.scan(more, carry, length=ROUNDS)
+    first = unit(start)[0]
+    carry = first, jnp.zeros_like(first), jnp.zeros((), first.dtype)
+    diagonal, beside = lax.scan(more, carry, length=ROUNDS)[1]
     matrix = jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1)
-    return jnp.abs(jnp.linalg.eigvalsh(matrix)).max()
+    return jnp.abs(jnp.linalg.eigvalsh(matrix.astype(float))).max()
 
 
 def _random_direction(params: Params) -> Params:
