@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from fnn.arguments import flag, scalar
-from fnn.penalties.centring import centred_gradient, from_centred, to_centred
+from fnn.penalties.centring import centre_gradient, centre_params, restore_params
 from fnn.penalties.masks import Mask, map_weights, weight_mask
 from fnn.penalties.moves import Moves, count_moves, no_moves
 from fnn.penalties.proximal import exact_update, require_gradient, require_params, soft_threshold, threshold_of
@@ -117,8 +117,8 @@ def _step(
 ) -> tuple[Params, FistaState]:
     """The updates from `y` to the next one, and the state after it."""
     centring = None if state.size is None else state.size.centring
-    begin, before = to_centred(centring, y, mask), to_centred(centring, state.x, mask)
-    slope = centred_gradient(centring, grads, mask)
+    begin, before = centre_params(centring, y, mask), centre_params(centring, state.x, mask)
+    slope = centre_gradient(centring, grads, mask)
     down = jax.tree.map(lambda y, g: y - jnp.asarray(lr, y.dtype) * g, begin, slope)
     threshold = threshold_of(lr, alpha)
     end = map_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
@@ -126,7 +126,7 @@ def _step(
     ended = None if least is None else _short(end, begin, least, mask)
     momentum = momentum if ended is None else jnp.where(ended, jnp.zeros_like(momentum), momentum)
     following = jax.tree.map(lambda x, before: x + momentum.astype(x.dtype) * (x - before), end, before)
-    x, following = from_centred(centring, end, mask), from_centred(centring, following, mask)
+    x, following = restore_params(centring, end, mask), restore_params(centring, following, mask)
     moves = count_moves(state.moves, state.x, x)
     updates = jax.tree.map(exact_update, following, y)
     return updates, FistaState(optax.safe_increment(state.step), x, t, moves, state.size, ended)

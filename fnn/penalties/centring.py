@@ -76,7 +76,7 @@ def find_centring(params: Params, mask: Mask, bend: Callable[[Params], Params]) 
     return Centring(mean, jnp.where(squared > 0, squared, 1) ** 0.25)
 
 
-def to_centred(held: Centring | None, params: Params, mask: Mask) -> Params:
+def centre_params(held: Centring | None, params: Params, mask: Mask) -> Params:
     """Parameters, or a difference of two, in these coordinates: `(w, v)`; as they are, if there are none."""
     if held is None:
         return params
@@ -84,7 +84,7 @@ def to_centred(held: Centring | None, params: Params, mask: Mask) -> Params:
     return _like(params, mask, w, held.scale * (b + _along(held, w, b)))
 
 
-def from_centred(held: Centring | None, params: Params, mask: Mask) -> Params:
+def restore_params(held: Centring | None, params: Params, mask: Mask) -> Params:
     """The way back: `(w, b)`."""
     if held is None:
         return params
@@ -92,7 +92,7 @@ def from_centred(held: Centring | None, params: Params, mask: Mask) -> Params:
     return _like(params, mask, w, v / held.scale - _along(held, w, v))
 
 
-def centred_gradient(held: Centring | None, grads: Params, mask: Mask) -> Params:
+def centre_gradient(held: Centring | None, grads: Params, mask: Mask) -> Params:
     """The gradient by `(w, v)`, from that by `(w, b)`."""
     if held is None:
         return grads

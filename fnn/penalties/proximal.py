@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from fnn.arguments import as_array, as_floats, flag, scalar
-from fnn.penalties.centring import centred_gradient, from_centred, to_centred
+from fnn.penalties.centring import centre_gradient, centre_params, restore_params
 from fnn.penalties.masks import Mask, map_weights
 from fnn.penalties.moves import Moves, count_moves, no_moves
 from fnn.penalties.step_size import StepSizeState, find_step_size, init_step_size
@@ -139,9 +139,9 @@ def _own_proximal_l1(alpha: Scalar, mask: Mask) -> optax.GradientTransformationE
         require_params("proximal_l1", params)
         grad_fn = require_gradient("proximal_l1", grad, grad_fn)
         lr, size, _ = find_step_size(state.size, state.step == 0, params, grad, grad_fn, mask)
-        begin, slope = to_centred(size.centring, params, mask), centred_gradient(size.centring, grad, mask)
+        begin, slope = centre_params(size.centring, params, mask), centre_gradient(size.centring, grad, mask)
         down = jax.tree.map(lambda g: -lr.astype(g.dtype) * g, slope)
-        updates = from_centred(size.centring, _shrunk_updates(begin, down, threshold_of(lr, alpha), mask), mask)
+        updates = restore_params(size.centring, _shrunk_updates(begin, down, threshold_of(lr, alpha), mask), mask)
         moves = count_moves(state.moves, params, optax.apply_updates(params, updates))
         return updates, OwnProximalL1State(optax.safe_increment(state.step), moves, size)
 

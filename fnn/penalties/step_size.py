@@ -21,12 +21,12 @@ from jax.flatten_util import ravel_pytree
 
 from fnn.penalties.centring import (
     Centring,
-    centred_gradient,
+    centre_gradient,
+    centre_params,
     find_centring,
-    from_centred,
     init_centring,
     pair_of,
-    to_centred,
+    restore_params,
     with_weights,
 )
 from fnn.penalties.masks import Mask
@@ -69,11 +69,11 @@ def find_step_size(
         mask: which parameters are weights.
     """
     believed, centring = _measure_first(first, state, params, grad_fn, mask)
-    way = to_centred(centring, jax.tree.map(jnp.subtract, params, state.at), mask)
-    turn = centred_gradient(centring, jax.tree.map(jnp.subtract, grads, state.grads), mask)
+    way = centre_params(centring, jax.tree.map(jnp.subtract, params, state.at), mask)
+    turn = centre_gradient(centring, jax.tree.map(jnp.subtract, grads, state.grads), mask)
     length = norm(way)
     seen = norm(turn) / jnp.where(length > 0, length, 1)
-    far = length > SEEN * norm(to_centred(centring, params, mask))
+    far = length > SEEN * norm(centre_params(centring, params, mask))
     larger = ~first & far & (seen > BEYOND * believed) & jnp.isfinite(seen)
     curvature = jnp.where(larger, RAISED * seen, believed)
     rate = 1.0 / jnp.where(curvature > 0, curvature, 1.0)
@@ -97,8 +97,8 @@ def _measure_first(
         start = pair_of(state.at, mask)[0]
 
         def bend_weights(w: Array) -> Array:
-            by = bend(from_centred(found, with_weights(params, mask, w), mask))
-            return pair_of(centred_gradient(found, by, mask), mask)[0]
+            by = bend(restore_params(found, with_weights(params, mask, w), mask))
+            return pair_of(centre_gradient(found, by, mask), mask)[0]
 
         largest = _largest_eigenvalue(start, bend_weights)
         scale = found.scale / jnp.sqrt(jnp.where(largest > 0, largest, 1)).astype(found.scale.dtype)
