@@ -139,6 +139,10 @@ def inputs(
 
 def _leaf(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any]) -> Any:
     """One of several inputs, checked; floats in a run's dtype."""
+    if sparse.is_sparse(value):
+        got = f"the sparse {type(value).__name__}"
+        hint = "Pass fnn.sparse_rows(matrix, room=most), with the most values that a row may have, or its .toarray()."
+        raise TypeError(f"{name}: expected an array, got {got}. {hint}")
     array = rows(name, value)
     to = arrays.leaf_dtype(array.dtype, dtype)
     if array.dtype.kind in "iu":

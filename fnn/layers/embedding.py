@@ -127,28 +127,40 @@ def check_categories(net: LayerLike, name: str, x: Any, first: int = 0, count: i
     ValueError: x: expected whole numbers from 0 to 2, the categories of embedding(3, 2), got 3 in row 2. Use
     embedding(4, 2), or leave out what is beyond.
     """
-    for use in _uses(as_layer(net), name, x):
+    for use in _uses(as_layer(net), name, x, (embedding,)):
         _check_use(use, first, count)
 
 
+def leaves_into(net: LayerLike, name: str, x: Any, factories: tuple[Any, ...]) -> list[str]:
+    """The names of the inputs that layers of these factories get as they are.
+
+    >>> import fnn
+    >>> from fnn.layers.embedding import leaves_into
+    >>> net = fnn.parallel(age=fnn.dense(1), town=fnn.embedding(3, 2))
+    >>> leaves_into(net, "x", {"age": 0, "town": 0}, (fnn.embedding,))
+    ['x["town"]']
+    """
+    return [use.name for use in _uses(as_layer(net), name, x, factories)]
+
+
 class _Use(NamedTuple):
-    """An embedding, and the inputs that it gets."""
+    """An embedding, or a layer of another factory, and the inputs that it gets."""
 
     spec: Spec
     name: str
     x: Any
 
 
-def _uses(layer: Layer, name: str, x: Any) -> list[_Use]:
-    """The embeddings that the inputs reach as they are; of a network of fnn's own layers."""
+def _uses(layer: Layer, name: str, x: Any, factories: tuple[Any, ...]) -> list[_Use]:
+    """The layers of these factories that the inputs reach as they are; of a network of fnn's own layers."""
     spec = layer.spec if isinstance(layer.spec, Spec) else Spec(None)
-    if spec.factory is embedding:
+    if spec.factory in factories:
         return [_Use(spec, name, x)]
     if spec.factory is parallel:
         given, several = dict(spec.arguments), isinstance(x, (dict, tuple))
         branches = dict(given["named"]) or dict(enumerate(given["layers"]))
         parts = {place: (leaf_name(name, place), x[place]) if several else (name, x) for place in branches}
-        return [use for place, child in branches.items() for use in _uses(as_layer(child), *parts[place])]
+        return [use for place, child in branches.items() for use in _uses(as_layer(child), *parts[place], factories)]
     if spec.factory in (serial, residual, repeat, mixed_precision):
         for child in spec.children or ():
             if getattr(child.spec, "factory", None) is select:
@@ -156,7 +168,7 @@ def _uses(layer: Layer, name: str, x: Any) -> list[_Use]:
                 name, x = leaf_name(name, place), x[place]
                 continue
             if getattr(child.spec, "factory", None) is not flatten:
-                return _uses(child, name, x)
+                return _uses(child, name, x, factories)
     return []
 
 

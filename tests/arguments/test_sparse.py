@@ -111,6 +111,10 @@ def fit(x=X, t=T, **more):
 
 CASES = {
     "targets": (lambda: fit(t=X[:, :1]), r"data\[1\]: expected an array, got the sparse csr_array. Pass its .toarray"),
+    "one of several inputs": (
+        lambda: fit({"words": X}),
+        r'data\[0\]\["words"\]: expected an array, got the sparse .*\. Pass fnn\.sparse_rows\(matrix, room=most\)',
+    ),
     "weights": (lambda: fit(weights=X[:, :1]), r"weights: expected an array, got the sparse"),
     "no rows": (lambda: fit(X[:0], T[:0]), r"data\[0\]: expected a sparse matrix of at least one row and one column"),
     "no columns": (lambda: fit(X[:, :0]), r"data\[0\]: expected a sparse matrix of at least one row and one column"),
