@@ -102,8 +102,10 @@ def measure(path: str, kind: str, solvers: dict[str, Any], rounds: int) -> dict[
 def _join(rounds: list[Any]) -> dict[str, Any]:
     """Medians of the seconds; the solutions are the same in all rounds."""
     last = rounds[-1]
-    seconds = [[each["found"][i]["seconds"] for each in rounds] for i in range(len(last["found"]))]
-    found = [row | {"seconds": median(s), "rounds_s": s} for row, s in zip(last["found"], seconds, strict=True)]
+    found = []
+    for i, row in enumerate(last["found"]):
+        times = {name: [each["found"][i][name] for each in rounds] for name in ("seconds", "processor")}
+        found.append(row | {name: median(s) for name, s in times.items()} | {"rounds_s": times["seconds"]})
     middle = {name: median(each[name] for each in rounds) for name in ("first", "peak_bytes")}
     return middle | {"shares": last["shares"], "found": found}
 
@@ -114,18 +116,17 @@ def _join(rounds: list[Any]) -> dict[str, Any]:
 def table(title: str, measured: dict[str, Any]) -> str:
     """A line per α and solver: seconds, times the peers' seconds, rounds, objective, weights that are not 0."""
     names = [name for name in measured if name != "left_out"]
-    lines = [title, f"{'α':>6}  {'':16}  {'s':>8}  {'fnn/this':>8}  {'rounds':>6}  {'over the best':>13}  {'not 0':>6}"
-             "  other than the best"]  # fmt: skip
+    head = f"{'α':>6}  {'':16}  {'s':>8}  {'fnn/this':>8}  {'processor s':>11}  {'fnn/this':>8}  {'rounds':>6}"
+    lines = [title, f"{head}  {'over the best':>13}  {'not 0':>6}  other than the best"]
     for i, share in enumerate(measured["fnn"]["shares"]):
         rows = {name: measured[name]["found"][i] for name in names}
         best = min(rows, key=lambda name: rows[name]["objective"])
         lowest, kept = rows[best]["objective"], set(rows[best]["kept"])
         for name, row in rows.items():
-            ratio = rows["fnn"]["seconds"] / row["seconds"]
             over, others = (row["objective"] - lowest) / lowest, len(kept ^ set(row["kept"]))
+            times = [f"{row[s]:{w}.3f}  {rows['fnn'][s] / row[s]:8.2f}" for s, w in (("seconds", 8), ("processor", 11))]
             lines.append(
-                f"{share:6}  {name:16}  {row['seconds']:8.3f}  {ratio:8.2f}  {row['rounds']:6}  {over:13.1e}"
-                f"  {len(row['kept']):6}  {others}"
+                f"{share:6}  {name:16}  {'  '.join(times)}  {row['rounds']:6}  {over:13.1e}  {len(row['kept']):6}  {others}"
             )
     for name in names:
         first, peak = measured[name]["first"], measured[name]["peak_bytes"]

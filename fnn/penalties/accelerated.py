@@ -53,8 +53,10 @@ def fista(
     On a convex cost the excess over the minimum falls as 1/steps², that of `proximal_l1` as 1/steps. Parameters
     outside the mask are accelerated alike, without the threshold.
 
-    Without a learning rate it finds its step size: `lr = 1/L`, L the largest curvature of the cost, by power iteration
-    at the first step, which takes the time of about 20 steps; larger wherever the run meets a larger one.
+    Without a learning rate it finds its step size: `lr = 1/L`, L the largest curvature of the cost, by Lanczos' method
+    at the first step, which takes the time of about 25 steps; larger wherever the run meets a larger one. Weights
+    (…, features) with one bias (features,), a linear model, are moved as if the inputs were centred: with columns whose
+    means are not 0, such as counts of words, it needs a small share of the steps.
 
     The solution is `x`, which `fista_solution` reads off the optimizer's state: sparse after every step. The
     parameters `y` of a finished run are 0 wherever the last two `x` were, so when the run has converged they are as
@@ -69,7 +71,9 @@ def fista(
             Foundations of Computational Mathematics 15 (2015) 715-732), which ends the ripples; False is the paper's
             form.
         tolerance: the run ends, as one out of patience does, after a step that is shorter than this share of the
-            parameters: `|x⁺ - y| <= tolerance |x⁺|`; its parameters are `x⁺` then. None: it has all its epochs.
+            parameters, `|x⁺ - y| <= tolerance |x⁺|`, both of the weights and, beside all parameters, of the others; its
+            parameters are `x⁺` then. With 1e-5 the objective is within about 1e-6 of the minimum, as a share of it;
+            where many weights are left use 1e-6, which float32 reaches. None: it has all its epochs.
 
     Raises:
         ValueError, TypeError: as `proximal_l1`.

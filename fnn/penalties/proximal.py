@@ -72,7 +72,8 @@ def proximal_l1(
     """L1 with exact zeros: `w ← soft(w - lr g, lr α)`, ISTA; alone, or chained after SGD of the same learning rate.
 
     Without a learning rate it is an optimizer of its own, for the full batch, and finds its step size: `lr = 1/L`, L
-    the largest curvature of the cost, by power iteration at the first step, larger wherever the run meets a larger one.
+    the largest curvature of the cost, by Lanczos' method at the first step, larger wherever the run meets a larger one.
+    A linear model is moved as if its inputs were centred, as by `fista`.
     With one, it is chained: `optax.chain(optax.sgd(0.1), proximal_l1(alpha, 0.1))`.
 
     With a fixed learning rate of at most 1/L the full batch of a convex cost converges to the minimum of
