@@ -124,10 +124,10 @@ def table(title: str, measured: dict[str, Any]) -> str:
         lowest, kept = rows[best]["objective"], set(rows[best]["kept"])
         for name, row in rows.items():
             over, others = (row["objective"] - lowest) / lowest, len(kept ^ set(row["kept"]))
-            times = [f"{row[s]:{w}.3f}  {rows['fnn'][s] / row[s]:8.2f}" for s, w in (("seconds", 8), ("processor", 11))]
-            lines.append(
-                f"{share:6}  {name:16}  {'  '.join(times)}  {row['rounds']:6}  {over:13.1e}  {len(row['kept']):6}  {others}"
-            )
+            wide = ("seconds", 8), ("processor", 11)
+            times = "  ".join(f"{row[s]:{w}.3f}  {rows['fnn'][s] / row[s]:8.2f}" for s, w in wide)
+            end = f"{row['rounds']:6}  {over:13.1e}  {len(row['kept']):6}  {others}"
+            lines.append(f"{share:6}  {name:16}  {times}  {end}")
     for name in names:
         first, peak = measured[name]["first"], measured[name]["peak_bytes"]
         lines.append(f"{name}: first call {first:.2f} s, peak of the process {peak / 1e6:.0f} MB")

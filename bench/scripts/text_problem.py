@@ -32,16 +32,16 @@ def objective(x: Any, t: np.ndarray, w: np.ndarray, b: float, alpha: float) -> f
 def solve_all(
     x: Any, t: np.ndarray, alphas: list[float], solve: Callable[[float], tuple[np.ndarray, float, int]]
 ) -> None:
-    """Print what each α gives, as JSON: seconds, those of the processor, rounds, objective, which weights are not 0; and the first call."""
+    """Print as JSON what each α gives: seconds, rounds, objective, which weights are not 0; and the first call."""
     begun = time.perf_counter()
     solve(alphas[0])
     first, found = time.perf_counter() - begun, []
     for alpha in alphas:
         begun, before = time.perf_counter(), time.process_time()
         w, b, rounds = solve(alpha)
-        taken, worked = time.perf_counter() - begun, time.process_time() - before
+        row: dict[str, Any] = {"seconds": time.perf_counter() - begun, "processor": time.process_time() - before}
         w = np.asarray(w, np.float64).ravel()
-        found.append({"seconds": taken, "processor": worked, "rounds": rounds, "objective": objective(x, t, w, float(b), alpha),
-                      "kept": np.flatnonzero(w).tolist()})  # fmt: skip
+        row |= {"objective": objective(x, t, w, float(b), alpha), "kept": np.flatnonzero(w).tolist()}
+        found.append(row | {"rounds": rounds})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of the whole process, libraries included
     print(json.dumps({"first": first, "peak_bytes": peak, "shares": SHARES, "found": found}))
