@@ -14,6 +14,9 @@ SHARES = (0.5, 0.2, 0.1, 0.05, 0.02)  # of the smallest α at which all weights 
 PATH, KIND = sys.argv[1:3]
 
 
+Solve = Callable[[float], tuple[np.ndarray, float, int]]  # α -> weights, bias, rounds
+
+
 def load() -> tuple[Any, np.ndarray, list[float]]:
     """The rows, float64, CSR; targets, or classes 0 and 1; and the values of α."""
     x, t = sparse.load_npz(f"{PATH}.npz"), np.load(f"{PATH}.npy")

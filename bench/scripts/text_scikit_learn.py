@@ -1,4 +1,4 @@
-"""L1 on sparse rows by scikit-learn, float64. Third argument: the solver; fourth: its tolerance; fifth: most rounds."""
+"""L1 on sparse rows by scikit-learn, float64. Third argument: the solver; then its tolerance, most rounds, how many α."""
 
 import sys
 import warnings
@@ -26,4 +26,4 @@ def solve(alpha: float) -> tuple[np.ndarray, float, int]:
     return model.coef_[0], float(model.intercept_[0]), int(np.max(model.n_iter_))
 
 
-solve_all(x, t, alphas, solve)
+solve_all(x, t, alphas[: int(sys.argv[6])], solve)
