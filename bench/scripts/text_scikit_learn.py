@@ -1,4 +1,7 @@
-"""L1 on sparse rows by scikit-learn, float64. Third argument: the solver; then its tolerance, most rounds, how many α."""
+"""L1 on sparse rows by scikit-learn, float64.
+
+The third argument is the solver; then come its tolerance, the most rounds, and how many α.
+"""
 
 import sys
 import warnings
