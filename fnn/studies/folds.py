@@ -50,7 +50,8 @@ def with_units(loss: OfSettings[LossLike], training: Mapping[str, Any]) -> tuple
     """The loss and the metrics, of targets that carry the units of their fold."""
 
     def of_settings(settings: Settings) -> Loss:
-        return loss_of_targets(resolve_loss(loss, settings))
+        made: Loss = loss_of_targets(resolve_loss(loss, settings))
+        return made
 
     metrics = {name: metric_of_targets(metric) for name, metric in check_metrics(training.get("metrics")).items()}
     return loss_of_targets(loss) if isinstance(loss, Loss) else of_settings, {**training, "metrics": metrics}
