@@ -65,6 +65,7 @@ def public(module, but):
                 "initial_values",
                 "initial_deviation",
                 "check_categories",
+                "leaves_into",
                 "as_layer",
                 "mixed_precision",
                 "flatten",
