@@ -48,6 +48,7 @@ from fnn.training.layout import PlaceRule, make_layout
 from fnn.training.state import Start, chosen_params
 from fnn.types import (
     ArrayLike,
+    Arrays,
     Columns,
     Data,
     KeyLike,
@@ -75,7 +76,7 @@ def fit(
     key: KeyLike = 0,
     batch_size: int | None = None,
     settings: dict[str, float] | None = None,
-    validation: float | Sequence[ArrayLike] | None = None,
+    validation: float | Sequence[Arrays] | None = None,
     monitor: str = "loss",
     mode: str | None = None,
     patience: int | None = None,

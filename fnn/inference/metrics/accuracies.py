@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fnn.arguments import as_array, as_floats, finite
+from fnn.arguments import as_array, as_floats
+from fnn.inference.metrics.inputs import check_threshold
 from fnn.losses.base import as_labels, mean_of_positions, wide_dtype
 from fnn.types import Array, ArrayLike, Metric, Numbers, Scalar, ShapeError
 
@@ -53,7 +54,7 @@ def binary_accuracy(threshold: float = 0.5) -> Metric:
     [1. 0.]
     """
 
-    known = finite("binary_accuracy", "a finite threshold", threshold, "Pass 0.5, or 0.0 for logits.")
+    known = check_threshold("binary_accuracy", threshold, "Use fnn.accuracy")
     # of a traced one a function that is its own
     return (_above.__wrapped__ if isinstance(known, jax.core.Tracer) else _above)(known)
 
