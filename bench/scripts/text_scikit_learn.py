@@ -1,4 +1,4 @@
-"""L1 on sparse rows by scikit-learn, float64. Third argument: the solver; then its tolerance, most rounds, how many α."""
+"""L1 on sparse rows by scikit-learn, float64. Arguments: solver, tolerance, most rounds, how many values of α."""
 
 import sys
 import warnings
