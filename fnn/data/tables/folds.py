@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnn.arguments.constants import memoise_constants
 from fnn.data.tables.columns import as_inputs, fit_like
 from fnn.data.tables.frames import Values
 from fnn.data.tables.table import Table, input_values, target_values
@@ -60,6 +61,7 @@ def fit_tables(table: Table, frame: Any, folds: Sequence[Fold]) -> FoldTables:
     return FoldTables(made, *(jax.tree.map(lambda *a: np.concatenate(a), *each) for each in (x, t)))
 
 
+@memoise_constants  # the same loss each time, so that the program of a call before is found
 def loss_of_targets(loss: Loss) -> Loss:
     """A loss of targets that carry their units."""
     residuals, check = loss.residuals, loss.check
@@ -71,6 +73,7 @@ def loss_of_targets(loss: Loss) -> Loss:
     )
 
 
+@memoise_constants
 def metric_of_targets(metric: Any) -> Any:
     """A metric of targets that carry their units: those of its fold, if it is `in_units`."""
     of = getattr(metric, "spec", None)
