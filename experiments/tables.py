@@ -162,7 +162,7 @@ def passengers(rows: int) -> Task:
         "age": np.where(rng.random(rows) < 0.2, np.nan, age),
         "family": family,
         "fare": rng.lognormal(np.array([4.2, 3.0, 2.3])[deck], 0.5),
-        "port": np.where(rng.random(rows) < 0.03, None, rng.choice(["Cherbourg", "Queenstown", "Southampton"], rows)),
+        "port": pd.Series(rng.choice(["Cherbourg", "Queenstown", "Southampton"], rows)).mask(rng.random(rows) < 0.03),
         "survives": np.where(score + rng.logistic(size=rows) > 0, "yes", "no"),
     })  # fmt: skip
     return Task("Passengers", frame, "survives")
