@@ -53,8 +53,9 @@ def _heads(net: Any) -> dict[str, Any]:
 def warn_if_all_missing(missing: Tree, data: Data) -> None:
     """Say which targets are missing in all rows: their loss is 0, whatever the network does."""
     for name, part in (("data[1]", data.train), ("validation[1]", data.validation)):
-        none = part is None or missing is None
-        for leaf, stands in {} if none else named_leaves(name, missing).items():
+        if part is None or missing is None:
+            continue
+        for leaf, stands in named_leaves(name, missing).items():
             t = np.asarray(named_leaves(name, part.t).get(leaf, 0))
             absent = np.isnan(t) if stands != stands and t.dtype.kind == "f" else t == stands
             if t.ndim and absent.reshape(len(t), -1).any(1).all():
@@ -70,7 +71,7 @@ def warn_if_undefined(monitor: str, history: History) -> None:
     if len(figures) and np.isnan(figures).all() and loss is not None and np.isfinite(loss).all():
         warn(
             f"monitor: expected {monitor!r} to be a number in some epoch, got nan in all {len(figures)}, so that none "
-            "is best, and the last parameters come back. Pass validation rows of every class, or monitor another figure."
+            "is best, and the last parameters come back. Pass validation rows of every class, or monitor another one."
         )
 
 
