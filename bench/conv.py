@@ -23,6 +23,7 @@ from jax import lax
 
 import fnn
 from bench.bounds import dense_products, products
+from bench.jitted import jit_as_fit
 from bench.output import publish
 from bench.peers import pytorch as torch_peer
 from bench.peers.task import on_a_gpu
@@ -56,8 +57,9 @@ def batches() -> np.ndarray:
 def fused(data: fnn.Data, gradient: Any = fnn.autodiff) -> Work:
     """An epoch as one program."""
     training = fnn.trainer(NET, LOSS, OPTIMIZER, batch_size=BATCH, gradient=gradient)
-    start, run = jax.jit(training.init)(jax.random.key(0), data), jax.jit(training.run)
-    return lambda: run(start, data, STEPS // BATCHES)
+    start, epochs = jax.jit(training.init)(jax.random.key(0), data), STEPS // BATCHES
+    run = jit_as_fit(training.run, start, data, epochs)
+    return lambda: run(start, data, epochs)
 
 
 def vmapped(data: fnn.Data) -> Work:
@@ -65,7 +67,7 @@ def vmapped(data: fnn.Data) -> Work:
     training = fnn.trainer(NET, LOSS, OPTIMIZER, batch_size=BATCH)
     keys = jax.random.split(jax.random.key(0), MEMBERS)
     start = jax.jit(jax.vmap(lambda key: training.init(key, data)))(keys)
-    run = jax.jit(jax.vmap(lambda state: training.run(state, data, STEPS // BATCHES)))
+    run = jit_as_fit(jax.vmap(lambda state: training.run(state, data, STEPS // BATCHES)), start)
     return lambda: run(start)
 
 

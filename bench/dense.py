@@ -18,6 +18,7 @@ import optax
 import fnn
 from bench import peers
 from bench.bounds import dense_products, flops, momentum, products, weights
+from bench.jitted import jit_as_fit
 from bench.output import publish
 from bench.peers.task import Task, on_a_gpu
 from bench.timing import Make, Work, in_turn
@@ -46,8 +47,8 @@ def fused(task: Task) -> Work:
     net = fnn.mixed_precision(net) if task.narrow else net
     data = fnn.Data(fnn.Part(jnp.asarray(task.x), jnp.asarray(task.t)))
     training = fnn.trainer(net, LOSS, optax.sgd(RATE, momentum=0.9), batch_size=task.batch)
-    run = jax.jit(training.run, donate_argnums=0)
     state = [jax.jit(training.init)(jax.random.key(0), data)]
+    run = jit_as_fit(training.run, state[0], data, 1, donate_argnums=0)
 
     def work() -> object:  # goes on from where it was, so that the parameters need no second place
         state[0], history = run(state[0], data, 1)

@@ -20,6 +20,7 @@ import optax
 import fnn
 from bench import pictures, step
 from bench.exponents import exponent
+from bench.jitted import jit_as_fit
 from bench.output import write
 from bench.pictures import Line
 from bench.timing import Make, Timing, Work, in_turn
@@ -65,8 +66,9 @@ def training_of(net: fnn.Layer) -> fnn.Trainer:
 @functools.cache
 def jitted(net: fnn.Layer) -> tuple[Any, Any]:
     """The first state, and the run: compiled once for a shape of the data, whatever the epochs."""
-    training = training_of(net)
-    return jax.jit(training.init), jax.jit(training.run)
+    training, given = training_of(net), data()
+    start = jax.eval_shape(training.init, jax.random.key(0), given)
+    return jax.jit(training.init), jit_as_fit(training.run, start, given, EPOCHS)
 
 
 def run_of(net: fnn.Layer, rows: int = ROWS, epochs: int = EPOCHS) -> Work:
@@ -80,7 +82,7 @@ def run_of_members(members: int) -> Work:
     """So many 2-3-2 networks at once."""
     (training, _), given = step.training_and_start(), step.rows()
     start = jax.jit(jax.vmap(lambda key: training.init(key, given)))(jax.random.split(jax.random.key(0), members))
-    run = jax.jit(jax.vmap(lambda state: training.run(state, given, SMALL_STEPS)))
+    run = jit_as_fit(jax.vmap(lambda state: training.run(state, given, SMALL_STEPS)), start)
     return lambda: run(start)
 
 

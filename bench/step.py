@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 import fnn
 from bench import peers
 from bench.c_loop import loop
+from bench.jitted import jit_as_fit
 from bench.output import publish
 from bench.peers.task import Task
 from bench.timing import Make, Work, in_turn
@@ -55,7 +56,7 @@ def training_and_start(gradient: Any = fnn.autodiff) -> tuple[fnn.Trainer, fnn.T
 def fused(gradient: Any = fnn.autodiff) -> Work:
     """The whole run as one program."""
     (training, start), data = training_and_start(gradient), rows()
-    run = jax.jit(training.run)
+    run = jit_as_fit(training.run, start, data, FUSED_STEPS)
     return lambda: run(start, data, FUSED_STEPS)
 
 

@@ -47,6 +47,16 @@ class Rows(NamedTuple):
     mask: Array
 
 
+class Frame(Protocol):
+    """A frame of pandas or polars."""
+
+    @property
+    def columns(self) -> object:
+        """The names of its columns."""
+
+    def __len__(self) -> int: ...
+
+
 class PathObject(Protocol):
     """A path that is not text: what `os.PathLike` is, which the pure half does not import."""
 

@@ -27,6 +27,17 @@ def fit(x=X, t=T, net=NET, loss=LOSS, **training):
     return fnn.fit(net, loss, optax.sgd(0.1), (x, t), epochs=1, progress=False, **training)
 
 
+MIXED = {"table": X["table"], "town": np.arange(10) % 3}
+BRANCHES = {"table": fnn.dense(2), "town": fnn.embedding(3, 2), "words": fnn.sparse_dense(9, 2)}
+
+
+def cross(standardise, **others):
+    x = MIXED | others
+    net = fnn.serial(fnn.parallel(**{name: BRANCHES[name] for name in x}), fnn.add(), fnn.dense(1))
+    more = {"standardise": standardise, "epochs": 1, "refit": False, "progress": False}
+    return fnn.cross_validate(net, losses.squared_error, optax.sgd(0.1), (x, T["price"]), **more)
+
+
 def with_nan(a, row=3):
     a = a.copy()
     a[row] = np.nan
@@ -145,6 +156,18 @@ CASES = {  # what is wrong: the call, and what the message says
     "folds by no target": (
         lambda: fnn.cross_validate(NET, LOSS, optax.sgd(0.1), (X, T), epochs=1, stratify=True),
         "stratify: expected one of the targets, kind, price, got True",
+    ),
+    "categories standardised": (
+        lambda: cross(["table", "town"]),
+        r'got data\[0\]\["town"\], which an embedding or sparse_dense reads\. Write standardise=\[.table.\]',
+    ),
+    "categories of floats standardised": (
+        lambda: cross(True, town=MIXED["town"].astype("f4")),
+        r'got data\[0\]\["town"\], which an embedding .* Write standardise=\[.table.\]',
+    ),
+    "sparse rows standardised": (
+        lambda: cross(True, words=np.zeros((10, 2, 3), "f4")),
+        r'got data\[0\]\["words"\], which an embedding .* Write standardise=\[.table.\]',
     ),
     "laplace": (
         lambda: fnn.laplace(NET, RUN, (X, T), LOSS),

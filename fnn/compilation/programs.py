@@ -64,7 +64,7 @@ class Program:
     def run(self, effort: str) -> Callable[..., Any]:
         """The run, compiled with this effort when it is first called. It donates the state, never the data."""
         if effort not in self._by_effort:
-            options = effort_options(effort)
+            options = effort_options(effort, self.work)
             where = run_shardings(self._layout, self.state)
             self._by_effort[effort] = jax.jit(
                 self._run.call, donate_argnums=0, compiler_options=options or None, **where

@@ -121,8 +121,16 @@ def _is_key(a: object) -> bool:
 
 def dtype_of_run(params: Params) -> DType:
     """The dtype of a run's data: that of its parameters, or the default where there are none."""
-    dtypes = [a.dtype if isinstance(a, jax.Array) else jnp.result_type(a) for a in jax.tree.leaves(params)]
-    return np.dtype(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), jnp.result_type(float)))
+    for leaf in jax.tree.leaves(params):
+        dtype = leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf)
+        if is_floating(dtype):
+            return np.dtype(dtype)
+    return np.dtype(jnp.result_type(float))
+
+
+def is_floating(dtype: DType) -> bool:
+    """Whether numbers of this dtype are floats, also those of 8 and 16 bits; NumPy's own are told at once."""
+    return getattr(dtype, "kind", "") == "f" or bool(jnp.issubdtype(dtype, jnp.floating))
 
 
 def inputs_dtype(given: DType, dtype: DTypeLike) -> DType:

@@ -80,16 +80,17 @@ def tables(name: str, value: object) -> Tree:
 
 def is_numeric(dtype: DType) -> bool:
     """Whether numbers of this dtype are real: floats, also those of 8 and 16 bits, integers, bools."""
-    if jnp.issubdtype(dtype, jax.dtypes.extended):
-        return False
-    return dtype.kind in "fiub" or bool(jnp.issubdtype(dtype, jnp.floating))
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+        return True
+    return not jnp.issubdtype(dtype, jax.dtypes.extended) and arrays.is_floating(dtype)
 
 
 def _finite(name: str, array: Array | np.ndarray, gaps: bool) -> None:
-    if jnp.issubdtype(array.dtype, jnp.floating):
+    if arrays.is_floating(array.dtype):
         host = np.asarray(array)
-        bad = ~(~np.isinf(host) if gaps else np.isfinite(host)).reshape(array.shape[0], -1).all(1)
-        if bad.any():
+        good = ~np.isinf(host) if gaps else np.isfinite(host)
+        if not good.all():
+            bad = ~good.reshape(array.shape[0], -1).all(1)
             row = int(np.argmax(bad))
             raise ValueError(
                 f"{name}: expected finite numbers, got {'' if gaps else 'nan or '}inf in {int(bad.sum())} of "
@@ -223,7 +224,7 @@ def _targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Calla
 
 def _check_floats(name: str, array: Array | np.ndarray, dtype: DType, given: object, cut: LostDigits) -> None:
     """They fit this dtype; digits that the caller had chosen to have are not cut off without a warning."""
-    if jnp.issubdtype(array.dtype, jnp.floating):
+    if arrays.is_floating(array.dtype):
         arrays.check_fits(name, array, dtype, "Scale them")
         chosen = not isinstance(given, (list, tuple))
         if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:

@@ -91,7 +91,7 @@ def _fit(name: str, x: ArrayLike | Tree, leaves: Sequence[str] | None = None) ->
     wanted = None if leaves is None else check_leaf_names("leaves", table, leaves)
 
     def one(leaf: str, a: Any) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-        chosen = np.asarray(a).dtype.kind == "f" if wanted is None else _way(leaf) in wanted
+        chosen = np.asarray(a).dtype.kind == "f" if wanted is None else way_of(leaf) in wanted
         return _moments(np.asarray(a)) if chosen else (None, None)
 
     both = {leaf: one(leaf, a) for leaf, a in named_leaves("", table).items()}
@@ -110,7 +110,7 @@ def check_leaf_names(name: str, x: Tree, leaves: Sequence[str]) -> tuple[str, ..
     if not is_several(x):
         got = arguments.describe_value(leaves)
         raise ValueError(f"{name}: expected names for several inputs alone, got {got} for one array. Omit {name}.")
-    known = [_way(leaf) for leaf in named_leaves("", x)]
+    known = [way_of(leaf) for leaf in named_leaves("", x)]
     several = isinstance(leaves, (list, tuple)) and len(leaves) > 0
     wrong = [leaf for leaf in leaves if leaf not in known] if several else [leaves]
     if wrong:
@@ -119,8 +119,8 @@ def check_leaf_names(name: str, x: Tree, leaves: Sequence[str]) -> tuple[str, ..
     return tuple(leaves)
 
 
-def _way(leaf: str) -> str:
-    """`["people"][0]` as `people/0`."""
+def way_of(leaf: str) -> str:
+    """The name of a leaf, such as `["people"][0]`, as a user writes it among others: `people/0`."""
     return leaf.strip("[]").replace("][", "/").replace('"', "")
 
 

@@ -311,6 +311,9 @@ def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tupl
         if own != structure:
             leaves = [", ".join(named_leaves("chunk", tree)) for tree in (jax.tree.unflatten(structure, arrays), chunk)]
             raise ShapeError(f"chunk {number}: expected {leaves[0]} as in the first, got {leaves[1]}. Make them alike.")
+        if not count and len(arrays[0]) == size:
+            yield chunk, size
+            continue
         done = 0
         while done < len(arrays[0]):
             n = min(size - count, len(arrays[0]) - done)

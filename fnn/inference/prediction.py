@@ -209,7 +209,7 @@ def checked_run(net: object, run: Any, layout: Layout | None = None) -> Run:
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
-    params, state = arrays.owned_arrays("run", run.params, cut), arrays.owned_arrays("run", run.state, cut)
+    params, state = arrays.owned_arrays("run", (run.params, run.state), cut)
     checks.LostDigits(cut).warn(np.float32)
     params, state = put_everywhere(layout, (params, state))
     nothing: Any = None

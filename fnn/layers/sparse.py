@@ -117,7 +117,7 @@ def check_matrix(name: str, x: Any, net: Layer) -> None:
 
 
 def check_columns(name: str, x: Any, net: Layer, above: int = 0) -> None:
-    """Raise where sparse rows have columns that the network they are for does not have; `above` come before."""
+    """Raise where sparse rows have columns beyond those of the network that they are for; `above` come before them."""
     for columns, entry in _uses(net, name, x):
         if entry.x.ndim == 3:  # of another shape the layer tells
             at = np.asarray(entry.x)[:, 0]

@@ -82,7 +82,7 @@ class Chunk:
         """`init(keys, settings, data)` and `run(state, data, epochs, steps)`, compiled the first time."""
         with self._lock:
             if effort not in self._programs:
-                options = self._options | effort_options(effort)
+                options = self._options | effort_options(effort, self.work)
                 lowerings: list[Callable[[], Any]] = [
                     lambda: functools.partial(compile_with, self._starting, quick_compile_options()),
                     lambda: functools.partial(compile_with, self._running.lower(), options),

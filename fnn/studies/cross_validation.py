@@ -11,25 +11,27 @@ import numpy as np
 import optax
 
 from fnn import arguments
-from fnn.arguments.leaves import example_shape, row_count
-from fnn.arguments.sparse import check_scalable
+from fnn.arguments.leaves import example_shape
 from fnn.data.loading import load_arrays
 from fnn.data.scaling import Standardiser
+from fnn.data.tables.table import Table
 from fnn.fitting.host_loop import fit
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
-from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
 from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.folds import (
     Fold,
+    arrays_of,
     check_weights,
-    fold_selections,
     inputs_to_scale,
     make_folds,
+    predict_folds,
+    rows_of_folds,
     standardiser_of,
+    with_units,
 )
 from fnn.studies.groups import (
     Group,
@@ -45,8 +47,20 @@ from fnn.studies.groups import (
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run
 from fnn.studies.scheduler import run_groups
-from fnn.training.config import resolve
-from fnn.types import ArrayLike, Columns, Data, KeyLike, Layer, LossLike, OfSettings, Part, PathLike, Shape, Tree
+from fnn.types import (
+    ArrayLike,
+    Columns,
+    Data,
+    Frame,
+    KeyLike,
+    Layer,
+    LossLike,
+    OfSettings,
+    Part,
+    PathLike,
+    Shape,
+    Tree,
+)
 
 
 class CrossValidation(NamedTuple):
@@ -61,6 +75,7 @@ class CrossValidation(NamedTuple):
     - `best`: the best point; -1 if it was ended before the folds of one had run.
     - `predictions`: what the networks of the best point say of the rows that they have not seen, `(rows, ...)`, with
       repeats `(repeats, rows, ...)`; NaN where a row is in no fold. Of several outputs a dict or a tuple of these.
+      With a table numbers are in the units of the frame, `(rows,)`, and classes are logits.
     - `run`: the network trained anew on all rows with the best settings; None with `refit=False`.
     - `standardiser`: of all rows, to be applied to what `run` is to predict; None without `standardise`.
     """
@@ -117,9 +132,10 @@ def cross_validate(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
     optimizer: OfSettings[optax.GradientTransformation],
-    data: Sequence[ArrayLike],
+    data: Sequence[ArrayLike] | Frame,
     *,
     epochs: int,
+    table: Table | None = None,
     folds: Any = 5,
     repeats: int = 1,
     stratify: bool | str | None = None,
@@ -147,8 +163,12 @@ def cross_validate(
 
     Args:
         net, loss, optimizer, weights: as for `fit`.
-        data: `(x, t)`, as for `fit`; no stream.
+        data: `(x, t)`, as for `fit`; no stream. With `table` the frame.
         epochs: of every run.
+        table: of all rows, `fnn.Table.fit(frame, …)`, whose sizes the network has. Each fold has a table of its own,
+            fitted to its training rows: means, deviations, logarithms, categories. Of `table` it has the room alone,
+            and the names of classes. Losses are those of each fold's targets; for metrics in the units of the frame
+            call `table.in_units`.
         folds: how many, or a list of `(train, test)` row numbers, such as `fnn.folds` makes.
         repeats: all of it so many times, with other folds and other seeds.
         stratify: each class in every fold alike; None: where the targets are classes. Of several targets the name of
@@ -182,24 +202,34 @@ def cross_validate(
     ...                            batch_size=16, over={"lr": [1e-4, 1.0]}, metrics={"accuracy": fnn.accuracy})
     >>> print(found.settings, found.predictions.shape, found.scores["validation_accuracy"].shape)
     {'lr': 1.0} (90, 2) (2, 5)
+
+    A frame, with a table fitted in each fold:
+
+    >>> import pandas
+    >>> frame = pandas.DataFrame({"area": x[:, 0], "town": ["Ulm", "Bonn", None] * 30, "price": 7e4 + 1e4 * x[:, 0]})
+    >>> table = fnn.Table.fit(frame, target="price")
+    >>> found = fnn.cross_validate(fnn.network_for(table, hidden=()), table.loss, optax.adam(0.1), frame, table=table,
+    ...                            epochs=50, metrics={"error": table.in_units(fnn.losses.absolute_error)}, refit=False)
+    >>> print(found.predictions.shape, bool(found.table["validation_error"][0] < 2000))
+    (90,) True
     """
     points, epochs = _points(over, training), arguments.epochs(epochs, 1)
     refit = arguments.flag("refit", refit)
-    if standardise:
-        check_scalable(data)
+    arrays = arrays_of(data, table, standardise)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
-        rows, _, of_frame = load_arrays(data, None, weights, key, None, *loading_options(loss, training, points[0]))
+        rows, _, of_frame = load_arrays(arrays, None, weights, key, None, *loading_options(loss, training, points[0]))
         part = rows.train
         made = make_folds(folds, repeats, stratify, groups, seed, part.t)
         check_weights(part.weight, made)
         x, leaves = inputs_to_scale(part.x, standardise)
-        views, scalers = fold_selections(made, x, leaves)
+        split = rows_of_folds(made, part, x, leaves, table, data)
+        own = (loss, training) if table is None else with_units(loss, training)
         keys, each = member_keys(seed, repeats), len(made) // repeats
         tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-        both, resumable = Data(part, part), how.checkpoint is not None
-        groups_ = group_members("cross_validate", (net, loss, optimizer), both, tasks, training, views, resumable)
+        both, resumable = Data(split.part, split.part), how.checkpoint is not None
+        groups_ = group_members("cross_validate", (net, own[0], optimizer), both, tasks, own[1], split.views, resumable)
         figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
         best = _Best(figures, len(points), len(made), example_shape(part.x))
         scaler = None if leaves is None else _scaler(x, leaves, of_frame)
@@ -215,8 +245,8 @@ def cross_validate(
         settings = {**(training.get("settings") or {}), **chosen}
         with catch_signals() as signals:
             signals.keep(found, functools.partial(_refit_text, how.checkpoint))
-            rows_of = functools.partial(_predictions, parts[0], settings, best.runs, made, scalers, x)
-            found = found._replace(predictions=rows_of(repeats, signals.heard))
+            y = predict_folds(parts[0], settings, best.runs, made, split, repeats, signals.heard)
+            found = found._replace(predictions=y)
             if refit and not signals.heard():
                 run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
                 found = found._replace(run=run._replace(columns=of_frame))
@@ -312,32 +342,6 @@ class _Best:
                 done = self.waiting.pop(point)
                 if not self.runs or score < self.score or (score == self.score and point < self.point):
                     self.point, self.score, self.runs = point, score, done
-
-
-def _predictions(
-    net: Any,
-    settings: Any,
-    runs: Any,
-    folds: list[Fold],
-    scalers: Any,
-    x: Tree,
-    repeats: int,
-    must_stop: Callable[[], bool],
-) -> Tree:
-    """What each fold's network says of the rows that it has not seen; None if it was to stop before the end."""
-    layer = resolve("net", net, Layer, settings)
-    each, whole = len(folds) // repeats, None
-    for number, (_, test) in enumerate(folds):
-        if must_stop():
-            return None
-        rows = jax.tree.map(lambda a, test=test: a[test], x)
-        y = predict(layer, runs[number], rows if scalers[number] is None else scalers[number](rows))
-        if whole is None:
-            room = repeats, row_count(x)
-            whole = jax.tree.map(lambda a, room=room: np.full((*room, *a.shape[1:]), np.nan, a.dtype), y)
-        for kept, new in zip(jax.tree.leaves(whole), jax.tree.leaves(y), strict=True):
-            kept[number // each, test] = new
-    return jax.tree.map(lambda a: a[0], whole) if repeats == 1 else whole
 
 
 def _refit_best(

@@ -1,6 +1,7 @@
 """The folds of a cross-validation: asked for, checked, and as tables of row numbers that all members share."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,53 @@ import numpy as np
 
 from fnn import arguments
 from fnn.arguments.leaves import is_several, named_leaves, row_count
+from fnn.arguments.sparse import check_scalable
 from fnn.data import checks
-from fnn.data.scaling import Standardiser, check_leaf_names, standardiser
+from fnn.data.loading import load_arrays
+from fnn.data.scaling import Standardiser, check_leaf_names, standardiser, way_of
 from fnn.data.splits import are_classes, classes_of, folds as fold_rows
-from fnn.types import Record, RowSelection, Tree
+from fnn.data.tables.folds import fit_tables, loss_of_targets, metric_of_targets
+from fnn.data.tables.table import Table
+from fnn.inference.prediction import predict
+from fnn.layers.embedding import embedding
+from fnn.layers.entries import entries
+from fnn.layers.sparse import sparse_dense
+from fnn.training.config import check_metrics, resolve, resolve_loss
+from fnn.types import Layer, Loss, LossLike, OfSettings, Part, Record, RowSelection, Settings, Tree
 
 Fold = tuple[np.ndarray, np.ndarray]  # the rows to train on, and those to evaluate on
+
+
+def arrays_of(data: Any, table: Any, standardise: Any) -> Any:
+    """Inputs and targets of all rows."""
+    if table is None:
+        if hasattr(data, "columns"):
+            got, hint = arguments.describe_thing(data), "Pass table=fnn.Table.fit(frame, target='name') beside it."
+            raise TypeError(f"data: expected a pair (inputs, targets), or a frame beside a table, got {got}. {hint}")
+        if standardise:
+            check_scalable(data)
+        return data
+    if not isinstance(table, Table):
+        got, hint = arguments.describe_thing(table), "Pass table=fnn.Table.fit(frame, target='name')."
+        raise TypeError(f"table: expected a Table, got {got}. {hint}")
+    if isinstance(data, (tuple, list)):
+        got = f"a {type(data).__name__}"
+        raise TypeError(f"data: expected a frame beside a table, got {got}. Pass the frame, and not table(frame).")
+    if standardise is not False:
+        got = arguments.describe_value(standardise)
+        raise ValueError(f"standardise: expected False beside a table, which does so, got {got}. Omit standardise.")
+    return table(data)
+
+
+def with_units(loss: OfSettings[LossLike], training: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The loss and the metrics, of targets that carry the units of their fold."""
+
+    def of_settings(settings: Settings) -> Loss:
+        made: Loss = loss_of_targets(resolve_loss(loss, settings))
+        return made
+
+    metrics = {name: metric_of_targets(metric) for name, metric in check_metrics(training.get("metrics")).items()}
+    return loss_of_targets(loss) if isinstance(loss, Loss) else of_settings, {**training, "metrics": metrics}
 
 
 def make_folds(folds: Any, repeats: Any, stratify: Any, groups: Any, seed: Any, t: Tree) -> list[Fold]:
@@ -102,6 +144,67 @@ def _choose_strata(t: Tree, stratify: Any) -> tuple[np.ndarray, Any]:
     return np.zeros(row_count(t)), stratify
 
 
+class FoldRows(NamedTuple):
+    """The rows of all folds, as networks train on them and predict of them.
+
+    - `part`: the rows that all folds share; `views`: which of them each fold trains on and judges by.
+    - `size`: how many rows the user has.
+    - `inputs(fold, rows)`: the inputs of some of the user's rows, as the network of a fold gets them.
+    - `outputs(fold, y)`: what a network says, as the user gets it.
+    """
+
+    part: Part
+    views: tuple[RowSelection, RowSelection]
+    size: int
+    inputs: Callable[[int, np.ndarray], Tree]
+    outputs: Callable[[int, Tree], Tree] = lambda fold, y: y
+
+
+def rows_of_folds(
+    folds: list[Fold], part: Part, x: Tree, leaves: tuple[str, ...] | None, table: Table | None, frame: Any
+) -> FoldRows:
+    """Of arrays, whose inputs are `x` on the host, or of a frame, to which a table is fitted in each fold."""
+    return _rows_of_arrays(folds, part, x, leaves) if table is None else _rows_of_frame(folds, part, table, frame)
+
+
+def check_scaled(net: Layer, x: Tree, view: RowSelection | None) -> None:
+    """Raise where categories or sparse rows are standardised."""
+    if view is None or view.mean is None:
+        return
+    scaled = [leaf for leaf, mean in named_leaves("data[0]", view.mean).items() if mean is not None]
+    found = [entry for factory in (embedding, sparse_dense) for entry in entries(net, factory, "data[0]", x)]
+    wrong = [entry.name for entry in found if entry.name in scaled]
+    if wrong:
+        others = [way_of(leaf.removeprefix("data[0]")) for leaf in scaled if leaf not in wrong]
+        hint = f"Write standardise={others}." if others else "Omit standardise."
+        got = f"{wrong[0]}, which an embedding or sparse_dense reads"
+        raise ValueError(f"standardise: expected inputs that are no categories and no sparse rows, got {got}. {hint}")
+
+
+def _rows_of_arrays(folds: list[Fold], part: Part, x: Tree, leaves: tuple[str, ...] | None) -> FoldRows:
+    """Of arrays, which each fold standardises by its training rows; `leaves`: as `inputs_to_scale` says."""
+    views, scalers = fold_selections(folds, x, leaves)
+
+    def inputs(fold: int, rows: np.ndarray) -> Tree:
+        scaler, some = scalers[fold], jax.tree.map(lambda a: a[rows], x)
+        return some if scaler is None else scaler(some)
+
+    return FoldRows(part, views, row_count(part.x), inputs)
+
+
+def _rows_of_frame(folds: list[Fold], part: Part, table: Table, frame: Any) -> FoldRows:
+    """Of a frame, to which each fold has a table fitted to its training rows; `part`: its rows by the given table."""
+    found, count = fit_tables(table, frame, folds), row_count(part.x)
+    weight = None if part.weight is None else np.tile(np.asarray(part.weight), len(folds))
+    whole = load_arrays((found.x, found.t), None, weight, arguments.key(0), None)[0].train
+    views, _ = fold_selections([(train + i * count, test + i * count) for i, (train, test) in enumerate(folds)])
+
+    def inputs(fold: int, rows: np.ndarray) -> Tree:
+        return jax.tree.map(lambda a: a[fold * count + rows], found.x)
+
+    return FoldRows(whole, views, count, inputs, found.decode)
+
+
 def inputs_to_scale(x: Tree, standardise: Any) -> tuple[Tree, tuple[str, ...] | None]:
     """The inputs on the host; the names of those to standardise, () for all that may be, None: none."""
     host = jax.tree.map(np.asarray, x)
@@ -122,7 +225,7 @@ def standardiser_of(x: Tree, leaves: tuple[str, ...] = ()) -> Standardiser:
 
 
 def fold_selections(
-    folds: list[Fold], x: Tree, leaves: tuple[str, ...] | None
+    folds: list[Fold], x: Tree = (), leaves: tuple[str, ...] | None = None
 ) -> tuple[tuple[RowSelection, RowSelection], list[Standardiser | None]]:
     """The folds as tables of row numbers of one width, filled up with a row of the fold; a standardiser each.
 
@@ -146,3 +249,20 @@ def fold_selections(
         ]
         made.append(RowSelection(table, lengths, *moments))  # type: ignore[arg-type]
     return (made[0], made[1]), scalers
+
+
+def predict_folds(
+    net: Any, settings: Any, runs: Any, folds: list[Fold], rows: FoldRows, repeats: int, must_stop: Callable[[], bool]
+) -> Tree:
+    """What each fold's network says of the rows that it has not seen; None if it was to stop before the end."""
+    layer, whole = resolve("net", net, Layer, settings), None
+    room, each = (repeats, rows.size), len(folds) // repeats
+    for number, (_, test) in enumerate(folds):
+        if must_stop():
+            return None
+        y = rows.outputs(number, predict(layer, runs[number], rows.inputs(number, test)))
+        if whole is None:
+            whole = jax.tree.map(lambda a: np.full((*room, *a.shape[1:]), np.nan, a.dtype), y)
+        for kept, new in zip(jax.tree.leaves(whole), jax.tree.leaves(y), strict=True):
+            kept[number // each, test] = new
+    return jax.tree.map(lambda a: a[0], whole) if repeats == 1 else whole

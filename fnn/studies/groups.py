@@ -25,6 +25,7 @@ from fnn.kernels.effort import EFFORTS
 from fnn.storage.checkpoints import WriteFailures, read_checkpoint
 from fnn.storage.folders import chunk_folder, chunks_in, read_width, write_width
 from fnn.studies.chunks import Members, Shared
+from fnn.studies.folds import check_scaled
 from fnn.studies.search_space import as_points, split_traced
 from fnn.training.config import (
     OPTIMIZER_NUMBERS,
@@ -195,6 +196,7 @@ def group_members(
     first = groups[0]
     settings = {name: values[0] for name, values in first.members.settings.items()}
     net, loss = resolve("net", first.config.net, Layer, settings), resolve_loss(first.config.loss, settings)
+    check_scaled(net, data.train.x, views[0])
     warn_if_output_mismatch(net, loss, None, data.train.x)
     return groups
 

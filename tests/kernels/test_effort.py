@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 import fnn
-from fnn.kernels.effort import EFFORTS, Work, choose_effort, count_work
+from fnn.kernels.effort import EFFORTS, Work, choose_effort, count_work, effort_options
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
 NET = fnn.serial(fnn.dense(8), fnn.tanh, fnn.dense(1))
@@ -46,6 +46,17 @@ def test_work_is_counted_by_the_depth_in_loops():
     for one, many in zip(bare[1:], members[1:], strict=True):  # one member after another: each has its own work
         assert 256 * one <= many < 257 * one + 10
     assert members.operations < bare.operations + 10
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_vectors_are_as_long_as_the_processors_but_in_float64_whose_last_bits_they_change(dtype):
+    def run(x):
+        return lax.fori_loop(0, 3, lambda _, x: jnp.exp(x), x)
+
+    with jax.enable_x64(True):
+        work = count_work(jax.make_jaxpr(run)(jnp.ones(3, dtype)).jaxpr)
+    found = ["xla_cpu_prefer_vector_width" in effort_options(effort, work) for effort in EFFORTS]
+    assert found == [dtype == "float32" and jax.default_backend() == "cpu"] * len(EFFORTS)
 
 
 def test_more_work_never_means_less_effort_and_both_ends_are_reached():

@@ -13,6 +13,7 @@ import fnn
 from fnn.data.splits import folds as fold_rows
 from fnn.runs import TrainingInterrupted
 from fnn.studies.cross_validation import _Best, cross_validate
+from fnn.studies.folds import check_scaled, fold_selections, inputs_to_scale
 from tests.helpers.compare import has_hint
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
 from tests.helpers.signals import ending_of, handler
@@ -273,6 +274,14 @@ def test_groups_stay_together_and_any_key_makes_folds():
     assert len({np.concatenate([test for _, test in validated(**TINY, key=key).folds]).tobytes() for key in keys}) == 3
 
 
+def test_categories_among_several_inputs_are_not_standardised():
+    x = {"age": np.array([[1.0], [3.0], [5.0]]), "town": np.array([[0], [7], [8]])}
+    (view, _), scalers = fold_selections([(np.array([0, 1]), np.array([2]))], x, inputs_to_scale(x, True)[1])
+    assert view.mean["town"] is None and view.mean["age"].tolist() == [[2.0]]
+    assert scalers[0](x)["town"].dtype == x["town"].dtype
+    check_scaled(fnn.parallel(age=fnn.dense(1), town=fnn.embedding(9, 1)), x, view)
+
+
 def test_images_of_bytes_are_standardised_without_a_warning():
     images = np.abs(20 * X).astype("uint8").reshape(100, 2, 2)
     flat = fnn.serial(fnn.flatten(), fnn.dense(1))
@@ -340,7 +349,7 @@ def test_a_signal_in_the_predictions_keeps_the_folds(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         return fnn.predict(*args)
 
-    monkeypatch.setattr("fnn.studies.cross_validation.predict", signalling)
+    monkeypatch.setattr("fnn.studies.folds.predict", signalling)
     found = ending_of(validated, refit=True).run
     assert found.predictions is None and found.run is None and np.isfinite(found.table["validation_loss"]).all()
 

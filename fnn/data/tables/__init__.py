@@ -4,7 +4,9 @@
 - `columns`: What is known of each column from the training rows, and how it becomes numbers
 - `targets`: What a network is to predict: numbers in their own units, or classes
 - `files`: What is known of a table in a file: whole or absent, with a check sum
+- `units`: Metrics in the units of the frame
 - `table`: All of it together: fitted once, applied to any frame, kept in a file
+- `folds`: A table in each fold of a cross-validation
 - `network`: The usual network of a table
 """
 

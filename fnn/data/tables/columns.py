@@ -5,6 +5,7 @@ there. Dates become numbers: days since 1970, month, day of the week, hour. A ca
 the training rows, from 1 on; 0 is for what was not there.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,11 +56,36 @@ def fit_column(name: str, column: Values) -> Column:
     return Numbers(name, column.kind, mean, deviation, gaps)
 
 
+def fit_like(known: Column, column: Values) -> Column:
+    """What other rows say of a column, in the room that `known` has: nothing of it takes more places or numbers."""
+    found = fit_column(known.name, column)
+    gaps = found.gaps and known.gaps
+    if isinstance(found, Categories) and isinstance(known, Categories):
+        there = set(known.texts)
+        return Categories(known.name, tuple(text for text in found.texts if text in there), gaps)
+    return found._replace(gaps=gaps)
+
+
 def moments(numbers: np.ndarray) -> tuple[float, float]:
     """Mean and deviation; 1 is the deviation of numbers that are all the same, and of none."""
     if not numbers.size or (numbers == numbers[0]).all():  # rounding may leave such numbers a deviation above 0
         return (float(numbers[0]) if numbers.size else 0.0), 1.0
     return float(numbers.mean()), float(numbers.std()) or 1.0
+
+
+def as_inputs(columns: Sequence[Column], values: Sequence[Values], room: Sequence[Column]) -> dict[str, Any]:
+    """Inputs of a network: the numbers of all columns side by side, and the places of each column of categories.
+
+    `room`: these columns as the network knows them; where one shows gaps and its column here does not, 0 stands.
+    """
+    numbers, categories = [], {}
+    for known, column, wide in zip(columns, values, room, strict=True):
+        if isinstance(known, Categories):
+            categories[known.name] = as_places(known, column)
+        elif isinstance(wide, Numbers):
+            numbers.append(np.pad(as_numbers(known, column), ((0, 0), (0, wide.width - known.width))))
+    x: dict[str, Any] = {"numbers": np.concatenate(numbers, 1)} if numbers else {}
+    return x | ({"categories": categories} if categories else {})
 
 
 def as_numbers(known: Numbers, column: Values) -> np.ndarray:

@@ -7,12 +7,12 @@ import numpy as np
 
 from fnn import arguments, losses
 from fnn.arguments.leaves import leaf_name
-from fnn.data.tables.columns import Categories, Column, Numbers, as_numbers, as_places, fit_column
+from fnn.data.tables.columns import Categories, Column, Numbers, as_inputs, fit_column
 from fnn.data.tables.files import read_table, write_table
 from fnn.data.tables.frames import Values, names_of, read_column
 from fnn.data.tables.targets import Target, as_target, decode_outputs, fit_target
-from fnn.losses.aggregation import RowMetric, SumMetric
-from fnn.types import Array, Loss, PathLike, ShapeError, Tree
+from fnn.data.tables.units import in_units
+from fnn.types import Loss, PathLike, ShapeError, Tree
 
 Names = str | Sequence[str]
 
@@ -96,37 +96,13 @@ class Table(NamedTuple):
             ValueError: a column is missing.
             TypeError: a column is of another kind than in the training.
         """
-        there = names_of("table", frame)
-        missing = [column.name for column in self.columns if column.name not in there]
-        if missing:
-            raise ShapeError(
-                f"table: expected the {len(self.columns)} columns of the training, got a frame without "
-                f"{', '.join(map(repr, missing))}. Add them, with gaps where nothing is known."
-            )
-        numbers, categories = [], {}
-        for known in self.columns:
-            column = read_column("table", frame, known.name, isinstance(known, Categories))
-            if isinstance(known, Categories):
-                categories[known.name] = as_places(known, column)
-                continue
-            if column.kind != known.kind and not column.missing.all():
-                got = f"{column.kind}s" if column.kind != "category" else "text"
-                where = _place("table", known.name)
-                raise TypeError(f"{where}: expected {known.kind}s, as in the training, got {got}. Convert the column.")
-            numbers.append(as_numbers(known, column._replace(kind=known.kind)))
-        x: dict[str, Any] = {"numbers": np.concatenate(numbers, 1)} if numbers else {}
-        return x | ({"categories": categories} if categories else {})
+        return as_inputs(self.columns, input_values(self, frame), self.columns)
 
     def target_of(self, frame: Any) -> Any:
         """Targets of a frame: an array, or a dict of them."""
-        _known_names("target", [target.name for target in self.targets], names_of("table", frame), "table")
         made = {
-            target.name: as_target(
-                _place("table", target.name),
-                target,
-                _target_column("table", frame, target.name, target.classes is not None),
-            )
-            for target in self.targets
+            target.name: as_target(_place("table", target.name), target, column)
+            for target, column in zip(self.targets, target_values(self, frame), strict=True)
         }
         return made[self.targets[0].name] if self.one else made
 
@@ -166,28 +142,7 @@ class Table(NamedTuple):
         >>> print(table.in_units(fnn.losses.absolute_error)(t, 0 * t).round())
         [100000.      0. 100000.]
         """
-
-        if getattr(metric, "is_factory", False):
-            name = metric.__name__
-            raise TypeError(f"in_units: expected a metric, got the factory {name}. Call it: {name}().")
-        arguments.function("in_units", metric, 2, "a metric", "Pass fnn.losses.absolute_error.")
-
-        def units(v: Any) -> Any:
-            if self.one:
-                return self.targets[0].to_units(v)
-            return {target.name: target.to_units(v[target.name]) for target in self.targets}
-
-        if isinstance(metric, SumMetric):
-
-            def sums(y: Any, t: Any, weight: Array) -> Tree:
-                return metric.sums(units(y), units(t), weight)
-
-            return SumMetric(f"{metric} in units", sums, metric.figure, metric.mode, None, metric.merge)
-        if isinstance(metric, RowMetric):
-            return RowMetric(
-                f"{metric} in units", lambda y, t: metric.keep(units(y), units(t)), metric.figure, metric.mode
-            )
-        return lambda y, t: metric(units(y), units(t))
+        return in_units(metric, self.targets, self.one)
 
     # ---- files
 
@@ -228,6 +183,37 @@ class Table(NamedTuple):
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def input_values(table: Table, frame: Any) -> list[Values]:
+    """The columns of a frame that are inputs, as they are, in the order of the table's."""
+    there = names_of("table", frame)
+    missing = [column.name for column in table.columns if column.name not in there]
+    if missing:
+        raise ShapeError(
+            f"table: expected the {len(table.columns)} columns of the training, got a frame without "
+            f"{', '.join(map(repr, missing))}. Add them, with gaps where nothing is known."
+        )
+    return [_values(known, frame) for known in table.columns]
+
+
+def target_values(table: Table, frame: Any) -> list[Values]:
+    """The columns of a frame that are targets, as they are, in the order of the table's."""
+    _known_names("target", [target.name for target in table.targets], names_of("table", frame), "table")
+    return [_target_column("table", frame, target.name, target.classes is not None) for target in table.targets]
+
+
+def _values(known: Column, frame: Any) -> Values:
+    """A column that is of the kind that it had in the training, or whose rows are all gaps."""
+    column = read_column("table", frame, known.name, isinstance(known, Categories))
+    if isinstance(known, Categories) or column.kind == known.kind:
+        return column
+    if column.missing.all():
+        blank = np.zeros(len(column.missing), "datetime64[us]" if known.kind == "date" else np.float64)
+        return Values(known.kind, blank, column.missing, known.kind)
+    got = f"{column.kind}s" if column.kind != "category" else "text"
+    where = _place("table", known.name)
+    raise TypeError(f"{where}: expected {known.kind}s, as in the training, got {got}. Convert the column.")
 
 
 def _place(name: str, column: str) -> str:

@@ -51,7 +51,8 @@ class Target(NamedTuple):
         if self.classes is not None:
             return y
         numbers = y * self.deviation + self.mean
-        return (np if isinstance(y, np.ndarray) else jnp).expm1(numbers) if self.log else numbers
+        with np.errstate(over="ignore"):  # the logarithm of what is beyond any number becomes inf
+            return (np if isinstance(y, np.ndarray) else jnp).expm1(numbers) if self.log else numbers
 
 
 def fit_target(name: str, column: Values) -> Target:
