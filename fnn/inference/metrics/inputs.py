@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn.activations.softmax import log_softmax
 from fnn.arguments import as_array, as_floats, finite
-from fnn.losses.base import as_labels, check_labels, check_probabilities, wide_dtype
+from fnn.losses.base import as_labels, check_labels, check_probabilities, refuse_several_outputs, wide_dtype
 from fnn.types import Array, HasShape, Scalar, ShapeError, TargetCheck
 
 
@@ -45,9 +45,12 @@ def check_threshold(name: str, threshold: object, for_classes: str = "Omit it") 
 
 def real_outputs(name: str, outputs: Array) -> Array:
     """Outputs of a floating dtype, float32 at least, with a row axis."""
+    refuse_several_outputs(name, outputs)
     y = as_floats(name, outputs, "real outputs")
     if y.ndim == 0:
         raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
+    if not len(y):
+        raise ValueError(f"{name}: expected at least one row, got outputs of shape {y.shape}. Pass rows.")
     return y.astype(wide_dtype(y.dtype))
 
 

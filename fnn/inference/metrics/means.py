@@ -112,7 +112,7 @@ def top_k_accuracy(k: int) -> SumMetric:
     >>> print(fnn.metrics.top_k_accuracy(2)([[0.1, 0.3, 0.6], [0.1, 0.3, 0.6]], [1, 0]))
     0.5
     """
-    name, k = "top_k_accuracy", whole_number("top_k_accuracy", k, 1)
+    name, k = "top_k_accuracy", whole_number("top_k_accuracy", k, 1, "Write top_k_accuracy(3).")
 
     def value(outputs: Array, targets: Array) -> Array:
         rows = classes(name, outputs, targets)
