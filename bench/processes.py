@@ -39,12 +39,17 @@ def seconds(script: str, *arguments: str) -> float:
     return taken
 
 
+def printed(script: str, *arguments: str) -> str:
+    """What a script prints."""
+    process = started(script, *arguments, output=subprocess.PIPE)
+    text, said = process.communicate()
+    _check(script, process, said)
+    return text
+
+
 def printed_seconds(script: str, *arguments: str) -> float:
     """What a script has measured itself: the number that it prints."""
-    process = started(script, *arguments, output=subprocess.PIPE)
-    printed, said = process.communicate()
-    _check(script, process, said)
-    return float(printed)
+    return float(printed(script, *arguments))
 
 
 def peak_bytes(script: str, *arguments: str) -> float:

@@ -7,7 +7,7 @@ Source:   D0: "L1 yields sparse weights, so it selects features", with the examp
 Command:  python -m experiments text_selection
 Time:     about 20 seconds on two CPU cores.
 Expected: at the largest α no pair is left; at the best α, chosen on rows of its own, fewer than a tenth of the pairs
-          are left (about 4 %), and of the held-out texts about 83 % are right, with all pairs 85 %. α falls
+          are left (about 3 %), and of the held-out texts about 82 % are right, with all pairs 84 %. α falls
           along a path on which each run begins where the one before ended, as scikit-learn's `lasso_path` does.
 """
 

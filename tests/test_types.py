@@ -61,16 +61,7 @@ def public(module, but):
         (
             embedding,
             [case.name for case in LAYERS],
-            {
-                "initial_values",
-                "initial_deviation",
-                "check_categories",
-                "leaves_into",
-                "as_layer",
-                "mixed_precision",
-                "flatten",
-                *NUMBERS,
-            },
+            {"initial_values", "initial_deviation", "check_categories", "entries", *NUMBERS},
         ),
         (convolution, IMAGE_LAYERS, {"as_floats", "window_spec", "kernel_spec"}),
         (sequences, IMAGE_LAYERS, {"as_floats", "axis_windows", "sequence_spec", "kernel_spec"}),

@@ -125,6 +125,8 @@ def inputs(
         if in_shape is not None:
             leaves.check_same_tree(name, in_shape, several)
         return several
+    if not sparse.is_sparse(value):
+        sparse.refuse_sparse(name, value, inputs=True)
     array = rows(name, sparse.as_inputs(name, value))
     if in_shape is not None and not leaves.is_shape(in_shape):
         leaves.check_same_tree(name, in_shape, array)
@@ -140,10 +142,7 @@ def inputs(
 
 def _leaf(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any]) -> Any:
     """One of several inputs, checked; floats in a run's dtype."""
-    if sparse.is_sparse(value):
-        got = f"the sparse {type(value).__name__}"
-        hint = "Pass fnn.sparse_rows(matrix, room=most), with the most values that a row may have, or its .toarray()."
-        raise TypeError(f"{name}: expected an array, got {got}. {hint}")
+    sparse.refuse_sparse(name, value, inputs=True)
     array = rows(name, value)
     to = arrays.leaf_dtype(array.dtype, dtype)
     if array.dtype.kind in "iu":

@@ -3,6 +3,8 @@
 - `masks`: Which parameters are weights, those that a penalty makes small: not biases, nor the scale and offset of a
   normalisation, nor the slopes of a prelu
 - `norms`: Penalties: a number added to the cost for the size of the weights, with its derivative by hand
+- `centring`: Coordinates in which the cost of a linear model bends much the same in all directions: inputs centred,
+  bias scaled
 - `step_size`: The step size of a descent without a learning rate: 1 over the largest curvature of the cost, which
   it measures
 - `moves`: Weights that become 0 and cease to be 0, step by step, as they do where gradients of mini-batches differ

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from fnn.arguments import flag, scalar
-from fnn.penalties.masks import Mask, map_weights
+from fnn.penalties.centring import centre_gradient, centre_params, restore_params
+from fnn.penalties.masks import Mask, map_weights, weight_mask
 from fnn.penalties.moves import Moves, count_moves, no_moves
 from fnn.penalties.proximal import exact_update, require_gradient, require_params, soft_threshold, threshold_of
 from fnn.penalties.step_size import StepSizeState, find_step_size, init_step_size, norm
@@ -52,8 +53,10 @@ def fista(
     On a convex cost the excess over the minimum falls as 1/steps², that of `proximal_l1` as 1/steps. Parameters
     outside the mask are accelerated alike, without the threshold.
 
-    Without a learning rate it finds its step size: `lr = 1/L`, L the largest curvature of the cost, by power iteration
-    at the first step, which takes the time of about 20 steps; larger wherever the run meets a larger one.
+    Without a learning rate it finds its step size: `lr = 1/L`, L the largest curvature of the cost, by Lanczos' method
+    at the first step, which takes the time of about 25 steps; larger wherever the run meets a larger one. Weights
+    (…, features) with one bias (features,), a linear model, are moved as if the inputs were centred: with columns whose
+    means are not 0, such as counts of words, it needs a small share of the steps.
 
     The solution is `x`, which `fista_solution` reads off the optimizer's state: sparse after every step. The
     parameters `y` of a finished run are 0 wherever the last two `x` were, so when the run has converged they are as
@@ -68,7 +71,9 @@ def fista(
             Foundations of Computational Mathematics 15 (2015) 715-732), which ends the ripples; False is the paper's
             form.
         tolerance: the run ends, as one out of patience does, after a step that is shorter than this share of the
-            parameters: `|x⁺ - y| <= tolerance |x⁺|`; its parameters are `x⁺` then. None: it has all its epochs.
+            parameters, `|x⁺ - y| <= tolerance |x⁺|`, both of the weights and, beside all parameters, of the others; its
+            parameters are `x⁺` then. With 1e-5 the objective is within about 1e-6 of the minimum, as a share of it;
+            where many weights are left use 1e-6, which float32 reaches. None: it has all its epochs.
 
     Raises:
         ValueError, TypeError: as `proximal_l1`.
@@ -87,7 +92,7 @@ def fista(
 
     def init(params: Params) -> FistaState:
         x = jax.tree.map(jnp.copy, params)  # a buffer of its own: the state and the parameters are both donated
-        size = init_step_size(params) if schedule is None else None
+        size = init_step_size(params, mask) if schedule is None else None
         ended = None if least is None else jnp.asarray(False)
         return FistaState(jnp.int32(0), x, jnp.ones((), jnp.result_type(float)), no_moves(), size, ended)
 
@@ -102,7 +107,7 @@ def fista(
         require_params("fista", y)
         require_gradient("fista", grad, grad_fn)
         assert state.size is not None
-        lr, size, larger = find_step_size(state.size, state.step == 0, y, grad, grad_fn)
+        lr, size, larger = find_step_size(state.size, state.step == 0, y, grad, grad_fn, mask)
         t = jnp.where(larger, jnp.ones_like(state.t), state.t)  # momentum of longer steps is forgotten
         return step(grad, state._replace(size=size, t=t), y, lr)
 
@@ -115,18 +120,19 @@ def _step(
     alpha: Scalar, mask: Mask, restart: bool, least: Scalar | None, grads: Params, state: FistaState, y: Params, lr: Any
 ) -> tuple[Params, FistaState]:
     """The updates from `y` to the next one, and the state after it."""
-    down = jax.tree.map(lambda y, g: y - jnp.asarray(lr, y.dtype) * g, y, grads)
+    centring = None if state.size is None else state.size.centring
+    begin, before = centre_params(centring, y, mask), centre_params(centring, state.x, mask)
+    slope = centre_gradient(centring, grads, mask)
+    down = jax.tree.map(lambda y, g: y - jnp.asarray(lr, y.dtype) * g, begin, slope)
     threshold = threshold_of(lr, alpha)
-    x = map_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
-    t, momentum = _accelerate(state.t, _uphill(y, x, state.x) if restart else None)
-    ended = None if least is None else _short(x, y, least)
+    end = map_weights(down, mask, lambda v: soft_threshold(v, threshold), lambda v: v)
+    t, momentum = _accelerate(state.t, _uphill(begin, end, before) if restart else None)
+    ended = None if least is None else _short(end, begin, least, mask)
     momentum = momentum if ended is None else jnp.where(ended, jnp.zeros_like(momentum), momentum)
-
-    def extrapolate(x: Array, before: Array, y: Array) -> Array:
-        return exact_update(x + momentum.astype(x.dtype) * (x - before), y)
-
+    following = jax.tree.map(lambda x, before: x + momentum.astype(x.dtype) * (x - before), end, before)
+    x, following = restore_params(centring, end, mask), restore_params(centring, following, mask)
     moves = count_moves(state.moves, state.x, x)
-    updates = jax.tree.map(extrapolate, x, state.x, y)
+    updates = jax.tree.map(exact_update, following, y)
     return updates, FistaState(optax.safe_increment(state.step), x, t, moves, state.size, ended)
 
 
@@ -173,7 +179,13 @@ def _uphill(y: Params, x: Params, before: Params) -> Array:
     return sum(jax.tree.leaves(jax.tree.map(product, y, x, before)), start=jnp.zeros(())) > 0
 
 
-def _short(x: Params, y: Params, tolerance: Scalar) -> Array:
-    """Whether the step from y to x is shorter than this share of x."""
-    size = norm(x)
-    return norm(jax.tree.map(jnp.subtract, x, y)) <= jnp.asarray(tolerance, size.dtype) * size
+def _short(x: Params, y: Params, tolerance: Scalar, mask: Mask) -> Array:
+    """Whether the step from y to x is shorter than this share of x: that of the weights, and that of the others."""
+    step, marks = jax.tree.leaves(jax.tree.map(jnp.subtract, x, y)), jax.tree.leaves(weight_mask(x, mask))
+    least, whole = jnp.asarray(tolerance, jnp.result_type(float)), jax.tree.leaves(x)
+
+    def weights(leaves: list[Array], wanted: bool) -> list[Array]:
+        return [leaf for leaf, counts in zip(leaves, marks, strict=True) if counts is wanted]
+
+    short = norm(weights(step, True)) <= least * norm(weights(whole, True))
+    return short & (norm(weights(step, False)) <= least * norm(whole))

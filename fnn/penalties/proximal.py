@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from fnn.arguments import as_array, as_floats, flag, scalar
+from fnn.penalties.centring import centre_gradient, centre_params, restore_params
 from fnn.penalties.masks import Mask, map_weights
 from fnn.penalties.moves import Moves, count_moves, no_moves
 from fnn.penalties.step_size import StepSizeState, find_step_size, init_step_size
@@ -71,7 +72,8 @@ def proximal_l1(
     """L1 with exact zeros: `w ← soft(w - lr g, lr α)`, ISTA; alone, or chained after SGD of the same learning rate.
 
     Without a learning rate it is an optimizer of its own, for the full batch, and finds its step size: `lr = 1/L`, L
-    the largest curvature of the cost, by power iteration at the first step, larger wherever the run meets a larger one.
+    the largest curvature of the cost, by Lanczos' method at the first step, larger wherever the run meets a larger one.
+    A linear model is moved as if its inputs were centred, as by `fista`.
     With one, it is chained: `optax.chain(optax.sgd(0.1), proximal_l1(alpha, 0.1))`.
 
     With a fixed learning rate of at most 1/L the full batch of a convex cost converges to the minimum of
@@ -124,7 +126,7 @@ def proximal_l1(
 
 def _own_proximal_l1(alpha: Scalar, mask: Mask) -> optax.GradientTransformationExtraArgs:
     def init(params: Params) -> OwnProximalL1State:
-        return OwnProximalL1State(jnp.int32(0), no_moves(), init_step_size(params))
+        return OwnProximalL1State(jnp.int32(0), no_moves(), init_step_size(params, mask))
 
     def update(
         updates: Params,
@@ -137,9 +139,10 @@ def _own_proximal_l1(alpha: Scalar, mask: Mask) -> optax.GradientTransformationE
     ) -> tuple[Params, OwnProximalL1State]:
         require_params("proximal_l1", params)
         grad_fn = require_gradient("proximal_l1", grad, grad_fn)
-        lr, size, _ = find_step_size(state.size, state.step == 0, params, grad, grad_fn)
-        down = jax.tree.map(lambda g: -lr.astype(g.dtype) * g, grad)
-        updates = _shrunk_updates(params, down, threshold_of(lr, alpha), mask)
+        lr, size, _ = find_step_size(state.size, state.step == 0, params, grad, grad_fn, mask)
+        begin, slope = centre_params(size.centring, params, mask), centre_gradient(size.centring, grad, mask)
+        down = jax.tree.map(lambda g: -lr.astype(g.dtype) * g, slope)
+        updates = restore_params(size.centring, _shrunk_updates(begin, down, threshold_of(lr, alpha), mask), mask)
         moves = count_moves(state.moves, params, optax.apply_updates(params, updates))
         return updates, OwnProximalL1State(optax.safe_increment(state.step), moves, size)
 

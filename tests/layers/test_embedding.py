@@ -98,6 +98,10 @@ WHERE = {  # who is given the categories, and what the message calls them
     "predict, a later chunk": (lambda x: fnn.predict(NET, trained(), x, batch_size=3), "x"),
     "a predictor": (lambda x: fnn.predictor(NET, trained())(x), "x"),
     "evaluate": (lambda x: fnn.evaluate(NET, trained(), (x, T), {"loss": LOSS}), "data, x"),
+    "a check of derivatives": (
+        lambda x: fnn.check_gradients(NET, LOSS, trained().params, trained().state, x, T, show=False),
+        "x",
+    ),
     "laplace": (lambda x: fnn.laplace(NET, trained(), (x, T), LOSS), r"data\[0\]"),
 }
 
