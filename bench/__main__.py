@@ -14,6 +14,7 @@ QUESTIONS = {
     "dense": "a step of 784-512-512-10; on a GPU also of width 8,192 in bfloat16",
     "conv": "a step of a convolutional network",
     "study": "60 fits of a cross-validation; thousands of small networks at once",
+    "search": "60 fits of a grid search by FnnSearchCV",
     "start": "whole processes: import, compile, train 300 steps",
     "first": "the first call of fit, of a sweep over widths, of predict for any number of rows",
     "memory": "the peak of a fit",

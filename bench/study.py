@@ -88,25 +88,27 @@ def by_scikit_learn(quick: bool = False) -> float:
 
 
 WORKER = """
-import json, sys, time
-import bench.study as study
-study.digits()
+import importlib, json, sys, time
+module = importlib.import_module(sys.argv[5])
+module.digits()
 if sys.argv[3]:
-    study.fnn.enable_compile_cache(sys.argv[3])
+    module.fnn.enable_compile_cache(sys.argv[3])
 seconds = []
 for _ in range(int(sys.argv[2])):
     begun = time.perf_counter()
-    accuracy = getattr(study, sys.argv[1])(sys.argv[4] == "quick")
+    accuracy = getattr(module, sys.argv[1])(sys.argv[4] == "quick")
     seconds.append(time.perf_counter() - begun)
 print(json.dumps([seconds, accuracy]))
 """
 
 
-def in_a_process(name: str, calls: int, quick: bool, cache: str = "") -> tuple[list[float], float]:
-    """Seconds of each call in a fresh process, imports and data apart; and the accuracy."""
+def in_a_process(
+    name: str, calls: int, quick: bool, cache: str = "", module: str = "bench.study"
+) -> tuple[list[float], float]:
+    """Seconds of each call of this function in a fresh process, imports and data apart; and the accuracy."""
     # the processes that scikit-learn starts take their settings from the environment
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", WORKER, name, str(calls), cache, "quick" if quick else ""]
+    command = [sys.executable, "-c", WORKER, name, str(calls), cache, "quick" if quick else "", module]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: expected seconds, got an error:\n{done.stderr}")

@@ -35,7 +35,7 @@ EXPERIMENTS = (
     Experiment("yoghurt", "a loss of one's own, to the last digit (D3)", 3),
     Experiment("regularisation", "L1 and L2: contours, shrinking, paths on real data (D0)", 7),
     Experiment("text_selection", "L1 chooses among 20,000 word pairs of real texts (D0)", 20),
-    Experiment("tables", "words, gaps and dates from a frame, against scikit-learn's usual way", 15),
+    Experiment("tables", "words, gaps and dates from a frame, against scikit-learn's usual way", 30),
     Experiment("complexity", "layers, parameters, multiply-adds (D3)", 1),
     Experiment("gradient_check", "numerical differences, their step, planted mistakes (D2)", 10),
     Experiment("second_order", "Levenberg-Marquardt, L-BFGS and Adam; NIST's certified digits", 60, long=True),

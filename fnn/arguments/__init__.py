@@ -10,9 +10,9 @@ need not be known.
 - `arrays`: Arrays, traced or not: what a user has as an array of NumPy or JAX, and numbers that fit one
 - `constants`: Whether what a function computes can ever change
 - `functions`: Functions of the user's: what they can be called with, what they raise, what they return
+- `sparse`: Sparse rows: a matrix of SciPy as one array of columns' numbers and values, each row padded to the same room
 - `leaves`: Rows that lie in several arrays with one row axis, a dict or a tuple of arrays; their leaves by name, their
   shapes
-- `sparse`: Sparse rows: a matrix of SciPy as one array of columns' numbers and values, each row padded to the same room
 - `trees`: Trees of arrays as named arrays, and back: what a file can hold
 """
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments.arrays import as_array
+from fnn.arguments.sparse import is_sparse
 from fnn.arguments.values import describe_thing
 from fnn.types import HasShape, Shape, ShapeError, Tree
 
@@ -25,7 +26,7 @@ def is_several(value: object) -> bool:
     """
     if isinstance(value, tuple):
         return any(is_several(part) or len(getattr(part, "shape", ())) > 0 for part in value)
-    return isinstance(value, dict)
+    return isinstance(value, dict) and not is_sparse(value)  # the matrix of SciPy that is a dict of its places
 
 
 def map_leaves(name: str, function: Callable[[str, Any], Any], value: Any) -> Tree:
@@ -39,6 +40,8 @@ def map_leaves(name: str, function: Callable[[str, Any], Any], value: Any) -> Tr
     >>> map_leaves("x", lambda name, leaf: name, {"age": 1, "pixels": ({"left": 2}, 3)})
     {'age': 'x["age"]', 'pixels': ({'left': 'x["pixels"][0]["left"]'}, 'x["pixels"][1]')}
     """
+    if not is_several(value):
+        return function(name, value)
     if isinstance(value, dict):
         if not value:
             raise ValueError(f"{name}: expected at least one array, got an empty dict. Pass arrays by their names.")
@@ -47,9 +50,7 @@ def map_leaves(name: str, function: Callable[[str, Any], Any], value: Any) -> Tr
                 got = describe_thing(key)
                 raise TypeError(f"{name}: expected text as keys, got {got}. Name each array: {{'age': …}}.")
         return {key: map_leaves(f'{name}["{key}"]', function, part) for key, part in value.items()}
-    if isinstance(value, tuple) and is_several(value):
-        return tuple(map_leaves(f"{name}[{i}]", function, part) for i, part in enumerate(value))
-    return function(name, value)
+    return tuple(map_leaves(f"{name}[{i}]", function, part) for i, part in enumerate(value))
 
 
 def row_arrays(name: str, value: Any, what: str = "real numbers") -> Tree:

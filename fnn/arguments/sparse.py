@@ -70,6 +70,28 @@ def read_sparse(name: str, x: Any, room: int | None = None) -> np.ndarray:
     return made
 
 
+def refuse_sparse(name: str, value: object, inputs: bool = False) -> None:
+    """Raise a TypeError for what is sparse, of SciPy or another library, where an array is wanted.
+
+    >>> import scipy.sparse
+    >>> from fnn.arguments.sparse import refuse_sparse
+    >>> refuse_sparse("x", scipy.sparse.eye_array(3))
+    Traceback (most recent call last):
+        ...
+    TypeError: x: expected an array, got the sparse dia_array. Pass its .toarray().
+    """
+    if isinstance(value, type) or callable(value):
+        return
+    dense = next((way for way in ("toarray", "todense", "to_dense") if hasattr(value, way)), None)
+    if dense is None or (dense == "to_dense" and str(getattr(value, "layout", "torch.strided")) == "torch.strided"):
+        return
+    hint = f"Pass its .{dense}()."
+    if inputs:
+        rows = "x" if is_sparse(value) else "scipy.sparse.csr_array((values, (rows, columns)))"
+        hint = f"Pass fnn.sparse_rows({rows}) to a layer fnn.sparse_dense, or its .{dense}() to another."
+    raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. {hint}")
+
+
 def as_inputs(name: str, value: Any) -> Any:
     """A sparse matrix as rows; anything else as it is."""
     return read_sparse(name, value) if is_sparse(value) else value

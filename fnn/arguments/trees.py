@@ -46,7 +46,7 @@ def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
     >>> from fnn.arguments.trees import as_arrays
     >>> as_arrays("params", {"w": "text"})
     Traceback (most recent call last):
-    TypeError: params/w: expected real numbers, got str 'text'. Convert them to a floating dtype.
+    TypeError: params/w: expected real numbers, got str 'text'. Convert them to numbers, classes to 0, 1, ….
     """
 
     def leaf(path: Any, a: Any) -> Any:
@@ -159,9 +159,14 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
     """Compare leaves with those that the network makes for examples of that shape, where it is known."""
     if in_shape is None:
         return
-    made = _initial_shapes(net, hashable_shape(in_shape))
-    if _are_alike(made, (params, state)):
+    shapes, structure = _initial_shapes(net, hashable_shape(in_shape))
+    leaves, given = jax.tree.flatten((params, state))
+    if given == structure and all(
+        a.shape == getattr(b, "shape", None) and a.dtype == getattr(b, "dtype", None)
+        for a, b in zip(shapes, leaves, strict=True)
+    ):
         return
+    made: tuple[Params, State] = jax.tree.unflatten(structure, shapes)
     expected, got = ({"params": p, "state": s} for p, s in (made, (params, state)))
     what, hint = f"the parameters of {net}", "Pass the network that was trained."
     # the width of the numbers is the user's choice: a float32 run may be read where the default is float64
@@ -172,20 +177,14 @@ def check_fits_network(net: Layer, params: Params, state: State, in_shape: Shape
         raise ShapeError(f"{name}: expected {what}, as {ours}, got {theirs}. {hint}")
 
 
-def _are_alike(one: Tree, other: Tree) -> bool:
-    """Whether two trees have leaves of the same shapes and dtypes in the same places."""
-    structures: Any = [jax.tree.structure(tree) for tree in (one, other)]
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=False)
-    return structures[0] == structures[1] and all(
-        a.shape == getattr(b, "shape", None) and a.dtype == getattr(b, "dtype", None) for a, b in pairs
-    )
-
-
 @memoise_constants
-def _initial_shapes(net: Layer, hashable: Any) -> tuple[Params, State]:
+def _initial_shapes(net: Layer, hashable: Any) -> tuple[list[Any], Any]:
+    """Shapes and dtypes of the leaves of parameters and state, and their structure."""
     name, in_shape = f"init of {net}", shape_again(hashable)
-    shapes: tuple[Params, State] = jax.eval_shape(lambda: call(name, net.init, jax.random.key(0), in_shape)[:2])
-    return shapes
+    made: tuple[list[Any], Any] = jax.tree.flatten(
+        jax.eval_shape(lambda: call(name, net.init, jax.random.key(0), in_shape)[:2])
+    )
+    return made
 
 
 def to_jax(name: str, array: HasShape) -> jax.Array:

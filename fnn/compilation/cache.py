@@ -54,27 +54,31 @@ class Cache:
         >>> numbers.get("a", lambda: 1), numbers.get("a", lambda: 2), numbers.get("b", lambda: 3), len(numbers.entries)
         (1, 1, 3, 1)
         """
-        self.process = self.process or os.getpid()
-        if self.process != os.getpid():
+        process = os.getpid()
+        self.process = self.process or process
+        if self.process != process:
             raise RuntimeError(
                 f"process: expected one that was started by itself, got a fork of process {self.process}, which has "
                 "trained or predicted: JAX would wait in it forever. Use multiprocessing.get_context('spawn')."
             )
         with self.lock:
-            new = key not in self.entries
-            entry = self.entries.setdefault(key, Entry())
+            entry = self.entries.get(key)
+            new = entry is None
+            if entry is None:
+                entry = self.entries[key] = Entry()
             self.entries.move_to_end(key)
         if new:
             self._make_room()
-        with entry.lock:
-            if not entry.known:
-                try:
-                    entry.value = make()
-                except BaseException:
-                    with self.lock:
-                        self.entries.pop(key, None)
-                    raise
-                entry.known, entry.bytes = True, size(entry.value)
+        if not entry.known:  # once it is, it stays
+            with entry.lock:
+                if not entry.known:
+                    try:
+                        entry.value = make()
+                    except BaseException:
+                        with self.lock:
+                            self.entries.pop(key, None)
+                        raise
+                    entry.known, entry.bytes = True, size(entry.value)
         found: V = entry.value
         return found
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fnn import arguments
 from fnn.arguments.leaves import is_several
+from fnn.arguments.sparse import refuse_sparse
 from fnn.kernels.memory import aligned_copy
 from fnn.types import Array, ArrayLike, Columns, DType, DTypeLike, Params, ShapeError, Tree
 
@@ -120,8 +121,16 @@ def _is_key(a: object) -> bool:
 
 def dtype_of_run(params: Params) -> DType:
     """The dtype of a run's data: that of its parameters, or the default where there are none."""
-    dtypes = [a.dtype if isinstance(a, jax.Array) else jnp.result_type(a) for a in jax.tree.leaves(params)]
-    return np.dtype(next((d for d in dtypes if jnp.issubdtype(d, jnp.floating)), jnp.result_type(float)))
+    for leaf in jax.tree.leaves(params):
+        dtype = leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf)
+        if is_floating(dtype):
+            return np.dtype(dtype)
+    return np.dtype(jnp.result_type(float))
+
+
+def is_floating(dtype: DType) -> bool:
+    """Whether numbers of this dtype are floats, also those of 8 and 16 bits; NumPy's own are told at once."""
+    return getattr(dtype, "kind", "") == "f" or bool(jnp.issubdtype(dtype, jnp.floating))
 
 
 def inputs_dtype(given: DType, dtype: DTypeLike) -> DType:
@@ -179,6 +188,7 @@ def read(name: str, value: Any) -> Array | np.ndarray:
         raise TypeError(f"{name}: expected numbers, got a traced array. {OUTSIDE}")
     if isinstance(value, jax.Array) and not arguments.is_deleted(value):
         return value
+    refuse_sparse(name, value)
     if isinstance(value, dict):
         raise TypeError(
             f"{name}: expected one array, got {arguments.describe_thing(value)}. "
@@ -186,8 +196,6 @@ def read(name: str, value: Any) -> Array | np.ndarray:
         )
     if isinstance(value, np.ma.MaskedArray):  # NumPy would drop the mask without a warning
         raise TypeError(f"{name}: expected an array, got a masked one. Fill the gaps or drop their rows.")
-    if hasattr(value, "toarray") and not callable(value):
-        raise TypeError(f"{name}: expected an array, got the sparse {type(value).__name__}. Pass its .toarray().")
     if isinstance(value, (list, tuple)) and any(hasattr(v, "detach") for v in value):
         value = [_tensor_numbers(v) if hasattr(v, "detach") else v for v in value]
     if isinstance(value, (list, tuple)) and are_tables(value) and len({np.shape(a) for a in value}) > 1:

@@ -80,16 +80,17 @@ def tables(name: str, value: object) -> Tree:
 
 def is_numeric(dtype: DType) -> bool:
     """Whether numbers of this dtype are real: floats, also those of 8 and 16 bits, integers, bools."""
-    if jnp.issubdtype(dtype, jax.dtypes.extended):
-        return False
-    return dtype.kind in "fiub" or bool(jnp.issubdtype(dtype, jnp.floating))
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+        return True
+    return not jnp.issubdtype(dtype, jax.dtypes.extended) and arrays.is_floating(dtype)
 
 
 def _finite(name: str, array: Array | np.ndarray, gaps: bool) -> None:
-    if jnp.issubdtype(array.dtype, jnp.floating):
+    if arrays.is_floating(array.dtype):
         host = np.asarray(array)
-        bad = ~(~np.isinf(host) if gaps else np.isfinite(host)).reshape(array.shape[0], -1).all(1)
-        if bad.any():
+        good = ~np.isinf(host) if gaps else np.isfinite(host)
+        if not good.all():
+            bad = ~good.reshape(array.shape[0], -1).all(1)
             row = int(np.argmax(bad))
             raise ValueError(
                 f"{name}: expected finite numbers, got {'' if gaps else 'nan or '}inf in {int(bad.sum())} of "
@@ -124,6 +125,8 @@ def inputs(
         if in_shape is not None:
             leaves.check_same_tree(name, in_shape, several)
         return several
+    if not sparse.is_sparse(value):
+        sparse.refuse_sparse(name, value, inputs=True)
     array = rows(name, sparse.as_inputs(name, value))
     if in_shape is not None and not leaves.is_shape(in_shape):
         leaves.check_same_tree(name, in_shape, array)
@@ -139,10 +142,7 @@ def inputs(
 
 def _leaf(name: str, value: object, dtype: DType, cut: LostDigits, put: Callable[..., Any]) -> Any:
     """One of several inputs, checked; floats in a run's dtype."""
-    if sparse.is_sparse(value):
-        got = f"the sparse {type(value).__name__}"
-        hint = "Pass fnn.sparse_rows(matrix, room=most), with the most values that a row may have, or its .toarray()."
-        raise TypeError(f"{name}: expected an array, got {got}. {hint}")
+    sparse.refuse_sparse(name, value, inputs=True)
     array = rows(name, value)
     to = arrays.leaf_dtype(array.dtype, dtype)
     if array.dtype.kind in "iu":
@@ -224,7 +224,7 @@ def _targets(name: str, value: object, dtype: DType, cut: LostDigits, put: Calla
 
 def _check_floats(name: str, array: Array | np.ndarray, dtype: DType, given: object, cut: LostDigits) -> None:
     """They fit this dtype; digits that the caller had chosen to have are not cut off without a warning."""
-    if jnp.issubdtype(array.dtype, jnp.floating):
+    if arrays.is_floating(array.dtype):
         arrays.check_fits(name, array, dtype, "Scale them")
         chosen = not isinstance(given, (list, tuple))
         if array.dtype == np.float64 and dtype.itemsize < 8 and chosen:

@@ -13,12 +13,12 @@ from fnn.arguments import sparse
 from fnn.arguments.leaves import is_several, named_leaves, row_count
 from fnn.data import checks
 from fnn.factories import Spec
-from fnn.types import ArrayLike, DType, PathLike, Record, Shape, ShapeError, Tree
+from fnn.types import Arrays, DType, Named, PathLike, Record, Shape, ShapeError, Tree
 
 CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
 
 Seed = tuple[int, ...]
-Chunk = Sequence[ArrayLike]  # (inputs, targets), or (inputs, targets, weights)
+Chunk = Sequence[Arrays]  # (inputs, targets), or (inputs, targets, weights)
 Mapped = PathLike | np.ndarray  # a file, or an array that is mapped
 
 
@@ -44,7 +44,7 @@ class Stream(NamedTuple):
 
 
 # arrays, or a stream: chunks, or what makes them anew for each epoch
-DataLike = Chunk | Iterable[Chunk] | Callable[..., Iterable[Chunk]] | Stream
+DataLike = Chunk | Named | Iterable[Chunk | Named] | Callable[..., Iterable[Chunk | Named]] | Stream
 
 
 def is_stream(data: object) -> bool:
@@ -311,6 +311,9 @@ def rechunk(chunks: Iterable[tuple[Any, ...]], size: int) -> Iterator[tuple[tupl
         if own != structure:
             leaves = [", ".join(named_leaves("chunk", tree)) for tree in (jax.tree.unflatten(structure, arrays), chunk)]
             raise ShapeError(f"chunk {number}: expected {leaves[0]} as in the first, got {leaves[1]}. Make them alike.")
+        if not count and len(arrays[0]) == size:
+            yield chunk, size
+            continue
         done = 0
         while done < len(arrays[0]):
             n = min(size - count, len(arrays[0]) - done)

@@ -12,6 +12,7 @@ from jax import lax
 from fnn import arguments
 from fnn.arguments import trees
 from fnn.arguments.leaves import check_one_row_axis, example_shape, map_floats, named_leaves, row_arrays, with_floats
+from fnn.arguments.sparse import as_inputs
 from fnn.gradients.cost import autodiff, backprop, scale_and_loss
 from fnn.gradients.figures import Samples, leaf_statistics
 from fnn.gradients.interpreters.rounding import add_rounding
@@ -20,7 +21,9 @@ from fnn.gradients.interpreters.widening import widen
 from fnn.gradients.report import GradientCheck
 from fnn.gradients.slopes import DirectionPlan, directional_derivatives, directions_plan, pseudo_random
 from fnn.kernels.compiler_options import quick_compile_options
+from fnn.layers.embedding import check_categories
 from fnn.layers.passes import NoRulesByHand, backward_layer, forward_layer
+from fnn.layers.sparse import check_columns
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values
 from fnn.types import (
@@ -150,10 +153,10 @@ def check_gradients(
     True
     """
     scale_and_loss(net, loss, penalty, reduction)  # checks them
-    x, t, loss = row_arrays("x", x), row_arrays("t", t), as_loss(loss)
+    x, t, loss = row_arrays("x", as_inputs("x", x)), row_arrays("t", t), as_loss(loss)
     show, train = arguments.flag("show", show), train if isinstance(train, Rows) else arguments.flag("train", train)
     params, state = trees.as_arrays("params", params), trees.as_arrays("state", state, keys=True)
-    _check_has_rows(x)
+    _check_rows(net, x)
     trees.check_fits_network(net, params, state, example_shape(x), "check_gradients: params")
     key = None if key is None else _as_key(key)
     by_hand = _check_shapes(net, loss, params, state, x, t, key, train)
@@ -189,11 +192,14 @@ def check_gradients(
     return result
 
 
-def _check_has_rows(x: Tree) -> None:
+def _check_rows(net: Layer, x: Tree) -> None:
     for name, leaf in named_leaves("x", x).items():
         if not leaf.shape[:1] or not leaf.shape[0]:
             raise ValueError(f"{name}: expected at least one row, got shape {leaf.shape}. Pass a batch.")
     check_one_row_axis("x", x)
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x)):
+        check_categories(net, "x", x)
+        check_columns("x", x, net)
 
 
 def _dtypes(x: Tree) -> str:

@@ -26,7 +26,7 @@ from fnn.inference.row_chunks import input_chunks
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
-from fnn.layers.sparse import check_matrix
+from fnn.layers.sparse import check_columns, check_matrix
 from fnn.runs import Run
 from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
 from fnn.types import Array, Layer, Params, ShapeError, State, Tree
@@ -176,6 +176,7 @@ def _predict_rows(
     done = 0
     for chunk, count in rechunk(chunks, size):
         check_categories(net, "x", chunk[0], done, count)
+        check_columns("x", chunk[0], net, done)
         done += count
         part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:
@@ -208,7 +209,7 @@ def checked_run(net: object, run: Any, layout: Layout | None = None) -> Run:
     in_shape, columns = getattr(run, "in_shape", None), getattr(run, "columns", None)
     trees.check_fits_network(net, run.params, run.state, in_shape, "run")
     cut: list[str] = []
-    params, state = arrays.owned_arrays("run", run.params, cut), arrays.owned_arrays("run", run.state, cut)
+    params, state = arrays.owned_arrays("run", (run.params, run.state), cut)
     checks.LostDigits(cut).warn(np.float32)
     params, state = put_everywhere(layout, (params, state))
     nothing: Any = None

@@ -53,6 +53,8 @@ def input_chunks(x: DataLike, run: Run, size: int) -> tuple[int | None, int, Ite
     whole = checks.inputs("x", x, dtype, cut, in_shape=run.in_shape)
     cut.warn(dtype)
     rows = row_count(whole)
+    if rows <= size:
+        return rows, program_rows(rows, size), iter([(whole,)])
     chunks = ((jax.tree.map(lambda a, i=i: a[i : i + size], whole),) for i in range(0, rows, size))
     return rows, program_rows(rows, size), chunks
 

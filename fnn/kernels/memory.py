@@ -20,8 +20,11 @@ def aligned_copy(array: ArrayLike, dtype: DTypeLike | None = None) -> np.ndarray
     room = np.empty(size + 64, np.uint8)
     begin = -_address(room) % 64
     own = room[begin : begin + size].view(dtype).reshape(array.shape)
-    with np.errstate(all="ignore"):
+    if array.dtype == dtype:
         own[...] = array
+    else:
+        with np.errstate(all="ignore"):
+            own[...] = array
     return own
 
 

@@ -1,19 +1,16 @@
 """Categories as vectors that are learned: a table with one row for each."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn import arguments
-from fnn.arguments.leaves import leaf_name
-from fnn.factories import Spec, factory
-from fnn.layers.branches.splitting import parallel, select
-from fnn.layers.combinators import as_layer, repeat, residual, serial
-from fnn.layers.images.convolution import flatten
+from fnn.factories import factory
+from fnn.layers.entries import Entry, entries
 from fnn.layers.linear import Initial, initial_deviation, initial_values
-from fnn.layers.precision import float32_or_wider, mixed_precision
+from fnn.layers.precision import float32_or_wider
 from fnn.types import Array, Cache, Key, Layer, LayerLike, Params, Shape, State, Train
 
 TABLE = "table"  # the name of the parameter
@@ -127,54 +124,13 @@ def check_categories(net: LayerLike, name: str, x: Any, first: int = 0, count: i
     ValueError: x: expected whole numbers from 0 to 2, the categories of embedding(3, 2), got 3 in row 2. Use
     embedding(4, 2), or leave out what is beyond.
     """
-    for use in _uses(as_layer(net), name, x, (embedding,)):
-        _check_use(use, first, count)
+    for entry in entries(net, embedding, name, x):
+        _check_entry(entry, first, count)
 
 
-def leaves_into(net: LayerLike, name: str, x: Any, factories: tuple[Any, ...]) -> list[str]:
-    """The names of the inputs that layers of these factories get as they are.
-
-    >>> import fnn
-    >>> from fnn.layers.embedding import leaves_into
-    >>> net = fnn.parallel(age=fnn.dense(1), town=fnn.embedding(3, 2))
-    >>> leaves_into(net, "x", {"age": 0, "town": 0}, (fnn.embedding,))
-    ['x["town"]']
-    """
-    return [use.name for use in _uses(as_layer(net), name, x, factories)]
-
-
-class _Use(NamedTuple):
-    """An embedding, or a layer of another factory, and the inputs that it gets."""
-
-    spec: Spec
-    name: str
-    x: Any
-
-
-def _uses(layer: Layer, name: str, x: Any, factories: tuple[Any, ...]) -> list[_Use]:
-    """The layers of these factories that the inputs reach as they are; of a network of fnn's own layers."""
-    spec = layer.spec if isinstance(layer.spec, Spec) else Spec(None)
-    if spec.factory in factories:
-        return [_Use(spec, name, x)]
-    if spec.factory is parallel:
-        given, several = dict(spec.arguments), isinstance(x, (dict, tuple))
-        branches = dict(given["named"]) or dict(enumerate(given["layers"]))
-        parts = {place: (leaf_name(name, place), x[place]) if several else (name, x) for place in branches}
-        return [use for place, child in branches.items() for use in _uses(as_layer(child), *parts[place], factories)]
-    if spec.factory in (serial, residual, repeat, mixed_precision):
-        for child in spec.children or ():
-            if getattr(child.spec, "factory", None) is select:
-                place = dict(child.spec.arguments)["place"]
-                name, x = leaf_name(name, place), x[place]
-                continue
-            if getattr(child.spec, "factory", None) is not flatten:
-                return _uses(child, name, x, factories)
-    return []
-
-
-def _check_use(use: _Use, above: int, count: int | None) -> None:
-    size, features = (value for name, value in use.spec.arguments if name != "weight_init")
-    x = np.asarray(use.x)[:count]
+def _check_entry(entry: Entry, above: int, count: int | None) -> None:
+    size, features = (value for name, value in entry.spec.arguments if name != "weight_init")
+    x = np.asarray(entry.x)[:count]
     bad = ~((x >= 0) & (x < size) & (np.floor(x) == x)).reshape(len(x), -1).all(1)
     if not bad.any():
         return
@@ -183,9 +139,11 @@ def _check_use(use: _Use, above: int, count: int | None) -> None:
     first = next(n for n in numbers if not (0 <= n < size and n == np.floor(n)))
     whole, largest = bool((np.floor(x) == x).all() and (x >= 0).all()), float(x.max())
     hint = "Number the categories from 0, in whole numbers."
+    if first != np.floor(first):  # of numbers that were categories, perhaps
+        hint = "Number the categories from 0, in whole numbers, and leave them out of standardise."
     if whole and largest < 2**31 - 1:
         hint = f"Use embedding({int(largest) + 1}, {features}), or leave out what is beyond."
     raise ValueError(
-        f"{use.name}: expected whole numbers from 0 to {size - 1}, the categories of embedding({size}, {features}), "
+        f"{entry.name}: expected whole numbers from 0 to {size - 1}, the categories of embedding({size}, {features}), "
         f"got {first:.12g} in row {above + row}. {hint}"
     )

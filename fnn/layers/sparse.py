@@ -10,6 +10,7 @@ from fnn import arguments
 from fnn.arguments import sparse as matrices
 from fnn.factories import factory
 from fnn.kernels import sparse
+from fnn.layers.entries import Entry, entries
 from fnn.layers.linear import Initial, initial_deviation, initial_values
 from fnn.types import Array, Cache, Key, Layer, Params, Shape, ShapeError, State, Train
 
@@ -108,38 +109,27 @@ def _check_rows(name: str, x: Array, columns: int) -> None:
         )
 
 
-def columns_at_entry(net: Layer) -> int | None:
-    """How many columns the layer of sparse rows has that a network begins with; None: it begins with another.
-
-    >>> import fnn
-    >>> from fnn.layers.sparse import columns_at_entry
-    >>> columns_at_entry(fnn.serial(fnn.sparse_dense(30, 2), fnn.tanh)), columns_at_entry(fnn.dense(2))
-    (30, None)
-    """
-    while getattr(net, "layers", ()):
-        net = net.layers[0]
-    spec: Any = getattr(net, "spec", None)
-    if getattr(spec, "factory", None) is not sparse_dense:
-        return None
-    columns: int = dict(spec.arguments)["columns"]
-    return columns
-
-
 def check_matrix(name: str, x: Any, net: Layer) -> None:
     """Raise where a sparse matrix has another number of columns than the network that it is for."""
-    columns = columns_at_entry(net)
-    if columns is not None and matrices.is_sparse(x) and x.shape[-1] != columns:
-        _refuse_columns(name, columns, f"{x.shape[-1]}")
+    for columns, entry in _uses(net, name, x) if matrices.is_sparse(x) else []:
+        if entry.x.shape[-1] != columns:
+            _refuse_columns(entry.name, columns, f"{entry.x.shape[-1]}")
 
 
-def check_columns(name: str, x: Any, net: Layer) -> None:
-    """Raise where sparse rows have columns that the network that they are for does not have."""
-    columns = columns_at_entry(net)
-    if columns is not None:
-        at = np.asarray(x)[:, 0]
-        wrong = (at > columns - 1) | (at < 0)
-        if wrong.any():
-            _refuse_columns(name, columns, f"number {at[wrong][0]:g} in row {int(np.argmax(wrong.any(1)))}")
+def check_columns(name: str, x: Any, net: Layer, above: int = 0) -> None:
+    """Raise where sparse rows have columns beyond those of the network that they are for; `above` come before them."""
+    for columns, entry in _uses(net, name, x):
+        if entry.x.ndim == 3:  # of another shape the layer tells
+            at = np.asarray(entry.x)[:, 0]
+            wrong = (at > columns - 1) | (at < 0)
+            if wrong.any():
+                row = above + int(np.argmax(wrong.any(1)))
+                _refuse_columns(entry.name, columns, f"number {at[wrong][0]:g} in row {row}")
+
+
+def _uses(net: Layer, name: str, x: Any) -> list[tuple[int, Entry]]:
+    """The layers of sparse rows that the inputs reach: how many columns each has, and what it gets."""
+    return [(dict(entry.spec.arguments)["columns"], entry) for entry in entries(net, sparse_dense, name, x)]
 
 
 def _refuse_columns(name: str, columns: int, got: str) -> NoReturn:

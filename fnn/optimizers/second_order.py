@@ -1,7 +1,10 @@
 """Levenberg-Marquardt: damped Gauss-Newton steps for a cost that is a sum of squares, on the full batch.
 
-Levenberg 1944, Marquardt 1963; the scaling of More 1978 (MINPACK, doi:10.1007/BFb0067700); the damping by the gain
-ratio of Nielsen 1999 (IMM-REP-1999-05, Technical University of Denmark).
+Levenberg 1944, Marquardt 1963; the damping by the gain ratio of Nielsen 1999 (IMM-REP-1999-05, Technical University of
+Denmark). The scaling stands between Levenberg's, `D = 1`, and that of More 1978, `D_j = l_j` (MINPACK,
+doi:10.1007/BFb0067700). Networks go further with the first, and parameters of different units need the second. The
+derivatives by the weights of a saturated unit are small, so `l_j` alone lets them run away: Transtrum & Sethna 2012
+(arXiv:1201.5885) call it evaporation.
 """
 
 from collections.abc import Callable
@@ -62,13 +65,14 @@ class _Trial(NamedTuple):
 
 
 def levenberg_marquardt(
-    damping: Scalar = 1e-3, *, tolerance: Scalar = 1e-12, tries: int = 20
+    damping: Scalar = 1.0, *, tolerance: Scalar = 1e-12, tries: int = 20
 ) -> optax.GradientTransformationExtraArgs:
     """Second order for small networks and sums of squares: damped Gauss-Newton steps, on the full batch.
 
     The cost is `F(θ) = Σ_j ρ_j(θ)²`, weights of rows and an l2 penalty in it. With the Jacobian `J = ∂ρ/∂θ`::
 
-        (JᵀJ + λ D²) δ = -Jᵀρ        D_j: the largest length so far of column j of J
+        (JᵀJ + λ D²) δ = -Jᵀρ        D_j = √(l_j l): l_j the length of column j of J, l = √(mean_j l_j²);
+                                     the largest so far
         gain = (F(θ) - F(θ + δ)) / (|Jδ|² + 2 λ |Dδ|²)
         gain > 10⁻⁴:  θ <- θ + δ,  λ <- λ max(1/3, 1 - (2 gain - 1)³),  ν <- 2
         else:         λ <- λ ν,    ν <- 2 ν, and the next try
@@ -80,7 +84,7 @@ def levenberg_marquardt(
     The run ends (as one out of patience does) when a step is shorter than `tolerance`, or when no try lowers the cost.
 
     Args:
-        damping: `λ` at the beginning, above 0.
+        damping: `λ` at the beginning, above 0. More makes the first steps shorter.
         tolerance: length of a step, `|Dδ|` over `|Dθ|`, below which the run ends; 0 for steps as long as they help.
         tries: dampings that are tried in a step, at least 1.
 
@@ -96,7 +100,7 @@ def levenberg_marquardt(
     >>> print(bool(run.history.loss[-1] < 1e-4))
     True
     """
-    first = scalar("levenberg_marquardt", "a damping", damping, "Write damping=1e-3", positive=True)
+    first = scalar("levenberg_marquardt", "a damping", damping, "Write damping=1.0", positive=True)
     least = scalar("levenberg_marquardt", "a tolerance", tolerance, "Write tolerance=0")
     tries = whole_number("tries", tries, 1)
 
@@ -159,7 +163,8 @@ def _system(problem: LeastSquares, theta: Array, before: Array) -> tuple[Solve, 
         roots = jnp.sqrt(problem.ridge)
         jacobian = jnp.concatenate([jacobian, jnp.diag(roots)])
         residuals = jnp.concatenate([residuals, roots * theta])
-    scales = jnp.maximum(before, jnp.linalg.norm(jacobian, axis=0))
+    lengths = jnp.linalg.norm(jacobian, axis=0)
+    scales = jnp.maximum(before, jnp.sqrt(lengths * jnp.sqrt(jnp.square(lengths).mean())))
     scales = jnp.where(scales > 0, scales, 1)
     make = _by_qr if theta.size <= FEW else _by_cholesky
     return make(jacobian, residuals, scales), scales

@@ -1,9 +1,6 @@
 """`FnnClassifier` and `FnnRegressor`."""
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -15,6 +12,7 @@ from fnn import arguments
 from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
 from fnn.runs import Run
+from fnn.sklearn.fits import next_fit
 from fnn.sklearn.plans import FLOATS, Plan, as_floats, plan_fit, train_epoch, weight_decay
 from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
 from fnn.types import ArrayLike, Layer
@@ -22,28 +20,6 @@ from fnn.types import ArrayLike, Layer
 # Rows that are predicted at once, filled up. A product of fewer is computed in another order, and a row's last bits
 # would depend on how many others it is predicted with.
 LEAST_ROWS = 64
-
-
-class Fitted(NamedTuple):
-    """A fit that a study has done."""
-
-    settings: dict[str, float]
-    rows: int
-    run: Run
-
-
-# in the order in which they are asked for
-_fitted: ContextVar[Iterator[Fitted | None] | None] = ContextVar("fitted", default=None)
-
-
-@contextlib.contextmanager
-def use_fits(fits: Iterator[Fitted | None]) -> Iterator[None]:
-    """Let estimators that are fitted in this block take these runs, one after another, in place of training."""
-    token = _fitted.set(fits)
-    try:
-        yield
-    finally:
-        _fitted.reset(token)
 
 
 class FnnEstimator(BaseEstimator):
@@ -66,8 +42,15 @@ class FnnEstimator(BaseEstimator):
             The estimator.
         """
         warm = arguments.flag("warm_start", self.warm_start) and hasattr(self, "run_")
-        plan = plan_fit(self, X, y, sample_weight, before=(self._inputs, self._targets) if warm else None)
-        run = _find_run(plan) or self._train(plan, (self.run_.params, self.run_.state) if warm else (None, None))
+        fitted = None if warm else next_fit()
+        if fitted is not None and fitted.is_of(vars(self), X, y, sample_weight):
+            validate_data(self, X, skip_check_array=True)  # notes how many columns there are
+            plan, run = fitted.plan, fitted.run
+        else:
+            plan = plan_fit(self, X, y, sample_weight, before=(self._inputs, self._targets) if warm else None)
+            done = fitted is not None and fitted.fits_plan(plan)
+            start = (self.run_.params, self.run_.state) if warm else (None, None)
+            run = fitted.run if fitted is not None and done else self._train(plan, start)
         self._keep(plan, run)
         return self
 
@@ -137,14 +120,6 @@ class FnnEstimator(BaseEstimator):
         tags.target_tags.multi_output = True
         tags.input_tags.three_d_array = self.network is not None
         return tags
-
-
-def _find_run(plan: Plan) -> Run | None:
-    """The run that a study has done for this very fit, if it has."""
-    fits = _fitted.get()
-    fitted = None if fits is None else next(fits, None)
-    same = fitted is not None and (fitted.settings, fitted.rows) == (plan.settings, len(plan.rows.y))
-    return fitted.run if fitted is not None and same else None
 
 
 def _has_probabilities(estimator: "FnnClassifier") -> bool:

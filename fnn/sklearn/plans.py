@@ -54,6 +54,15 @@ class CheckedRows(NamedTuple):
     at: np.ndarray  # their places among those that were passed
 
 
+class PlannedRows(NamedTuple):
+    """The rows of a fit, and how the network sees them."""
+
+    rows: CheckedRows
+    inputs: Scale
+    targets: Targets
+    loss: Loss
+
+
 class Plan(NamedTuple):
     """All that a fit needs, checked."""
 
@@ -124,6 +133,18 @@ def plan_fit(
         classes: all that there are, where not all are in `y`.
         before: how inputs and targets have been standardised so far, where the fit goes on from there.
     """
+    return complete_plan(estimator, plan_rows(estimator, x, y, sample_weight, classes, before))
+
+
+def plan_rows(
+    estimator: Estimator,
+    x: object,
+    y: object,
+    sample_weight: object = None,
+    classes: object = None,
+    before: tuple[Scale, Targets] | None = None,
+) -> PlannedRows:
+    """The part of a plan that depends on the rows, and on no parameters of the estimator but `READ_WITH_ROWS`."""
     rows = check_rows(estimator, x, y, sample_weight, before is None)
     loss = None if estimator.loss is None else as_loss(estimator.loss)
     targets, loss = _targets(estimator, rows.y, loss, classes, None if before is None else before[1])
@@ -137,6 +158,16 @@ def plan_fit(
         inputs = fit_scale(rows.x, rows.weights, standardise)
         if isinstance(targets, NumberTargets):
             targets = targets.fit(rows.y, rows.weights, standardise)
+    return PlannedRows(rows, inputs, targets, loss)
+
+
+READ_WITH_ROWS = ("batch_size", "class_weight", "loss", "network", "standardise")
+
+
+def complete_plan(estimator: Estimator, planned: PlannedRows) -> Plan:
+    """The whole plan, of rows that have been planned for this estimator, or for one with equal `READ_WITH_ROWS`."""
+    rows, inputs, targets, loss = planned
+    batch_size = _batch_size(estimator.batch_size)
     return Plan(
         net=_network(estimator, targets.size),
         loss=loss,

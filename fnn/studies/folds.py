@@ -17,7 +17,8 @@ from fnn.data.splits import are_classes, classes_of, folds as fold_rows
 from fnn.data.tables.folds import fit_tables, loss_of_targets, metric_of_targets
 from fnn.data.tables.table import Table
 from fnn.inference.prediction import predict
-from fnn.layers.embedding import embedding, leaves_into
+from fnn.layers.embedding import embedding
+from fnn.layers.entries import entries
 from fnn.layers.sparse import sparse_dense
 from fnn.training.config import check_metrics, resolve, resolve_loss
 from fnn.types import Layer, Loss, LossLike, OfSettings, Part, Record, RowSelection, Settings, Tree
@@ -50,7 +51,8 @@ def with_units(loss: OfSettings[LossLike], training: Mapping[str, Any]) -> tuple
     """The loss and the metrics, of targets that carry the units of their fold."""
 
     def of_settings(settings: Settings) -> Loss:
-        return loss_of_targets(resolve_loss(loss, settings))
+        made: Loss = loss_of_targets(resolve_loss(loss, settings))
+        return made
 
     metrics = {name: metric_of_targets(metric) for name, metric in check_metrics(training.get("metrics")).items()}
     return loss_of_targets(loss) if isinstance(loss, Loss) else of_settings, {**training, "metrics": metrics}
@@ -170,7 +172,8 @@ def check_scaled(net: Layer, x: Tree, view: RowSelection | None) -> None:
     if view is None or view.mean is None:
         return
     scaled = [leaf for leaf, mean in named_leaves("data[0]", view.mean).items() if mean is not None]
-    wrong = [leaf for leaf in leaves_into(net, "data[0]", x, (embedding, sparse_dense)) if leaf in scaled]
+    found = [entry for factory in (embedding, sparse_dense) for entry in entries(net, factory, "data[0]", x)]
+    wrong = [entry.name for entry in found if entry.name in scaled]
     if wrong:
         others = [way_of(leaf.removeprefix("data[0]")) for leaf in scaled if leaf not in wrong]
         hint = f"Write standardise={others}." if others else "Omit standardise."

@@ -11,7 +11,6 @@ from fnn import arguments
 from fnn.data import checks
 from fnn.data.arrays import owned_array
 from fnn.fitting.segments import without_debug_nans
-from fnn.optimizers.evaluation import evaluation_params
 from fnn.runs import Run, check_distinct, history_columns, markup
 from fnn.studies.groups import ExecutionOptions, MemberSpec
 from fnn.studies.jobs import ChunkResult
@@ -95,8 +94,7 @@ def interrupt_text(caller: str, figures: ResultTable, how: ExecutionOptions, nam
 def member_run(outcome: ChunkResult, row: int, in_shape: Any, held: Any, last: bool = False) -> Run:
     """One member's run, still on the host; `last`: the parameters after the last epoch, not the best."""
     state = jax.tree.map(lambda a: a[row], outcome.state)
-    after_all = evaluation_params(state.optimizer, state.params), state.state
-    params, layers = after_all if last else chosen_params(state, state.best_epoch)
+    params, layers = chosen_params(state, -1 if last else state.best_epoch)
     history = jax.tree.map(lambda a: a[row, : int(state.epoch)], outcome.history)
     return Run(params, layers, history, state, in_shape, held)
 

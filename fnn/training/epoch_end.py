@@ -43,7 +43,9 @@ def end_epoch(
         s = predicting._replace(active=end.active)
         value, means = _figures(config, _validate(config, s, validation))
         row = row._replace(validation_loss=value, validation_metrics=means)
-        end = _update_best(config, s, end, value if config.monitor == "loss" else means[config.monitor], whole_epoch)
+        monitored = value if config.monitor == "loss" else means[config.monitor]
+        # rows chosen from a table are those of a fold, which is judged by its last epoch
+        end = _update_best(config, s, end, monitored, whole_epoch, keeps_last=validation.view is not None)
     row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
     return end, row
 
@@ -57,8 +59,14 @@ def _predicting(config: TrainerConfig, s: TrainState, batches: EpochBatches) -> 
     return s._replace(params=params, state=estimate_statistics(config.net, whole, s.state, batches))
 
 
-def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: Array, whole_epoch: Array) -> TrainState:
-    """Whether these are the best parameters so far, and whether that has taken too long; NaN is never the best."""
+def _update_best(
+    config: TrainerConfig, s: TrainState, end: TrainState, value: Array, whole_epoch: Array, keeps_last: bool
+) -> TrainState:
+    """Whether these are the best parameters so far, and whether that has taken too long; NaN is never the best.
+
+    Parameters to predict with that are not those being trained are kept after every epoch with `keeps_last`: their
+    statistics of layers are nowhere else.
+    """
     value = value.astype(s.best_value.dtype)
     least, patience = (
         jnp.asarray(s.settings.get(name, default), value.dtype)
@@ -68,7 +76,7 @@ def _update_best(config: TrainerConfig, s: TrainState, end: TrainState, value: A
     better = whole_epoch & better
     kept = better  # an average is the best there is until a better one comes, whatever its value
     if has_evaluation_params(s.optimizer):
-        kept = better | (whole_epoch & (s.best_epoch < 0))
+        kept = whole_epoch if keeps_last else better | (whole_epoch & (s.best_epoch < 0))
     wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
     return end._replace(
         best=tree_where(kept, (s.params, s.state), s.best),

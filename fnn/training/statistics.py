@@ -25,7 +25,8 @@ def estimate_statistics(net: Layer, params: Params, state: State, batches: Epoch
     """The layer state for these parameters: the mean over batches of what each batch alone would have it be.
 
     A running statistic is `s <- m s + (1 - m) b`, where `b` is the batch's own. `m` is its derivative by `s`, and
-    `b = (s <- 0) / (1 - m)`. A number that is not of this kind stays as it is.
+    `b = (s <- 0) / (1 - m)`. A number that is not of this kind stays as it is. A batch of filling alone, as a fold
+    with fewer rows than the others has, does not count.
     """
     floating = [jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(state)]
     if not any(floating):
@@ -51,8 +52,9 @@ def estimate_statistics(net: Layer, params: Params, state: State, batches: Epoch
     def add(j: Array, sums: Any) -> Any:
         at_zero, kept, rows = of_batch(j)
         share = [jnp.where(_is_running(m), 1.0 - m, 1.0) for m in kept]
-        total = [s + rows.astype(s.dtype) * b / by for s, b, by in zip(sums[0], at_zero, share, strict=True)]
-        running = [was & _is_running(m) for was, m in zip(sums[1], kept, strict=True)]
+        more = [jnp.where(rows > 0, rows.astype(b.dtype) * b / by, 0) for b, by in zip(at_zero, share, strict=True)]
+        total = [s + b for s, b in zip(sums[0], more, strict=True)]
+        running = [was & (_is_running(m) | (rows == 0)) for was, m in zip(sums[1], kept, strict=True)]
         return total, running, sums[2] + rows
 
     start = zeros, [jnp.ones(a.shape, bool) for a in zeros], jnp.zeros((), jnp.result_type(float))

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax.experimental.sparse import BCOO
 from scipy import sparse
 
 import fnn
@@ -67,11 +68,13 @@ def test_every_entry_point_takes_a_matrix():
     same = fnn.fit(NET, SQUARED, ADAM, (rows, T), validation=(rows[:5], T[:5]), **more)
     assert run.history.loss.tolist() == same.history.loss.tolist()
     y = fnn.predict(NET, run, rows)
-    for x in (X, X.tocsc(), X.astype("float32").tocoo()):
+    for x in (X, X.tocsc(), X.astype("float32").tocoo(), X.todok()):
         np.testing.assert_array_equal(fnn.predict(NET, run, x), y)
     np.testing.assert_array_equal(fnn.predictor(NET, run)(X), y)
     found, expected = (fnn.evaluate(NET, run, (x, T), {"loss": SQUARED})["loss"] for x in (X, rows))
     assert found == expected
+    both = fnn.fit(BESIDE, SQUARED, ADAM, ({"words": rows, "age": T}, T), epochs=1)
+    assert fnn.predict(BESIDE, both, {"words": rows, "age": T}).shape == (24, 1)
     a, b = (fnn.hold_out(x, T)[0][0] for x in (X, rows))
     np.testing.assert_array_equal(a, b)
 
@@ -109,11 +112,21 @@ def fit(x=X, t=T, **more):
     return fnn.fit(NET, SQUARED, ADAM, (x, t), epochs=1, **more)
 
 
+BESIDE = fnn.serial(fnn.parallel(words=fnn.sparse_dense(30, 2), age=fnn.dense(2)), fnn.add(), fnn.dense(1))
+ROWS = fnn.sparse_rows(X, room=40)
+WIDE = fnn.sparse_rows(sparse.csr_array(np.ones((24, 40), "float32")))
+
 CASES = {
     "targets": (lambda: fit(t=X[:, :1]), r"data\[1\]: expected an array, got the sparse csr_array. Pass its .toarray"),
-    "one of several inputs": (
-        lambda: fit({"words": X}),
-        r'data\[0\]\["words"\]: expected an array, got the sparse .*\. Pass fnn\.sparse_rows\(matrix, room=most\)',
+    "targets by place": (lambda: fit(t=sparse.dok_array(T)), r"data\[1\]: expected an array, got the sparse dok_array"),
+    "one of two inputs": (lambda: fit({"words": X}), r'data\[0\]\["words"\]: .*csr_array. Pass fnn.sparse_rows\(x\)'),
+    "columns of one of two inputs": (
+        lambda: fnn.fit(BESIDE, SQUARED, ADAM, ({"words": WIDE, "age": T}, T), epochs=1),
+        r'data\[0\]\["words"\]: expected 30 columns, .*got number 30 in row 0',
+    ),
+    "of another library": (
+        lambda: fit(BCOO.fromdense(np.eye(24, 30))),
+        r"data\[0\]: expected an array, got the sparse BCOO. Pass fnn.sparse_rows\(scipy.sparse.csr_array",
     ),
     "weights": (lambda: fit(weights=X[:, :1]), r"weights: expected an array, got the sparse"),
     "no rows": (lambda: fit(X[:0], T[:0]), r"data\[0\]: expected a sparse matrix of at least one row and one column"),
@@ -136,6 +149,10 @@ CASES = {
     "other columns to predict": (
         lambda: fnn.predict(NET, RUN, sparse.csr_array((24, 40), dtype="float32")),
         r"x: expected 30 columns, numbered from 0, as sparse_dense\(30, …\) has them, got 40. Pass the columns that",
+    ),
+    "other columns of rows to predict": (
+        lambda: fnn.predict(NET, RUN, np.concatenate([ROWS, WIDE[:2]]), batch_size=3),
+        r"x: expected 30 columns, .* got number 30 in row 24",
     ),
     "other columns to evaluate": (
         lambda: fnn.evaluate(NET, RUN, (sparse.csr_array(np.ones((24, 40), "float32")), T), {"loss": SQUARED}),

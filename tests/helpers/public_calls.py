@@ -213,6 +213,7 @@ def _core():
             of_folds_only(of_folds)
             | STUDY
             | {
+                "table": "table or none",
                 "folds": "count",
                 "repeats": "count",
                 "stratify": "flag",

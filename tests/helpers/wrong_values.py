@@ -229,6 +229,7 @@ FINE = {
     "devices": {"none"},
     "mesh": set(),
     "mesh or none": {"none"},
+    "table or none": {"none"},
     "place": {"none"},
     "axes": {"none"},
     "names": {"none", "texts"},

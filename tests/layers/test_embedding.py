@@ -98,6 +98,10 @@ WHERE = {  # who is given the categories, and what the message calls them
     "predict, a later chunk": (lambda x: fnn.predict(NET, trained(), x, batch_size=3), "x"),
     "a predictor": (lambda x: fnn.predictor(NET, trained())(x), "x"),
     "evaluate": (lambda x: fnn.evaluate(NET, trained(), (x, T), {"loss": LOSS}), "data, x"),
+    "a check of derivatives": (
+        lambda x: fnn.check_gradients(NET, LOSS, trained().params, trained().state, x, T, show=False),
+        "x",
+    ),
     "laplace": (lambda x: fnn.laplace(NET, trained(), (x, T), LOSS), r"data\[0\]"),
 }
 
@@ -120,7 +124,7 @@ def test_what_is_no_category_is_named_with_its_row_before_anything_is_computed(w
     [
         (5, r"got 5 in row 7. Use embedding\(6, 3\), or leave out what is beyond."),
         (-1, r"got -1 in row 7. Number the categories from 0, in whole numbers."),
-        (2.5, r"got 2.5 in row 7. Number the categories from 0, in whole numbers."),
+        (2.5, r"got 2.5 in row 7. Number the categories from 0, .* leave them out of standardise."),
         (2**31 - 10, r"got 2147483638 in row 7. Use embedding\(2147483639, 3\), or leave out what is beyond."),
     ],
 )

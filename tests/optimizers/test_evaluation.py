@@ -106,6 +106,50 @@ def test_batch_norm_has_the_statistics_of_the_averaged_network(double):
         assert not np.allclose(run.state[1]["mean"], trained, rtol=1e-3)
 
 
+NORMALISED = fnn.serial(fnn.dense(4), fnn.batch_norm(momentum=0.9), fnn.tanh, fnn.dense(1))
+
+
+def check_folds(by, batch_size, width, first=2):
+    """The first folds' networks have the statistics of their training rows; fold 0 has a batch of filling alone.
+
+    Rows 16 to 23 have targets of the other sign, so that the last epoch of fold 0 is not the best of it.
+    """
+    x, t = X.astype(float), np.where(np.arange(24)[:, None] < 16, T, -T).astype(float)
+    folds = [(np.arange(16), np.arange(16, 24)), (np.arange(7, 24), np.arange(7))]
+    more = {"epochs": 3, "batch_size": batch_size, "progress": False}
+    found = fnn.cross_validate(NORMALISED, LOSS, by, (x, t), folds=folds, refit=False, width=width, **more)
+    for fold, (train, test) in enumerate(folds[:first]):
+        alone = fit(by, NORMALISED, data=(x[train], t[train]), key=0, **more)
+        np.testing.assert_allclose(found.predictions[test], fnn.predict(NORMALISED, alone, x[test]), atol=1e-6)
+        errors = np.square(found.predictions[test] - t[test]).mean()
+        assert found.scores["validation_loss"][0, fold] == pytest.approx(errors, rel=1e-10)
+
+
+def test_folds_have_the_statistics_of_their_own_rows(double):
+    check_folds(optax.chain(optax.sgd(0.3), average(0.5)), 8, 2, first=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("batch_size", [None, 8])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_folds_of_any_have_the_statistics_of_their_own_rows(double, name, batch_size, width):
+    check_folds(OPTIMIZERS[name](), batch_size, width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_members_have_the_statistics_of_their_own_parameters(double, name):
+    data, more = (X.astype(float), T.astype(float)), {"epochs": 3, "batch_size": 7, "progress": False, "width": 2}
+    over = {"seed": [0, 1]}
+    swept = fnn.sweep(NORMALISED, LOSS, OPTIMIZERS[name](), data, over=over, keep="all", **more)
+    together = fnn.ensemble(NORMALISED, LOSS, OPTIMIZERS[name](), data, members=2, **more)
+    for key in (0, 1):
+        alone = fit(OPTIMIZERS[name](), NORMALISED, epochs=3, batch_size=7, key=key)
+        for run in (swept.runs[key], together.member(key)):
+            alike((run.params, run.state), (alone.params, alone.state), 1e-6)
+
+
 def test_a_stream_has_them():
     def chunks():
         yield X[:10], T[:10]

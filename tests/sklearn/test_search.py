@@ -1,5 +1,7 @@
 """`FnnSearchCV`: each fit is the estimator's own, whatever is searched for, and judged by scikit-learn."""
 
+import signal
+
 import jax
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fnn
-from fnn.sklearn import FnnClassifier, FnnRegressor, FnnSearchCV, estimators
+from fnn.sklearn import FnnClassifier, FnnRegressor, FnnSearchCV, estimators, study
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(230, 3)) * [1.0, 10.0, 0.1] + 5.0
@@ -33,20 +35,21 @@ def trained(monkeypatch):
     return counts
 
 
+# the last number: how many fits are no members of the study
 CASES = {
-    "numbers and shapes": (MODEL, {"alpha": [1e-4, 1.0], "hidden_layer_sizes": [(4,), (3, 2)]}, Y, {}, 1),
-    "balanced classes": (MODEL, {"class_weight": [None, "balanced"]}, Y, {}, 1),
-    "epochs, scale, batches": (MODEL, {"max_iter": [3, 8], "standardise": [False, True], "batch_size": [32]}, Y, {}, 1),
-    "a regressor": (REGRESSOR, {"learning_rate_init": [1e-3, 0.05]}, 1e3 + 10 * X[:, :2], {}, 1),
+    "numbers and shapes": (MODEL, {"alpha": [1e-4, 1.0], "hidden_layer_sizes": [(4,), (3, 2)]}, Y, {}, 0),
+    "balanced classes": (MODEL, {"class_weight": [None, "balanced"]}, Y, {}, 0),
+    "epochs, scale, batches": (MODEL, {"max_iter": [3, 8], "standardise": [False, True], "batch_size": [32]}, Y, {}, 0),
+    "a regressor": (REGRESSOR, {"learning_rate_init": [1e-3, 0.05]}, 1e3 + 10 * X[:, :2], {}, 0),
     "weights": (REGRESSOR, {"alpha": [1e-4, 1.0]}, X[:, 0] ** 2, {"sample_weight": WEIGHTS}, 1),
     "networks and optimizers": (
         MODEL,
         {"network": [fnn.serial(fnn.dense(2)), None], "optimizer": [optax.sgd(0.1), optax.adam(0.1)]},
         Y,
         {},
-        1,
+        0,
     ),
-    "early stopping": (MODEL, {"early_stopping": [False, True], "alpha": [1e-4, 100.0]}, Y, {}, 1 + 4),
+    "early stopping": (MODEL, {"early_stopping": [False, True], "alpha": [1e-4, 100.0]}, Y, {}, 4),
 }
 
 
@@ -59,7 +62,7 @@ SHORT = ("numbers and shapes", "weights")
 def test_the_fits_are_those_of_grid_search(name, trained):
     model, grid, y, more, alone = CASES[name]
     mine = FnnSearchCV(model, grid, cv=2, return_train_score=True).fit(X, y, **more)
-    assert len(trained) == alone, "fits were not members of the study"
+    assert len(trained) == alone, f"{len(trained)} fits were not members of the study"
     theirs = GridSearchCV(model, grid, cv=2, return_train_score=True).fit(X, y, **more)
     assert set(mine.cv_results_) == set(theirs.cv_results_)
     for column in mine.cv_results_:
@@ -93,9 +96,10 @@ def test_a_fold_without_a_class_and_a_wrong_candidate_are_scikit_learns(trained)
     search = FnnSearchCV(MODEL, {"alpha": [1e-4]}, cv=halves, refit=False).fit(X, sorted_classes)
     assert len(trained) == 1 and np.isfinite(search.cv_results_["mean_test_score"]).all()
     with pytest.warns((FitFailedWarning, UserWarning)) as told:
-        search = FnnSearchCV(MODEL, {"alpha": [1e-4, -1.0]}, cv=2, refit=False).fit(X, Y)
-    assert "alpha: expected" in str(told[0].message)
-    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True]
+        grid = [{"alpha": [-1.0]}, {"activation": ["relu", "tanh"]}]  # the first takes the place of no other
+        search = FnnSearchCV(MODEL, grid, cv=2, refit=False).fit(X, Y)
+    assert "alpha: expected" in str(told[0].message) and len(trained) == 1
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [True, False, False]
 
 
 def test_one_that_diverges_is_told_of():
@@ -117,3 +121,12 @@ def test_fits_that_a_signal_kept_from_beginning_are_done_alone(monkeypatch):
     x = np.random.default_rng(0).normal(size=(30, 2))
     search = FnnSearchCV(FnnClassifier((4,), max_iter=2, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2)
     assert np.isfinite(search.fit(x, x[:, 0] > 0).cv_results_["mean_test_score"]).all()
+
+
+def test_ctrl_c_ends_the_training_of_the_best_on_all_rows(monkeypatch):
+    run = study.run_chunk
+    monkeypatch.setattr(study, "run_chunk", lambda *of: signal.raise_signal(signal.SIGINT) or run(*of))
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    search = FnnSearchCV(FnnClassifier((4,), max_iter=2, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2)
+    with pytest.raises(KeyboardInterrupt, match="expected the best candidate to train on all rows, got SIGINT"):
+        search.fit(x, x[:, 0] > 0)

@@ -8,6 +8,7 @@ import fnn
 from fnn.studies.cross_validation import _Best, cross_validate
 from tests.helpers.compare import has_hint
 from tests.helpers.problems import same_bits
+from tests.helpers.studies import has_compiled
 
 pandas = pytest.importorskip("pandas")
 ROWS, KEY = 48, 3
@@ -40,7 +41,7 @@ FOLDS = [(np.arange(24, 48), np.arange(24)), (np.arange(24), np.arange(24, 48))]
 
 def validated(data=F, table=TABLE, **more):
     given = {"epochs": 4, "batch_size": 8, "folds": FOLDS, "key": KEY, "refit": False, "progress": False, "width": 1}
-    given |= {"metrics": {"error": table.in_units(error)}} | more
+    given |= {"metrics": {"error": table.in_units(error), "rmse": fnn.metrics.rmse()}} | more
     return cross_validate(more.pop("net", NET), table.loss, optax.adam(0.05), data, table=table, **given)
 
 
@@ -79,7 +80,7 @@ def test_a_fold_is_that_of_a_loop_which_fits_a_table_in_each(found):
     assert found.predictions.shape == (ROWS,) and table != TABLE and table.targets[0].log
 
 
-def test_held_out_rows_change_no_bit_of_a_fold(found, monkeypatch):
+def test_held_out_rows_change_no_bit_of_a_fold_and_other_rows_compile_nothing(found, monkeypatch, compiled):
     kept, add = {}, _Best.add
     monkeypatch.setattr(
         _Best, "add", lambda best, at, runs: (kept.update(zip(at, runs, strict=True)), add(best, at, runs))
@@ -90,6 +91,7 @@ def test_held_out_rows_change_no_bit_of_a_fold(found, monkeypatch):
     validated()
     params = {number: run.train_state.params for number, run in kept.items()}
     other = validated(poisoned)
+    assert has_compiled(compiled) == (0, 0)
     assert same_bits(params[0], kept[0].train_state.params)  # trains on the last rows
     assert not same_bits(params[1], kept[1].train_state.params)
     assert same_bits(found.histories["loss"][:, 0], other.histories["loss"][:, 0])

@@ -1,0 +1,48 @@
+"""Which layers the inputs of a network reach as they are, for checks of these inputs on the host."""
+
+from typing import Any, NamedTuple
+
+from fnn.arguments.leaves import leaf_name
+from fnn.factories import Spec
+from fnn.layers.branches.splitting import parallel, select
+from fnn.layers.combinators import as_layer, repeat, residual, serial
+from fnn.layers.images.convolution import flatten
+from fnn.layers.precision import mixed_precision
+from fnn.types import LayerLike
+
+
+class Entry(NamedTuple):
+    """A layer, by what made it; what messages call the inputs that it gets; and these."""
+
+    spec: Spec
+    name: str
+    x: Any
+
+
+def entries(net: LayerLike, factory: object, name: str, x: Any) -> list[Entry]:
+    """The layers of a factory that inputs reach as they are, in a network of fnn's own layers.
+
+    >>> import fnn
+    >>> from fnn.layers.entries import entries
+    >>> net = fnn.serial(fnn.parallel(town=fnn.embedding(3, 2), age=fnn.dense(2)), fnn.add(), fnn.embedding(3, 2))
+    >>> [(found.name, found.x) for found in entries(net, fnn.embedding, "x", {"town": [0], "age": [1.5]})]
+    [('x["town"]', [0])]
+    """
+    layer = as_layer(net)
+    spec = layer.spec if isinstance(layer.spec, Spec) else Spec(None)
+    if spec.factory is factory:
+        return [Entry(spec, name, x)]
+    if spec.factory is parallel:
+        given, several = dict(spec.arguments), isinstance(x, (dict, tuple))
+        branches = dict(given["named"]) or dict(enumerate(given["layers"]))
+        parts = {place: (leaf_name(name, place), x[place]) if several else (name, x) for place in branches}
+        return [found for place, child in branches.items() for found in entries(child, factory, *parts[place])]
+    if spec.factory in (serial, residual, repeat, mixed_precision):
+        for child in spec.children or ():
+            if getattr(child.spec, "factory", None) is select:
+                place = dict(child.spec.arguments)["place"]
+                name, x = leaf_name(name, place), x[place]
+                continue
+            if getattr(child.spec, "factory", None) is not flatten:
+                return entries(child, factory, name, x)
+    return []
