@@ -9,8 +9,13 @@ import numpy as np
 from fnn import arguments
 
 
+ZONED = "zoned date"
+
+
 class Values(NamedTuple):
-    """A column: its kind ("number", "date" or "category"), its values, and which of them are missing.
+    """A column: its kind, its values, and which of them are missing.
+
+    The kind is "number", "date", "zoned date" (a date with its time zone) or "category".
 
     `of` says what it is made of: "number", "boolean", "date" or "text", whatever it counts as.
 
@@ -45,13 +50,15 @@ def read_column(name: str, frame: Any, column: str, as_category: bool = False) -
     missing = np.asarray((series.isna() if hasattr(series, "isna") else series.is_null()).to_numpy(), bool)
     values = np.asarray(series.to_numpy())
     where = f"{name}, column {column!r}"
+    zoned = _has_zone(series, values[~missing])
     if values.dtype.kind == "O":
         values, missing = _objects(where, values, missing)
     of = {"b": "boolean", "M": "date", "U": "text", "T": "text"}.get(values.dtype.kind, "number")
     if as_category or str(series.dtype) == "category" or values.dtype.kind in "UT":
         return Values("category", _as_text(values, missing), missing, of)
     if values.dtype.kind == "M":
-        return Values("date", values.astype("datetime64[us]"), missing | np.isnat(values), of)
+        kind = ZONED if zoned else "date"
+        return Values(kind, values.astype("datetime64[us]"), missing | np.isnat(values), of)
     if values.dtype.kind not in "fiub":
         got = f"dtype {values.dtype}"
         raise TypeError(f"{where}: expected numbers, text, dates or booleans, got {got}. Convert it, or drop it.")
@@ -61,6 +68,13 @@ def read_column(name: str, frame: Any, column: str, as_category: bool = False) -
         row = int(np.argmax(np.isinf(numbers)))
         raise ValueError(f"{where}: expected finite numbers or gaps, got {numbers[row]:g} in row {row}. Replace it.")
     return Values("number", numbers, missing, of)
+
+
+def _has_zone(series: Any, values: np.ndarray) -> bool:
+    """Whether dates have a time zone: of the column, or, where these are objects, of the first."""
+    zones = [getattr(series.dtype, name, None) for name in ("tz", "time_zone")]
+    of_first = getattr(values[0], "tzinfo", None) if values.dtype.kind == "O" and len(values) else None
+    return any(zone is not None for zone in (*zones, of_first))
 
 
 def _objects(where: str, values: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,11 +89,13 @@ def _objects(where: str, values: np.ndarray, missing: np.ndarray) -> tuple[np.nd
     if kinds <= {"number", "boolean"}:
         numbers = [np.nan if gone else float(value) for value, gone in zip(values, missing, strict=True)]
         return np.array(numbers, np.float64), missing
-    if kinds == {"date"}:
+    if kinds in ({"date"}, {ZONED}):
         dates = ["NaT" if gone else _utc(value) for value, gone in zip(values, missing, strict=True)]
         return np.array(dates, "datetime64[us]"), missing
-    row = next(i for i, value in enumerate(values) if (not missing[i] and _kind(value) != _kind(there[0])) or i == 0)
+    row = next((i for i, value in enumerate(values) if not missing[i] and _kind(value) != _kind(there[0])), 0)
     got = " and ".join(sorted({type(value).__name__ for value in there}))
+    if kinds == {"date", ZONED}:
+        got = "dates with and without a time zone"
     raise TypeError(
         f"{where}: expected numbers, text, dates or booleans, all of one kind, got {got}; look at row {row}. "
         "Convert the column, such as frame[column].astype(str)."
@@ -93,7 +109,9 @@ def _kind(value: object) -> str:
         return "boolean"
     if isinstance(value, (int, float, np.number)):
         return "number"
-    return "date" if hasattr(value, "isoformat") and hasattr(value, "year") else "other"
+    if not (hasattr(value, "isoformat") and hasattr(value, "year")):
+        return "other"
+    return "date" if getattr(value, "tzinfo", None) is None else ZONED
 
 
 def _utc(value: Any) -> np.datetime64:

@@ -209,7 +209,7 @@ def _values(known: Column, frame: Any) -> Values:
     if isinstance(known, Categories) or column.kind == known.kind:
         return column
     if column.missing.all():
-        blank = np.zeros(len(column.missing), "datetime64[us]" if known.kind == "date" else np.float64)
+        blank = np.zeros(len(column.missing), "datetime64[us]" if "date" in known.kind else np.float64)
         return Values(known.kind, blank, column.missing, known.kind)
     got = f"{column.kind}s" if column.kind != "category" else "text"
     where = _place("table", known.name)

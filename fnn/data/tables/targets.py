@@ -106,5 +106,5 @@ def check_whole(name: str, column: Values) -> None:
     if column.missing.any():
         row = int(np.argmax(column.missing))
         raise ValueError(f"{name}: expected a target in each row, got none in row {row}. Leave such rows out.")
-    if column.kind == "date":
+    if "date" in column.kind:
         raise TypeError(f"{name}: expected numbers or classes, got dates. Subtract a date, for days.")

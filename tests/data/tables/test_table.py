@@ -157,8 +157,19 @@ def test_booleans_with_gaps_and_dates_of_a_time_zone():
     np.testing.assert_allclose(x[:6, 2:4], [[0, 1], [1, 0], [-1, 0]] * 2)
     assert Table.fit(gaps.assign(new=gaps.new.astype("boolean")), target="price") == Table.fit(gaps, target="price")
     berlin = F.assign(sold=F.sold.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin"))
-    assert Table.fit(berlin, target="price", categories="code") == TABLE
-    np.testing.assert_array_equal(TABLE.inputs(berlin)["numbers"], X["numbers"])
+    zoned = Table.fit(berlin, target="price", categories="code")
+    np.testing.assert_array_equal(zoned.inputs(berlin)["numbers"], X["numbers"])  # as in UTC
+    for table, frame, got in ((TABLE, berlin, "zoned dates"), (zoned, F, "dates")):
+        with pytest.raises(TypeError, match=f"column 'sold': expected .*dates, as in the training, got {got}. Convert"):
+            table.inputs(frame)
+    objects = berlin.assign(sold=berlin.sold.astype(object))
+    assert Table.fit(objects, target="price", categories="code") == zoned
+    mixed = F.assign(sold=[*objects.sold[:6], *F.sold[6:].astype(object)])
+    with pytest.raises(
+        TypeError,
+        match="column 'sold': expected .*all of one kind, got dates with and without a time zone; look at row 6",
+    ):
+        Table.fit(mixed, target="price")
 
 
 def test_polars_gives_the_same():
