@@ -31,7 +31,8 @@ def regression_sets() -> dict[str, Regression]:
     made["peaks, 2-10-1"] = standardised(at, peaks(*(6 * at.T - 3)), 10)
     at = np.random.default_rng(1).uniform(size=(225, 2))
     made |= {f"Hwang's {name}, 2-10-1": standardised(at, z, 10) for name, z in hwang_functions(*at.T).items()}
-    return made | {"diabetes, 10-5-1": standardised(*load_diabetes(return_X_y=True), 5)}
+    x, t = load_diabetes(return_X_y=True)
+    return made | {"diabetes, 10-5-1": standardised(x, t, 5)}
 
 
 def standardised(x: np.ndarray, t: np.ndarray, hidden: int) -> Regression:
