@@ -7,8 +7,8 @@ Command:  python -m experiments second_order
 Time:     about three minutes on two CPU cores.
 Expected: Levenberg-Marquardt finds at least 8 certified digits from both of NIST's starts in all 24 cases. Eight starts
           of it take to the cost of Adam's best of eight 0.006 of Adam's time on the sine and on Friedman's second
-          function, 0.01 on Franke's surface, 0.02 on Friedman's first and third. On peaks they end 12 % above Adam's
-          cost, at minima of which there are many, so its two rows do not hold.
+          function, 0.01 on Franke's surface, 0.02 on Friedman's first and third, 0.003 to 0.007 on those of Hwang.
+          On peaks they end 12 % above Adam's cost, so that its two rows do not hold.
 """
 
 import time
