@@ -106,7 +106,7 @@ def _join(rounds: list[Any]) -> dict[str, Any]:
     for i, row in enumerate(last["found"]):
         times = {name: [each["found"][i][name] for each in rounds] for name in ("seconds", "processor")}
         found.append(row | {name: median(s) for name, s in times.items()} | {"rounds_s": times["seconds"]})
-    middle = {name: median(each[name] for each in rounds) for name in ("first", "peak_bytes")}
+    middle = {name: median(each[name] for each in rounds) for name in ("first", "peak_of_one_bytes", "peak_bytes")}
     return middle | {"shares": last["shares"], "found": found}
 
 
@@ -129,7 +129,9 @@ def table(title: str, measured: dict[str, Any]) -> str:
             end = f"{row['rounds']:6}  {over:13.1e}  {len(row['kept']):6}  {others}"
             lines.append(f"{share:6}  {name:16}  {times}  {end}")
     for name in names:
-        first, peak = measured[name]["first"], measured[name]["peak_bytes"]
-        lines.append(f"{name}: first call {first:.2f} s, peak of the process {peak / 1e6:.0f} MB")
+        first, one, peak = (measured[name][key] for key in ("first", "peak_of_one_bytes", "peak_bytes"))
+        lines.append(
+            f"{name}: first call {first:.2f} s, the process's peak {one / 1e6:.0f} MB, {peak / 1e6:.0f} MB after all"
+        )
     lines += [f"{name}: left out: {why}" for name, why in measured["left_out"].items()]
     return "\n".join(lines)

@@ -22,6 +22,8 @@ DType = np.dtype  # what `array.dtype` is
 HasShape = Array | np.ndarray | jax.ShapeDtypeStruct  # what has a shape and a dtype
 # what a user hands over
 ArrayLike = numpy.typing.ArrayLike  # what becomes an array: of NumPy or JAX, a list, a frame, a tensor
+Named = Mapping[str, object]  # arrays by their names, also in dicts of dicts, which mypy takes for dicts of objects
+Arrays = ArrayLike | Named | tuple[ArrayLike | Named, ...]  # inputs or targets: an array, a dict or a tuple of arrays
 Numbers = jax.typing.ArrayLike  # what the functions of JAX take: arrays of NumPy and JAX, and numbers
 Scalar = float | Array  # a number, or a traced one
 KeyLike = int | Array  # a seed, or a jax.random key

@@ -1,6 +1,7 @@
 """Forty mistakes of people who come from other libraries: the one line that each gets, whole, and its hint followed."""
 
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import fnn
 from fnn import losses
+from fnn.devices.pools import check_executor
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 C = np.arange(12) % 2
@@ -25,6 +27,9 @@ def fit(*given, net=NET, loss=SCE, optimizer=ADAM, data=(X, C), **more):
 
 
 RUN = fit()
+BRANCHES = fnn.parallel(a=fnn.dense(2), b=fnn.dense(2))
+JOINT = losses.joint(a=(1.0, SCE), b=(1.0, SCE))
+OF_ONE = {"accuracy": fnn.metrics.of("a", fnn.accuracy), "f1": fnn.metrics.of("a", fnn.metrics.f1())}
 ACCURACY = {"accuracy": fnn.accuracy}
 NAMED = "4 arguments without a name, net, loss, optimizer, data, got 5. Write inputs and targets as a pair: (x, t)."
 PAIR = "data: expected a pair (inputs, targets), got ndarray float32[12, 3]. Write data=(x, t)."
@@ -242,6 +247,76 @@ MISTAKES = {
         lambda: fit(params=RUN),
         "params: expected arrays, got a Run. Pass run.params.",
         lambda: fit(params=RUN.params),
+    ),
+    # several inputs and outputs
+    "layers in a list, side by side": (
+        lambda: fnn.parallel([fnn.relu, fnn.tanh]),
+        "parallel: expected layers, got tuple (relu, tanh). Write parallel(*layers).",
+        lambda: fnn.parallel(*[fnn.relu, fnn.tanh]),
+    ),
+    "layers in a dict": (
+        lambda: fnn.parallel({"a": fnn.relu}),
+        "parallel: expected layers, got dict {'a': relu}. Write parallel(**layers).",
+        lambda: fnn.parallel(**{"a": fnn.relu}),
+    ),
+    "a shortcut around several": (
+        lambda: fit(net=fnn.serial(BRANCHES, fnn.residual(BRANCHES), fnn.add())),
+        "layer 1, residual(parallel(a=dense(2), b=dense(2))): expected one array, got several, examples of shape "
+        "{'a': (2,), 'b': (2,)}. Put select, concatenate or parallel before it. "
+        "(shapes up to here: (3,) -> {'a': (2,), 'b': (2,)})",
+        lambda: fit(net=fnn.serial(BRANCHES, fnn.add(), fnn.residual(fnn.dense(2)))),
+    ),
+    "several, again and again": (
+        lambda: fit(net=fnn.serial(BRANCHES, fnn.repeat(BRANCHES, 2), fnn.add())),
+        "layer 1, repeat(parallel(a=dense(2), b=dense(2)), 2): expected one array, got several, examples of shape "
+        "{'a': (2,), 'b': (2,)}. Put select, concatenate or parallel before it. "
+        "(shapes up to here: (3,) -> {'a': (2,), 'b': (2,)})",
+        lambda: fit(net=fnn.serial(BRANCHES, BRANCHES, BRANCHES, fnn.add())),
+    ),
+    "a loss of several outputs": (
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C})),
+        'sparse_softmax_cross_entropy: expected one array of outputs, got several, "a", "b". Write '
+        "fnn.losses.joint(a=(1.0, loss), …); as a metric fnn.metrics.of('a', …).",
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C}), loss=JOINT),
+    ),
+    "accuracy of several outputs": (
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C}), loss=JOINT, metrics=ACCURACY),
+        'accuracy: expected one array of outputs, got several, "a", "b". Write fnn.metrics.of(\'a\', …), a metric of '
+        "that one.",
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C}), loss=JOINT, metrics=OF_ONE),
+    ),
+    "F1 of several outputs": (
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C}), loss=JOINT, metrics={"f1": fnn.metrics.f1()}),
+        'f1: expected one array of outputs, got several, "a", "b". Write fnn.metrics.of(\'a\', …), a metric '
+        "of that one.",
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C}), loss=JOINT, metrics=OF_ONE),
+    ),
+    # metrics
+    "no classes to look among": (
+        lambda: fnn.metrics.top_k_accuracy(0),
+        "top_k_accuracy: expected a whole number, at least 1, got 0. Write top_k_accuracy(3).",
+        lambda: fnn.metrics.top_k_accuracy(3),
+    ),
+    "a metric of no rows": (
+        lambda: fnn.metrics.r2()(X[:0], X[:0]),
+        "r2: expected at least one row, got outputs of shape (0, 3). Pass rows.",
+        lambda: fnn.metrics.r2()(X, X),
+    ),
+    "a metric of words": (
+        lambda: fnn.metrics.f1()(X, np.array(["cat", "dog"] * 6)),
+        "f1(): expected real targets, got <U3. Convert them to numbers, classes to 0, 1, ….",
+        lambda: fnn.metrics.f1()(X, C),
+    ),
+    "a weight too few": (
+        lambda: fnn.metrics.r2()(X, X, SUM[1:]),
+        "weight: expected one number per row, shape (12,), got (11,). Pass one per row.",
+        lambda: fnn.metrics.r2()(X, X, SUM),
+    ),
+    "a class of pools": (
+        lambda: fnn.sweep(NET, SCE, ADAM, (X, C), over={"seed": [1]}, epochs=0, executor=ProcessPoolExecutor),
+        "executor: expected an executor, or a function that makes one, got the class ProcessPoolExecutor. Pass "
+        "lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn')).",
+        lambda: check_executor(lambda: ProcessPoolExecutor(2)),
     ),
     "layers of a single layer": (
         lambda: fnn.dense(3)[:2],

@@ -1,6 +1,7 @@
 """The contracts, held by every layer, activation, loss and penalty of the registry, which leaves none out."""
 
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -214,3 +215,14 @@ def test_runs_of_every_form_print():
 
 def test_a_network_prints_as_the_call_that_makes_it():
     assert repr(fnn.serial(fnn.dense(3), fnn.relu)) == "serial(dense(3), relu)"
+
+
+# ---- the types of a user's program
+
+
+@pytest.mark.slow
+def test_a_program_with_dicts_tuples_streams_and_frames_passes_mypy():
+    api = pytest.importorskip("mypy.api")
+    root = Path(__file__).parent.parent
+    found = api.run(["--config-file", f"{root}/pyproject.toml", f"{root}/tests/helpers/typed_program.py"])
+    assert found[2] == 0, found[0] + found[1]

@@ -38,7 +38,7 @@ def solve_all(
     """Print as JSON what each α gives: seconds, rounds, objective, which weights are not 0; and the first call."""
     begun = time.perf_counter()
     solve(alphas[0])
-    first, found = time.perf_counter() - begun, []
+    first, found, peak_of_one = time.perf_counter() - begun, [], peak_bytes()
     for alpha in alphas:
         begun, before = time.perf_counter(), time.process_time()
         w, b, rounds = solve(alpha)
@@ -46,5 +46,10 @@ def solve_all(
         w = np.asarray(w, np.float64).ravel()
         row |= {"objective": objective(x, t, w, float(b), alpha), "kept": np.flatnonzero(w).tolist()}
         found.append(row | {"rounds": rounds})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of the whole process, libraries included
-    print(json.dumps({"first": first, "peak_bytes": peak, "shares": SHARES, "found": found}))
+    peaks = {"peak_of_one_bytes": peak_of_one, "peak_bytes": peak_bytes()}
+    print(json.dumps({"first": first, **peaks, "shares": SHARES, "found": found}))
+
+
+def peak_bytes() -> int:
+    """Of the whole process until now, libraries included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,7 +1,4 @@
-"""L1 on sparse rows by scikit-learn, float64.
-
-The third argument is the solver; then come its tolerance, the most rounds, and how many α.
-"""
+"""L1 on sparse rows by scikit-learn, float64. Arguments: solver, tolerance, most rounds, how many values of α."""
 
 import sys
 import warnings

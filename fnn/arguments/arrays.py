@@ -52,7 +52,8 @@ def as_array(name: str, value: object, what: str = "real numbers") -> Array:
         raise TypeError(f"{name}: expected {what}, got a masked array. Fill the gaps or drop their rows.")
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         got = describe_thing(value) if isinstance(value, (str, bytes)) else array.dtype
-        raise TypeError(f"{name}: expected {what}, got {got}. Convert them to a floating dtype.")
+        into = "numbers, classes to 0, 1, …" if getattr(array.dtype, "kind", "") in "USO" else "a floating dtype"
+        raise TypeError(f"{name}: expected {what}, got {got}. Convert them to {into}.")
     return jnp.asarray(value if isinstance(value, (bool, int, float)) else array)
 
 

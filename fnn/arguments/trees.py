@@ -46,7 +46,7 @@ def as_arrays(name: str, tree: Tree, keys: bool = False) -> Tree:
     >>> from fnn.arguments.trees import as_arrays
     >>> as_arrays("params", {"w": "text"})
     Traceback (most recent call last):
-    TypeError: params/w: expected real numbers, got str 'text'. Convert them to a floating dtype.
+    TypeError: params/w: expected real numbers, got str 'text'. Convert them to numbers, classes to 0, 1, ….
     """
 
     def leaf(path: Any, a: Any) -> Any:

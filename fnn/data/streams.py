@@ -13,12 +13,12 @@ from fnn.arguments import sparse
 from fnn.arguments.leaves import is_several, named_leaves, row_count
 from fnn.data import checks
 from fnn.factories import Spec
-from fnn.types import ArrayLike, DType, PathLike, Record, Shape, ShapeError, Tree
+from fnn.types import Arrays, DType, Named, PathLike, Record, Shape, ShapeError, Tree
 
 CHUNK_BYTES = 1_000_000  # of a memory-mapped file: many blocks mix in a buffer, and each is read at a stretch
 
 Seed = tuple[int, ...]
-Chunk = Sequence[ArrayLike]  # (inputs, targets), or (inputs, targets, weights)
+Chunk = Sequence[Arrays]  # (inputs, targets), or (inputs, targets, weights)
 Mapped = PathLike | np.ndarray  # a file, or an array that is mapped
 
 
@@ -44,7 +44,7 @@ class Stream(NamedTuple):
 
 
 # arrays, or a stream: chunks, or what makes them anew for each epoch
-DataLike = Chunk | Iterable[Chunk] | Callable[..., Iterable[Chunk]] | Stream
+DataLike = Chunk | Named | Iterable[Chunk | Named] | Callable[..., Iterable[Chunk | Named]] | Stream
 
 
 def is_stream(data: object) -> bool:

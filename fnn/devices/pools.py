@@ -42,6 +42,10 @@ INSTALL = 'Run: pip install "fnn[workers]", or define its functions in a module.
 
 def check_executor(executor: Any) -> Any:
     """`executor=` of a study: a pool, or a function without arguments that makes one; or None."""
+    if isinstance(executor, type):
+        pool = "lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn'))"
+        got = arguments.describe_value(executor)
+        raise TypeError(f"executor: expected an executor, or a function that makes one, got {got}. Pass {pool}.")
     if executor is None or callable(getattr(executor, "submit", None)):
         return executor
     hint = "Pass a concurrent.futures.ProcessPoolExecutor, say, or a function that makes one."

@@ -23,7 +23,7 @@ from fnn.devices.placement import put_start
 from fnn.devices.threads import Interrupted, never
 from fnn.fitting import divergence, joint, resume
 from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
-from fnn.fitting.output_kinds import warn_if_output_mismatch
+from fnn.fitting.output_kinds import warn_if_all_missing, warn_if_output_mismatch, warn_if_undefined
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
@@ -48,6 +48,7 @@ from fnn.training.layout import PlaceRule, make_layout
 from fnn.training.state import Start, chosen_params
 from fnn.types import (
     ArrayLike,
+    Arrays,
     Columns,
     Data,
     KeyLike,
@@ -75,7 +76,7 @@ def fit(
     key: KeyLike = 0,
     batch_size: int | None = None,
     settings: dict[str, float] | None = None,
-    validation: float | Sequence[ArrayLike] | None = None,
+    validation: float | Sequence[Arrays] | None = None,
     monitor: str = "loss",
     mode: str | None = None,
     patience: int | None = None,
@@ -210,6 +211,7 @@ def fit(
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
         _warn_if_restless(config, arrays, end)
+        warn_if_undefined(config.monitor, history)
         _report_divergence(peers, config, None if stream else (start.data, arrays), settings or {}, run, on_nan)
         return run
 
@@ -299,7 +301,11 @@ def _best_run(
 
 def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
     """The rows on the device: all, or those that a stream begins with; which were held out; the names of columns."""
-    return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
+    if stream is not None:
+        return load_stream_head(stream, *arguments)
+    loaded = load_arrays(data, *arguments)
+    warn_if_all_missing(arguments[-1], loaded[0])
+    return loaded
 
 
 def _stream(data: Any, config: TrainerConfig) -> Stream:

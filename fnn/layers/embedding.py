@@ -139,6 +139,8 @@ def _check_entry(entry: Entry, above: int, count: int | None) -> None:
     first = next(n for n in numbers if not (0 <= n < size and n == np.floor(n)))
     whole, largest = bool((np.floor(x) == x).all() and (x >= 0).all()), float(x.max())
     hint = "Number the categories from 0, in whole numbers."
+    if first != np.floor(first):  # of numbers that were categories, perhaps
+        hint = "Number the categories from 0, in whole numbers, and leave them out of standardise."
     if whole and largest < 2**31 - 1:
         hint = f"Use embedding({int(largest) + 1}, {features}), or leave out what is beyond."
     raise ValueError(

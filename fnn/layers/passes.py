@@ -35,15 +35,15 @@ def init_layer(layer: Layer, key: Key, in_shape: Shape) -> tuple[Params, State, 
     return made[0], made[1], shape
 
 
-OF_SEVERAL = ("parallel", "concatenate", "select", "add", "from_function")  # of fnn, they take several arrays
+OF_SEVERAL = ("parallel", "concatenate", "select", "add", "from_function", "serial", "mixed_precision")  # they take it
 
 
 def _check_takes_several(layer: Layer, in_shape: Shape) -> None:
     """Raise a ShapeError where a layer of fnn that takes one array is given several."""
-    if isinstance(layer.spec, Spec) and not layer.spec.children:
+    if isinstance(layer.spec, Spec):
         factory = layer.spec.factory
         own = str(getattr(factory, "__module__", "")).startswith("fnn.")
-        if own and getattr(factory, "__name__", "") not in (*OF_SEVERAL, "serial"):
+        if own and getattr(factory, "__name__", "") not in OF_SEVERAL:
             refuse_several(layer, in_shape)
 
 

@@ -7,12 +7,14 @@ is the mean over its positions.
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments import as_array, as_numpy, describe_value, scalar
+from fnn.arguments.leaves import is_several
 from fnn.types import Array, DType, HasShape, Loss, Numbers, Scalar, ShapeError, TargetCheck
 
 ClassWeights = Sequence[Scalar] | Array | np.ndarray  # one number per class
@@ -74,12 +76,33 @@ def as_labels(labels: Array) -> Array:
 
 
 def _outputs(name: str, outputs: Numbers) -> Array:
+    refuse_several_outputs(
+        name, outputs, "Write fnn.losses.joint({0}=(1.0, loss), …); as a metric fnn.metrics.of({0!r}, …)."
+    )
     y = as_array(name, outputs, "outputs of a floating dtype")
     if y.ndim == 0:
         raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
     if not jnp.issubdtype(y.dtype, jnp.floating):
         raise TypeError(f"{name}: expected outputs of a floating dtype, got {y.dtype}. Convert them.")
     return y
+
+
+def refuse_several_outputs(
+    name: str, outputs: object, hint: str = "Write fnn.metrics.of({0!r}, …), a metric of that one."
+) -> None:
+    """Raise a TypeError where a network's outputs are a dict or a tuple, of which this takes one array.
+
+    >>> from fnn.losses.base import refuse_several_outputs
+    >>> refuse_several_outputs("accuracy", {"price": [1.0], "kind": [2.0]})
+    Traceback (most recent call last):
+        ...
+    TypeError: accuracy: expected one array of outputs, got several, "price", "kind". Write fnn.metrics.of('price', …),
+    a metric of that one.
+    """
+    if is_several(outputs):
+        places: list[Any] = list(outputs) if isinstance(outputs, dict) else list(range(len(outputs)))  # type: ignore[arg-type]
+        got = ", ".join(f'"{place}"' if isinstance(place, str) else str(place) for place in places)
+        raise TypeError(f"{name}: expected one array of outputs, got several, {got}. {hint.format(*places)}")
 
 
 def _shape_hint(y: Array, t: Array) -> str:

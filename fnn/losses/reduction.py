@@ -34,9 +34,8 @@ def row_weights(weight: ArrayLike, rows: int, name: str = "weight") -> Array:
     """The weights as an array `(rows,)`: a column beside rows would broadcast to rows × rows."""
     weight = as_array(name, weight)
     if weight.shape != (rows,):
-        raise ShapeError(
-            f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. Pass weight.reshape(-1)."
-        )
+        hint = f"Pass {name}.reshape(-1)." if weight.size == rows else "Pass one per row."
+        raise ShapeError(f"{name}: expected one number per row, shape ({rows},), got {weight.shape}. {hint}")
     return weight.astype(dtype_of_sums(weight.dtype))
 
 

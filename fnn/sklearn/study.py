@@ -1,5 +1,6 @@
 """The fits of a search as the members of one study."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.data.warnings import warn
 from fnn.devices.memory import usual_devices
-from fnn.devices.threads import Task, results
+from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.segments import without_debug_nans
 from fnn.losses.transforms import from_function
@@ -248,20 +249,24 @@ def _train_later(group: Group, members: Sequence[Member], fits: int, ahead: bool
     compiling = Task(lambda: compile_job(job, np.array([0]), device), "fnn compile") if ahead else None
 
     def train(place: int) -> Run:
+        outcome: Any = None
         with catch_signals() as signals:
-            with without_debug_nans(), jax.disable_jit(False):
+            with contextlib.suppress(Interrupted), without_debug_nans(), jax.disable_jit(False):  # it may still compile
                 if compiling is not None:
                     results([compiling], signals.heard)
-                at, nothing = np.array([place]), None
-                outcome = run_chunk(job, at, device, None, signals.heard, lambda *of: None, lambda: None)
+                outcome = run_chunk(job, np.array([place]), device, None, signals.heard, _show_nothing, _show_nothing)
             signals.keep(None, "FnnSearchCV: expected the best candidate to train on all rows, got {} before.".format)
         signals.warn(not signals.heard())
         in_shape: Any = group.shared.data.train.x.shape[1:]
-        run = run_on_device(member_run(outcome, 0, in_shape, nothing, last=True))
+        run = run_on_device(member_run(outcome, 0, in_shape, None, last=True))
         _warn_of_divergence([run])
         return run
 
     return {member.place: functools.partial(train, number) for number, member in enumerate(members)}
+
+
+def _show_nothing(*of: object) -> None:
+    """No bar: one member is soon trained."""
 
 
 def _warn_of_divergence(runs: Sequence[Run]) -> None:

@@ -151,12 +151,17 @@ WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that s
 
 def member_cost(config: TrainerConfig, shared: Shared, members: Members, places: int) -> tuple[int, int, int, int]:
     """About how many bytes a member takes while it trains; how many numbers its parameters have; rows of a batch; bytes
-    of its history per epoch.
+    of its history per epoch. Found once for each identified config and shape of member and data.
 
     Its state twice, since a step makes a new one, what backward needs of a batch, its history.
     """
     one = members.take(0)
     data = shared.of(one.fold)
+    key = ("member_cost", config, places, signature((one.keys, one.settings, data)))
+    return programs.get(key, functools.partial(_trace_cost, config, places, one, data))
+
+
+def _trace_cost(config: TrainerConfig, places: int, one: Members, data: Data) -> tuple[int, int, int, int]:
     state = jax.eval_shape(chunk_trainer(config, 1, places, data)[0], one.keys, one.settings, data)
     rows = min(config.batch_size or padded_rows(data.train), padded_rows(data.train))
 

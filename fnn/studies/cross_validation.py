@@ -49,6 +49,7 @@ from fnn.studies.results import ResultTable, interrupt_text, member_run
 from fnn.studies.scheduler import run_groups
 from fnn.types import (
     ArrayLike,
+    Arrays,
     Columns,
     Data,
     Frame,
@@ -132,7 +133,7 @@ def cross_validate(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
     optimizer: OfSettings[optax.GradientTransformation],
-    data: Sequence[ArrayLike] | Frame,
+    data: Sequence[Arrays] | Frame,
     *,
     epochs: int,
     table: Table | None = None,

@@ -30,7 +30,7 @@ from fnn.studies.groups import (
 from fnn.studies.jobs import ChunkResult
 from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
 from fnn.studies.scheduler import run_groups
-from fnn.types import ArrayLike, KeyLike, Layer, LossLike, OfSettings, PathLike
+from fnn.types import ArrayLike, Arrays, KeyLike, Layer, LossLike, OfSettings, PathLike
 
 
 class Sweep(NamedTuple):
@@ -98,12 +98,12 @@ def sweep(
     net: OfSettings[Layer],
     loss: OfSettings[LossLike],
     optimizer: OfSettings[optax.GradientTransformation],
-    data: Sequence[ArrayLike],
+    data: Sequence[Arrays],
     *,
     over: Any,
     epochs: int,
     key: KeyLike = 0,
-    validation: float | Sequence[ArrayLike] | None = None,
+    validation: float | Sequence[Arrays] | None = None,
     weights: ArrayLike | None = None,
     keep: str = "best",
     width: int | None = None,

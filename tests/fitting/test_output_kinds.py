@@ -5,10 +5,11 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import fnn
-from fnn.fitting.output_kinds import to_probabilities
+from fnn.fitting.output_kinds import to_probabilities, warn_if_undefined
 from tests.helpers.problems import LABELS, LOSS, fit
 
 losses = fnn.losses
@@ -164,3 +165,58 @@ def test_probabilities_are_made_as_the_loss_says():
     assert to_probabilities(losses.from_function(**own, targets="binary")) is fnn.sigmoid
     for loss in (losses.from_function(**own), losses.cross_entropy, losses.squared_error):
         assert to_probabilities(loss)("as it is") == "as it is"
+
+
+HEADS = fnn.parallel(price=fnn.dense(1), kind=fnn.dense(2))
+GAPS = losses.joint(
+    price=(1.0, losses.masked(losses.squared_error)), kind=(1.0, losses.masked(losses.sparse_softmax_cross_entropy, -1))
+)
+NONE = {"price": np.full((12, 1), np.nan, "float32"), "kind": np.full(12, -1)}
+SOME = {"price": np.full((12, 1), 2.0, "float32"), "kind": np.arange(12) % 3 - 1}
+
+
+@pytest.mark.parametrize(
+    ("targets", "held", "named"),
+    [
+        (SOME, None, []),
+        ({**SOME, "price": NONE["price"]}, None, ['data[1]["price"]']),
+        (NONE, None, ['data[1]["kind"]', 'data[1]["price"]']),
+        (SOME, {**SOME, "kind": NONE["kind"]}, ['validation[1]["kind"]']),
+    ],
+)
+def test_targets_that_are_missing_in_all_rows_are_warned_of(targets, held, named):
+    x = np.ones((12, 3), "float32")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        validation = None if held is None else (x, held)
+        fnn.fit(HEADS, GAPS, optax.sgd(0.1), (x, targets), epochs=0, validation=validation, progress=False)
+    texts = [str(warning.message) for warning in caught]
+    assert [text.partition(":")[0] for text in texts] == named
+    assert all("got none in all 12" in text for text in texts)
+
+
+@pytest.mark.parametrize(("figures", "warned"), [([np.nan, np.nan], True), ([np.nan, 0.5], False), ([], False)])
+def test_a_monitored_figure_that_is_never_a_number_is_warned_of(figures, warned):
+    history = fnn.History(np.ones(2), {}, np.ones(len(figures)), {"auc": np.array(figures)})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_undefined("auc", history)
+        warn_if_undefined("loss", history)
+    assert [
+        "monitor: expected 'auc' to be a number in some epoch, got nan in all 2" in str(w.message) for w in caught
+    ] == [True] * warned
+
+
+def test_fit_warns_of_it():
+    x, t = np.eye(4, dtype="float32"), np.float32([[0], [1], [0], [1]])
+    options = {
+        "epochs": 3,
+        "progress": False,
+        "metrics": {"auc": fnn.metrics.roc_auc()},
+        "monitor": "auc",
+        "patience": 1,
+    }
+    loss = losses.sigmoid_cross_entropy
+    with pytest.warns(UserWarning, match="monitor: expected 'auc' to be a number"):
+        run = fnn.fit(fnn.dense(1), loss, optax.sgd(0.1), (x, t), validation=(x[::2], t[::2]), **options)
+    assert run.best_epoch is None

@@ -2,7 +2,7 @@
 
 `python -m tests.helpers.pooled KIND` prints a JSON object: study -> whether all its bits are the same.
 `python -m tests.helpers.pooled killed SEED` kills two workers; prints what was lost, run twice, told.
-`python -m tests.helpers.pooled speed` prints the seconds of one worker and of two, in turn.
+`python -m tests.helpers.pooled speed [ROUNDS]` prints how many times as fast two workers are as one.
 """
 
 import collections
@@ -152,22 +152,41 @@ def killed(seed):
     }
 
 
-SINGLE = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"  # a worker uses one core
+# a worker uses one core: NPROC is how many threads XLA has (its flags leave it one per core, whose work they share)
+SINGLE = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 
 def speed(rounds=5):
-    """Medians of the seconds of the sweep on one worker and on two, in turn, once they have compiled; and all."""
-    os.environ["XLA_FLAGS"], os.environ["OMP_NUM_THREADS"] = SINGLE, "1"  # of the workers: this process has begun
-    seconds = {1: [], 2: []}
-    with spawned(1) as one, spawned(2) as two:
-        pools = {1: one, 2: two}
+    """Medians of the seconds of the sweep on one worker and on two, in turn, once they have compiled; and all.
+
+    `bound`: how many times as much two pools of one worker each do side by side, each its own sweep, as one alone: no
+    two workers of this machine can do more. `cores`: seconds of the worker's processor per second of the sweep.
+    """
+    os.environ |= SINGLE  # of the workers: this process has begun
+    seconds, used = {"one": [], "two": [], "apart": []}, []
+
+    def measure(kind, *pools):
+        threads = [threading.Thread(target=many, kwargs={"executor": made}) for made in pools]
+        before, begin = pools[0].submit(time.process_time).result(), time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds[kind].append(time.monotonic() - begin)
+        if kind == "one":
+            used.append((pools[0].submit(time.process_time).result() - before) / seconds[kind][-1])
+
+    with spawned(1) as one, spawned(1) as other, spawned(2) as two:
         for number in range(rounds + 1):
-            for workers, made in pools.items():
-                begin = time.monotonic()
-                many(executor=made)
-                seconds[workers] += [time.monotonic() - begin] * (number > 0)
-    middle = [statistics.median(of) for of in seconds.values()]
-    return {"seconds": middle, "times as fast": middle[0] / middle[1], "all": seconds}
+            for kind, pools in {"one": [one], "two": [two], "apart": [one, other]}.items():
+                measure(kind, *pools)
+            if number == 0:  # they have compiled
+                used.clear()
+                for of in seconds.values():
+                    of.clear()
+    alone, together, apart = (statistics.median(of) for of in seconds.values())
+    faster = {"times as fast": alone / together, "bound": 2 * alone / apart, "cores": statistics.median(used)}
+    return faster | {"seconds": [alone, together, apart], "all": seconds}
 
 
 def main(kind, *seeds):
@@ -177,7 +196,7 @@ def main(kind, *seeds):
             of_seed = killed(int(seed))
             found.append(of_seed | {"found": same(of_seed["found"], alone)})
     elif kind == "speed":
-        found = speed()
+        found = speed(*map(int, seeds))
     else:
         alone = studies()
         with pool(kind) as executor:

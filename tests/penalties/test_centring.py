@@ -74,12 +74,12 @@ def test_logistic_regression_at_five_alphas_is_that_of_saga(x64):
         np.testing.assert_array_equal(w == 0, oracle.coef_[0] == 0)
 
 
-@pytest.mark.parametrize("outputs", [3])
-def test_the_cost_bends_alike_in_all_directions_and_the_bias_by_itself(outputs, x64):
+@pytest.mark.parametrize("loss, outputs", [("half_squared_error", 3), ("sigmoid_cross_entropy", 1)])
+def test_the_cost_bends_alike_in_all_directions_and_the_bias_by_itself(loss, outputs, x64):
     """The Hessian in these coordinates, by autodiff: nothing between weights and bias, the same largest eigenvalue."""
-    x, t, _ = uncentred_rows()
-    t = np.stack([np.roll(t, k) for k in range(outputs)], 1)
-    loss = fnn.losses.half_squared_error
+    x, t, label = uncentred_rows()
+    t = label[:, None] if outputs == 1 else np.stack([np.roll(t, k) for k in range(outputs)], 1)
+    loss = getattr(fnn.losses, loss)
     run = fnn.fit(fnn.dense(outputs, weight_init=0.0), loss, fista(1.0), (x, t), epochs=1)
     size = run.train_state.optimizer.size
     np.testing.assert_allclose(size.centring.mean, x.mean(0), 1e-12)

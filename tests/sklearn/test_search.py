@@ -1,5 +1,7 @@
 """`FnnSearchCV`: each fit is the estimator's own, whatever is searched for, and judged by scikit-learn."""
 
+import signal
+
 import jax
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fnn
-from fnn.sklearn import FnnClassifier, FnnRegressor, FnnSearchCV, estimators
+from fnn.sklearn import FnnClassifier, FnnRegressor, FnnSearchCV, estimators, study
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(230, 3)) * [1.0, 10.0, 0.1] + 5.0
@@ -119,3 +121,12 @@ def test_fits_that_a_signal_kept_from_beginning_are_done_alone(monkeypatch):
     x = np.random.default_rng(0).normal(size=(30, 2))
     search = FnnSearchCV(FnnClassifier((4,), max_iter=2, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2)
     assert np.isfinite(search.fit(x, x[:, 0] > 0).cv_results_["mean_test_score"]).all()
+
+
+def test_ctrl_c_ends_the_training_of_the_best_on_all_rows(monkeypatch):
+    run = study.run_chunk
+    monkeypatch.setattr(study, "run_chunk", lambda *of: signal.raise_signal(signal.SIGINT) or run(*of))
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    search = FnnSearchCV(FnnClassifier((4,), max_iter=2, random_state=0), {"alpha": [1e-4, 1e-2]}, cv=2)
+    with pytest.raises(KeyboardInterrupt, match="expected the best candidate to train on all rows, got SIGINT"):
+        search.fit(x, x[:, 0] > 0)

@@ -5,6 +5,7 @@ them. So nothing that is computed from them has to know of tables, and no held-o
 are numbers carry their units, mean, deviation and whether they are logarithms, for the metrics that are `in_units`.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -64,13 +65,12 @@ def fit_tables(table: Table, frame: Any, folds: Sequence[Fold]) -> FoldTables:
 @memoise_constants  # the same loss each time, so that the program of a call before is found
 def loss_of_targets(loss: Loss) -> Loss:
     """A loss of targets that carry their units."""
-    residuals, check = loss.residuals, loss.check
-    return loss._replace(
-        value=lambda y, t: loss.value(y, t[TARGETS]),
-        grad=lambda y, t: loss.grad(y, t[TARGETS]),
-        check=check and (lambda y, t: check(y, t[TARGETS])),
-        residuals=residuals and (lambda y, t: residuals(y, t[TARGETS])),
-    )
+    named = {name: getattr(loss, name) for name in ("value", "grad", "check", "residuals")}
+    return loss._replace(**{name: own and functools.partial(_call, loss, name) for name, own in named.items()})
+
+
+def _call(loss: Loss, name: str, y: Tree, t: Tree) -> Any:
+    return getattr(loss, name)(y, t[TARGETS])
 
 
 @memoise_constants
@@ -78,13 +78,16 @@ def metric_of_targets(metric: Any) -> Any:
     """A metric of targets that carry their units: those of its fold, if it is `in_units`."""
     of = getattr(metric, "spec", None)
     if not isinstance(of, InUnits):
-        return turn_metric(metric, lambda y, t: (y, t[TARGETS]), metric)
-    known = of
+        return turn_metric(metric, _leave_units, metric)
+    return turn_metric(of.metric, functools.partial(_turn, of), of)
 
-    def turn(y: Tree, t: Tree) -> tuple[Tree, Tree]:
-        return _put_back(known, y, t.get(UNITS, {})), _put_back(known, t[TARGETS], t.get(UNITS, {}))
 
-    return turn_metric(known.metric, turn, known)
+def _leave_units(y: Tree, t: Tree) -> tuple[Tree, Tree]:
+    return y, t[TARGETS]
+
+
+def _turn(of: InUnits, y: Tree, t: Tree) -> tuple[Tree, Tree]:
+    return _put_back(of, y, t.get(UNITS, {})), _put_back(of, t[TARGETS], t.get(UNITS, {}))
 
 
 def _put_back(of: InUnits, v: Tree, units: dict[str, Array]) -> Tree:

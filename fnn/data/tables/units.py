@@ -1,6 +1,7 @@
 """Metrics in the units of the frame: of outputs and targets that are put back before they are measured."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -58,14 +59,28 @@ def in_units(metric: Any, targets: tuple[Target, ...], one: bool) -> Any:
 def turn_metric(metric: Any, turn: Turn, spec: Any) -> Any:
     """A metric of outputs and targets as `turn` makes them; `spec` is what it prints as."""
     if isinstance(metric, SumMetric):
-
-        def sums(y: Any, t: Any, weight: Array) -> Tree:
-            return metric.sums(*turn(y, t), weight)
-
-        return SumMetric(spec, sums, metric.figure, metric.mode, None, metric.merge)
+        sums = functools.partial(_sums, metric, turn)
+        figure = metric.figure and functools.partial(_figure, metric)
+        return SumMetric(spec, sums, figure, metric.mode, None, metric.merge)
     if isinstance(metric, RowMetric):
-        return RowMetric(spec, lambda y, t: metric.keep(*turn(y, t)), metric.figure, metric.mode)
+        keep = functools.partial(_keep, metric, turn)
+        return RowMetric(spec, keep, functools.partial(_figure, metric), metric.mode)
     return Turned(spec, metric, turn)
+
+
+# of the whole metric, not of its functions, since it can be pickled and they cannot
+
+
+def _sums(metric: SumMetric, turn: Turn, y: Tree, t: Tree, weight: Array) -> Tree:
+    return metric.sums(*turn(y, t), weight)
+
+
+def _keep(metric: RowMetric, turn: Turn, y: Tree, t: Tree) -> Tree:
+    return metric.keep(*turn(y, t))
+
+
+def _figure(metric: Any, *collected: Tree) -> Any:
+    return metric.figure(*collected)
 
 
 def to_units(targets: tuple[Target, ...], one: bool, v: Tree) -> Tree:

@@ -4,8 +4,8 @@ A metric is `metric(outputs, targets) -> (batch,)`, one number per row, as `accu
 mean over rows. Or it is a `SumMetric`, a figure of sums over rows, or a `RowMetric`, of all rows at once. All count
 rows by their weights, and give the same over batches of any size.
 
-- `accuracies`: Accuracies: one number per row, as a loss, but to be read by people
 - `inputs`: What metrics are given, checked: classes, labels of their own, columns of numbers, and the weight of each
+- `accuracies`: Accuracies: one number per row, as a loss, but to be read by people
 - `decisions`: What is counted of decided classes: precision, recall, F1, balanced accuracy, confusion matrix
 - `means`: Metrics that are means over rows of one number per row: log loss, Brier score, top-k accuracy; of bins
   of rows, calibration

@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fnn.arguments import as_array, as_floats, finite
-from fnn.losses.base import as_labels, mean_of_positions, wide_dtype
+from fnn.arguments import as_array, as_floats
+from fnn.inference.metrics.inputs import check_threshold
+from fnn.losses.base import as_labels, mean_of_positions, refuse_several_outputs, wide_dtype
 from fnn.types import Array, ArrayLike, Metric, Numbers, Scalar, ShapeError
 
 
@@ -24,6 +25,7 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
     >>> print(fnn.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1]))
     [1. 0.]
     """
+    refuse_several_outputs("accuracy", outputs)
     y, t = as_array("accuracy", outputs, "real outputs"), as_array("accuracy", targets, "real targets")
     if y.ndim < 2 or y.shape[-1] < 2:
         raise ShapeError(
@@ -53,7 +55,7 @@ def binary_accuracy(threshold: float = 0.5) -> Metric:
     [1. 0.]
     """
 
-    known = finite("binary_accuracy", "a finite threshold", threshold, "Pass 0.5, or 0.0 for logits.")
+    known = check_threshold("binary_accuracy", threshold, "Use fnn.accuracy")
     # of a traced one a function that is its own
     return (_above.__wrapped__ if isinstance(known, jax.core.Tracer) else _above)(known)
 
@@ -64,6 +66,7 @@ binary_accuracy.is_factory = True  # type: ignore[attr-defined]  # handed on wit
 @functools.lru_cache(maxsize=128)
 def _above(threshold: Scalar) -> Metric:
     def right(outputs: Numbers, targets: Numbers) -> Array:
+        refuse_several_outputs("binary_accuracy", outputs)
         y = as_floats("binary_accuracy", outputs, "real outputs")
         t = as_array("binary_accuracy", targets, "real targets")
         if y.shape != t.shape:

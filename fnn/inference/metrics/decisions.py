@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import finite, one_of
+from fnn.arguments import one_of
 from fnn.factories import factory
-from fnn.inference.metrics.inputs import check_classes, classes, is_class, same_shape, weight_per_row
+from fnn.inference.metrics.inputs import check_classes, check_threshold, classes, is_class, same_shape, weight_per_row
 from fnn.losses.aggregation import SumMetric, weigh
 from fnn.types import Array, ShapeError
 
@@ -166,10 +166,7 @@ def _of_counts(
 
 
 def _threshold(name: str, threshold: object) -> float | None:
-    if threshold is None:
-        return None
-    hint = "Pass 0.5, or 0.0 for logits."
-    return float(finite(name, "a finite threshold", threshold, hint))
+    return None if threshold is None else float(check_threshold(name, threshold))
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.activations.softmax import log_softmax
-from fnn.arguments import as_array, as_floats
-from fnn.losses.base import as_labels, check_labels, check_probabilities, wide_dtype
-from fnn.types import Array, HasShape, ShapeError, TargetCheck
+from fnn.arguments import as_array, as_floats, finite
+from fnn.losses.base import as_labels, check_labels, check_probabilities, refuse_several_outputs, wide_dtype
+from fnn.types import Array, HasShape, Scalar, ShapeError, TargetCheck
 
 
 class Classes(NamedTuple):
@@ -24,11 +24,33 @@ class Classes(NamedTuple):
     no_label: Array  # nan in the targets, or no class number
 
 
+def check_threshold(name: str, threshold: object, for_classes: str = "Omit it") -> Scalar:
+    """A threshold between outputs. A whole number from 2 on is how many classes there are, and no threshold.
+
+    >>> from fnn.inference.metrics.inputs import check_threshold
+    >>> check_threshold("f1", 3)
+    Traceback (most recent call last):
+        ...
+    ValueError: f1: expected a threshold, 0.5 for probabilities or 0.0 for logits, got 3. Omit it for 3 classes; write
+    3.0 if it is one.
+    """
+    number = finite(name, "a finite threshold", threshold, "Pass 0.5, or 0.0 for logits.")
+    if isinstance(threshold, int) and threshold > 1:
+        hint = f"{for_classes} for {threshold} classes; write {threshold}.0 if it is one."
+        raise ValueError(
+            f"{name}: expected a threshold, 0.5 for probabilities or 0.0 for logits, got {threshold}. {hint}"
+        )
+    return number
+
+
 def real_outputs(name: str, outputs: Array) -> Array:
     """Outputs of a floating dtype, float32 at least, with a row axis."""
+    refuse_several_outputs(name, outputs)
     y = as_floats(name, outputs, "real outputs")
     if y.ndim == 0:
         raise ShapeError(f"{name}: expected outputs of shape (batch, ...), got a single number. Add a batch axis.")
+    if not len(y):
+        raise ValueError(f"{name}: expected at least one row, got outputs of shape {y.shape}. Pass rows.")
     return y.astype(wide_dtype(y.dtype))
 
 

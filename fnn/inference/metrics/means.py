@@ -39,7 +39,7 @@ def log_loss(logits: bool) -> SumMetric:
     >>> print(fnn.metrics.log_loss(logits=False)([[0.5, 0.5], [0.25, 0.75]], [0, 1]).round(4))
     0.4904
     """
-    name, logits = "log_loss", flag("log_loss, logits", logits)
+    name, logits = "log_loss", flag("logits", logits, "log_loss")
 
     def value(outputs: Array, targets: Array) -> Array:
         if is_column(outputs):
@@ -79,7 +79,7 @@ def brier_score(logits: bool) -> SumMetric:
     >>> print(fnn.metrics.brier_score(logits=False)([[0.5], [0.75]], [[0], [1]]))
     0.15625
     """
-    name, logits = "brier_score", flag("brier_score, logits", logits)
+    name, logits = "brier_score", flag("logits", logits, "brier_score")
 
     def value(outputs: Array, targets: Array) -> Array:
         if is_column(outputs):
@@ -112,7 +112,7 @@ def top_k_accuracy(k: int) -> SumMetric:
     >>> print(fnn.metrics.top_k_accuracy(2)([[0.1, 0.3, 0.6], [0.1, 0.3, 0.6]], [1, 0]))
     0.5
     """
-    name, k = "top_k_accuracy", whole_number("top_k_accuracy", k, 1)
+    name, k = "top_k_accuracy", whole_number("top_k_accuracy", k, 1, "Write top_k_accuracy(3).")
 
     def value(outputs: Array, targets: Array) -> Array:
         rows = classes(name, outputs, targets)
@@ -144,7 +144,7 @@ def expected_calibration_error(logits: bool, bins: int = 15) -> SumMetric:
     >>> print(metric([[0.25, 0.75], [0.25, 0.75]], [1, 0]))
     0.25
     """
-    name, logits = "expected_calibration_error", flag("expected_calibration_error, logits", logits)
+    name, logits = "expected_calibration_error", flag("logits", logits, "expected_calibration_error")
     bins = whole_number(f"{name}, bins", bins, 1)
 
     def sums(outputs: Array, targets: Array, weight: Array) -> dict[str, Array]:

@@ -87,9 +87,9 @@ def spearman() -> RowMetric:
 
 def _rank_metric(name: str, logits: bool | None, average: str, labels: bool, one: _OfColumn) -> RowMetric:
     """A metric of scores and of what is true, column by column: `one(scores, true, weight) -> (figure, defined)`."""
-    known = None if logits is None else flag(f"{name}, logits", logits)
+    known = None if logits is None else flag("logits", logits, name)
     average = one_of(f"{name}, average", average, ("macro", "weighted"))
-    labels = flag(f"{name}, labels", labels)
+    labels = flag("labels", labels, name)
 
     def keep(outputs: Array, targets: Array) -> Kept:
         if outputs.ndim > 2:

@@ -48,6 +48,9 @@ def parallel(*layers: LayerLike, **named: LayerLike) -> Layer:
     if bool(layers) == bool(named):
         got = "none" if not layers else "both"
         raise TypeError(f"parallel: expected layers by name, or layers by place, got {got}. Write parallel(a=…, b=…).")
+    if len(layers) == 1 and isinstance(layers[0], (list, tuple, dict)):
+        got, stars = arguments.describe_thing(layers[0]), "**" if isinstance(layers[0], dict) else "*"
+        raise TypeError(f"parallel: expected layers, got {got}. Write parallel({stars}layers).")
     places: tuple[Place, ...] = tuple(named) if named else tuple(range(len(layers)))
     children = [
         layer_of(f"parallel: {place}", child) for place, child in zip(places, named.values() or layers, strict=True)

@@ -1,5 +1,7 @@
 """A table in each fold: fitted to its training rows, in arrays of one shape for all folds."""
 
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -99,6 +101,15 @@ def test_metrics_in_units_are_in_those_of_the_fold(metric):
     np.testing.assert_allclose(units(y, found.t), found.tables[0].in_units(metric)(y, t), 1e-5)
     assert not np.allclose(units(y, found.t), PRICES.in_units(metric)(y, t), 0.1)
     assert str(units) == f"{metric} in units"
+
+
+@pytest.mark.parametrize("metric", [fnn.losses.absolute_error, fnn.metrics.rmse()], ids=str)
+def test_what_a_study_sends_to_its_workers_can_be_pickled(metric):
+    y, t = np.ones((ROWS, 1), "float32"), fit_tables(PRICES, F, [(TRAIN, TEST)]).t
+    units = PRICES.in_units(metric)
+    for made in (metric_of_targets(metric), metric_of_targets(units), loss_of_targets(fnn.losses.squared_error)):
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(made))(y, t), made(y, t))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(units))(y, t["targets"]), units(y, t["targets"]))
 
 
 def test_classes_stay_in_metrics_in_units():

@@ -75,7 +75,10 @@ WRONG = {
     "an average that there is none of": (lambda: M.f1("median"), "f1, average: expected one of 'macro'"),
     "binary of three": (lambda: M.f1("binary")(X, T), "f1: expected two classes for average='binary', got 3"),
     "a threshold of nan": (lambda: M.f1(threshold=float("nan")), "f1: expected a finite threshold, got nan"),
-    "logits in words": (lambda: M.log_loss("yes"), "log_loss, logits: expected True or False, got 'yes'"),
+    "classes for a threshold": (lambda: M.confusion_matrix(3), r"confusion_matrix: .* got 3\. Omit it for 3 classes"),
+    "classes by name": (lambda: M.recall(threshold=np.int64(4)), r"recall: .* 4\. Omit it for 4 classes; write 4\.0"),
+    "classes for accuracy": (lambda: M.binary_accuracy(2), r"binary_accuracy: .* got 2\. Use fnn\.accuracy for 2 "),
+    "logits in words": (lambda: M.log_loss("yes"), "log_loss: expected logits True or False, got 'yes'"),
     "logits left out": (lambda: M.log_loss(), "log_loss: expected .*logits"),
     "logits left out of ranks": (
         lambda: M.roc_auc()(X, T), "roc_auc: expected logits=True or logits=False for 3 outputs per row, got None"
