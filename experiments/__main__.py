@@ -38,7 +38,7 @@ EXPERIMENTS = (
     Experiment("tables", "words, gaps and dates from a frame, against scikit-learn's usual way", 30),
     Experiment("complexity", "layers, parameters, multiply-adds (D3)", 1),
     Experiment("gradient_check", "numerical differences, their step, planted mistakes (D2)", 10),
-    Experiment("second_order", "Levenberg-Marquardt, L-BFGS and Adam; NIST's certified digits", 60, long=True),
+    Experiment("second_order", "Levenberg-Marquardt, L-BFGS and Adam; NIST's certified digits", 180, long=True),
     Experiment("proof", "every hand-derived rule, four ways, and the errors planted in it", 180, long=True),
 )
 
