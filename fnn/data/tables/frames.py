@@ -8,7 +8,6 @@ import numpy as np
 
 from fnn import arguments
 
-
 ZONED = "zoned date"
 
 
