@@ -167,7 +167,7 @@ def test_booleans_with_gaps_and_dates_of_a_time_zone():
     mixed = F.assign(sold=[*objects.sold[:6], *F.sold[6:].astype(object)])
     with pytest.raises(
         TypeError,
-        match="column 'sold': expected .*all of one kind, got dates with and without a time zone; look at row 6",
+        match=r"column 'sold': expected .*all of one kind, got dates with and without a time zone; look at row 6",
     ):
         Table.fit(mixed, target="price")
 
