@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.arguments import argument_hint, call, describe_thing
+from fnn.arguments import argument_hint, call, describe_thing, public_name
 from fnn.types import Layer, Loss, Penalty, Record
 
 P = ParamSpec("P")  # the arguments of a factory
@@ -151,7 +151,7 @@ def _bind(make: Callable[..., Any], signature: inspect.Signature, args: Any, kwa
         name, names = getattr(make, "__name__", type(make).__name__), ", ".join(signature.parameters)
         unknown = sorted(kwargs.keys() - signature.parameters.keys())
         hint = argument_hint(unknown[0], signature.parameters) if unknown else ""
-        hint = hint or (f"Call help({name})." if names else f"Write {name}().")
+        hint = hint or (f"Call help({public_name(make)})." if names else f"Write {name}().")
         raise TypeError(f"{name}: expected the arguments ({names}), got a call of others: {error}. {hint}") from None
 
 

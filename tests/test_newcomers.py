@@ -1,5 +1,7 @@
 """Forty mistakes of people who come from other libraries: the one line that each gets, whole, and its hint followed."""
 
+import operator
+import re
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -489,3 +491,15 @@ def test_an_error_within_a_call_is_its_own():
     assert Rows.problem in (raised.value, raised.value.__cause__) and raised.traceback[-1].name == "__iter__"
     help(fnn.fit)
     assert fnn.fit.__name__ == "fit" and "epochs" in fnn.fit.__doc__
+
+
+@pytest.mark.parametrize("place", [fnn, fnn.losses, fnn.metrics, fnn.penalties, fnn.optimizers], ids=str)
+def test_the_help_that_a_wrong_call_names_is_there(place):
+    found = []
+    for name, thing in vars(place).items():
+        try:
+            thing(no_such_argument=1)
+        except Exception as error:
+            found += [(path, thing) for path in re.findall(r"Call help\((.*?)\)", str(error)) if name[0] != "_"]
+    assert [path for path, thing in found if operator.attrgetter(path.removeprefix("fnn."))(fnn) is not thing] == []
+    assert len(found) > 1

@@ -23,7 +23,11 @@ from fnn.arguments.arrays import (
     beside as beside,
     like as like,
 )
-from fnn.arguments.calls import argument_hint as argument_hint, explain_call as explain_call
+from fnn.arguments.calls import (
+    argument_hint as argument_hint,
+    explain_call as explain_call,
+    public_name as public_name,
+)
 from fnn.arguments.functions import (
     OUR_FORM as OUR_FORM,
     array_of as array_of,

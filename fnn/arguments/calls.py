@@ -74,10 +74,28 @@ def explain_call(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+PLACES = ("losses", "metrics", "penalties", "optimizers", "schedules", "activations", "boxes", "plots")  # in `fnn`
+
+
+def public_name(function: Callable[..., Any]) -> str:
+    """The name of a function as a user writes it.
+
+    >>> import fnn
+    >>> from fnn.arguments import public_name
+    >>> public_name(fnn.fit), public_name(fnn.metrics.of), public_name(len)
+    ('fnn.fit', 'fnn.metrics.of', 'len')
+    """
+    name, parts = getattr(function, "__name__", type(function).__name__), function.__module__.split(".")
+    if parts[0] != "fnn":
+        return name
+    place = next((part for part in reversed(parts) if part in PLACES), "")
+    return ".".join(["fnn", *([place] if place else []), name])
+
+
 def _explain(function: Callable[..., Any], args: tuple[Any, ...], more: dict[str, Any]) -> str:
     """What is wrong with a call; "" where nothing is known to be."""
     name, parameters = function.__name__, inspect.signature(function).parameters
-    usage = f"Call help(fnn.{name})."
+    usage = f"Call help({public_name(function)})."
     places = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     unknown = [] if open_ended else [given for given in more if given not in parameters]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import SAMState, ScheduleFreeState, schedule_free_eval_params
 
-from fnn.arguments import like, scalar, whole_number
+from fnn.arguments import explain_call, like, scalar, whole_number
 from fnn.optimizers.protocol import LookaheadBoth
 from fnn.types import Array, OptimizerState, Params, Scalar
 
@@ -33,6 +33,7 @@ class AverageState(NamedTuple):
         return _over_groups(mean, self.total, params)
 
 
+@explain_call
 def average(decay: Scalar | None = 0.999, *, start: int = 0) -> optax.GradientTransformation:
     """An average of the parameters to predict with; chain it last: `optax.chain(optax.adam(0.01), average(0.99))`.
 

@@ -16,7 +16,7 @@ import optax
 from jax import lax
 from jax.scipy.linalg import cho_solve, solve_triangular
 
-from fnn.arguments import scalar, whole_number
+from fnn.arguments import explain_call, scalar, whole_number
 from fnn.gradients.jacobians import LeastSquares
 from fnn.penalties.step_size import StepSizeState
 from fnn.types import Array, OptimizerState, Params, Scalar
@@ -64,6 +64,7 @@ class _Trial(NamedTuple):
     tries: Array
 
 
+@explain_call
 def levenberg_marquardt(
     damping: Scalar = 1.0, *, tolerance: Scalar = 1e-12, tries: int = 20
 ) -> optax.GradientTransformationExtraArgs:

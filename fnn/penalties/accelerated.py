@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fnn.arguments import flag, scalar
+from fnn.arguments import explain_call, flag, scalar
 from fnn.penalties.centring import centre_gradient, centre_params, restore_params
 from fnn.penalties.masks import Mask, map_weights, weight_mask
 from fnn.penalties.moves import Moves, count_moves, no_moves
@@ -34,6 +34,7 @@ class FistaState(NamedTuple):
     ended: Array | None = None
 
 
+@explain_call
 def fista(
     alpha: Scalar,
     *,

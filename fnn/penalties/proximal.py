@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fnn.arguments import as_array, as_floats, flag, scalar
+from fnn.arguments import as_array, as_floats, explain_call, flag, scalar
 from fnn.penalties.centring import centre_gradient, centre_params, restore_params
 from fnn.penalties.masks import Mask, map_weights
 from fnn.penalties.moves import Moves, count_moves, no_moves
@@ -66,6 +66,7 @@ def soft_threshold(v: Numbers, threshold: Numbers) -> Array:
     return jnp.sign(v) * jnp.maximum(jnp.abs(v) - jnp.asarray(threshold, v.dtype), 0)
 
 
+@explain_call
 def proximal_l1(
     alpha: Scalar, learning_rate: Scalar | Schedule | None = None, mask: Mask = None, approximate: bool = False
 ) -> optax.GradientTransformation:
