@@ -38,11 +38,10 @@ class Centring(NamedTuple):
 def init_centring(params: Params, mask: Mask) -> Centring | None:
     """The coordinates as they are; None where the parameters are not weights (…, features) and a bias (features,).
 
-        >>> import jax.numpy as jnp
-    import numpy as np
-        >>> from fnn.penalties.centring import init_centring
-        >>> print(init_centring({"w": jnp.ones((3, 2)), "b": jnp.ones(2)}, None).mean)
-        [0. 0. 0.]
+    >>> import jax.numpy as jnp
+    >>> from fnn.penalties.centring import init_centring
+    >>> print(init_centring({"w": jnp.ones((3, 2)), "b": jnp.ones(2)}, None).mean)
+    [0. 0. 0.]
     """
     marks, leaves = _marks(params, mask), jax.tree.leaves(params)
     if sorted(marks) != [False, True]:
