@@ -47,6 +47,7 @@ def check_place(name, folder):
     assert 1 in closed or done.stdout.endswith("all is well\n")
 
 
+@pytest.mark.slow
 def test_where_everything_is_missing_it_works(tmp_path):
     check_place("all of these", tmp_path)
 
@@ -96,7 +97,14 @@ def run(code):
     return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
-@pytest.mark.parametrize("work, seconds", [("train(10**8)", 0.2), ("train(10**8)", 1.5), ("swept(10**8)", 1.5)])
+@pytest.mark.parametrize(
+    "work, seconds",
+    [
+        ("train(10**8)", 0.2),
+        pytest.param("train(10**8)", 1.5, marks=pytest.mark.slow),
+        pytest.param("swept(10**8)", 1.5, marks=pytest.mark.slow),
+    ],
+)
 def test_a_daemon_thread_dies_quietly_with_the_program(work, seconds):
     """Whether it traces, compiles or trains. A thread that comes back from compiled code after that aborts Python."""
     code = f"""

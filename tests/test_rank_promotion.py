@@ -45,6 +45,7 @@ def test_activations_and_losses():
         jax.eval_shape(lambda y, t, loss=case.loss: (loss(y, t), loss.grad(y, t)), y, t)
 
 
+@pytest.mark.slow
 def test_folds_with_settings_weights_metrics_and_standardisation():
     found = fnn.cross_validate(net(), LOSS, lambda s: optax.adam(s["lr"]), (X, LABELS), epochs=1, folds=2, width=2,
                                batch_size=32, standardise=True, over={"lr": [0.1, 0.2]}, weights=np.linspace(0, 1, 100),

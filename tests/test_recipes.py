@@ -82,6 +82,7 @@ def test_frozen_parameters():
     assert not np.array_equal(space["run"].params[2]["w"], start[2]["w"])
 
 
+@pytest.mark.slow
 def test_second_order():
     space = names("Second order, and how sure a small network is")
     assert space["mean"].shape == space["deviation"].shape == (32, 1) and (space["deviation"] > 0).all()

@@ -41,6 +41,7 @@ def run():
 # ---- derivatives
 
 
+@pytest.mark.slow
 def test_by_hand_equals_autodiff_with_weights_and_missing_targets(x64):
     x, t = rows(12, "float64")
     t["price"][::3], t["kind"][::4] = np.nan, -1

@@ -79,6 +79,7 @@ def test_every_entry_point_takes_a_matrix():
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_folds_and_sweeps_take_a_matrix():
     study = fnn.cross_validate(NET, SQUARED, ADAM, (X, T), folds=2, epochs=2, batch_size=8)
     same = fnn.cross_validate(NET, SQUARED, ADAM, (fnn.sparse_rows(X), T), folds=2, epochs=2, batch_size=8)

@@ -101,7 +101,7 @@ def test_threads_that_want_the_same_wait_for_the_one_that_makes_it():
 
 
 @counted
-@pytest.mark.parametrize("train, first", [(fit, 40), (sweep, 60)])
+@pytest.mark.parametrize("train, first", [(fit, 40), pytest.param(sweep, 60, marks=pytest.mark.slow)])
 def test_programs_that_go_free_their_mappings(monkeypatch, train, first):
     fnn.clear_caches()
     monkeypatch.setattr(cache.programs, "most", 3)

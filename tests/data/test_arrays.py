@@ -220,6 +220,7 @@ def test_columns_of_targets_too():
             call()
 
 
+@pytest.mark.slow
 def test_columns_are_kept_by_studies_and_files(run, tmp_path):
     wrong, common = OTHER["order"], dict(epochs=1, progress=False)
     data, sgd = (FRAME, LABELS), optax.sgd(0.1)
@@ -606,7 +607,10 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+LONG = pytest.param("unsafe_rbg keys", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [LONG if name == LONG.values[0] else name for name in SETTINGS])
 def test_settings_of_jax_and_numpy(name):
     x, common = in_float64(X), dict(epochs=2, batch_size=32, progress=False)
     noisy = fnn.serial(fnn.dense(8), fnn.dropout(0.1), fnn.tanh, fnn.dense(2))

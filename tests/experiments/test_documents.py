@@ -213,6 +213,7 @@ def regularisation_result():
     return regularisation.main(regularisation.Settings(alphas=5, steps=1_000, plain_steps=6_000))
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_regularisation(regularisation_result):
     named = ("Minimum of", "diamond", "circle", "formula", "fista", "proximal_l1", "Ridge", "keeps", "shifts")
     rows_hold(regularisation_result, *named)

@@ -32,6 +32,7 @@ def by_quantity(result):
 # ---- circles
 
 
+@pytest.mark.slow
 def test_circles_reproduces_the_document(circles_result):
     numbers = circles_result.numbers
     assert (numbers["accepted"], numbers["parameters"]) == (17, 17)

@@ -115,6 +115,7 @@ def test_linear_regression_off_the_minimum_fails(linear):
 # ---- series 1b and 2: logistic regression
 
 
+@pytest.mark.slow
 def test_logistic_regression_finds_the_highest_likelihood(logistic):
     numbers = logistic.numbers
     assert failing(logistic) == []
@@ -137,6 +138,7 @@ def test_logistic_regression_short_of_steps_fails():
 # ---- series 3 and 3b: a hidden layer, softmax
 
 
+@pytest.mark.slow
 def test_a_hidden_unit_separates_what_no_threshold_can(hidden):
     numbers = hidden.numbers
     assert failing(hidden) == []
@@ -160,6 +162,7 @@ def test_best_threshold():
     assert hidden_layer.best_threshold(np.array([1.0, 2, 3]), np.array([0, 1, 0])) == pytest.approx(200 / 3)
 
 
+@pytest.mark.slow
 def test_a_wrong_unit_and_a_wrong_softmax_are_found(monkeypatch):
     x, t = (part[None] for part in hidden_layer.data(0, 5))
     spoilt = hidden_layer.fnn.elementwise("bump", hidden_layer.bump.value, lambda z: 2 * z)
@@ -175,6 +178,7 @@ def test_a_wrong_unit_and_a_wrong_softmax_are_found(monkeypatch):
 # ---- the gradient check
 
 
+@pytest.mark.slow
 def test_no_gradient_errors_in_the_right_networks(checked):
     numbers = checked.numbers
     assert failing(checked) == []
@@ -203,6 +207,7 @@ def test_power_is_the_slope():
     assert gradient_check.power(steps, steps**2 + 1e-16 / steps) == pytest.approx(2, abs=0.01)
 
 
+@pytest.mark.slow
 def test_an_unfound_mistake_fails(checked):
     right = checked.numbers["right"][gradient_check.D2]
     assert [row.ok for row in gradient_check.planted_rows({"none": right})] == [False]

@@ -27,6 +27,7 @@ def studied(result):
     return result.numbers["studied"][0]
 
 
+@pytest.mark.slow
 def test_every_row_holds_and_every_picture_is_there(result):
     assert [row.quantity for row in result.rows if not row.ok] == []
     assert len(result.rows) == 5 and len(result.notes) == 3

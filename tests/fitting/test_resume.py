@@ -328,7 +328,7 @@ def noisy(settings=None):
     return optax.chain(optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(rate))
 
 
-@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("implementation", [pytest.param("threefry2x32", marks=pytest.mark.slow), "rbg"])
 def test_typed_keys_in_the_state_of_an_optimizer_are_kept(implementation, tmp_path):
     def optimizer():
         return optax.chain(
@@ -344,6 +344,7 @@ def test_typed_keys_in_the_state_of_an_optimizer_are_kept(implementation, tmp_pa
     assert key.dtype == jax.random.key(0, impl=implementation).dtype
 
 
+@pytest.mark.slow
 def test_typed_keys_in_a_study_are_kept_too(tmp_path):
     def study(epochs, **more):
         about = {"over": {"lr": [0.1, 0.05]}, "epochs": epochs, "batch_size": 32, "progress": False}
@@ -426,7 +427,7 @@ def folds(batch_size, layer):
         one_run(network=NOISY, batch_size=None),
         one_run(network=NOISY, batch_size=100),
         one_run(gradient=quietly_noisy, batch_size=None),
-        folds(50, fnn.dropout(0.5)),
+        pytest.param(folds(50, fnn.dropout(0.5)), marks=pytest.mark.slow),
     ],
     ids=["None", "as many as rows", "gradient", "folds"],
 )
@@ -444,7 +445,12 @@ def test_an_older_run_with_noise_of_a_full_batch_is_refused(run, older, tmp_path
 
 @pytest.mark.parametrize(
     "run",
-    [one_run(batch_size=None), one_run(network=NOISY, batch_size=99), folds(49, fnn.dropout(0.5)), folds(50, fnn.tanh)],
+    [
+        one_run(batch_size=None),
+        one_run(network=NOISY, batch_size=99),
+        folds(49, fnn.dropout(0.5)),
+        pytest.param(folds(50, fnn.tanh), marks=pytest.mark.slow),
+    ],
     ids=["no noise", "two batches", "folds of two batches", "folds without noise"],
 )
 def test_any_other_older_run_goes_on(run, older, tmp_path):

@@ -36,6 +36,7 @@ def test_a_stream_trains_as_the_same_rows_in_memory():
     assert streamed.best_epoch == in_memory.best_epoch == 3 and streamed.in_shape == (4,)
 
 
+@pytest.mark.slow
 def test_a_full_batch_has_the_masks_of_a_stream_of_one_batch():
     """The single batch of an epoch has the key of batch 0, however the rows come."""
     net = fnn.serial(fnn.dense(8), fnn.dropout(0.5), fnn.dense(2))

@@ -64,6 +64,7 @@ def dense(features=2):
 # ---- right derivatives pass
 
 
+@pytest.mark.slow
 def test_a_nested_network_with_weights_and_a_penalty_is_right(x64):
     block = fnn.residual(fnn.dense(2, bias=False), fnn.prelu())
     net = fnn.serial(fnn.dense(2), fnn.repeat(block, 2), jnp.sin)
@@ -81,10 +82,12 @@ def test_float32_is_right_within_its_digits():
     assert result.ok, str(result)
 
 
+@pytest.mark.slow
 def test_large_leaves_are_right_in_float32():
     assert check(fnn.serial(fnn.dense(300), fnn.tanh, fnn.dense(2))).ok
 
 
+@pytest.mark.slow
 def test_noise_and_normalisation_are_right(x64):
     net = fnn.serial(dense(4), fnn.batch_norm(), fnn.softplus, fnn.dropout(0.3), fnn.layer_norm(), fnn.dense(2))
     assert check(net).ok
@@ -192,6 +195,7 @@ def test_an_error_in_both_derivatives_is_found_by_the_function_itself(x64):
         assert leaf.verdict == "WRONG: by hand and autodiff agree, and the function itself says otherwise"
 
 
+@pytest.mark.slow
 def test_one_wrong_number_in_a_large_leaf_is_found(x64):
     net = fnn.serial(dense(150), fnn.tanh, bad(dense(2), on("w", lambda d: d.at[7, 1].multiply(1.01))))
     result = check(net)
@@ -263,6 +267,7 @@ def test_what_nothing_can_judge_is_named(x64):
     assert str(result).endswith("Not judged: x (not judged: not finite).")
 
 
+@pytest.mark.slow
 def test_the_distance_to_the_nearest_kink(x64):
     net = fnn.serial(fnn.from_function(fnn.relu.value))
     x = jnp.array([[0.25, -3.0], [7.0, -0.125]])
@@ -288,6 +293,7 @@ def test_a_function_without_a_complex_form_is_checked_by_differences(x64):
 # ---- inside other programs
 
 
+@pytest.mark.slow
 def test_it_runs_under_jit_vmap_and_scan(x64, capsys):
     right, net = (fnn.serial(layer, fnn.tanh) for layer in (dense(), bad(dense(), on("w", lambda d: 2 * d))))
     params, state, _ = net.init(jax.random.key(0), (2,))

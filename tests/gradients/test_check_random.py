@@ -32,6 +32,7 @@ def test_right_networks_are_not_called_wrong():
     assert missed == [] and judged >= JUDGED * leaves
 
 
+@pytest.mark.slow
 def test_wrong_rules_are_caught():
     kinds = list(MISTAKES)
     numbers = [kinds.index(k) for k in ("dw: transposed", "hidden by 0: dw without the bias")]

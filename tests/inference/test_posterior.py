@@ -60,6 +60,7 @@ def test_it_is_bayesian_linear_regression_for_a_linear_model(double, loss, weigh
     assert found.log_evidence == pytest.approx(evidence, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_several_outputs_and_hidden_layers_have_the_deviations_of_sampled_networks(double):
     net = fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(2))
     t = np.column_stack([np.sin(X[:, 0]), X[:, 1]])
@@ -112,6 +113,7 @@ def test_a_small_classifier_is_better_calibrated(double):
     assert pairs[:, 1].mean() < 0.8 * pairs[:, 0].mean() and (pairs[:, 1] < pairs[:, 0]).sum() >= 7
 
 
+@pytest.mark.slow
 def test_probabilities_are_less_sure(double):
     net, loss = fnn.serial(fnn.dense(1)), losses.sigmoid_cross_entropy
     x, c = classes(0, 20)

@@ -92,7 +92,15 @@ def test_a_plain_function_computes_below_0_of_bytes():
     np.testing.assert_array_equal(layer.backward((), cache, y)[1], y)
 
 
-@pytest.mark.parametrize("slope", [np.float64(0.25), np.float32(0.25), jnp.float32(0.25), np.float32([0.25] * 4)])
+@pytest.mark.parametrize(
+    "slope",
+    [
+        np.float64(0.25),
+        np.float32(0.25),
+        jnp.float32(0.25),
+        pytest.param(np.float32([0.25] * 4), marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_in_mixed_precision_becomes_float32(slope):
     """Each layer of the network says what it got."""
     got = []

@@ -153,6 +153,7 @@ def box(values):
     return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
 
 
+@pytest.mark.slow
 @given(corners, corners)
 def test_any_two_boxes_in_float32(a, b):
     y, t = jnp.array([box(a)], jnp.float32), jnp.array([box(b)], jnp.float32)
@@ -290,6 +291,7 @@ def test_the_kind_of_gradient_must_be_said_by_true_or_false():
         losses.ciou_loss("no")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [losses.ciou_loss()], ids=str)
 def test_a_network_learns_boxes_by_hand_and_by_autodiff_alike(loss):
     rng = np.random.default_rng(0)

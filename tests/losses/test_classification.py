@@ -191,6 +191,7 @@ def test_the_derivative_of_multiclass_hinge_at_ties_and_extremes(y, expected):
     np.testing.assert_array_equal(losses.sparse_multiclass_hinge.grad(y, jnp.array([0])), [expected])
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-3, 3), min_size=4, max_size=4), st.integers(0, 3))
 def test_by_hand_and_by_autodiff_agree_at_every_tie(scores, label):
     y, t = jnp.array([scores], jnp.float32), jnp.array([label])

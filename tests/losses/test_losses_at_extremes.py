@@ -61,6 +61,7 @@ def test_sure_rows_are_right_to_the_last_digits(name, dtype):
             np.testing.assert_allclose(loss.grad(y, t), slopes, **least)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_right_where_logits_tie(x64):
     """As at the start of a network of zeros: which of them leads must not matter."""
     z, p = jnp.zeros((1, 3)), np.full(3, 1 / 3)
@@ -242,6 +243,7 @@ def test_half_precision_is_summed_in_float32(dtype):
         np.testing.assert_allclose(np.float64(loss.grad(box, right)), loss.grad(*wide), rtol=0.01, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_boxes_of_any_size_have_their_iou():
     unit, half = np.array([[0.0, 0, 1, 1]], "float32"), np.array([[0.0, 0, 0.5, 1]], "float32")
     for size in (1e-30, 1e30, 3e38):  # of the last the derivatives are too small for float32

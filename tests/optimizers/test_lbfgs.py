@@ -90,6 +90,7 @@ def check_members(count):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_are_single_runs(double):
     check_members(3)
 

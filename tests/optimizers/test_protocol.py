@@ -135,6 +135,7 @@ def test_the_cost_is_that_of_the_batch_with_its_mask_weights_penalty_and_key(gra
     assert float(run.train_state.optimizer["value"]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_asks_for_nothing_is_called_as_before():
     """Its numbers are settings, and its program has no cost in it: another rate compiles nothing."""
     fnn.clear_caches()

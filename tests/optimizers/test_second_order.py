@@ -113,6 +113,7 @@ def test_a_step_is_the_formulas(double, units):
     np.testing.assert_allclose(after - problem.flat, step, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_weights_and_l2_are_in_the_cost_whose_minimum_it_finds(double):
     weights, penalty = np.linspace(0, 2, 40), penalties.l2(1e-3)
     run = fit(weights=weights, penalty=penalty, epochs=2_000, optimizer=levenberg_marquardt(tolerance=1e-10))
@@ -199,6 +200,7 @@ def test_a_jacobian_without_room_is_refused_before_anything_compiles():
         fit(wide)
 
 
+@pytest.mark.slow
 def test_it_may_be_a_function_of_the_settings():
     with pytest.raises(ValueError, match="batch_size"):
         fit(optimizer=lambda s: levenberg_marquardt(s["damping"]), settings={"damping": 0.1}, batch_size=16)

@@ -136,6 +136,7 @@ def batched(data, alpha, size):
     return fnn.fit(net, loss, optimizer, data, epochs=40, batch_size=size)
 
 
+@pytest.mark.slow
 def test_weights_that_come_and_go_are_said():
     with pytest.warns(UserWarning, match=r"optimizer: expected weights that stay 0, got \d+ that become 0 or cease"):
         batched(sparse_problem(3.0), 0.3, 10)

@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-SHORT = ("numbers and shapes", "weights")
+SHORT = ("weights",)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ def test_the_fits_are_those_of_grid_search(name, trained):
     assert np.array_equal(mine.predict(X), theirs.predict(X))
 
 
+@pytest.mark.slow
 def test_random_candidates_scorers_and_groups():
     ranges, groups = {"learning_rate_init": loguniform(1e-4, 0.1)}, np.arange(len(X)) % 5
     more = {"n_iter": 3, "scoring": ["roc_auc", "neg_log_loss"], "refit": "neg_log_loss", "random_state": 1}

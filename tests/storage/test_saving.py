@@ -82,6 +82,7 @@ def test_a_trained_run_comes_back_and_predicts_the_same_bits(path):
 RUN_DTYPES = tuple(set(DTYPES) - {"int1", "uint1", "float6_e2m3fn", "float6_e3m2fn"})  # no array of JAX has these
 
 
+@pytest.mark.slow
 @given(params=nested(arrays(sorted(RUN_DTYPES))), state=nested(arrays(("bfloat16", "uint32", "bool"))))
 def test_any_params_and_state_come_back_to_the_same_bits(tmp_path_factory, params, state):
     path = tmp_path_factory.getbasetemp() / "any_run.safetensors"

@@ -80,7 +80,7 @@ def near(got, expected, dtype="float32"):
 # ---- a fold is the run of `fit` alone
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_a_fold_is_the_run_of_fit_alone_on_its_rows(dtype):
     """Unequal folds, standardised, weighted, with dropout and momentum; repeats have other folds and other seeds."""
     with jax.enable_x64(dtype == "float64"):
@@ -96,7 +96,11 @@ def test_a_fold_is_the_run_of_fit_alone_on_its_rows(dtype):
                     near(found.predictions[number // 3, fold[1]], outputs, dtype)
 
 
-@pytest.mark.parametrize("width, devices, batch_size", [(1, ONE, None), (4, TWO, 66)], ids=["one", "four"])
+@pytest.mark.parametrize(
+    "width, devices, batch_size",
+    [pytest.param(1, ONE, None, marks=pytest.mark.slow), (4, TWO, 66)],
+    ids=["one", "four"],
+)
 def test_so_it_is_in_one_batch_and_not_standardised(width, devices, batch_size):
     """Or where one batch holds all rows of one fold, but not those of another."""
     plain = {"standardise": False, "weights": None, "batch_size": batch_size}
@@ -197,6 +201,7 @@ def shaped(s):
     return fnn.serial(fnn.dense(s["features"]), fnn.leaky_relu(s["slope"]), fnn.dense(2))
 
 
+@pytest.mark.slow
 def test_shapes_seeds_and_batch_sizes_may_be_chosen_and_other_numbers_compile_nothing(compiled):
     """With settings that all share, the largest of a metric is the best, and of equal ones the first."""
 

@@ -46,6 +46,7 @@ def test_it_is_called_with_every_epoch_of_every_member(width, devices):
     assert [best[member] for member in range(5)] == found.table["epoch"].tolist()
 
 
+@pytest.mark.slow
 def test_members_of_several_programs_are_rows_of_the_table(compiled):
     seen, parts = [], (lambda s: fnn.serial(fnn.dense(s["units"]), fnn.tanh, fnn.dense(2)), *PARTS[1:])
     over = {"lr": [0.1, 1.0], "units": [2, 3]}

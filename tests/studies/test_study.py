@@ -54,7 +54,13 @@ def signals(monkeypatch):
 
 @pytest.mark.parametrize(
     "dtype, width, devices",
-    [("float32", 1, ONE), ("float32", 3, ONE), ("float32", 4, TWO), ("float64", 3, ONE), ("float64", 4, TWO)],
+    [
+        pytest.param("float32", 1, ONE, marks=pytest.mark.slow),
+        ("float32", 3, ONE),
+        ("float32", 4, TWO),
+        pytest.param("float64", 3, ONE, marks=pytest.mark.slow),
+        ("float64", 4, TWO),
+    ],
     ids=["one", "three", "four", "float64", "float64 in threads"],
 )
 def test_a_member_is_the_run_of_fit_alone(dtype, width, devices):
@@ -141,6 +147,7 @@ def shaped(s):
     return fnn.serial(fnn.dense(s["features"], weight_init=s["scale"]), fnn.tanh, fnn.dense(2))
 
 
+@pytest.mark.slow
 def test_whole_numbers_compile_once_each_and_other_floats_nothing(compiled):
     sizes = [{"features": 5, "batch_size": 40}, {"features": 3, "batch_size": 50}]
     more = {"loss": LOSS, "penalty": None, "validation": 0.2, "epochs": 20}

@@ -185,6 +185,7 @@ def test_a_literal_jit_of_vmap_of_run_works():
     assert np.isfinite(history.loss).sum(1).tolist() == [2, 5, 0]
 
 
+@pytest.mark.slow
 def test_members_that_diverge_leave_the_bits_of_the_others():
     rows = data()
     training = fnn.trainer(NET, LOSS, momentum, batch_size=64)

@@ -104,6 +104,7 @@ def test_table_and_network_from_files_predict_the_same(tmp_path):
     np.testing.assert_array_equal(again.decode(fnn.predict(net, run, again.inputs(HELD))), wanted)
 
 
+@pytest.mark.slow
 def test_price_and_class_at_once():
     table, net, run = trained(["price", "dear"], (), 30)
     assert net.init(jax.random.key(0), run.in_shape)[2] == {"price": (1,), "dear": (2,)}

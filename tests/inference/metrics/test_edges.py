@@ -167,6 +167,7 @@ def test_folds_have_the_figures_of_their_own_rows():
     np.testing.assert_allclose(found.histories["right"], found.histories["accuracy"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_stops_by_the_metric_that_is_judged_and_members_of_a_sweep_are_such_runs():
     training = dict(epochs=6, batch_size=16, validation=(X[:40], T[:40]), metrics=OWN, monitor="auc", progress=False)
     run = fnn.fit(NET, LOSS, optax.sgd(0.5), (X, T), patience=2, **training)

@@ -15,7 +15,7 @@ for module in ("flax", "equinox", "haiku"):
 from tests.helpers.foreign import KINDS, LIBRARIES, LOSS, data, layer, own_loop  # noqa: E402
 
 PAIRS = [(library, kind) for library in LIBRARIES for kind in KINDS]
-QUICK = {("linen", "CNN"), ("equinox", "CNN")}
+QUICK = {("equinox", "CNN")}
 every_pair = pytest.mark.parametrize(
     "library, kind", [pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS]
 )

@@ -17,6 +17,7 @@ def outputs(layer, x):
     return layer.forward(params, state, x, None, True)[0]
 
 
+@pytest.mark.slow
 def test_one_group_is_the_layer_norm_of_the_whole_example_and_one_a_channel_that_of_each():
     x = jax.random.normal(KEY, (3, 4, 5, 6)) + 2.0
     whole = outputs(layer_norm(), x.reshape(3, 120)).reshape(x.shape)
