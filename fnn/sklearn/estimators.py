@@ -13,7 +13,7 @@ from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.sklearn.fits import next_fit
-from fnn.sklearn.plans import FLOATS, Plan, as_floats, plan_fit, train_epoch, weight_decay
+from fnn.sklearn.plans import FLOATS, Plan, as_floats, complete_plan, plan_rows, train_epoch, weight_decay
 from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
 from fnn.types import ArrayLike, Layer
 
@@ -47,7 +47,8 @@ class FnnEstimator(BaseEstimator):
             validate_data(self, X, skip_check_array=True)  # notes how many columns there are
             plan, run = fitted.plan, fitted.run
         else:
-            plan = plan_fit(self, X, y, sample_weight, before=(self._inputs, self._targets) if warm else None)
+            rows = plan_rows(self, X, y, sample_weight, before=(self._inputs, self._targets) if warm else None)
+            plan = complete_plan(self, rows)
             done = fitted is not None and fitted.fits_plan(plan)
             start = (self.run_.params, self.run_.state) if warm else (None, None)
             run = fitted.run if fitted is not None and done else self._train(plan, start)
@@ -59,7 +60,8 @@ class FnnEstimator(BaseEstimator):
         if arguments.flag("early_stopping", self.early_stopping):
             raise ValueError("early_stopping: expected False for partial_fit, got True. Call fit instead.")
         first = not hasattr(self, "run_")
-        plan = plan_fit(self, X, y, sample_weight, classes, None if first else (self._inputs, self._targets))
+        rows = plan_rows(self, X, y, sample_weight, classes, None if first else (self._inputs, self._targets))
+        plan = complete_plan(self, rows)
         now = None if first else self.run_.train_state
         start = (None, None) if first else (self.run_.params, self.run_.state)
         if now is not None and int(now.best_epoch) >= 0:  # it has stopped, with an optimizer for other parameters

@@ -117,25 +117,6 @@ def weight_decay(settings: Settings) -> Penalty:
     return l2(settings["l2"])
 
 
-def plan_fit(
-    estimator: Estimator,
-    x: object,
-    y: object,
-    sample_weight: object = None,
-    classes: object = None,
-    before: tuple[Scale, Targets] | None = None,
-) -> Plan:
-    """Check the parameters of an estimator and the rows to fit it to.
-
-    Args:
-        estimator: a classifier or a regressor; it remembers the number and names of the columns.
-        x, y, sample_weight: the rows.
-        classes: all that there are, where not all are in `y`.
-        before: how inputs and targets have been standardised so far, where the fit goes on from there.
-    """
-    return complete_plan(estimator, plan_rows(estimator, x, y, sample_weight, classes, before))
-
-
 def plan_rows(
     estimator: Estimator,
     x: object,
@@ -144,7 +125,14 @@ def plan_rows(
     classes: object = None,
     before: tuple[Scale, Targets] | None = None,
 ) -> PlannedRows:
-    """The part of a plan that depends on the rows, and on no parameters of the estimator but `READ_WITH_ROWS`."""
+    """Check the rows to fit an estimator to: all of a plan that depends on no parameters but `READ_WITH_ROWS`.
+
+    Args:
+        estimator: a classifier or a regressor; it remembers the number and names of the columns.
+        x, y, sample_weight: the rows.
+        classes: all that there are, where not all are in `y`.
+        before: how inputs and targets have been standardised so far, where the fit goes on from there.
+    """
     rows = check_rows(estimator, x, y, sample_weight, before is None)
     loss = None if estimator.loss is None else as_loss(estimator.loss)
     targets, loss = _targets(estimator, rows.y, loss, classes, None if before is None else before[1])

@@ -1,7 +1,7 @@
 """`FnnSearchCV`."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -10,8 +10,8 @@ from sklearn.utils import Tags, get_tags, indexable
 
 from fnn import arguments
 from fnn.sklearn.estimators import FnnEstimator
-from fnn.sklearn.fits import Fitted, use_fits
-from fnn.sklearn.study import Refit, SearchRows, run_study
+from fnn.sklearn.fits import use_fits
+from fnn.sklearn.study import SearchRows, run_study
 
 
 class FnnSearchCV(GridSearchCV):
@@ -88,26 +88,17 @@ class FnnSearchCV(GridSearchCV):
             raise ValueError("FnnSearchCV: requires y to be passed, but the target y is None. Pass fit(X, y).")
         X, y = indexable(X, y)
         weights = params.get("sample_weight")
-        nothing: list[Fitted | None] = []
-        self._trained: tuple[list[Fitted | None], Refit] = nothing, lambda number: None
         self._searched = SearchRows(X, y, None if weights is None else np.asarray(weights)), params.get("groups")
         try:
-            with use_fits(self._take_fits()):
-                super().fit(X, y, **params)
+            super().fit(X, y, **params)
         finally:
-            del self._searched, self._trained
+            del self._searched
         return self
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags = get_tags(self.estimator).target_tags
         return tags
-
-    def _take_fits(self) -> Iterator[Fitted | None]:
-        """What a study has trained, in the order in which scikit-learn asks: the splits, then the best on all rows."""
-        fits, refit = self._trained
-        yield from fits
-        yield refit(getattr(self, "best_index_", -1))
 
     def _run_search(self, evaluate_candidates: Callable[..., Any]) -> None:
         """Train the candidates in a study; then let scikit-learn judge them."""
@@ -120,9 +111,9 @@ class FnnSearchCV(GridSearchCV):
             self._checked_cv_orig.split(rows.x, rows.y, groups)
         )  # once: a shuffled split is another each time
         begin = time.perf_counter()
-        fits, refit = run_study(self.estimator, candidates, splits, rows, bool(self.verbose), bool(self.refit))
+        fits = run_study(self.estimator, candidates, splits, rows, bool(self.verbose))
         seconds = (time.perf_counter() - begin) / max(1, sum(fit is not None for fit in fits))
-        self._trained = fits, refit
-        results = evaluate_candidates(candidates, cv=check_cv(splits))
+        with use_fits(iter(fits)):
+            results = evaluate_candidates(candidates, cv=check_cv(splits))
         counts = np.array([fit is not None for fit in fits]).reshape(len(candidates), -1).mean(1)
         results["mean_fit_time"] += seconds * counts

@@ -1,11 +1,8 @@
 """The fits of a search as the members of one study."""
 
-import contextlib
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import clone
@@ -14,10 +11,7 @@ from sklearn.utils import _safe_indexing
 from fnn import arguments
 from fnn.data.loading import load_arrays
 from fnn.data.warnings import warn
-from fnn.devices.memory import usual_devices
-from fnn.devices.threads import Interrupted, Task, results
 from fnn.fitting.interrupts import catch_signals
-from fnn.fitting.segments import without_debug_nans
 from fnn.losses.transforms import from_function
 from fnn.runs import Run, TrainingDiverged
 from fnn.sklearn.estimators import FnnEstimator
@@ -34,15 +28,13 @@ from fnn.sklearn.plans import (
     weight_decay,
 )
 from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
-from fnn.studies.chunks import ExecutionPlan
 from fnn.studies.groups import ExecutionOptions, Group, MemberSpec, group_members
-from fnn.studies.jobs import ChunkResult, Job, compile_job, run_chunk
-from fnn.studies.results import member_run, run_on_device
+from fnn.studies.jobs import ChunkResult
+from fnn.studies.results import member_run
 from fnn.studies.scheduler import run_groups
 from fnn.types import Array, Data, Loss, RowSelection, Settings
 
 Split = tuple[np.ndarray, np.ndarray]  # rows to train on, rows to judge by
-Refit = Callable[[int], Fitted | None]
 
 
 class SearchRows(NamedTuple):
@@ -61,8 +53,8 @@ class SearchRows(NamedTuple):
 class Member(NamedTuple):
     """One fit of a search."""
 
-    place: int  # candidate by candidate, split by split; of a fit to all rows the number of its candidate
-    split: int  # after the last one: all rows
+    place: int  # candidate by candidate, split by split
+    split: int
     whole: Plan  # of all rows: how the rows that all members share are encoded
     shared: CheckedRows  # all rows
     plan: Plan  # of the training rows of its split
@@ -76,41 +68,26 @@ def run_study(
     splits: Sequence[Split],
     rows: SearchRows,
     progress: bool,
-    refits: bool,
-) -> tuple[list[Fitted | None], Refit]:
+) -> list[Fitted | None]:
     """Train every candidate on the training rows of every split, as one study.
 
     Returns:
         The fits, candidate by candidate, split by split. None for one that cannot be a member of a study: one with
-        early stopping, one whose training rows lack a class, one whose parameters raise an error. And, with `refits`,
-        a function that trains a candidate, by its number, on all rows, by the program of its splits; it returns None
-        for one that cannot be a member.
+        early stopping, one whose training rows lack a class, one whose parameters raise an error.
     """
     members: list[Member] = []
-    on_all_rows: list[Member] = []
     plans = RowPlans(rows)
     for number, candidate in enumerate(candidates):
         try:
-            of_candidate = _members(estimator, candidate, splits, plans, number)
+            members += _members(estimator, candidate, splits, plans, number * len(splits))
         except (TypeError, ValueError):
             continue  # its own fit raises the same, and scikit-learn decides what becomes of it
-        members += of_candidate[:-1]
-        on_all_rows += of_candidate[-1:] if refits else []
     fits: list[Fitted | None] = [None] * (len(candidates) * len(splits))
-    again: dict[int, Callable[[], Run]] = {}
-    spare = _alike(on_all_rows, _data_key)
-    for key, same in _alike(members, _data_key).items():
-        runs, more = _train(same, spare.get(key, []), progress)
-        again |= more
-        for member, run in zip(same, runs, strict=True):
+    for same in _alike(members, _data_key):
+        for member, run in zip(same, _train(same, progress), strict=True):
             if run is not None:
                 fits[member.place] = Fitted(member.parameters, member.plan, run)
-
-    def refit(number: int) -> Fitted | None:
-        found = [member for member in on_all_rows if member.place == number and number in again]
-        return Fitted(found[0].parameters, found[0].plan, again[number]()) if found else None
-
-    return fits, refit
+    return fits
 
 
 class RowPlans:
@@ -146,12 +123,12 @@ class RowPlans:
 
 
 def _members(
-    estimator: FnnEstimator, candidate: Mapping[str, Any], splits: Sequence[Split], plans: RowPlans, number: int
-) -> list[Member]:
-    """The fits of one candidate that can be members: to the rows of splits; last, to all rows. None: []."""
+    estimator: FnnEstimator, candidate: Mapping[str, Any], splits: Sequence[Split], plans: RowPlans, first: int
+) -> Iterator[Member]:
+    """The fits of one candidate that can be members."""
     one = clone(estimator).set_params(**clone(dict(candidate), safe=False))
     if one.early_stopping:
-        return []
+        return
     parameters = one.get_params(deep=False)
 
     def plan(planned: PlannedRows) -> Plan:
@@ -160,14 +137,11 @@ def _members(
 
     planned, shared = plans.whole(one)
     whole = plan(planned)
-    members = []
-    for split, (train, _) in enumerate(splits):
+    for number, (train, _) in enumerate(splits):
         at = shared.at[train]
-        mine = plan(plans.part(one, split, at))
+        mine = plan(plans.part(one, number, at))
         if _same_classes(mine, whole):
-            place = number * len(splits) + split
-            members.append(Member(place, split, whole, shared, mine, at[mine.rows.at], parameters))
-    return [*members, Member(number, len(splits), whole, shared, whole, shared.at[whole.rows.at], parameters)]
+            yield Member(first + number, number, whole, shared, mine, at[mine.rows.at], parameters)
 
 
 def _same_classes(plan: Plan, whole: Plan) -> bool:
@@ -181,12 +155,12 @@ def _same_classes(plan: Plan, whole: Plan) -> bool:
 # ---- from fits to groups of members
 
 
-def _alike(members: Sequence[Member], key: Callable[[Member], Any]) -> dict[Any, list[Member]]:
+def _alike(members: Sequence[Member], key: Callable[[Member], Any]) -> list[list[Member]]:
     """The members, those of one key together."""
     found: dict[Any, list[Member]] = {}
     for member in members:
         found.setdefault(key(member), []).append(member)
-    return found
+    return list(found.values())
 
 
 def _data_key(member: Member) -> Any:
@@ -202,21 +176,13 @@ def _program_key(member: Member) -> Any:
     return plan.net, plan.loss, plan.optimizer, plan.batch_size, plan.shuffle
 
 
-def _train(
-    members: Sequence[Member], spare: Sequence[Member], progress: bool
-) -> tuple[list[Run | None], dict[int, Callable[[], Run]]]:
-    """The runs of members with the same rows; None for one that a signal kept from beginning.
-
-    And by its place, for each spare member, a function that trains it. Where all are of one program, that of a spare
-    member compiles while the others compile and train.
-    """
-    data, parts, later = _load(members[0]), _alike(members, _program_key), _alike(spare, _program_key)
-    pairs = [_groups(part, later.get(key, []), data) for key, part in parts.items()]
-    groups = [group for group, _ in pairs]
+def _train(members: Sequence[Member], progress: bool) -> list[Run | None]:
+    """The runs of members with the same rows; None for one that a signal kept from beginning."""
+    data, parts = _load(members[0]), _alike(members, _program_key)
+    groups = [_group(part, data) for part in parts]
     numbers = {id(member): number for number, member in enumerate(members)}
     places = {
-        id(group): np.array([numbers[id(member)] for member in part])
-        for group, part in zip(groups, parts.values(), strict=True)
+        id(group): np.array([numbers[id(member)] for member in part]) for group, part in zip(groups, parts, strict=True)
     }
     epochs = members[0].plan.epochs
     runs: dict[int, Run] = {}
@@ -225,55 +191,15 @@ def _train(
         for row, place in enumerate(places[id(group)][group.places[outcome.at]]):
             runs[int(place)] = member_run(outcome, row, None, None, last=True)
 
-    again: dict[int, Callable[[], Run]] = {}
-    for (group, on_all_rows), key in zip(pairs, parts, strict=True):
-        again |= _train_later(on_all_rows, later.get(key, []), len(group.members), ahead=len(parts) == 1)
     with catch_signals() as signals:
         run_groups("FnnSearchCV", groups, epochs, ExecutionOptions(progress=progress), take, signals.heard)
         signals.keep(None, "FnnSearchCV: expected all fits to end, got {} before. Call fit again.".format)
     signals.warn(len(runs) == len(members))
-    _warn_of_divergence(list(runs.values()))
-    return [runs.get(number) for number in range(len(members))], again
-
-
-def _train_later(group: Group, members: Sequence[Member], fits: int, ahead: bool) -> dict[int, Callable[[], Run]]:
-    """By its place, for each of these members, which are the group's, a function that trains it alone.
-
-    Their program is compiled as hard as that of so many fits; `ahead`: from now on.
-    """
-    if not members:
-        return {}
-    devices = usual_devices()
-    device = devices[0]
-    job = Job(group, ExecutionPlan(fits, 1, devices, 0), members[0].plan.epochs)
-    compiling = Task(lambda: compile_job(job, np.array([0]), device), "fnn compile") if ahead else None
-
-    def train(place: int) -> Run:
-        outcome: Any = None
-        with catch_signals() as signals:
-            with contextlib.suppress(Interrupted), without_debug_nans(), jax.disable_jit(False):  # it may still compile
-                if compiling is not None:
-                    results([compiling], signals.heard)
-                outcome = run_chunk(job, np.array([place]), device, None, signals.heard, _show_nothing, _show_nothing)
-            signals.keep(None, "FnnSearchCV: expected the best candidate to train on all rows, got {} before.".format)
-        signals.warn(not signals.heard())
-        in_shape: Any = group.shared.data.train.x.shape[1:]
-        run = run_on_device(member_run(outcome, 0, in_shape, None, last=True))
-        _warn_of_divergence([run])
-        return run
-
-    return {member.place: functools.partial(train, number) for number, member in enumerate(members)}
-
-
-def _show_nothing(*of: object) -> None:
-    """No bar: one member is soon trained."""
-
-
-def _warn_of_divergence(runs: Sequence[Run]) -> None:
-    diverged = sum(bool(run.train_state.diverged[0] >= 0) for run in runs)
+    diverged = sum(bool(run.train_state.diverged[0] >= 0) for run in runs.values())
     if diverged:
         got = f"others in {diverged} of {len(runs)} fits, which are judged by their last finite parameters"
         warn(f"FnnSearchCV: expected finite costs, got {got}. Lower learning_rate_init.", TrainingDiverged)
+    return [runs.get(number) for number in range(len(members))]
 
 
 def _load(member: Member) -> Data:
@@ -286,28 +212,21 @@ def _load(member: Member) -> Data:
     return Data(load_arrays(arrays, None, weights, arguments.key(0), None)[0].train)
 
 
-def _groups(members: Sequence[Member], spare: Sequence[Member], data: Data) -> tuple[Group, Group]:
-    """Members whose plans differ in numbers, seeds and rows alone; and the spare ones, which train on all rows."""
+def _group(members: Sequence[Member], data: Data) -> Group:
+    """Members whose plans differ in numbers, seeds and rows alone."""
     plan, whole = members[0].plan, members[0].whole
     splits = {member.split: member for member in members}
     folds = {split: fold for fold, split in enumerate(splits)}
     tasks = [
-        MemberSpec(_settings(member), arguments.seed_words([member.plan.seed])[0], folds.get(member.split, 0))
-        for member in (*members, *spare)
+        MemberSpec(_settings(member), arguments.seed_words([member.plan.seed])[0], folds[member.split])
+        for member in members
     ]
     training = {"batch_size": plan.batch_size, "shuffle": plan.shuffle, "penalty": weight_decay}
     loss = _of_settings(plan.loss, whole.targets.size) if isinstance(whole.targets, NumberTargets) else plan.loss
     parts = plan.net, loss, plan.optimizer
     views = _views(list(splits.values())), None
     (group,) = group_members("FnnSearchCV", parts, data, tasks, training, views)
-    count = len(members)
-    of_splits = group._replace(members=group.members.take(slice(count)), places=group.places[:count])
-    if not spare:
-        return of_splits, of_splits
-    all_rows = group.shared._replace(train=_views(spare[:1]))
-    return of_splits, group._replace(
-        members=group.members.take(slice(count, None)), places=np.arange(len(spare)), shared=all_rows
-    )
+    return group
 
 
 def _views(members: Sequence[Member]) -> RowSelection:

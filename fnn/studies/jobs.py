@@ -14,7 +14,6 @@ import numpy as np
 from fnn.arguments import trees
 from fnn.arguments.trees import is_key
 from fnn.devices.atomic import make_folder
-from fnn.devices.threads import never
 from fnn.fitting import resume
 from fnn.fitting.interrupts import catch_signals
 from fnn.fitting.progress import StudyListener
@@ -25,7 +24,7 @@ from fnn.runs import History, TrainState
 from fnn.storage.checkpoints import WriteFailures
 from fnn.storage.folders import chunk_folder
 from fnn.storage.locks import lock_folder
-from fnn.studies.chunks import Chunk, ExecutionPlan, Members, chunk_trainer, history_capacity, trace_chunk
+from fnn.studies.chunks import ExecutionPlan, Members, chunk_trainer, history_capacity, trace_chunk
 from fnn.studies.groups import OF_MEMBERS, Group
 from fnn.training.batches import batch_sizes, padded_rows
 from fnn.training.state import dtype_of
@@ -71,7 +70,9 @@ def run_chunk(
     state, histories = checkpoints.state, [checkpoints.history]
     done, _, _, active = (0, 0, 0, True) if state is None else position(state)
     if state is None or (done < epochs and active):  # else it is read, and nothing compiles
-        chunk, effort = trace_job(job, own, data, device)
+        capacity = history_capacity(epochs)
+        chunk = trace_chunk(group.config, job.plan.width, capacity, own, data, device)
+        effort = _choose_effort(job, chunk.work)
         init, run = chunk.compile(effort, must_stop)
         when_compiled()
         if state is None:
@@ -79,7 +80,7 @@ def run_chunk(
             histories = [_no_epochs(job, state.params)]
         pace = checkpoints.pace
         pace.seconds_per_step = chunk.seconds_per_step.get(effort)
-        following = segments(run, state, data, epochs, group.config.batch_size, pace, history_capacity(epochs))
+        following = segments(run, state, data, epochs, group.config.batch_size, pace, capacity)
         with closing(following):
             for segment in following:
                 state = segment.state
@@ -95,19 +96,6 @@ def run_chunk(
     ended = reached >= epochs or not active
     show(epochs - reached + done if ended else 0, ended)
     return _chunk_result(job, at, state, concatenate(histories))
-
-
-def compile_job(job: Job, at: np.ndarray, device: Any, must_stop: Callable[[], bool] = never) -> None:
-    """Compile what `run_chunk` runs, for these members or as many others."""
-    with without_debug_nans(), jax.disable_jit(False):
-        chunk, effort = trace_job(job, *members_and_data(job, at, device), device)
-        chunk.compile(effort, must_stop)
-
-
-def trace_job(job: Job, own: Members, data: Data, device: Any) -> tuple[Chunk, str]:
-    """The chunk of such members, traced, and the effort to compile it with."""
-    chunk = trace_chunk(job.group.config, job.plan.width, history_capacity(job.epochs), own, data, device)
-    return chunk, _choose_effort(job, chunk.work)
 
 
 def members_and_data(job: Job, at: np.ndarray, device: Any) -> tuple[Members, Data]:
