@@ -129,7 +129,7 @@ def dtype_of_run(params: Params) -> DType:
 
 
 def is_floating(dtype: DType) -> bool:
-    """Whether numbers of this dtype are floats, also those of 8 and 16 bits; NumPy's own are told at once."""
+    """Whether numbers of this dtype are floats, also those of 8 and 16 bits; NumPy's own without asking JAX."""
     return getattr(dtype, "kind", "") == "f" or bool(jnp.issubdtype(dtype, jnp.floating))
 
 

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from fnn import arguments
-from fnn.arguments.leaves import check_same_tree, example_shape, is_several, row_count
+from fnn.arguments.leaves import check_same_tree, example_shape, is_several, named_leaves, row_count
 from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
 from fnn.data.streams import Stream, check_chunk, has_rows
+from fnn.data.warnings import warn
 from fnn.runs import Run, TrainState
 from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State, Tree
 
@@ -66,6 +67,8 @@ def load_arrays(
         _check_like(train, held)
         arrays.same_columns(VALIDATION, arrays.columns(data), arrays.columns(given))
     cut.warn(dtype)
+    _warn_if_all_missing("data[1]", train, missing)
+    _warn_if_all_missing("validation[1]", held, missing)
     return Data(train, held), at, arrays.columns(data)
 
 
@@ -109,7 +112,23 @@ def load_stream_head(
         _check_like(train, held)
         arrays.same_columns(VALIDATION, columns, arrays.columns(given))
         cut.warn(dtype)
+        _warn_if_all_missing("validation[1]", held, missing)
     return Data(train, held), None, columns
+
+
+def _warn_if_all_missing(name: str, part: Part | None, missing: Tree) -> None:
+    """Say which targets are missing in all rows: their loss is 0, whatever the network does."""
+    if part is None or missing is None:
+        return
+    targets = named_leaves(name, part.t)
+    for leaf, stands in named_leaves(name, missing).items():
+        t = np.asarray(targets.get(leaf, 0))
+        absent = np.isnan(t) if np.isnan(stands) and t.dtype.kind == "f" else t == stands
+        if t.ndim and absent.reshape(len(t), -1).any(1).all():
+            warn(
+                f"{leaf}: expected a target in some row, got none in all {len(t)}, so that their loss is always 0. "
+                "Pass rows that have targets."
+            )
 
 
 def _refuse_tracer(name: str, value: object) -> None:

@@ -10,8 +10,8 @@
 - `setup`: A run, traced before anything compiles, so that what does not fit raises at once
 - `stream_segments`: Training on a stream: the steps of `fnn.training`, on one buffer after another; an epoch is
   still one epoch
-- `output_kinds`: What raises no error and trains badly: outputs that do not match the loss, targets or figures that
-  are missing
+- `output_kinds`: What raises no error and trains badly: outputs that do not match the loss, a figure that is nan in
+  all epochs
 - `joint`: A run in several processes: what each does alike between segments, where one process alone would do as it
   likes
 - `host_loop`: `fit`: the host's loop around the fused one

@@ -23,7 +23,7 @@ from fnn.devices.placement import put_start
 from fnn.devices.threads import Interrupted, never
 from fnn.fitting import divergence, joint, resume
 from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
-from fnn.fitting.output_kinds import warn_if_all_missing, warn_if_output_mismatch, warn_if_undefined
+from fnn.fitting.output_kinds import warn_if_output_mismatch, warn_if_undefined
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
 from fnn.fitting.setup import trace_run
@@ -301,11 +301,7 @@ def _best_run(
 
 def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
     """The rows on the device: all, or those that a stream begins with; which were held out; the names of columns."""
-    if stream is not None:
-        return load_stream_head(stream, *arguments)
-    loaded = load_arrays(data, *arguments)
-    warn_if_all_missing(arguments[-1], loaded[0])
-    return loaded
+    return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
 
 
 def _stream(data: Any, config: TrainerConfig) -> Stream:

@@ -1,4 +1,4 @@
-"""What raises no error and trains badly: outputs that do not match the loss, targets or figures that are missing."""
+"""What raises no error and trains badly: outputs that do not match the loss, a figure that is nan in all epochs."""
 
 import functools
 from typing import Any
@@ -7,14 +7,13 @@ import jax
 import numpy as np
 
 from fnn.activations.elementwise import Activation, sigmoid, softmax
-from fnn.arguments.leaves import named_leaves
 from fnn.data.warnings import warn
 from fnn.factories import Spec
 from fnn.layers.branches.splitting import parallel
 from fnn.layers.combinators import from_function, residual
 from fnn.losses.named import named_losses
 from fnn.runs import History, TrainState
-from fnn.types import Data, Layer, Loss, Tree
+from fnn.types import Layer, Loss, Tree
 
 ROWS = 64
 ON_LOGITS = {  # what a loss on probabilities would be on logits
@@ -48,21 +47,6 @@ def _heads(net: Any) -> dict[str, Any]:
     if not isinstance(spec, Spec) or not spec.children:
         return {}
     return dict(dict(spec.arguments)["named"]) if spec.factory is parallel else _heads(spec.children[-1])
-
-
-def warn_if_all_missing(missing: Tree, data: Data) -> None:
-    """Say which targets are missing in all rows: their loss is 0, whatever the network does."""
-    for name, part in (("data[1]", data.train), ("validation[1]", data.validation)):
-        if part is None or missing is None:
-            continue
-        for leaf, stands in named_leaves(name, missing).items():
-            t = np.asarray(named_leaves(name, part.t).get(leaf, 0))
-            absent = np.isnan(t) if stands != stands and t.dtype.kind == "f" else t == stands
-            if t.ndim and absent.reshape(len(t), -1).any(1).all():
-                warn(
-                    f"{leaf}: expected a target in some row, got none in all {len(t)}, so that their loss is always 0. "
-                    "Pass rows that have targets."
-                )
 
 
 def warn_if_undefined(monitor: str, history: History) -> None:

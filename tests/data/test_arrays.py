@@ -607,10 +607,10 @@ SETTINGS = {
 }
 
 
-LONG = pytest.param("unsafe_rbg keys", marks=pytest.mark.slow)
+MARKS = {"unsafe_rbg keys": pytest.mark.slow}
 
 
-@pytest.mark.parametrize("name", [LONG if name == LONG.values[0] else name for name in SETTINGS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in SETTINGS])
 def test_settings_of_jax_and_numpy(name):
     x, common = in_float64(X), dict(epochs=2, batch_size=32, progress=False)
     noisy = fnn.serial(fnn.dense(8), fnn.dropout(0.1), fnn.tanh, fnn.dense(2))

@@ -195,6 +195,15 @@ def test_targets_that_are_missing_in_all_rows_are_warned_of(targets, held, named
     assert all("got none in all 12" in text for text in texts)
 
 
+def test_studies_and_validation_beside_a_stream_warn_of_them_too():
+    x, sgd = np.ones((12, 3), "float32"), optax.sgd(0.1)
+    with pytest.warns(UserWarning, match="kind.*got none in all 12"):
+        fnn.ensemble(HEADS, GAPS, sgd, (x, {**SOME, "kind": NONE["kind"]}), members=1, epochs=1, progress=False)
+    held = x, {**SOME, "price": NONE["price"]}
+    with pytest.warns(UserWarning, match="validation.*price.*got none in all 12"):
+        fnn.fit(HEADS, GAPS, sgd, lambda epoch: [(x, SOME)], epochs=1, batch_size=12, validation=held, progress=False)
+
+
 @pytest.mark.parametrize(("figures", "warned"), [([np.nan, np.nan], True), ([np.nan, 0.5], False), ([], False)])
 def test_a_monitored_figure_that_is_never_a_number_is_warned_of(figures, warned):
     history = fnn.History(np.ones(2), {}, np.ones(len(figures)), {"auc": np.array(figures)})

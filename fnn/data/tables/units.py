@@ -8,9 +8,8 @@ from typing import Any
 from fnn import arguments
 from fnn.data.tables.targets import Target
 from fnn.losses.aggregation import RowMetric, SumMetric
-from fnn.types import Array, Metric, Tree
+from fnn.types import Array, Tree
 
-AnyMetric = Metric | SumMetric | RowMetric
 Turn = Callable[[Tree, Tree], tuple[Tree, Tree]]  # of outputs and targets
 
 
