@@ -35,7 +35,7 @@ def check_threshold(name: str, threshold: object, for_classes: str = "Omit it") 
     3.0 if it is one.
     """
     number = finite(name, "a finite threshold", threshold, "Pass 0.5, or 0.0 for logits.")
-    if isinstance(threshold, (int, np.integer)) and threshold > 1:
+    if isinstance(threshold, int) and threshold > 1:
         hint = f"{for_classes} for {threshold} classes; write {threshold}.0 if it is one."
         raise ValueError(
             f"{name}: expected a threshold, 0.5 for probabilities or 0.0 for logits, got {threshold}. {hint}"
