@@ -30,8 +30,8 @@ class Standardiser(NamedTuple):
         """The same, of an argument of this name."""
         arrays.same_columns((name,), self.columns, arrays.columns((x, None)), "standardiser")
         if not isinstance(self.mean, (dict, tuple)) and not is_several(x):
-            made = _apply(name, checks.rows(name, x), self.mean, self.deviation)
-            return made.astype(_usual(made.dtype), copy=False) if isinstance(x, (list, tuple)) else made
+            whole = _apply(name, checks.rows(name, x), self.mean, self.deviation)
+            return whole.astype(_usual(whole.dtype), copy=False) if isinstance(x, (list, tuple)) else whole
         got, known = jax.tree.map(np.asarray, checks.tables(name, x)), named_leaves(name, self.mean)
         for leaf in [*known, *named_leaves(name, got)]:
             if (leaf in known) != (leaf in named_leaves(name, got)):
