@@ -194,6 +194,7 @@ def test_planted_mistakes_are_found_where_they_are(checked):
     assert list(where.values()) == [["0.b", "0.w"], ["2.b"], ["0.w"], ["0.b", "0.w", "2.b", "2.w"]]
 
 
+@pytest.mark.slow
 def test_the_error_has_truncation_and_rounding(checked):
     steps, errors = checked.numbers["steps"], checked.numbers["errors"]
     second, sixth, single = errors[2, "float64"], errors[6, "float64"], errors[2, "float32"]
