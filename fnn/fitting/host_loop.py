@@ -26,7 +26,7 @@ from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch, warn_if_undefined
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
-from fnn.fitting.setup import trace_run
+from fnn.fitting.setup import check_matrices, trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
@@ -199,6 +199,7 @@ def fit(
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction, missing)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
+        check_matrices(config, start.settings, data, validation)
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         shares, asked = joint.shares_of(peers, config, stream), (folder, epochs, seconds, stream)
         checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)

@@ -45,7 +45,7 @@ class FnnEstimator(BaseEstimator):
         """Train the network; with `warm_start` from where it is.
 
         Args:
-            X: inputs, `(rows, columns)`; an array, a list or a data frame.
+            X: inputs, `(rows, columns)`; an array, a list, a data frame or a sparse matrix of SciPy.
             y: targets, `(rows,)`, or `(rows, columns)` for several at once.
             sample_weight: one per row, at least 0; weight k counts as k copies of the row.
 
@@ -122,9 +122,7 @@ class FnnEstimator(BaseEstimator):
     def _outputs(self, X: ArrayLike) -> np.ndarray:
         """What the network says of these rows."""
         check_is_fitted(self)
-        x = validate_data(
-            self, X, reset=False, accept_sparse="csr", dtype=FLOATS, allow_nd=self.network is not None
-        )
+        x = validate_data(self, X, reset=False, accept_sparse="csr", dtype=FLOATS, allow_nd=self.network is not None)
         x = as_floats(self._inputs(as_rows(x, isinstance(self._inputs, SparseScale))))
         room = np.zeros((max(0, LEAST_ROWS - len(x)), *x.shape[1:]), x.dtype)
         outputs: np.ndarray = predict(self.network_, self.run_, np.concatenate([x, room]))
@@ -147,7 +145,8 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):
     """A network that classifies, as an estimator of scikit-learn.
 
     Targets are classes (numbers or words), a column of 0 and 1 per label, or several columns of classes. Inputs are
-    standardised by the training rows.
+    standardised by the training rows. Columns of a sparse matrix are divided by their largest absolute value there, so
+    that zeros stay zeros; the network then begins with `fnn.sparse_dense`.
 
     Args:
         hidden_layer_sizes: units of each hidden layer; `()` is a linear model.
@@ -286,7 +285,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):
     """A network that predicts numbers, as an estimator of scikit-learn.
 
     Targets are `(rows,)` or `(rows, columns)`. Inputs and targets are standardised by the training rows; predictions
-    are in the units of the targets.
+    are in the units of the targets. Sparse inputs as for `FnnClassifier`.
 
     Args:
         hidden_layer_sizes, activation, alpha, batch_size, learning_rate_init, max_iter, shuffle, random_state, tol,

@@ -263,8 +263,8 @@ def merge_copies(rows: CheckedRows, t: np.ndarray) -> CheckedRows:
     columns = np.concatenate([rows.x[real].reshape(len(real), -1), t[real].reshape(len(real), -1)], 1)
     _, first, group = np.unique(columns, axis=0, return_index=True, return_inverse=True)
     total, first = np.bincount(group.ravel(), weights[real]), real[first]
-    total = None if (total == 1).all() else total
-    return CheckedRows(rows.x[first], rows.y[first], total, rows.at[first], rows.columns)
+    merged = None if (total == 1).all() else total
+    return CheckedRows(rows.x[first], rows.y[first], merged, rows.at[first], rows.columns)
 
 
 def _settings(estimator: Estimator, rows: CheckedRows, batch_size: int) -> dict[str, float]:
