@@ -69,7 +69,7 @@ def test_pieces_and_numbers():
 
 @pytest.mark.slow
 def test_a_search_is_one_of_each_split_own_scale(monkeypatch):
-    grid = {"learning_rate_init": [1e-4, 0.05], "alpha": [1e-4, 1e-2]}
+    grid = {"learning_rate_init": [1e-4, 0.05], "standardise": [True, False]}
     theirs = GridSearchCV(MODEL, grid, cv=2).fit(X, T)
     alone, train = [], FnnEstimator._train
     monkeypatch.setattr(FnnEstimator, "_train", lambda self, *a: alone.append(1) or train(self, *a))
