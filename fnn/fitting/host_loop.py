@@ -1,6 +1,8 @@
 """`fit`: the host's loop around the fused one. It checks what it is given, then runs compiled segments, and between
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress

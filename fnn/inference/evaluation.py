@@ -1,5 +1,7 @@
 """How good a trained network is: means over rows of losses and metrics, and figures of sums or of all rows."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

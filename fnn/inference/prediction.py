@@ -4,6 +4,8 @@ Rows go through one compiled program in chunks of a fixed size, the last one fil
 and on what is kept of the outputs, not on the number of rows.
 """
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar

@@ -1,6 +1,8 @@
 """`cross_validate`: how well a network does on rows that it has not seen, all folds as members of one program; and,
 with several settings, which of them does best."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -281,7 +283,7 @@ def _points(over: Any, training: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of_folds(
-    points: list[dict[str, Any]], figures: ResultTable, folds: list[Fold], best: "_Best", scaler: Any, plans: Any
+    points: list[dict[str, Any]], figures: ResultTable, folds: list[Fold], best: _Best, scaler: Any, plans: Any
 ) -> CrossValidation:
     """What the folds have given so far; without predictions, and without a run on all rows."""
     scores, histories = _of_points(figures, len(points), len(folds))

@@ -1,5 +1,7 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -88,7 +90,7 @@ class Ensemble(NamedTuple):
 
     def predict(self, x: DataLike, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
-        arrays.same_columns("x", self.columns, Columns(arrays.columns_in(x)))
+        arrays.same_columns("x", self.columns, Columns(arrays.columns_in(x)), "ensemble")
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
         both = predict(_together(self.net, self.to_probabilities, self._count()), run, x, batch_size)
         return Prediction(*(jax.tree.map(lambda a, i=i: a[:, i], both) for i in (0, 1)))

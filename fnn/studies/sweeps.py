@@ -1,5 +1,7 @@
 """`sweep`: one network trained with many settings, as a map over the same pure run."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor

@@ -7,6 +7,8 @@ What has stopped (diverged, out of patience, out of epochs) is frozen by `where`
 stops by itself and the others keep their bits. Loop bounds are the same for all members, so `vmap` keeps them scalar.
 """
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
