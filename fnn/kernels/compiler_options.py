@@ -19,7 +19,11 @@ def quick_compile_options() -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1} | no_emitters() | LONGEST_VECTOR
+    return (
+        {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
+        | no_emitters()
+        | LONGEST_VECTOR
+    )
 
 
 def no_emitters() -> dict[str, Any]:
