@@ -1,6 +1,6 @@
 """The state of a training run: how it begins, and what every part of the loop does with such trees."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -118,17 +118,29 @@ def tree_where(condition: Array, new: Any, old: Any) -> Any:
 CONCATENATE_BELOW = 2**16  # numbers that are sooner copied than looked at array by array
 
 
-def all_finite(tree: Any, apart: bool = False) -> Array:
-    """Whether every number of a tree is finite; `apart`: arrays may lie in different ways on several devices."""
+def all_finite(tree: Any, others: Sequence[Array] = (), apart: bool = False) -> Array:
+    """Whether every number of a tree is finite.
+
+    Args:
+        tree: arrays.
+        others: numbers that must be finite too, and flags that must be true.
+        apart: whether arrays may lie in different ways on several devices.
+    """
     arrays = [a for a in jax.tree.leaves(tree) if a.size]
+    flags = [a if a.dtype == bool else lax.is_finite(a) for a in others]
     if not arrays:
-        return jnp.asarray(True)
+        return reduce(jnp.logical_and, flags, jnp.asarray(True))
     if apart or sum(a.size for a in arrays) > CONCATENATE_BELOW or len({a.dtype for a in arrays}) > 1:
         # 0 · a is 0 where a is finite, else nan: a sum is faster than `all`, which writes down what it is of
-        return reduce(jnp.logical_and, [jnp.isfinite((0 * a).sum()) for a in arrays], jnp.asarray(True))
-    # as one array: compiles in a quarter of the time
+        flags += [jnp.isfinite((0 * a).sum()) for a in arrays]
+        return reduce(jnp.logical_and, flags, jnp.asarray(True))
+    # as one array: compiles in a quarter of the time. The flags are one number of it: what reads the result then reads
+    # one flag, where XLA would compute it again from all flags for each number
     flat = [lax.reshape(a, (a.size,)) for a in arrays]
-    return lax.reduce_and(lax.is_finite(lax.concatenate(flat, 0) if len(flat) > 1 else flat[0]), (0,))
+    if flags:
+        zero = jnp.zeros(1, arrays[0].dtype)
+        flat.append(where(reduce(jnp.logical_and, flags), zero, jnp.inf))
+    return lax.reduce_and(lax.is_finite(lax.concatenate(flat, 0)), (0,))
 
 
 def mask_nonfinite(after: State, before: State) -> State:
