@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
 # measured on two cores with networks of 2-3-2 to 64-512-512-10, LeNet, and one with batch norm and dropout: seconds to
 # compile by operations traced, seconds of a step by numbers that these make
-COSTS = {"low": Cost(0.5e-3, 1.4e-9), "medium": Cost(1.3e-3, 0.1e-9), "high": Cost(2.2e-3, 0.0)}
+COSTS = {"low": Cost(0.3e-3, 0.8e-9), "medium": Cost(1.0e-3, 0.08e-9), "high": Cost(1.6e-3, 0.0)}
 COSTS_WITH_EMITTERS = {"low": Cost(1.1e-3, 0.7e-9), "high": Cost(1.65e-3, 0.0)}
 
 
