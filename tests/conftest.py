@@ -4,12 +4,14 @@ import gc
 import os
 import shutil
 import signal
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import settings
+from jax._src.interpreters import mlir
 
 import fnn
 from fnn.data import checks
@@ -67,6 +69,16 @@ if not all(map(find_spec, ("flax", "equinox", "haiku"))):  # programs for tests 
     collect_ignore = ["helpers/foreign.py", "helpers/killed_foreign.py"]
 
 MOST_MEGABYTES = 2_000  # of a process of tests; JAX keeps every program that it has compiled
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_context():
+    """JAX lowers each program in a context of its own, which takes 3 ms to make: one serves a file of tests."""
+    make = getattr(mlir, "make_ir_context", None)  # where JAX has it no longer, all is as without
+    with pytest.MonkeyPatch.context() as patch:
+        if make:
+            patch.setattr(mlir, "make_ir_context", lru_cache(make))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -228,6 +228,7 @@ def test_each_fold_is_standardised_by_its_own_rows():
     assert normwise(part(found.predictions, test), ours) < 1e-3
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_probabilities_where_a_head_has_logits():
     found = fnn.ensemble(NET, LOSS, optax.sgd(0.01), rows(), members=2, **TRAINING)
     said = found.predict(rows()[0])

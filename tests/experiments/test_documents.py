@@ -226,6 +226,7 @@ def test_the_experiment_of_the_regularisation(regularisation_result):
     assert len(numbers["lasso"].alphas) == len(numbers["lasso"].w) == 5 + len(regularisation.LASSO_ALPHAS)
 
 
+@pytest.mark.slow
 def test_the_solutions_satisfy_the_conditions_of_a_minimum(regularisation_result):
     """Lasso: the derivative of J0 is `-α sign(w)` where w is not 0, and at most α where it is; Ridge: `-α w`."""
     data, lasso, ridge = (

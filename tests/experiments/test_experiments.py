@@ -50,6 +50,7 @@ def test_circles_reproduces_the_document(circles_result):
     assert by_quantity(circles_result)["By a line in the inputs, seed 1"].ok
 
 
+@pytest.mark.slow
 def test_the_last_cost_is_that_of_the_last_parameters(circles_result):
     costs, params = (circles_result.numbers[name] for name in ("costs", "params"))
     x, t = circles.data(circles.SHOWN)

@@ -20,7 +20,10 @@ LONG = ("4,096 rows", "one row", "200 steps")  # each has programs of its own: a
 ONCE = {title.split("(")[0].split(" on ")[0]: title for title in reversed(ALL) if not title.startswith("depth 10")}
 
 
-@pytest.mark.parametrize("title", ONCE.values(), ids=ONCE)
+LATER = dict.fromkeys(["giou_loss", "diou_loss"], pytest.mark.slow)  # the other two have all their terms
+
+
+@pytest.mark.parametrize("title", [pytest.param(of, marks=LATER.get(n, ()), id=n) for n, of in ONCE.items()])
 def test_a_part_is_right_and_every_planted_error_is_found(title, x64):
     part = ALL[title]()
     found = examine(part._replace(regimes={name: point for name, point in part.regimes.items() if name not in LONG}))

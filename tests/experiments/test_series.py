@@ -149,6 +149,7 @@ def test_a_hidden_unit_separates_what_no_threshold_can(hidden):
     assert labelled(hidden)
 
 
+@pytest.mark.slow
 def test_where_the_hidden_unit_fails_it_is_flat(hidden):
     numbers = hidden.numbers
     stuck = numbers["right"] < 95
@@ -187,11 +188,13 @@ def test_no_gradient_errors_in_the_right_networks(checked):
     assert numbers["checks"]["right"].ok and not numbers["checks"]["spoilt"].ok
 
 
+@pytest.mark.slow
 def test_planted_mistakes_are_found_where_they_are(checked):
     where = {name: gradient_check.spoilt(found) for name, found in checked.numbers["planted"].items()}
     assert list(where.values()) == [["0.b", "0.w"], ["2.b"], ["0.w"], ["0.b", "0.w", "2.b", "2.w"]]
 
 
+@pytest.mark.slow
 def test_the_error_has_truncation_and_rounding(checked):
     steps, errors = checked.numbers["steps"], checked.numbers["errors"]
     second, sixth, single = errors[2, "float64"], errors[6, "float64"], errors[2, "float32"]

@@ -40,6 +40,7 @@ def test_every_row_holds_and_every_picture_is_there(result):
     ]
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_rows_they_speak_of(studied):
     assert (len(studied.t), len(studied.held)) == (426, 143)
     assert studied.found.predictions.shape == (426, 2) and studied.members.shape == (4, 143, 2)

@@ -89,6 +89,7 @@ def test_killed_at_random_times_it_ends_with_the_bits_of_a_run_left_alone(tmp_pa
     assert in_writes > 0
 
 
+@pytest.mark.slow
 def test_a_stream_killed_at_random_places_ends_with_the_bits_of_one_left_alone(tmp_path, cache, kills):
     """Places are counted in chunks, not in seconds, so that they are the same on a busy machine."""
     rng = random.Random(kills)

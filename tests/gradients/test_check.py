@@ -135,7 +135,7 @@ def test_outputs_that_equal_their_targets_but_for_an_ulp_are_not_called_wrong(x6
     assert jax.jit(jax.vmap(right))(jax.random.split(jax.random.key(0), 100)).all()
 
 
-@pytest.mark.parametrize("size", [1e-3, 1e3])
+@pytest.mark.parametrize("size", [pytest.param(1e-3, marks=pytest.mark.slow), 1e3])
 def test_steps_are_measured_by_the_parameters(size):
     net = fnn.serial(fnn.layer_norm(), dense(), fnn.batch_norm(), fnn.tanh)
     params, state, _ = net.init(jax.random.key(0), (2,))
@@ -231,7 +231,8 @@ def test_a_mistake_that_ones_and_zeros_hide_is_found(layer, leaves, x64):
 # ---- kinks, and what has no complex form
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_networks_with_kinks_are_right_for_every_seed(dtype):
     """The README's first program with relu in place of tanh: a kink 2e-4 away lies inside the steps."""
     net, x = fnn.serial(fnn.dense(16), fnn.relu, fnn.dense(2)), np.random.default_rng(0).uniform(-2, 2, (100, 2))

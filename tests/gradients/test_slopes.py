@@ -137,7 +137,7 @@ def test_an_order_that_is_none_raises():
         fnn.numerical_gradient(jnp.sum, jnp.ones(2), order=4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_the_error_of_a_difference_covers_a_bend_that_every_large_step_leaps_over(dtype):
     """Around a leaf that is all 0 nobody knows whether 1 or 1e-4 is a large step."""
     with jax.enable_x64(dtype == "float64"):

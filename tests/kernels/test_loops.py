@@ -96,8 +96,11 @@ NETS = {
 }
 
 
+LATER = dict.fromkeys(["dropout", "rrelu"], pytest.mark.slow)
+
+
 @needs_it
-@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=LATER.get(kind, ())) for kind in NETS])
 def test_a_run_is_the_same_as_without(kind, monkeypatch, x64):
     rng = np.random.default_rng(0)
     x, t = jnp.asarray(rng.normal(size=(23, 2))), jnp.asarray(rng.integers(0, 2, 23), jnp.int32)

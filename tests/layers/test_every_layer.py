@@ -40,14 +40,19 @@ def test_it_takes_no_rows(name, train):
         with pytest.raises(fnn.ShapeError, match="expected at least one row"):
             layer.forward(params, state, x, KEY, train)
         return
-    y, _, cache = layer.forward(params, state, x, KEY, train)
-    dparams, dx = layer.backward(params, cache, y)
+
+    @jax.jit
+    def both(params, x):
+        y, _, cache = layer.forward(params, state, x, KEY, train)
+        return y, layer.backward(params, cache, y)
+
+    y, (dparams, dx) = both(params, x)
     assert y.shape == (0, *out_shape) and dx.shape == x.shape
     assert all(not leaf.any() for leaf in jax.tree.leaves(dparams))
 
 
 @every_layer
-@pytest.mark.parametrize("train", [False, True], ids=["prediction", "training"])
+@pytest.mark.parametrize("train", [pytest.param(False, marks=pytest.mark.slow), True], ids=["prediction", "training"])
 def test_it_can_be_exported_for_any_number_of_rows(name, train):
     layer, shape, params, state, _ = made(name)
 
@@ -66,11 +71,16 @@ def test_it_can_be_exported_for_any_number_of_rows(name, train):
 @every_layer
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_what_comes_out_has_the_dtype_that_came_in(name, dtype):
+    """Traced alone: the values of a layer are the business of other tests."""
     layer, shape, params, state, _ = made(name, dtype)
-    x = jnp.ones((2, *shape), dtype)
-    for train in (False, True):
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.dtype(dtype))
+
+    def both(params, x, train):
         y, _, cache = layer.forward(params, state, x, KEY, train)
-        dparams, dx = layer.backward(params, cache, y)
+        return y, layer.backward(params, cache, y)
+
+    for train in (False, True):
+        y, (dparams, dx) = jax.eval_shape(lambda params, x, train=train: both(params, x, train), params, x)
         assert y.dtype == dx.dtype == x.dtype
         assert all(leaf.dtype == x.dtype for leaf in jax.tree.leaves(dparams))
 

@@ -127,7 +127,7 @@ def test_known_values():
 # ---- a box with itself
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.slow)])
 def test_a_box_with_itself_has_iou_exactly_1_and_loss_and_derivative_exactly_0(dtype):
     rng = np.random.default_rng(0)
     low = rng.uniform(-9, 9, (20_000, 2))

@@ -69,7 +69,10 @@ def expected_params(name, state):
     return jax.tree.map(lambda a: a / state.optimizer[1].weight.astype(a.dtype), state.optimizer[1].total)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+LATER = dict.fromkeys(["lookahead", "sam"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in OPTIMIZERS])
 def test_run_params_are_those_to_predict_with(name):
     run = fit(OPTIMIZERS[name](), epochs=5, validation=(X[:9], T[:9]))
     last = fit(OPTIMIZERS[name](), epochs=5)
@@ -205,7 +208,7 @@ def test_wrong_averages_are_named(decay, start):
     assert has_hint(str(caught.value))
 
 
-@pytest.mark.parametrize("deeper", [False, True])
+@pytest.mark.parametrize("deeper", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_average_before_others_is_refused(deeper):
     within = optax.chain(optax.sgd(0.1), fnn.optimizers.average(0.9)) if deeper else fnn.optimizers.average(0.9)
     with pytest.raises(ValueError, match=r"average: expected the last place of optax\.chain"):

@@ -74,7 +74,8 @@ NETS = {
 }
 
 
-CASES = [(name, losses.squared_error) for name in NETS]
+LATER = dict.fromkeys(["deep", "images"], pytest.mark.slow)
+CASES = [pytest.param(name, losses.squared_error, marks=LATER.get(name, ())) for name in NETS]
 CASES += [("dense", losses.half_squared_error), ("dense", losses.mean_squared_error)]
 
 
@@ -99,7 +100,7 @@ def test_the_jacobian_is_autodiffs_and_the_residuals_are_the_costs(double, name,
 # ---- in a run
 
 
-@pytest.mark.parametrize("units", [5, 12])  # by QR, by Cholesky
+@pytest.mark.parametrize("units", [5, pytest.param(12, marks=pytest.mark.slow)])  # by QR, by Cholesky
 def test_a_step_is_the_formulas(double, units):
     net = fnn.serial(fnn.dense(units), fnn.tanh, fnn.dense(2))
     params, state, _ = net.init(jax.random.key(1), (2,))

@@ -83,6 +83,7 @@ def test_random_candidates_scorers_and_groups():
         assert np.allclose(*columns, atol=1e-4), scorer
 
 
+@pytest.mark.slow
 def test_a_split_that_is_drawn_anew_is_drawn_once():
     splits = StratifiedKFold(2, shuffle=True)
     search = FnnSearchCV(MODEL, {"alpha": [1e-4]}, cv=splits).fit(X, Y)

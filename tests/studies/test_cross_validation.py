@@ -301,7 +301,9 @@ def test_images_of_bytes_are_standardised_without_a_warning():
 # ---- interrupted, and gone on with
 
 
-@pytest.mark.parametrize("width, devices", [(5, ONE), (5, TWO)], ids=["one", "threads"])
+@pytest.mark.parametrize(
+    "width, devices", [(5, ONE), pytest.param(5, TWO, marks=pytest.mark.slow)], ids=["one", "threads"]
+)
 def test_ctrl_c_ends_it_early_and_the_same_call_goes_on_to_the_same_bits(width, devices, signals, tmp_path):
     whole = validated(refit=True)
     signals.send(signal.SIGINT, when=lambda count, segment: count == 110)

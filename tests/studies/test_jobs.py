@@ -67,6 +67,7 @@ def test_an_error_of_a_chunk_is_raised(monkeypatch):
         swept(executor=executor)
 
 
+@pytest.mark.slow
 def test_a_chunk_in_whose_folder_another_works_is_waited_for_and_then_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "PATIENCE", 0.3)
     with ThreadPoolExecutor(1) as executor:

@@ -59,7 +59,7 @@ def signals(monkeypatch):
         ("float32", 3, ONE),
         ("float32", 4, TWO),
         pytest.param("float64", 3, ONE, marks=pytest.mark.slow),
-        ("float64", 4, TWO),
+        pytest.param("float64", 4, TWO, marks=pytest.mark.slow),
     ],
     ids=["one", "three", "four", "float64", "float64 in threads"],
 )
@@ -608,7 +608,7 @@ def test_ctrl_c_ends_a_sweep_early_with_what_there_is(signals, whole):
     "number, width, devices, when",
     [
         (signal.SIGTERM, 3, ONE, lambda count, segment: segment.state.epoch.max() == 7),
-        (signal.SIGINT, 3, ONE, lambda count, segment: count == 104),
+        pytest.param(signal.SIGINT, 3, ONE, lambda count, segment: count == 104, marks=pytest.mark.slow),
         (signal.SIGINT, 1, TWO, lambda count, segment: count == 60),
     ],
     ids=["first chunk", "last chunk", "threads"],

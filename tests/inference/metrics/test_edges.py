@@ -237,6 +237,7 @@ def test_of_one_of_several_outputs():
     assert pickle.loads(pickle.dumps(of["f1"])) == of["f1"] and str(of["f1"]) == "of('kind', f1())"
 
 
+@pytest.mark.slow
 def test_calibration_of_classes_in_64_bits(x64):
     metric = M.expected_calibration_error(logits=False)
     assert abs(float(metric(np.float64(P), np.array([0, 0, 1]))) - 0.2) < 1e-12

@@ -40,7 +40,10 @@ def test_the_losses_are_those_of_their_own_loop(library, kind):
     assert expected[-1] < expected[0]
 
 
-@every_library
+LATER = dict.fromkeys(["haiku", "nnx"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("library", [pytest.param(name, marks=LATER.get(name, ())) for name in LIBRARIES])
 def test_a_saved_run_is_loaded_with_the_net_at_hand_and_predicts_the_same_bits(library, tmp_path):
     net = layer(library, "CNN")
     run = fitted(net, "CNN", epochs=1)
