@@ -251,7 +251,8 @@ def _run_to_end(
     state, histories = checkpoints.state, [checkpoints.history]
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
-        wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
+        # what compiles longest first: the other is lowered in Python meanwhile
+        wanted = ([effort] if goes_on and stream is None else []) + (["init"] if state is None else [])
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
         return state, histories[0]
