@@ -21,6 +21,7 @@ from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import Fingerprint, fingerprint
 from fnn.data.warnings import warn
+from fnn.devices.memory import trim_heap
 from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options
@@ -202,7 +203,10 @@ def compile_in_parallel(
     Raises:
         Interrupted: the program was asked to stop. What compiles then goes on to its end, for nobody.
     """
-    return results([Task(lower(), "fnn compile") for lower in lowerings], must_stop, MOMENT)
+    compiled = results([Task(lower(), "fnn compile") for lower in lowerings], must_stop, MOMENT)
+    if compiled:
+        trim_heap()  # the compiler's memory is free, in pieces between which no array of rows fits
+    return compiled
 
 
 def signature(tree: Tree) -> tuple[Any, tuple[Any, ...]]:
