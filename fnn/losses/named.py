@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -139,7 +140,8 @@ def joint(**terms: Term) -> Loss:
         values = []
         for name, (y, t, w) in each(outputs, targets).items():
             coefficient, loss, _ = own[name]
-            row = array_of(f"loss of {name}", loss.value(stop_uncounted(y, w), t), "one number per row")
+            row = _call_named(name, loss.value, stop_uncounted(y, w), t)
+            row = array_of(f"loss of {name}", row, "one number per row")
             values.append(scale_values(coefficient, row if w is None else _weigh(w, row)))
         return functools.reduce(jnp.add, values)
 
@@ -229,9 +231,13 @@ def _check_weights(name: str, weight: np.ndarray) -> None:
 
 def _check_named(name: str, loss: Loss, outputs: Any, targets: Any) -> None:
     """Check the values of the targets of one output; an error says which."""
-    if loss.check is None:
-        return
+    if loss.check is not None:
+        _call_named(name, loss.check, outputs, targets)
+
+
+def _call_named(name: str, function: Callable[..., Any], outputs: Any, targets: Any) -> Any:
+    """What a function of one output and its target returns; an error says of which."""
     try:
-        loss.check(outputs, targets)
-    except (ValueError, TypeError) as error:
+        return function(outputs, targets)
+    except (ShapeError, ValueError, TypeError) as error:
         raise type(error)(f'targets["{name}"]: {error}') from None
