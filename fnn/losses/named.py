@@ -140,7 +140,7 @@ def joint(**terms: Term) -> Loss:
         values = []
         for name, (y, t, w) in each(outputs, targets).items():
             coefficient, loss, _ = own[name]
-            row = _call_named(name, loss.value, stop_uncounted(y, w), t)
+            row = _call_by_name(name, loss.value, stop_uncounted(y, w), t)
             row = array_of(f"loss of {name}", row, "one number per row")
             values.append(scale_values(coefficient, row if w is None else _weigh(w, row)))
         return functools.reduce(jnp.add, values)
@@ -232,10 +232,10 @@ def _check_weights(name: str, weight: np.ndarray) -> None:
 def _check_named(name: str, loss: Loss, outputs: Any, targets: Any) -> None:
     """Check the values of the targets of one output; an error says which."""
     if loss.check is not None:
-        _call_named(name, loss.check, outputs, targets)
+        _call_by_name(name, loss.check, outputs, targets)
 
 
-def _call_named(name: str, function: Callable[..., Any], outputs: Any, targets: Any) -> Any:
+def _call_by_name(name: str, function: Callable[..., Any], outputs: Any, targets: Any) -> Any:
     """What a function of one output and its target returns; an error says of which."""
     try:
         return function(outputs, targets)
