@@ -1,5 +1,6 @@
 """Forty mistakes of people who come from other libraries: the one line that each gets, whole, and its hint followed."""
 
+import inspect
 import operator
 import re
 import warnings
@@ -8,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import jax
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 
 import fnn
@@ -33,6 +35,8 @@ BRANCHES = fnn.parallel(a=fnn.dense(2), b=fnn.dense(2))
 JOINT = losses.joint(a=(1.0, SCE), b=(1.0, SCE))
 OF_ONE = {"accuracy": fnn.metrics.of("a", fnn.accuracy), "f1": fnn.metrics.of("a", fnn.metrics.f1())}
 ACCURACY = {"accuracy": fnn.accuracy}
+FRAME = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "word": ["up", "down"] * 6, "t": SUM})
+TABLE, SCALE = fnn.Table.fit(FRAME, target="t"), fnn.standardiser(FRAME[["a", "b"]])
 NAMED = "4 arguments without a name, net, loss, optimizer, data, got 5. Write inputs and targets as a pair: (x, t)."
 PAIR = "data: expected a pair (inputs, targets), got ndarray float32[12, 3]. Write data=(x, t)."
 LOW = {"lr": 0.1}
@@ -320,6 +324,42 @@ MISTAKES = {
         "lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn')).",
         lambda: check_executor(lambda: ProcessPoolExecutor(2)),
     ),
+    # frames
+    "a frame without a table": (
+        lambda: fit(data=FRAME),
+        "data: expected a pair (inputs, targets), got DataFrame. Write data=(x, t). Of a frame fnn.Table makes one.",
+        lambda: fit(data=TABLE(FRAME), net=fnn.network_for(TABLE), loss=TABLE.loss),
+    ),
+    "words among the columns": (
+        lambda: fit(data=(FRAME[["a", "word"]], C)),
+        "data[0]: expected numbers, got object in column 'word'. Use fnn.Table, which takes words and dates, or leave "
+        "the column out.",
+        lambda: fit(data=(FRAME[["a"]], C)),
+    ),
+    "new rows without a target": (
+        lambda: TABLE(FRAME.drop(columns="t")),
+        "table: expected the target 't' in the frame, got none. Add the column, or call table.inputs(frame), which "
+        "needs none.",
+        lambda: TABLE.inputs(FRAME.drop(columns="t")),
+    ),
+    "columns moved before standardising": (
+        lambda: SCALE(FRAME[["b", "a"]]),
+        "x: expected the 2 columns of the training in their order, got 2, of which column 0 is 'b' instead of 'a'. "
+        "Pass frame[list(standardiser.columns.x)], or an array.",
+        lambda: SCALE(FRAME[list(SCALE.columns.x)]),
+    ),
+    "one row to standardise": (
+        lambda: SCALE([1.0, 2.0]),
+        "x: expected rows of shape (2,), as the standardiser was fitted to, got (). Write x[None, :] for one row, of a "
+        "list [x].",
+        lambda: SCALE([[1.0, 2.0]]),
+    ),
+    "a target too few": (
+        lambda: fit(net=BRANCHES, data=(X, {"a": C}), loss=JOINT),
+        "joint: expected targets named a, b, got those named a. Pass targets named b too, or leave the terms of that "
+        "name out.",
+        lambda: fit(net=BRANCHES, data=(X, {"a": C, "b": C}), loss=JOINT),
+    ),
     "layers of a single layer": (
         lambda: fnn.dense(3)[:2],
         "net: expected [number] or [slice] of serial(…), got [slice(None, 2, None)] of dense(3). Use its .layers.",
@@ -347,6 +387,15 @@ def test_a_mistake_gets_its_line_and_the_hint_works(name):
 
 def test_there_are_forty():
     assert len(MISTAKES) >= 40
+
+
+HELPED = "fit predict predictor evaluate sweep cross_validate ensemble hold_out folds check_gradients trainer"
+
+
+@pytest.mark.parametrize("name", HELPED.split())
+def test_help_shows_types_by_their_names(name):
+    shown = str(inspect.signature(getattr(fnn, name)))
+    assert len(shown) < 1500 and "numpy._typing" not in shown and "collections.abc" not in shown
 
 
 # ---- what is warned of

@@ -135,12 +135,13 @@ def test_a_server_answers_requests_of_several_clients_with_the_outputs():
         with pytest.raises(urllib.error.HTTPError, match="400") as refused:
             ask([[1, 2]])
         with refused.value:
-            assert "expected x of shape" in json.loads(refused.value.read())
+            assert "expected rows of shape (3,)" in json.loads(refused.value.read())
     finally:
         server.shutdown()
         serving.join()
         server.server_close()
-    whole = fnn.predict(space["net"], space["run"], x)
+    scale, scale_t = space["scale"], space["scale_t"]
+    whole = fnn.predict(space["net"], space["run"], scale(x)) * scale_t.deviation + scale_t.mean
     for rows, answer in zip([1, 5, 32, 9, 1], answers, strict=True):
         np.testing.assert_allclose(answer, whole[:rows], atol=1e-6)
 
@@ -149,7 +150,8 @@ def test_exported_files_say_what_predict_says(tmp_path, monkeypatch, capsys):
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     space = names("A network for programs without fnn")
-    assert "input x: float32 (batch, 3) as measured" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "input x: float32 (batch, 3) as measured" in printed and "True True" in printed
     expected = fnn.predict(space["net"], space["run"], space["scale"](space["x"]))
     session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"x": space["x"]})[0], expected, atol=1e-6)

@@ -59,7 +59,7 @@ def _span(content: str) -> str:
 def _escape(text: str) -> str:
     text = re.sub(r"([*|\\])", r"\\\1", text)
     text = re.sub(r"(\w)_(?=\W|$)", r"\1\\_", text)
-    text = re.sub(r"doi:(10\.\S+?)(?=[.,;)]*(\s|$))", r"`doi:\1 <https://doi.org/\1>`__", text)
+    text = re.sub(r"doi:(10\.\S+?)(?=[.,;:)]*(\s|$))", r"`doi:\1 <https://doi.org/\1>`__", text)
     return re.sub(r"arXiv:(\d+\.\d+)", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", text)
 
 

@@ -274,26 +274,26 @@ def columns(data: object) -> Columns | None:
     return None if found == Columns(None) else found
 
 
-def same_columns(names: Sequence[str], known: Columns | None, got: Columns | None) -> None:
+def same_columns(names: Sequence[str], known: Columns | None, got: Columns | None, owner: str = "run") -> None:
     """Frames must have the columns of the training, in their order. Arrays have no names to compare."""
     if known is not None and got is not None:
         several = [None if pair and len(pair) == 1 else pair for pair in (known.t, got.t)]  # one may have any name
         for name, expected, found in zip(names, (known.x, several[0]), (got.x, several[1]), strict=False):
-            _same_in_leaves(name, expected, found)
+            _same_in_leaves(name, expected, found, f"{owner}.columns.x")
 
 
-def _same_in_leaves(name: str, expected: Any, got: Any) -> None:
+def _same_in_leaves(name: str, expected: Any, got: Any, known_as: str) -> None:
     """The same, where the names may be those of leaves; of leaves that are not there others tell."""
     if expected is None or got is None or expected == got:
         return
     of_leaves = [isinstance(names[0], tuple) for names in (expected, got) if names]
     if not any(of_leaves):
-        _same_names(name, expected, got, "run.columns.x")
+        _same_names(name, expected, got, known_as)
     elif all(of_leaves):
         known, found = dict(expected), dict(got)
         for leaf in [leaf for leaf in known if leaf in found]:
             where = "".join(f"[{key}]" if key.isdigit() else f'["{key}"]' for key in leaf.split("/"))
-            _same_names(f"{name}{where}", known[leaf], found[leaf], f"dict(run.columns.x)[{leaf!r}]")
+            _same_names(f"{name}{where}", known[leaf], found[leaf], f"dict({known_as})[{leaf!r}]")
 
 
 def _same_names(name: str, expected: Names, got: Names, known_as: str) -> None:
@@ -342,7 +342,7 @@ def _frame_numbers(name: str, value: Any) -> np.ndarray:
         if a.dtype.kind not in "fiub":
             raise TypeError(
                 f"{name}: expected numbers, got {a.dtype} in column {label!r}. "
-                "Convert the column to numbers, classes to 0, 1, …, or leave it out."
+                "Use fnn.Table, which takes words and dates, or leave the column out."
             )
     if not arrays:
         return np.empty((len(value), 0))

@@ -298,7 +298,8 @@ def pair(name: str, value: object) -> tuple[Any, Any]:
     """(inputs, targets)."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         got = f"{len(value)} things" if isinstance(value, (tuple, list)) else arguments.describe_thing(value)
-        raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Write {name}=(x, t).")
+        hint = " Of a frame fnn.Table makes one." if hasattr(value, "columns") else ""
+        raise TypeError(f"{name}: expected a pair (inputs, targets), got {got}. Write {name}=(x, t).{hint}")
     return value[0], value[1]
 
 

@@ -23,14 +23,15 @@ class Standardiser(NamedTuple):
     columns: Columns | None = None  # of the frame that it was fitted to
 
     def __call__(self, x: ArrayLike | Tree) -> Any:
-        """`(x - mean)/deviation`, column by column; computed in float64, in the dtype of `x` if that is floating."""
+        """`(x - mean)/deviation`, column by column; computed in float64; an array of floats keeps its dtype."""
         return self.apply("x", x)
 
     def apply(self, name: str, x: ArrayLike | Tree) -> Any:
         """The same, of an argument of this name."""
-        arrays.same_columns((name,), self.columns, arrays.columns((x, None)))
+        arrays.same_columns((name,), self.columns, arrays.columns((x, None)), "standardiser")
         if not isinstance(self.mean, (dict, tuple)) and not is_several(x):
-            return _apply(name, checks.rows(name, x), self.mean, self.deviation)
+            whole = _apply(name, checks.rows(name, x), self.mean, self.deviation)
+            return whole.astype(_usual(whole.dtype), copy=False) if isinstance(x, (list, tuple)) else whole
         got, known = jax.tree.map(np.asarray, checks.tables(name, x)), named_leaves(name, self.mean)
         for leaf in [*known, *named_leaves(name, got)]:
             if (leaf in known) != (leaf in named_leaves(name, got)):
@@ -49,12 +50,17 @@ def _apply(name: str, x: Any, mean: np.ndarray | None, deviation: np.ndarray) ->
         same: np.ndarray = x
         return same
     if x.shape[1:] != mean.shape:
+        hint = "Write x[None, :] for one row, of a list [x]." if x.shape == mean.shape else "Pass the same columns."
         raise ShapeError(
-            f"{name}: expected rows of shape {mean.shape}, as the standardiser was fitted to, "
-            f"got {x.shape[1:]}. Pass the same columns."
+            f"{name}: expected rows of shape {mean.shape}, as the standardiser was fitted to, got {x.shape[1:]}. {hint}"
         )
-    made: np.ndarray = ((x - mean) / deviation).astype(x.dtype if x.dtype.kind == "f" else mean.dtype)
+    made: np.ndarray = ((x - mean) / deviation).astype(x.dtype if x.dtype.kind == "f" else _usual(mean.dtype))
     return made
+
+
+def _usual(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a run: nobody chose float64 who passed a list or whole numbers."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 @arguments.explain_call

@@ -3,6 +3,8 @@
 Stone 1974, "Cross-validatory choice and assessment of statistical predictions"; Kohavi 1995 for stratification.
 """
 
+from __future__ import annotations  # `help` then shows types by their names
+
 from collections.abc import Sequence
 from typing import Any
 

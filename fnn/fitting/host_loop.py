@@ -1,6 +1,8 @@
 """`fit`: the host's loop around the fused one. It checks what it is given, then runs compiled segments, and between
 them does what only a host can: progress, checkpoints, Ctrl-C, warnings. There is no callback inside the program."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -26,7 +28,7 @@ from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch, warn_if_undefined
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
-from fnn.fitting.setup import trace_run
+from fnn.fitting.setup import check_matrices, trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
@@ -199,6 +201,7 @@ def fit(
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction, missing)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
+        check_matrices(config, start.settings, data, validation)
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         shares, asked = joint.shares_of(peers, config, stream), (folder, epochs, seconds, stream)
         checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)
@@ -248,7 +251,8 @@ def _run_to_end(
     state, histories = checkpoints.state, [checkpoints.history]
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
-        wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
+        # what compiles longest first: the other is lowered in Python meanwhile
+        wanted = ([effort] if goes_on and stream is None else []) + (["init"] if state is None else [])
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
         return state, histories[0]

@@ -1,5 +1,7 @@
 """Is a derivative right? By hand, by autodiff, by a complex step and by differences, side by side, leaf by leaf."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -110,7 +112,9 @@ def check_gradients(
     - a complex step, which knows no rule of differentiation: `Im f(p + ih)/h`, exact to rounding; "-" where the
       function has no complex form (gelu's erf, a `while` loop);
     - central differences of sixth order. Their steps are measured by the numbers that move; those that cross a kink
-      (relu at 0) do not count, and where all of them do the column says "kink".
+      (relu at 0) do not count, and where all of them do the column says "kink". They move what
+      `jax.lax.stop_gradient` holds constant: a complex step decides then, and where there is none
+      the column says "-".
 
     All at the given point, and at three points near it: parameters and states 30 % larger or smaller, zeros made
     nonzero, inputs up to 30 % smaller, so that a factor of 1 or a term times 0 hides no mistake (the last two ways at

@@ -10,6 +10,7 @@ from jax import lax
 
 from fnn.gradients.finite_differences import difference, usual_size
 from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
+from fnn.gradients.interpreters.walk import contains
 from fnn.types import Array, DTypeLike, Numbers, Params, Tree
 
 EXHAUSTIVE_UP_TO, RANDOM_DIRECTIONS = (
@@ -25,7 +26,7 @@ class DirectionalDerivatives(NamedTuple):
     noise: Array  # of `by_hand`, where it is known
     exact: Array  # by a complex step; nan where there is none
     kink: Array  # how far it is to the nearest, in units of the direction; nan where nobody knows
-    numerical: Array
+    numerical: Array  # nan where differences cannot judge
     error: Array  # of `numerical`, as estimated; inf where every step crosses a kink
     scale: Array  # the size of the numbers that move; 1 where all are 0
 
@@ -78,11 +79,13 @@ def directional_derivatives(
         cost, direction = (lambda p: costs(p, *rest)), jax.tree.unflatten(tree, moves)
         hand = jnp.where(long != 0, long * by_hand[point], 0).sum()
         uncertain = jnp.sqrt(jnp.square(jnp.where(long != 0, long * noise[point], 0)).sum())
-        exact, kink = _complex_step(cost, at, direction)
+        exact, kink, comparable = _complex_step(cost, at, direction)
         sizes = usual[point, leaf], jnp.where(long != 0, jnp.abs(numbers[point]), 0).max()
         scale = jnp.maximum(*sizes)
         scale = jnp.where(scale > 0, scale, 1.0)
-        return DirectionalDerivatives(hand, uncertain, exact, kink, *difference(cost, at, direction, sizes), scale)
+        numerical, error = difference(cost, at, direction, sizes)
+        numerical = numerical if comparable else jnp.full_like(numerical, jnp.nan)
+        return DirectionalDerivatives(hand, uncertain, exact, kink, numerical, error, scale)
 
     slopes: DirectionalDerivatives = lax.map(lambda one: along(*one), tuple(map(jnp.asarray, wanted)))
     return slopes
@@ -104,10 +107,15 @@ def pseudo_random(size: int, seed: Numbers, dtype: DTypeLike) -> Array:
     return uniform
 
 
-def _complex_step(cost: Callable[[Any], Any], point: Params, direction: Params) -> tuple[Array, Array]:
+def _complex_step(cost: Callable[[Any], Any], point: Params, direction: Params) -> tuple[Array, Array, bool]:
+    """The slope, how far the nearest kink is, and whether differences alone may judge in the place of the slope.
+
+    They move what `stop_gradient` holds constant, and so are those of another function.
+    """
     dtype = jnp.result_type(*jax.tree.leaves(point))
     try:
         found = complex_step(cost, point, direction)
     except NotAnalytic:
-        return jnp.full((), jnp.nan, dtype), jnp.full((), jnp.nan, dtype)
-    return found.slope.sum(), found.kink
+        unknown = jnp.full((), jnp.nan, dtype)
+        return unknown, unknown, not contains(jax.make_jaxpr(cost)(point).jaxpr, "stop_gradient")
+    return found.slope.sum(), found.kink, True

@@ -1,5 +1,7 @@
 """How good a trained network is: means over rows of losses and metrics, and figures of sums or of all rows."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -26,7 +28,7 @@ from fnn.inference.totals import Totals, as_floats, measure_chunk
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
-from fnn.layers.sparse import check_columns
+from fnn.layers.sparse import check_columns, check_matrix
 from fnn.losses import as_loss
 from fnn.losses.aggregation import JOINT
 from fnn.runs import Run
@@ -167,5 +169,6 @@ def _check_chunks(named: Iterator[tuple[str, Any]], net: Layer, run: Run, missin
         x, t, w = check_chunk(name, chunk, dtype, cut, missing, several_shape(run))
         cut.warn(dtype)
         check_categories(net, f"{name}, x", x)
+        check_matrix(f"{name}, x", chunk[0], net)
         check_columns(f"{name}, x", x, net)
         yield x, t, np.ones(row_count(x), dtype) if w is None else w

@@ -208,7 +208,10 @@ def _check_names(what: str, tree: object, names: Any) -> None:
     if isinstance(tree, dict) and set(tree) == set(names):
         return
     got = f"those named {', '.join(map(str, tree))}" if isinstance(tree, dict) else describe_thing(tree)
+    missing = [name for name in names if not isinstance(tree, dict) or name not in tree]
     hint = f"Give joint a term for each of the {what}, under its name."
+    if missing:
+        hint = f"Pass {what} named {', '.join(missing)} too, or leave the terms of that name out."
     if not isinstance(tree, dict):
         hint = "End the network with fnn.parallel(name=…)." if what == "outputs" else "Pass a dict of targets."
     raise ShapeError(f"joint: expected {what} named {', '.join(names)}, got {got}. {hint}")

@@ -1,5 +1,7 @@
 """`ensemble`: one network trained from many seeds at once, and what they say together."""
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -19,6 +21,7 @@ from fnn.data.streams import DataLike
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.fitting.progress import OnSegment
+from fnn.fitting.setup import check_matrices
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
@@ -87,7 +90,7 @@ class Ensemble(NamedTuple):
 
     def predict(self, x: DataLike, batch_size: int = 1024) -> Prediction:
         """Mean and spread of what the members say of these rows, as `fnn.predict` takes them."""
-        arrays.same_columns("x", self.columns, Columns(arrays.columns_in(x)))
+        arrays.same_columns("x", self.columns, Columns(arrays.columns_in(x)), "ensemble")
         run = Run(self.params, self.state, None, None)  # type: ignore[arg-type]  # of many: not the shapes of one
         both = predict(_together(self.net, self.to_probabilities, self._count()), run, x, batch_size)
         return Prediction(*(jax.tree.map(lambda a, i=i: a[:, i], both) for i in (0, 1)))
@@ -185,6 +188,7 @@ def ensemble(
         groups = group_members(
             "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
         )
+        check_matrices(groups[0].config, groups[0].members.take(0).settings, data, validation)
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
         kept: dict[int, Any] = {}
 

@@ -7,6 +7,8 @@ What has stopped (diverged, out of patience, out of epochs) is frozen by `where`
 stops by itself and the others keep their bits. Loop bounds are the same for all members, so `vmap` keeps them scalar.
 """
 
+from __future__ import annotations  # `help` then shows types by their names
+
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -340,13 +342,13 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     g, _, params, optimizer = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
     running = carry.active & due
     split = config.layout is not None
-    finite = jnp.isfinite(g.total) & all_finite((params, mask_nonfinite(g.state, carry.state)), apart=split)
+    numbers: list[Any] = [g.total]
     if batch.weight is not None:
-        finite = finite & jnp.isfinite(g.weight)  # else a mean of anything would be 0
-        counts = g.weight != 0  # a batch whose rows all weigh nothing is no step: momentum must not move either
-        running, finite = running & counts, finite | ~counts
+        numbers.append(g.weight)  # else a mean of anything would be 0
+        running = running & (g.weight != 0)  # rows that all weigh nothing are no step: momentum must not move either
+    done = all_finite((params, mask_nonfinite(g.state, carry.state)), (running, *numbers), apart=split)
     before = carry.params, carry.state, carry.optimizer
-    params, state, optimizer = tree_where(running & finite, (params, g.state, optimizer), before)
+    params, state, optimizer = tree_where(done, (params, g.state, optimizer), before)
     params, state, optimizer = place_leaves(config.layout, params=params, state=state, optimizer=optimizer)
     metrics, rows = dict(config.metrics), (g.outputs, batch.t, batch.weight)
     sums = RunningSums(g.total, g.weight, metric_sums(metrics, *rows))
@@ -354,7 +356,7 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     more = keep_whole(config.layout, collect_batch(metrics, *rows))
     if more:
         sums = sums._replace(collected=join_batch(metrics, carry.sums.collected, more, j, running))
-    bad = running & ~finite
+    bad = running & ~done
     return StepCarry(params, state, optimizer, sums, carry.active & ~bad, jnp.where(bad, j, carry.bad_step))
 
 

@@ -142,8 +142,8 @@ def without(row, frame):
 BAD_FRAMES = {
     "missing": (without(3, FRAME[["a"]].astype("Float32")), "got nan or inf in 1 of 100 rows, .* row 3"),
     "missing boolean": (without(7, FRAME[["b"]].astype("boolean")), "in 1 of 100 rows, .* row 7"),
-    "names": (FRAME.assign(e="x"), "expected numbers, got .* in column 'e'. Convert the column"),
-    "objects": (FRAME.assign(e=np.full(100, 1.5, object)), "got object in column 'e'. Convert the column"),
+    "names": (FRAME.assign(e="x"), "expected numbers, got .* in column 'e'. Use fnn.Table"),
+    "objects": (FRAME.assign(e=np.full(100, 1.5, object)), "got object in column 'e'. Use fnn.Table"),
     "dates": (FRAME.assign(e=pd.Timestamp("2020-01-01")), "got datetime64.* in column 'e'"),
     "no columns": (FRAME[[]], "expected at least one row and one number"),
     "fields": (np.zeros(100, [("a", "f4"), ("b", "f4")]), "expected numbers, got dtype"),

@@ -63,6 +63,17 @@ def test_stratified_to_within_a_row_a_class():
         assert np.abs(np.bincount(held) - 25 / 97 * np.array([50, 30, 17])).max() < 1
 
 
+@pytest.mark.parametrize("rows", [[[1.0], [3.0]], np.array([[1], [3]])], ids=["a list", "whole numbers"])
+def test_what_nobody_chose_to_have_in_float64_gets_the_dtype_of_a_run(rows):
+    assert fnn.standardiser(rows)(rows).dtype == fnn.standardise(rows).dtype == np.float32
+
+
+def test_what_was_chosen_to_be_float64_stays(x64):
+    rows = np.array([[1.0], [3.0]])
+    assert fnn.standardise(rows).dtype == fnn.standardise(rows.tolist()).dtype == np.float64
+    assert fnn.standardise(rows.astype("float32")).dtype == np.float32
+
+
 def test_same_key_same_rows():
     splits = [fnn.hold_out(np.arange(50), np.arange(50), key=key)[1][0].tolist() for key in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]

@@ -291,6 +291,17 @@ def test_a_function_without_a_complex_form_is_checked_by_differences(x64):
     assert str(result).splitlines()[2].split()[4] == "-"
 
 
+def test_without_a_complex_form_differences_do_not_judge_what_is_held_constant(x64):
+    centre = losses.from_function(  # the squared distance to the batch's mean, which counts as a constant
+        lambda y, t: ((y - jax.lax.stop_gradient(y.mean(0)) - t) ** 2 + 0 * jax.scipy.special.erf(y)).sum(-1),
+        grad=lambda y, t: 2 * (y - y.mean(0) - t),
+        name="centre",
+    )
+    result = check(fnn.serial(dense()), centre)
+    assert result.ok and all(np.isnan(leaf.complex_step) and np.isnan(leaf.numerical) for leaf in result.leaves)
+    assert {leaf.verdict for leaf in result.leaves} == {"right"}
+
+
 # ---- inside other programs
 
 

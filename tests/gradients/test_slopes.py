@@ -33,6 +33,27 @@ def test_complex_step_goes_through_loops_sorts_of_choice_and_calls(x64):
     assert 0 < found.kink < np.inf
 
 
+FORMS = {  # name: where
+    "exp2": (-5.0, 0.0, 3.2),
+    "tan": (-2.0, 0.0, 1.5),
+    "sinh": (-3.0, 0.0, 40.0),
+    "cosh": (-3.0, 0.5, 40.0),
+    "arcsin": (-0.99, 0.0, 0.999),
+    "arccos": (-0.99, 0.0, 0.999),
+    "arctan": (-50.0, 0.0, 1.0),
+    "arcsinh": (-50.0, 0.0, 1.0),
+    "arccosh": (1.001, 1.5, 30.0),
+    "arctanh": (-0.99, 0.0, 0.999),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_complex_step_of_a_function_with_a_complex_form_in_jax(x64, name):
+    function, x = getattr(jnp, name), jnp.array(FORMS[name])
+    exact = jax.vmap(jax.grad(function))(x)
+    close(complex_step(function, x, jnp.ones_like(x)).slope, exact, rtol=1e-14)
+
+
 def test_complex_step_refuses_what_has_no_complex_form(x64):
     with pytest.raises(NotAnalytic, match="complex_step: expected functions with a complex form, got erf"):
         complex_step(jax.scipy.special.erf, jnp.ones(2), jnp.ones(2))

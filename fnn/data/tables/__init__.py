@@ -5,6 +5,7 @@
 - `targets`: What a network is to predict: numbers in their own units, or classes
 - `files`: What is known of a table in a file: whole or absent, with a check sum
 - `units`: Metrics in the units of the frame
+- `shown`: A table as text and as HTML: one line per column, what it is, and what is known of it
 - `table`: All of it together: fitted once, applied to any frame, kept in a file
 - `folds`: A table in each fold of a cross-validation
 - `network`: The usual network of a table

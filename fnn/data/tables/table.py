@@ -10,8 +10,10 @@ from fnn.arguments.leaves import leaf_name
 from fnn.data.tables.columns import Categories, Column, Numbers, as_inputs, fit_column
 from fnn.data.tables.files import read_table, write_table
 from fnn.data.tables.frames import Values, names_of, read_column
+from fnn.data.tables.shown import HEAD, as_text, lines
 from fnn.data.tables.targets import Target, as_target, decode_outputs, fit_target
 from fnn.data.tables.units import in_units
+from fnn.runs import markup
 from fnn.types import Loss, PathLike, ShapeError, Tree
 
 Names = str | Sequence[str]
@@ -144,6 +146,17 @@ class Table(NamedTuple):
         """
         return in_units(metric, self.targets, self.one)
 
+    # ---- to look at
+
+    def __str__(self) -> str:
+        return as_text(lines(self.columns, self.targets))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return markup.table(lines(self.columns, self.targets), HEAD)
+
     # ---- files
 
     def save(self, path: PathLike) -> None:
@@ -199,7 +212,11 @@ def input_values(table: Table, frame: Any) -> list[Values]:
 
 def target_values(table: Table, frame: Any) -> list[Values]:
     """The columns of a frame that are targets, as they are, in the order of the table's."""
-    _known_names("target", [target.name for target in table.targets], names_of("table", frame), "table")
+    there = names_of("table", frame)
+    for target in table.targets:
+        if target.name not in there:
+            hint = "Add the column, or call table.inputs(frame), which needs none."
+            raise ValueError(f"table: expected the target {target.name!r} in the frame, got none. {hint}")
     return [_target_column("table", frame, target.name, target.classes is not None) for target in table.targets]
 
 

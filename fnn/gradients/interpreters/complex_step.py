@@ -243,6 +243,7 @@ _BILINEAR = (
 )
 _AS_THEY_ARE = (
     *("add", "sub", "mul", "div", "neg", "add_any", "integer_pow", "exp", "log", "log1p", "sin", "cos", "sqrt"),
+    *("exp2", "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh"),
     *("reduce_sum", "cumsum", "broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "rev"),
     *("dynamic_slice", "dynamic_update_slice", "gather", "scatter", "scatter-add", "scatter_add", "concatenate", "pad"),
     *("select_n", "convert_element_type", "copy", "copy_p", "split", "stack", "optimization_barrier"),

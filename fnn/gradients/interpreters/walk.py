@@ -104,6 +104,16 @@ class Interpreter:
         return outputs
 
 
+def contains(jaxpr: Jaxpr, primitive: str) -> bool:
+    """Whether a program, or one within it, has such an equation."""
+    for equation in jaxpr.eqns:
+        values = jax.tree.leaves([*equation.params.values()], is_leaf=lambda v: hasattr(v, "eqns"))
+        inner = [getattr(v, "jaxpr", v) for v in values]
+        if equation.primitive.name == primitive or any(contains(v, primitive) for v in inner if hasattr(v, "eqns")):
+            return True
+    return False
+
+
 def bind(equation: Equation, inputs: list[Any]) -> list[Any]:
     """The outputs of an equation as JAX has them."""
     outputs = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))

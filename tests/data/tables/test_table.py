@@ -2,6 +2,7 @@
 
 import datetime
 import errno
+import re
 
 import numpy as np
 import pytest
@@ -293,3 +294,17 @@ def test_what_is_wrong_is_named(name):
     call, kind, message = BAD[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_a_table_prints_a_line_per_column():
+    shown = str(Table.fit(F, target=["price", "kind"], categories="code", leave_out="sold"))
+    assert re.sub(" {2,}", " | ", shown).splitlines() == [
+        "column | kind | from the training rows",
+        f"area | number | mean {F.area.mean():.4g}, deviation {F.area.std(ddof=0):.4g}; gaps",
+        "town | category | 2: Bonn, Ulm; gaps",
+        "new | number | mean 0.5, deviation 0.5",
+        "code | category | 3: 7, 8, 9",
+        f"price | target, number | mean {F.price.mean():.4g}, deviation {F.price.std(ddof=0):.4g}",
+        "kind | target, class | 2: flat, house",
+    ]
+    assert TABLE._repr_html_().count("<tr>") == len(F.columns) + 1 and repr(TABLE) == str(TABLE)
