@@ -65,7 +65,7 @@ def test_a_column_that_is_not_there_is_seen():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (2,), (2, 0), (2, 2, 2)])
 def test_arrays_are_no_sparse_rows(shape):
-    with pytest.raises(fnn.ShapeError, match=r"sparse_dense\(9, 1\): expected examples of shape \(2, room\), got"):
+    with pytest.raises(fnn.ShapeError, match=r"sparse_dense\(9, 1\): .* shape \(2, room\), got.*\(2, 100\)"):
         fnn.sparse_dense(9, 1).init(KEY, shape)
     with pytest.raises(fnn.ShapeError, match=r"sparse_dense\(9, 1\): expected x of shape \(batch, 2, room\)"):
         fnn.sparse_dense(9, 1).forward({"w": jnp.ones((9, 1))}, (), jnp.ones((4, *shape[:1])), None, False)
