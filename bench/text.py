@@ -6,8 +6,11 @@ as 1/rank, as those of words do. Each candidate is a process of its own per roun
 times one for each α. Processes take turns.
 
 "over the best" is how far the objective, in float64, is above the lowest that any candidate found, as a share of it;
-`fnn` with a tolerance of 1e-7 is one of them, and `Lasso` with 1e-12. liblinear has an objective of its own: it makes
-the bias small too. saga solves for the two largest α alone: for the others it takes minutes.
+`fnn` with a tolerance of 1e-7 is one of them, and `Lasso` with 1e-12. "off" is how far the pulls of a solution are from
+what they are at the least, as `bench.scripts.text_problem.judge` has it. Weights that are 0 in one solution and not in
+the other are listed below each table, with the pull that the best solution has there: a weight is 0 where it is below
+1. liblinear has an objective of its own: it makes the bias small too. Where columns are uniform saga solves for the two
+largest α alone: for the others it takes minutes.
 """
 
 import json
@@ -24,17 +27,18 @@ from bench.processes import printed
 from bench.timing import in_a_line
 
 ROWS, COLUMNS, VALUES, TOLERANCE = 10_000, 20_000, 100, "1e-6"
+MOST_OTHERS = 3  # that the table has, per α and solver; all are in the file
 SOLVERS = {  # name -> what its script is called with, and how many rounds at most
     "squared": {
         "fnn": (("text_fnn", TOLERANCE), 99),
-        "Lasso": (("text_scikit_learn", "lasso", "1e-6", "100000", "5"), 99),
+        "Lasso": (("text_scikit_learn", "lasso", "1e-6", "100000"), 99),
         "fnn to the end": (("text_fnn", "1e-7"), 1),
-        "Lasso to the end": (("text_scikit_learn", "lasso", "1e-12", "100000", "5"), 1),
+        "Lasso to the end": (("text_scikit_learn", "lasso", "1e-12", "100000"), 1),
     },
     "logistic": {
         "fnn": (("text_fnn", TOLERANCE), 99),
-        "liblinear": (("text_scikit_learn", "liblinear", "1e-4", "10000", "5"), 99),
-        "saga": (("text_scikit_learn", "saga", "1e-4", "1000", "2"), 1),
+        "liblinear": (("text_scikit_learn", "liblinear", "1e-4", "10000"), 99),
+        "saga": (("text_scikit_learn", "saga", "1e-6", "3000"), 1),
         "fnn to the end": (("text_fnn", "1e-7"), 1),
     },
 }
@@ -75,7 +79,7 @@ def main(rounds: int = 15, quick: bool = False) -> str:
             path = Path(folder) / frequencies
             make_problem(path, frequencies == "words", rows, columns)
             for kind, solvers in SOLVERS.items():
-                measured = measure(str(path), kind, solvers, rounds)
+                measured = compare(measure(str(path), kind, solvers, rounds))
                 found[f"{kind}, {frequencies}"] = measured
                 tables.append(table(f"{kind}, columns: {frequencies}", measured))
     question = f"L1 on {rows:,} sparse rows of {VALUES} values, {columns:,} columns"
@@ -110,6 +114,32 @@ def _join(rounds: list[Any]) -> dict[str, Any]:
     return middle | {"shares": last["shares"], "found": found}
 
 
+def compare(measured: dict[str, Any]) -> dict[str, Any]:
+    """In place of the weights: how many are not 0, and those that are 0 in this solution or in the best, not in both.
+
+    Each of these has its weight in both, and the pull that the best solution has there (None: below 0.9).
+    """
+    names = [name for name in measured if name != "left_out"]
+    for i in range(len(measured["fnn"]["shares"])):
+        rows = {name: measured[name]["found"][i] for name in names if i < len(measured[name]["found"])}
+        best = min(rows.values(), key=lambda row: row["objective"])
+        lowest, kept, near = best["objective"], best["kept"], best.pop("near")
+        for row in rows.values():
+            here = row.pop("kept")
+            row["over"], row["not_0"] = (row["objective"] - lowest) / lowest, len(here)
+            row["other"] = [
+                {
+                    "column": int(j),
+                    "here": here.get(j, 0),
+                    "best": kept.get(j, 0),
+                    "pull": 1.0 if j in kept else near.get(j),
+                }
+                for j in sorted(here.keys() ^ kept.keys(), key=int)
+            ]
+            row.pop("near", None)
+    return measured
+
+
 # ---- the table
 
 
@@ -117,21 +147,24 @@ def table(title: str, measured: dict[str, Any]) -> str:
     """A line per α and solver: seconds, times the peers' seconds, rounds, objective, weights that are not 0."""
     names = [name for name in measured if name != "left_out"]
     head = f"{'α':>6}  {'':16}  {'s':>8}  {'fnn/this':>8}  {'processor s':>11}  {'fnn/this':>8}  {'rounds':>6}"
-    lines = [title, f"{head}  {'over the best':>13}  {'not 0':>6}  other than the best"]
+    lines, others = [title, f"{head}  {'over the best':>13}  {'off':>7}  {'not 0':>6}  other than the best"], []
     for i, share in enumerate(measured["fnn"]["shares"]):
         rows = {name: measured[name]["found"][i] for name in names if i < len(measured[name]["found"])}
-        best = min(rows, key=lambda name: rows[name]["objective"])
-        lowest, kept = rows[best]["objective"], set(rows[best]["kept"])
         for name, row in rows.items():
-            over, others = (row["objective"] - lowest) / lowest, len(kept ^ set(row["kept"]))
             wide = ("seconds", 8), ("processor", 11)
             times = "  ".join(f"{row[s]:{w}.3f}  {rows['fnn'][s] / row[s]:8.2f}" for s, w in wide)
-            end = f"{row['rounds']:6}  {over:13.1e}  {len(row['kept']):6}  {others}"
+            end = f"{row['rounds']:6}  {row['over']:13.1e}  {row['off']:7.1e}  {row['not_0']:6}  {len(row['other'])}"
             lines.append(f"{share:6}  {name:16}  {times}  {end}")
+            others += [_other(share, name, each) for each in row["other"][:MOST_OTHERS]]
     for name in names:
         first, one, peak = (measured[name][key] for key in ("first", "peak_of_one_bytes", "peak_bytes"))
         lines.append(
             f"{name}: first call {first:.2f} s, the process's peak {one / 1e6:.0f} MB, {peak / 1e6:.0f} MB after all"
         )
     lines += [f"{name}: left out: {why}" for name, why in measured["left_out"].items()]
-    return "\n".join(lines)
+    return "\n".join(lines + others)
+
+
+def _other(share: float, name: str, each: dict[str, Any]) -> str:
+    here, best, pull = each["here"], each["best"], "below 0.9" if each["pull"] is None else f"of {each['pull']:.5f}"
+    return f"α {share}, {name}, column {each['column']}: {here:.1e}; in the best {best:.1e}, with a pull {pull}"

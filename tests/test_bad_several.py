@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from scipy import sparse
 
 import fnn
 from fnn import losses
@@ -90,7 +91,10 @@ CASES = {  # what is wrong: the call, and what the message says
     ),
     "a target missing": (lambda: fit(t=spoilt(T, kind=None)), "joint: expected targets named price, kind"),
     "a target too many": (lambda: fit(t={**T, "age": T["kind"]}), "joint: expected targets named price, kind"),
-    "targets of another shape": (lambda: fit(t=spoilt(T, price=T["price"][:, 0])), "squared_error: expected targets"),
+    "targets of another shape": (
+        lambda: fit(t=spoilt(T, price=T["price"][:, 0])),
+        r'targets\["price"\]: squared_error: .* got \(10,\)',
+    ),
     "one array of targets": (lambda: fit(t=T["price"]), "joint: expected targets named price, kind"),
     "weights below 0": (
         lambda: fit(t={**T, "trust": np.arange(-1.0, 9.0, dtype="f4")}, loss=MASKED),
@@ -168,6 +172,89 @@ CASES = {  # what is wrong: the call, and what the message says
     "sparse rows standardised": (
         lambda: cross(True, words=np.zeros((10, 2, 3), "f4")),
         r'got data\[0\]\["words"\], which an embedding .* Write standardise=\[.table.\]',
+    ),
+    "inf in an input": (
+        lambda: fit(spoilt(X, table=np.full((10, 4), np.inf))),
+        r'data\[0\]\["table"\]: expected finite numbers, got nan or inf in 10 of 10 rows',
+    ),
+    "nan in an input of an input": (
+        lambda: fit(spoilt(X, table={"old": with_nan(X["table"], 0)})),
+        r'data\[0\]\["table"\]\["old"\]: .* row 0',
+    ),
+    "objects in an input": (
+        lambda: fit(spoilt(X, table=np.full((10, 4), None))),
+        r'data\[0\]\["table"\]: expected numbers, got dtype object',
+    ),
+    "complex numbers in an input": (
+        lambda: fit(spoilt(X, table=X["table"] + 1j)),
+        r'data\[0\]\["table"\]: expected numbers, got dtype complex',
+    ),
+    "a masked array": (
+        lambda: fit(spoilt(X, table=np.ma.masked_less(X["table"], 0))),
+        r'data\[0\]\["table"\]: .* got a masked one',
+    ),
+    "no rows in an input": (
+        lambda: fit(spoilt(X, table=X["table"][:0])),
+        r'data\[0\]\["table"\]: expected at least one row',
+    ),
+    "a sparse matrix among inputs": (
+        lambda: fit(spoilt(X, table=sparse.csr_array(X["table"]))),
+        r'data\[0\]\["table"\]: .* got the sparse csr_array',
+    ),
+    "text in a target": (lambda: fit(t=spoilt(T, kind=np.full(10, "red"))), r'data\[1\]\["kind"\]: expected numbers'),
+    "validation with nan in a target": (
+        lambda: fit(validation=(X, spoilt(T, price=with_nan(T["price"], 2)))),
+        r'validation\[1\]\["price"\]: .* row 2',
+    ),
+    "validation with text": (
+        lambda: fit(validation=(spoilt(X, table=np.full((10, 4), "a")), T)),
+        r'validation\[0\]\["table"\]: expected numbers',
+    ),
+    "a chunk without an input": (
+        lambda: fnn.fit(
+            NET, LOSS, optax.sgd(0.1), chunks(spoilt(X, table=None)), epochs=1, batch_size=4, progress=False
+        ),
+        r'data, chunk 1, x\["table"\]: expected',
+    ),
+    "predict with nan": (
+        lambda: fnn.predict(NET, RUN, spoilt(X, table=with_nan(X["table"], 7))),
+        r'x\["table"\]: .* row 7',
+    ),
+    "predict with text": (
+        lambda: fnn.predict(NET, RUN, spoilt(X, table=np.full((10, 4), "a"))),
+        r'x\["table"\]: expected numbers',
+    ),
+    "evaluate with nan in a target": (
+        lambda: fnn.evaluate(NET, RUN, (X, spoilt(T, price=with_nan(T["price"], 1))), METRICS),
+        r'data, t\["price"\]: .* row 1',
+    ),
+    "evaluate with a label out of range": (
+        lambda: fnn.evaluate(NET, RUN, (X, spoilt(T, kind=T["kind"] + 3)), {"loss": LOSS}),
+        r'targets\["kind"\]: .*class numbers from 0 to 2',
+    ),
+    "a sweep with nan": (
+        lambda: fnn.sweep(
+            NET,
+            LOSS,
+            lambda s: optax.sgd(s["lr"]),
+            (spoilt(X, table=with_nan(X["table"])), T),
+            over={"lr": [0.1]},
+            epochs=1,
+            progress=False,
+        ),
+        r'data\[0\]\["table"\]: .* row 3',
+    ),
+    "an ensemble with fewer rows": (
+        lambda: fnn.ensemble(
+            NET, LOSS, optax.sgd(0.1), (spoilt(X, table=X["table"][1:]), T), members=2, epochs=1, progress=False
+        ),
+        r'data\[0\]\["table"\]: expected 10 rows',
+    ),
+    "folds with nan in a target": (
+        lambda: fnn.cross_validate(
+            NET, LOSS, optax.sgd(0.1), (X, spoilt(T, price=with_nan(T["price"]))), epochs=1, progress=False
+        ),
+        r'data\[1\]\["price"\]: .* row 3',
     ),
     "laplace": (
         lambda: fnn.laplace(NET, RUN, (X, T), LOSS),

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import sparse
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02)  # of the smallest α at which all weights are 0
+NEAR = 0.9
 PATH, KIND = sys.argv[1:3]
-
 
 Solve = Callable[[float], tuple[np.ndarray, float, int]]  # α -> weights, bias, rounds
 
@@ -25,17 +25,29 @@ def load() -> tuple[Any, np.ndarray, list[float]]:
     return x, t, [float(largest * share) for share in SHARES]
 
 
-def objective(x: Any, t: np.ndarray, w: np.ndarray, b: float, alpha: float) -> float:
-    """`mean loss + α Σ|w|`: half squared error, or cross-entropy; float64."""
+def judge(x: Any, t: np.ndarray, w: np.ndarray, b: float, alpha: float) -> dict[str, Any]:
+    """`mean loss + α Σ|w|`, half squared error or cross-entropy, float64; and how near its least this is.
+
+    At the least a weight that is not 0 has `-∂loss/∂w/α = sign w`, and the others have at most 1 without the sign: the
+    "pull". "off" is how far the pulls of all weights are from that. "near" has those of weights that are 0, by column,
+    where it is above `NEAR`.
+    """
     y = x @ w + b
     loss = (np.logaddexp(0, y) - t * y).mean() if KIND == "logistic" else ((y - t) ** 2).mean() / 2
-    return float(loss + alpha * np.abs(w).sum())
+    slope = 1 / (1 + np.exp(-y)) - t if KIND == "logistic" else y - t
+    pull, kept = -(x.T @ slope) / len(t) / alpha, w != 0
+    off = np.where(kept, np.abs(pull - np.sign(w)), np.maximum(np.abs(pull) - 1, 0)).max()
+    near = np.flatnonzero(~kept & (np.abs(pull) > NEAR))
+    return {
+        "objective": float(loss + alpha * np.abs(w).sum()),
+        "off": float(off),
+        "kept": dict(zip(np.flatnonzero(kept).tolist(), w[kept].tolist(), strict=True)),
+        "near": dict(zip(near.tolist(), np.abs(pull[near]).tolist(), strict=True)),
+    }
 
 
-def solve_all(
-    x: Any, t: np.ndarray, alphas: list[float], solve: Callable[[float], tuple[np.ndarray, float, int]]
-) -> None:
-    """Print as JSON what each α gives: seconds, rounds, objective, which weights are not 0; and the first call."""
+def solve_all(x: Any, t: np.ndarray, alphas: list[float], solve: Solve) -> None:
+    """Print as JSON what each α gives: seconds, rounds, the weights that are not 0, `judge`; and the first call."""
     begun = time.perf_counter()
     solve(alphas[0])
     first, found, peak_of_one = time.perf_counter() - begun, [], peak_bytes()
@@ -43,9 +55,7 @@ def solve_all(
         begun, before = time.perf_counter(), time.process_time()
         w, b, rounds = solve(alpha)
         row: dict[str, Any] = {"seconds": time.perf_counter() - begun, "processor": time.process_time() - before}
-        w = np.asarray(w, np.float64).ravel()
-        row |= {"objective": objective(x, t, w, float(b), alpha), "kept": np.flatnonzero(w).tolist()}
-        found.append(row | {"rounds": rounds})
+        found.append(row | {"rounds": rounds} | judge(x, t, np.asarray(w, np.float64).ravel(), float(b), alpha))
     peaks = {"peak_of_one_bytes": peak_of_one, "peak_bytes": peak_bytes()}
     print(json.dumps({"first": first, **peaks, "shares": SHARES, "found": found}))
 

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
-from fnn.arguments import beside
+from fnn.kernels.operations import across, sum_of_rows, where
 from fnn.types import Array, ShapeError
 
 
@@ -28,10 +30,11 @@ def lead(z: Array) -> Lead:
     """The largest logit of each row, and the others relative to it."""
     if not z.ndim or not z.shape[-1]:
         raise ShapeError(f"softmax: expected logits of shape (..., classes), got {z.shape}. Pass a row of them.")
-    top = beside(jnp.arange(z.shape[-1]), z) == z.argmax(-1, keepdims=True)
-    behind = z - jnp.where(top, z, 0.0).sum(-1, keepdims=True)
-    others = jnp.exp(jnp.where(top, -jnp.inf, behind)).sum(-1, keepdims=True)
-    return Lead(top, jnp.where(top, 0.0, behind), others)
+    last = z.ndim - 1
+    top = lax.eq(lax.broadcasted_iota(jnp.int32, z.shape, last), across(lax.argmax(z, last, jnp.int32), z))
+    behind = lax.sub(z, across(sum_of_rows(where(top, z, 0.0)), z))
+    others = sum_of_rows(lax.exp(where(top, -jnp.inf, behind)))
+    return Lead(top, where(top, 0.0, behind), lax.expand_dims(others, (last,)))
 
 
 def _log_1_plus(others: Array) -> Array:
@@ -42,9 +45,12 @@ def _log_1_plus(others: Array) -> Array:
     """
     if others.dtype != jnp.float32:
         return jnp.log1p(others)
-    u = jnp.where(others < 0.02, others, 0.0)
-    series = u * (1.0 - u * (1 / 2 - u * (1 / 3 - u * (1 / 4 - u / 5))))
-    return jnp.where(others < 0.02, series, jnp.log(1.0 + others))
+    small = lax.lt(others, np.float32(0.02))
+    u = where(small, others, 0.0)
+    series = lax.div(u, np.float32(5.0))
+    for by in (1 / 4, 1 / 3, 1 / 2, 1.0):  # u (1 - u (1/2 - u (1/3 - u (1/4 - u/5))))
+        series = lax.mul(u, lax.sub(np.float32(by), series))
+    return where(small, series, lax.log(lax.add(np.float32(1.0), others)))
 
 
 @jax.named_scope("smooth")
@@ -57,7 +63,7 @@ def log_softmax(z: Array) -> Array:
     [-9.357623e-14 -3.000000e+01]
     """
     _, s, others = lead(z)
-    return s - _log_1_plus(others)
+    return lax.sub(s, across(_log_1_plus(others), s))
 
 
 @jax.named_scope("smooth")

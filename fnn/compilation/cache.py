@@ -4,16 +4,16 @@ A compiled training run takes some hundred memory mappings, of which Linux gives
 allocate and the process dies. So the oldest programs are dropped in time.
 """
 
-import ctypes
 import functools
 import gc
 import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from fnn.devices.memory import trim_heap
 
 MOST = 128  # programs
 MOST_BYTES = 32 * 2**20  # of arrays that the programs' functions have captured
@@ -106,11 +106,9 @@ class Cache:
 
 
 def _give_back() -> None:
-    """Free what has been dropped, down to the system: compiling leaves the heap in pieces, which glibc would keep."""
+    """Free what has been dropped, down to the system."""
     gc.collect()  # programs are parts of cycles
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    trim_heap()
 
 
 def _share_of_mappings() -> float:

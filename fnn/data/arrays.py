@@ -189,6 +189,7 @@ def read(name: str, value: Any) -> Array | np.ndarray:
     if isinstance(value, jax.Array) and not arguments.is_deleted(value):
         return value
     refuse_sparse(name, value)
+    refuse_lazy(name, value)
     if isinstance(value, dict):
         raise TypeError(
             f"{name}: expected one array, got {arguments.describe_thing(value)}. "
@@ -309,6 +310,20 @@ def _same_names(name: str, expected: Names, got: Names, known_as: str) -> None:
     )
 
 
+def refuse_lazy(name: str, value: object) -> None:
+    """Raise for a query of polars that has not been run."""
+    if hasattr(value, "collect_schema") and hasattr(value, "collect"):
+        raise TypeError(f"{name}: expected a frame of pandas or polars, got a LazyFrame. Pass its .collect().")
+
+
+def refuse_lists(name: str, frame: Any, label: str, column: Any) -> None:
+    """Raise for a column of polars that has several values per row."""
+    kind = str(getattr(column, "dtype", ""))
+    if hasattr(frame, "get_columns") and kind.startswith(("Struct", "List", "Array", "Object")):
+        hint = f"Pass frame.unnest({label!r})." if kind.startswith("Struct") else f"Pass frame.drop({label!r})."
+        raise TypeError(f"{name}: expected one value per row, got {kind} in column {label!r}. {hint}")
+
+
 def _frame_numbers(name: str, value: Any) -> np.ndarray:
     """The columns of a frame side by side. Their dtype is that of the floats among them, if that holds the others."""
     if hasattr(value, "iloc"):
@@ -320,6 +335,8 @@ def _frame_numbers(name: str, value: Any) -> np.ndarray:
     else:
         columns = value.get_columns() if hasattr(value, "get_columns") else value.columns
     names = columns_of(value) or ()
+    for label, column in zip(names, columns, strict=True):
+        refuse_lists(name, value, label, column)
     arrays = [_column_numbers(f"{name}, column {label!r}", a) for label, a in zip(names, columns, strict=True)]
     for label, a in zip(names, arrays, strict=True):
         if a.dtype.kind not in "fiub":

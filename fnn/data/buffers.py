@@ -40,7 +40,7 @@ class BufferPlan(NamedTuple):
     seed: Seed
     shuffle: bool
     dtype: Any
-    check: Callable[[Any, Any], None] | None = None  # of the values of targets: `(x, t) -> None`, raises
+    check: Callable[[Any, Any, Any], None] | None = None  # of values: `(x, t, inputs as they came) -> None`, raises
     check_seen: Callable[[BufferRecord], None] | None = None  # whether rows are those of before, raises
     missing: Any = None  # what the loss says of targets that are missing
     shares: Shares | None = None  # the processes that read it together; `batch_size` and `rows` are then of this one
@@ -71,7 +71,7 @@ def _checked_chunks(plan: BufferPlan, epoch: int, like: dict[str, Any]) -> Itera
                 )
         if plan.check is not None:
             try:
-                plan.check(chunk[0], chunk[1])
+                plan.check(chunk[0], chunk[1], value[0])
             except (ValueError, TypeError) as error:
                 raise type(error)(f"{name}: {error}") from None
         yield chunk

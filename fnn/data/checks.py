@@ -206,7 +206,8 @@ def targets(
 def _with_gaps(name: str, missing: Tree) -> set[str]:
     """The names of the targets among which nan may be."""
     if isinstance(missing, dict):
-        return {leaf for key, part in missing.items() for leaf in _with_gaps(f'{name}["{key}"]', part)}
+        leaf_name = {key: f'{name}["{key}"]' if isinstance(key, str) else f"{name}[{key}]" for key in missing}
+        return {leaf for key, part in missing.items() for leaf in _with_gaps(leaf_name[key], part)}
     return {name} if missing is not None and missing != missing else set()
 
 

@@ -28,7 +28,7 @@ from fnn.fitting.interrupts import Signals, catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import warn_if_output_mismatch, warn_if_undefined
 from fnn.fitting.progress import OnSegment, check_on_segment, check_progress, progress_bar
 from fnn.fitting.segments import concatenate, segments, without_debug_nans
-from fnn.fitting.setup import trace_run
+from fnn.fitting.setup import check_matrices, trace_run
 from fnn.fitting.stream_segments import stream_segments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.effort import EFFORTS, choose_effort
@@ -129,7 +129,7 @@ def fit(
         min_delta: by how much a value must be better to count, at least 0.
         params, state: start from these instead of fresh ones; they are copied.
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
-        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
+        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a fifth of the
             time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
             "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
             and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
@@ -201,6 +201,7 @@ def fit(
         arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction, missing)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
+        check_matrices(config, start.settings, data, validation)
         effort = _choose_effort(compile_effort, config, start, program, epochs, folder)
         shares, asked = joint.shares_of(peers, config, stream), (folder, epochs, seconds, stream)
         checkpoints = joint.open_checkpoints(peers, config, request, program, effort, *asked)
@@ -250,7 +251,8 @@ def _run_to_end(
     state, histories = checkpoints.state, [checkpoints.history]
     try:
         goes_on = epochs > 0 and not _is_done(state, epochs)
-        wanted = (["init"] if state is None else []) + ([effort] if goes_on and stream is None else [])
+        # what compiles longest first: the other is lowered in Python meanwhile
+        wanted = ([effort] if goes_on and stream is None else []) + (["init"] if state is None else [])
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
         return state, histories[0]

@@ -1,7 +1,7 @@
 """A run, traced before anything compiles, so that what does not fit raises at once."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn.arguments import trees
 from fnn.arguments.leaves import example_shape, row_size
+from fnn.arguments.sparse import is_sparse
 from fnn.compilation.components import unread_settings
 from fnn.compilation.programs import Program, identify, outputs_for, signature, trainer_for
 from fnn.data import arrays
@@ -17,7 +18,7 @@ from fnn.data.warnings import warn
 from fnn.devices.memory import free_bytes
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import init_layer
-from fnn.layers.sparse import check_columns
+from fnn.layers.sparse import check_columns, check_matrix
 from fnn.losses.aggregation import JOINT
 from fnn.optimizers.second_order import full_batch_name
 from fnn.runs import TrainState
@@ -114,6 +115,13 @@ def check_values(config: TrainerConfig, start: Start, outputs: list[Any]) -> Non
     for y, part in zip(outputs, (part for part in start.data if part is not None), strict=True):
         for check in checks:
             check(y, jax.tree.map(np.asarray, part.t))
+
+
+def check_matrices(config: TrainerConfig, settings: Mapping[str, Any], data: object, validation: object = None) -> None:
+    """Raise where a sparse matrix, as the caller passed it, has another number of columns than the network."""
+    for name, given in (("data[0]", data), ("validation[0]", validation)):
+        if isinstance(given, (tuple, list)) and len(given) and is_sparse(given[0]):
+            check_matrix(name, given[0], resolve("net", config.net, Layer, settings))
 
 
 def check_jacobian_fits(state: TrainState, outputs: Any, train: Part) -> None:

@@ -22,7 +22,7 @@ from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer, init_layer
-from fnn.layers.sparse import check_columns
+from fnn.layers.sparse import check_columns, check_matrix
 from fnn.runs import History, TrainState
 from fnn.training.config import TrainerConfig, missing_targets, resolve, resolve_loss
 from fnn.training.fused_loop import build_buffer_trainer
@@ -174,7 +174,7 @@ def _make_plan(config: TrainerConfig, source: Any, buffer_rows: int | None, stat
     return BufferPlan(as_stream("data", source), size, buffer_rows, seed, config.shuffle, dtype, check, missing=missing)
 
 
-def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], None]:
+def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any, Any], None]:
     """What looks at the values of a chunk: of inputs that an embedding gets, of targets that the loss judges."""
     check = resolve_loss(config.loss, settings).check
     net = resolve("net", config.net, Layer, settings)
@@ -187,8 +187,9 @@ def _value_check(config: TrainerConfig, settings: Any) -> Callable[[Any, Any], N
 
         return jax.eval_shape(forward, jax.tree.unflatten(structure, shapes))
 
-    def of_chunk(x: Any, t: Any) -> None:
+    def of_chunk(x: Any, t: Any, given: Any) -> None:
         check_categories(net, "x", x)
+        check_matrix("x", given, net)
         check_columns("x", x, net)
         if check is None:
             return

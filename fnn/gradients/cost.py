@@ -8,9 +8,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from fnn.arguments import array_of, call, describe_value, instance
 from fnn.arguments.leaves import check_same_structure, row_count
+from fnn.kernels.operations import number
 from fnn.layers.passes import backward_layer, forward_layer
 from fnn.losses import as_loss
 from fnn.losses.reduction import row_values, row_weights, stop_uncounted, weighted_sum
@@ -177,5 +179,5 @@ def scale_and_loss(
 def _scale(reduction: str) -> Callable[[Array], Array]:
     """By what the sum over the rows is multiplied, as a function of the sum of the weights."""
     if reduction == "mean":
-        return lambda count: 1.0 / jnp.maximum(count, jnp.finfo(count.dtype).tiny)
+        return lambda count: lax.div(number(1, count), lax.max(count, jnp.finfo(count.dtype).tiny))
     return lambda count: jnp.ones_like(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations  # `help` then shows types by their names
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,13 +28,13 @@ from fnn.inference.totals import Totals, as_floats, measure_chunk
 from fnn.kernels.memory import aligned_copy
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import forward_layer
-from fnn.layers.sparse import check_columns
+from fnn.layers.sparse import check_columns, check_matrix
 from fnn.losses import as_loss
 from fnn.losses.aggregation import JOINT
 from fnn.runs import Run
 from fnn.training import config
 from fnn.training.layout import Layout, keep_whole, make_layout, split_arrays
-from fnn.types import Array, Layer, Loss, LossLike, Params, State, Tree
+from fnn.types import Array, Layer, LossLike, Params, State, Tree
 
 
 @arguments.explain_call
@@ -125,8 +126,14 @@ def _metric_program(
 
 
 def _missing(metrics: Mapping[str, Any]) -> Tree:
-    """What the losses among the metrics say of targets that are missing."""
-    return next((m.missing for m in metrics.values() if isinstance(m, Loss) and m.missing is not None), None)
+    """What the losses and metrics say of targets that are missing, together: where one takes nan, nan may be."""
+    return functools.reduce(_join_missing, (getattr(metric, "missing", None) for metric in metrics.values()), None)
+
+
+def _join_missing(one: Tree, other: Tree) -> Tree:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {key: _join_missing(one.get(key), other.get(key)) for key in {**one, **other}}
+    return other if one is None or other != other else one
 
 
 def _check_targets(metrics: dict[str, Any], outputs: Tree, t: Tree) -> None:
@@ -162,5 +169,6 @@ def _check_chunks(named: Iterator[tuple[str, Any]], net: Layer, run: Run, missin
         x, t, w = check_chunk(name, chunk, dtype, cut, missing, several_shape(run))
         cut.warn(dtype)
         check_categories(net, f"{name}, x", x)
+        check_matrix(f"{name}, x", chunk[0], net)
         check_columns(f"{name}, x", x, net)
         yield x, t, np.ones(row_count(x), dtype) if w is None else w

@@ -1,6 +1,7 @@
 """Fast implementations of what a loop computes, and its random numbers.
 
 - `compiler_options`: Options for the compiler: for what runs once, and for small networks
+- `operations`: Operations on arrays of one dtype by JAX's primitives, for what is traced in every run
 - `loops`: How the loop of a whole run is compiled on a CPU: a small one into one function, large ones member after
   member
 - `matmul`: The three matrix products of a dense layer, each computed in the way that is fast for its size and

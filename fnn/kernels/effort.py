@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn.kernels.compiler_options import FUSION_EMITTERS_STAY, LONGEST_VECTOR, no_emitters, quick_compile_options
 from fnn.kernels.loops import FREE, inner_jaxprs
 from fnn.types import Equation, Jaxpr
 
 EFFORTS = ("low", "medium", "high")
-LONGEST_VECTOR = 512  # bits; a processor that has shorter ones takes its own
-FUSION_EMITTERS_STAY = (0, 11)  # from this version of JAX on they cannot be switched off
 
 
 class Cost(NamedTuple):
@@ -31,7 +30,7 @@ class Cost(NamedTuple):
 
 # measured on two cores with networks of 2-3-2 to 64-512-512-10, LeNet, and one with batch norm and dropout: seconds to
 # compile by operations traced, seconds of a step by numbers that these make
-COSTS = {"low": Cost(0.5e-3, 1.4e-9), "medium": Cost(1.3e-3, 0.1e-9), "high": Cost(2.2e-3, 0.0)}
+COSTS = {"low": Cost(0.3e-3, 0.8e-9), "medium": Cost(1.0e-3, 0.08e-9), "high": Cost(1.6e-3, 0.0)}
 COSTS_WITH_EMITTERS = {"low": Cost(1.1e-3, 0.7e-9), "high": Cost(1.65e-3, 0.0)}
 
 
@@ -103,8 +102,5 @@ def effort_options(effort: str, work: Work) -> dict[str, Any]:
     """
     if jax.default_backend() != "cpu":
         return {}
-    options = {} if work.double else {"xla_cpu_prefer_vector_width": LONGEST_VECTOR}
-    if effort == "high":
-        return options
-    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < FUSION_EMITTERS_STAY else {}
-    return options | older | ({"xla_backend_optimization_level": 0} if effort == "low" else {})
+    of_effort = {"low": quick_compile_options(), "medium": no_emitters(), "high": {}}[effort] | LONGEST_VECTOR
+    return {name: value for name, value in of_effort.items() if not (work.double and name in LONGEST_VECTOR)}

@@ -8,25 +8,29 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from fnn.kernels.operations import where
 from fnn.types import Array, Key, Numbers, Shape
 
-GOLDEN = 0x9E3779B1  # 2³² over the golden ratio: neighbours come to lie far apart
+GOLDEN = np.uint32(0x9E3779B1)  # 2³² over the golden ratio: neighbours come to lie far apart
 
 
 def mix(h: Array) -> Array:
     """Every bit of the input moves every bit of the result."""
-    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
-    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
-    return h ^ (h >> 16)
+    h = lax.mul(_fold(h, 16), np.uint32(0x85EBCA6B))
+    h = lax.mul(_fold(h, 13), np.uint32(0xC2B2AE35))
+    return _fold(h, 16)
+
+
+def _fold(h: Array, by: int) -> Array:
+    return lax.bitwise_xor(h, lax.shift_right_logical(h, np.uint32(by)))
 
 
 def mix_once(h: Array) -> Array:
     """As much of it as one coin, the top bit, needs."""
-    h = h * jnp.uint32(0x85EBCA6B)
-    bits: Array = (h ^ (h >> 15)) * jnp.uint32(0xC2B2AE35)
-    return bits
+    return lax.mul(_fold(lax.mul(h, np.uint32(0x85EBCA6B)), 15), np.uint32(0xC2B2AE35))
 
 
 def uniform(key: Key, shape: Shape) -> Array:
@@ -39,10 +43,10 @@ def uniform(key: Key, shape: Shape) -> Array:
     (100, 50) True
     """
     words = jax.random.key_data(key).astype(jnp.uint32)
-    first, second = mix(words[0] + jnp.uint32(GOLDEN)), words[0]
+    first, second = mix(words[0] + GOLDEN), words[0]
     for word in words[1:]:
         first, second = mix(first + word), mix(second ^ first) + word
-    place = lax.iota(jnp.uint32, prod(shape)) * jnp.uint32(GOLDEN)
+    place = lax.iota(jnp.uint32, prod(shape)) * GOLDEN
     bits = mix(mix_once(place + first) + second)
     return (lax.convert_element_type(bits >> 8, jnp.int32).astype(jnp.float32) * 2.0**-24).reshape(shape)
 
@@ -67,15 +71,18 @@ def permutation(key_data: Array, epoch: Array, rows: int, count: Numbers | None 
     [0, 1, 2, 3, 4]
     """
     n = jnp.asarray(rows if count is None else count, jnp.uint32)
-    seed = mix(key_data[0] + mix(key_data[1] + epoch.astype(jnp.uint32) * jnp.uint32(GOLDEN)))
-    words = mix(jnp.arange(2 * ROUNDS, dtype=jnp.uint32) * jnp.uint32(GOLDEN) + seed).reshape(ROUNDS, 2)
-    place = jnp.arange(rows, dtype=jnp.uint32)
-    place = jnp.where(place < n, place, jnp.uint32(0))
+    first, second = (lax.squeeze(lax.slice(key_data, (i,), (i + 1,)), (0,)) for i in range(2))
+    seed = mix(lax.add(first, mix(lax.add(second, lax.mul(epoch.astype(jnp.uint32), GOLDEN)))))
+    words = mix(lax.add(lax.mul(lax.iota(jnp.uint32, 2 * ROUNDS), GOLDEN), seed))
+    place = lax.iota(jnp.uint32, rows)
+    place = where(lax.lt(place, n), place, 0)
 
     def swap_round(x: Array, word: Array) -> tuple[Array, None]:
-        k = lax.rem(word[0], n)
-        partner = jnp.where(x > k, k - x + n, k - x)  # (k - x) mod n, in unsigned arithmetic
-        coin = mix_once(jnp.maximum(x, partner) ^ word[1])
-        return jnp.where(coin >> 31 == 1, partner, x), None
+        k, salt = (lax.squeeze(lax.slice(word, (i,), (i + 1,)), (0,)) for i in range(2))
+        k = lax.rem(k, n)
+        partner = lax.sub(k, x)  # mod n, in unsigned arithmetic
+        partner = where(lax.gt(x, k), lax.add(partner, n), partner)
+        coin = mix_once(lax.bitwise_xor(lax.max(x, partner), salt))
+        return where(lax.ge(coin, np.uint32(1 << 31)), partner, x), None
 
-    return lax.scan(swap_round, place, words)[0].astype(jnp.int32)
+    return lax.scan(swap_round, place, lax.reshape(words, (ROUNDS, 2)))[0].astype(jnp.int32)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fnn import arguments
 from fnn.factories import factory
 from fnn.kernels import matmul
+from fnn.kernels.operations import add_to_rows
 from fnn.types import (
     Array,
     ArrayLike,
@@ -85,7 +86,7 @@ def dense(features: int, *, bias: bool = True, weight_init: Initial | None = Non
         if not jnp.issubdtype(x.dtype, jnp.floating):
             x = x.astype(w.dtype)
         y = matmul.forward(x, w)
-        return (y + arguments.beside(params["b"], y) if bias else y), state, x
+        return (add_to_rows(y, params["b"]) if bias else y), state, x
 
     def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         dparams = {"w": matmul.weight_gradient(x, dy)}

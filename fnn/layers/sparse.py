@@ -67,7 +67,8 @@ def sparse_dense(
         if len(in_shape) != 2 or in_shape[0] != 2 or in_shape[1] < 1:
             raise ShapeError(
                 f"{name}: expected examples of shape (2, room), got {in_shape}. "
-                "Pass a matrix of SciPy, or fnn.sparse_rows(x); use fnn.dense for arrays."
+                "Pass a matrix of SciPy, or fnn.sparse_rows(x), or the shape (2, 100) for rows of 100 values; use "
+                "fnn.dense for arrays."
             )
         deviation = in_shape[1] ** -0.5 if weight_init is None else weight_init
         shape = (columns, features)

@@ -32,6 +32,7 @@ class SumMetric(Record):
     - `mode`: "max" or "min", which is better, where that is known: then `fit` needs no `mode`.
     - `check(outputs, targets)`: optional; raises for targets whose VALUES are wrong, as that of a `Loss` does.
     - `merge(sums, more)`: optional; how sums of two batches become one where they are not simply added.
+    - `missing`: what stands for a target that is missing, as of a `Loss`: nan where the targets may be nan.
 
     Called with outputs, targets and, if they are not all 1, weights, it is the metric of these rows.
     """
@@ -42,6 +43,7 @@ class SumMetric(Record):
     mode: str | None = None
     check: TargetCheck | None = None
     merge: Callable[[Tree, Tree], Tree] | None = None
+    missing: Tree = None
 
     def __call__(self, outputs: Tree, targets: Tree, weights: ArrayLike | None = None) -> Array:
         """The metric of these rows."""
@@ -60,7 +62,7 @@ class RowMetric(Record):
 
     - `keep(outputs, targets)`: what is kept of each row, a pytree of arrays `(batch, ...)`.
     - `figure(kept, weight)`: the metric from that of all rows. Rows of weight 0 are filling, and must not count.
-    - `mode`, `check`: as of a `SumMetric`.
+    - `mode`, `check`, `missing`: as of a `SumMetric`.
 
     Called with outputs, targets and, if they are not all 1, weights, it is the metric of these rows.
     """
@@ -70,6 +72,7 @@ class RowMetric(Record):
     figure: Callable[[Tree, Array], Any]
     mode: str | None = None
     check: TargetCheck | None = None
+    missing: Tree = None
 
     def __call__(self, outputs: Tree, targets: Tree, weights: ArrayLike | None = None) -> Array:
         """The metric of these rows."""

@@ -12,9 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from fnn.arguments import as_array, as_numpy, describe_value, scalar
 from fnn.arguments.leaves import is_several
+from fnn.kernels.operations import across, number, sum_of_rows, where
 from fnn.types import Array, DType, HasShape, Loss, Numbers, Scalar, ShapeError, TargetCheck
 
 ClassWeights = Sequence[Scalar] | Array | np.ndarray  # one number per class
@@ -124,8 +126,9 @@ def select_class(y: Array, labels: Array) -> Array:
 
     As a sum, since the derivative of an indexed array is a scatter, which on a CPU takes as long as a small product.
     """
-    picked = jnp.where(labels[:, None] == jnp.arange(y.shape[-1], dtype=labels.dtype)[None], y, 0.0).sum(-1)
-    return jnp.where((labels >= 0) & (labels < y.shape[-1]), picked, jnp.nan)
+    at_class = lax.eq(across(labels, y), lax.broadcasted_iota(labels.dtype, y.shape, 1))
+    known = lax.bitwise_and(lax.ge(labels, number(0, labels)), lax.lt(labels, number(y.shape[-1], labels)))
+    return where(known, sum_of_rows(where(at_class, y, 0.0)), jnp.nan)
 
 
 def one_hot(y: Array, labels: Array) -> Array:

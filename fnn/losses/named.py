@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from fnn.arguments import array_of, as_array, describe_thing, describe_value, fi
 from fnn.factories import factory, origin
 from fnn.losses.reduction import row_weights, stop_uncounted
 from fnn.losses.transforms import as_loss, scale_values
-from fnn.types import Array, HasShape, Loss, LossLike, Numbers, Scalar, ShapeError, Tree
+from fnn.types import Array, HasShape, Loss, LossLike, Numbers, Scalar, ShapeError, TargetCheck, Tree
 
 Term = tuple[Scalar, LossLike] | tuple[Scalar, LossLike, str]  # coefficient, loss, and which target holds weights
 
@@ -34,16 +35,7 @@ def masked(loss: LossLike, missing: float | None = None) -> Loss:
     >>> print(loss, loss(outputs, targets), loss.grad(outputs, targets).ravel())
     masked(squared_error) [0. 9.] [ 0. -6.]
     """
-    inner = as_loss(loss)
-    is_nan = missing is None or (isinstance(missing, float) and math.isnan(missing))
-    stands: Any = math.nan
-    if not is_nan:
-        stands = finite("masked", "a missing of nan or a number", missing, "Write masked(loss, missing=-1).")
-
-    def is_missing(t: Any) -> Any:
-        """Whether the target of a row is missing, `(rows,)`; of arrays of NumPy and of JAX."""
-        each = t != t if is_nan else t == (stands if isinstance(t, np.ndarray) else jnp.asarray(stands, t.dtype))
-        return each.reshape(t.shape[0], -1).any(1)
+    inner, stands = as_loss(loss), missing_number("masked", missing)
 
     def split_missing(outputs: Numbers, targets: Numbers) -> tuple[Array, Array, Array]:
         """Which rows are missing; outputs, those of these rows as constants; targets, with 0 in their place."""
@@ -51,9 +43,9 @@ def masked(loss: LossLike, missing: float | None = None) -> Loss:
         if y.ndim == 0 or y.shape[:1] != t.shape[:1]:
             wanted, hint = "one target per row of the outputs", "Pair them row by row."
             raise ShapeError(f"masked: expected {wanted}, got {t.shape} for {y.shape}. {hint}")
-        absent = is_missing(t)
+        absent = is_missing(t, stands)
         known = jnp.where(_beside(absent, y), lax.stop_gradient(y), y)
-        return absent, known, jnp.where(_beside(absent, t), jnp.zeros((), t.dtype), t)
+        return absent, known, fill_missing(t, absent)
 
     def value(outputs: Numbers, targets: Numbers) -> Array:
         absent, y, t = split_missing(outputs, targets)
@@ -63,19 +55,49 @@ def masked(loss: LossLike, missing: float | None = None) -> Loss:
         absent, y, t = split_missing(outputs, targets)
         return jnp.where(_beside(absent, y), 0.0, inner.grad(y, t))
 
-    def check(outputs: HasShape, targets: np.ndarray) -> None:
-        absent = is_missing(targets)
-        if inner.check is not None and not absent.all():
-            known = targets[int(np.argmin(absent))]
-            inner.check(outputs, np.where(_beside(absent, targets), known, targets))
-
     def residuals(outputs: Numbers, targets: Numbers) -> Array:
         absent, y, t = split_missing(outputs, targets)
         made: Array = inner.residuals(y, t)  # type: ignore[misc]
         return jnp.where(_beside(absent, made), 0.0, made)
 
     of_squares = None if inner.residuals is None else residuals
+    check = check_known(inner.check, stands)
     return Loss("masked", value, grad, check, inner.targets, None, inner.outputs, of_squares, stands)
+
+
+def missing_number(name: str, missing: object) -> Any:
+    """What stands for a target that is missing: nan or a number."""
+    if missing is None or (isinstance(missing, float) and math.isnan(missing)):
+        return math.nan
+    return finite(name, "a missing of nan or a number", missing, f"Write {name}(…, missing=-1).")
+
+
+def is_missing(t: Any, stands: Any) -> Any:
+    """Whether the target of a row is missing, `(rows,)`: any number of it. Of arrays of NumPy and of JAX."""
+    if isinstance(stands, float) and math.isnan(stands):
+        each = t != t
+    else:
+        each = t == (stands if isinstance(t, np.ndarray) else jnp.asarray(stands, t.dtype))
+    return each.reshape(t.shape[0], -1).any(1)
+
+
+def fill_missing(t: Array, absent: Array) -> Array:
+    """Targets with 0 where they are missing."""
+    return jnp.where(_beside(absent, t), jnp.zeros((), t.dtype), t)
+
+
+def check_known(check: TargetCheck | None, stands: Any) -> TargetCheck | None:
+    """A check of the targets that are not missing."""
+    if check is None:
+        return None
+
+    def check_targets(outputs: HasShape, targets: np.ndarray) -> None:
+        absent = is_missing(targets, stands)
+        if not absent.all():
+            known = targets[int(np.argmin(absent))]
+            check(outputs, np.where(_beside(absent, targets), known, targets))
+
+    return check_targets
 
 
 def _beside(rows: Any, a: Any) -> Any:
@@ -118,7 +140,8 @@ def joint(**terms: Term) -> Loss:
         values = []
         for name, (y, t, w) in each(outputs, targets).items():
             coefficient, loss, _ = own[name]
-            row = array_of(f"loss of {name}", loss.value(stop_uncounted(y, w), t), "one number per row")
+            row = _call_by_name(name, loss.value, stop_uncounted(y, w), t)
+            row = array_of(f"loss of {name}", row, "one number per row")
             values.append(scale_values(coefficient, row if w is None else _weigh(w, row)))
         return functools.reduce(jnp.add, values)
 
@@ -211,9 +234,13 @@ def _check_weights(name: str, weight: np.ndarray) -> None:
 
 def _check_named(name: str, loss: Loss, outputs: Any, targets: Any) -> None:
     """Check the values of the targets of one output; an error says which."""
-    if loss.check is None:
-        return
+    if loss.check is not None:
+        _call_by_name(name, loss.check, outputs, targets)
+
+
+def _call_by_name(name: str, function: Callable[..., Any], outputs: Any, targets: Any) -> Any:
+    """What a function of one output and its target returns; an error says of which."""
     try:
-        loss.check(outputs, targets)
-    except (ValueError, TypeError) as error:
+        return function(outputs, targets)
+    except (ShapeError, ValueError, TypeError) as error:
         raise type(error)(f'targets["{name}"]: {error}') from None

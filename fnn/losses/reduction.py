@@ -7,6 +7,7 @@ from jax import lax
 
 from fnn.arguments import array_of, as_array, call
 from fnn.arguments.leaves import row_count
+from fnn.kernels.operations import across, number, where
 from fnn.types import Array, ArrayLike, DType, Metric, ShapeError, Tree
 
 
@@ -18,9 +19,10 @@ def weighted_sum(values: Array, weight: Array | np.ndarray | None) -> tuple[Arra
     values = jnp.asarray(values)
     values = values.astype(dtype_of_sums(values.dtype))
     if weight is None:
-        return values.sum(), jnp.asarray(values.shape[0], values.dtype)
+        return lax.reduce_sum(values, tuple(range(values.ndim))), jnp.asarray(values.shape[0], values.dtype)
     weight = row_weights(weight, values.shape[0]).astype(values.dtype)
-    return jnp.where(weight > 0, values * weight, 0.0).sum(), weight.sum()
+    weighed = where(lax.gt(weight, number(0, weight)), lax.mul(values, weight), 0.0)
+    return lax.reduce_sum(weighed, (0,)), lax.reduce_sum(weight, (0,))
 
 
 def dtype_of_sums(dtype: DType) -> DType:
@@ -46,8 +48,9 @@ def stop_uncounted(outputs: Tree, weight: Array | np.ndarray | None) -> Tree:
     """
     if weight is None:
         return outputs
-    counts = row_weights(weight, row_count(outputs)) > 0
-    return jax.tree.map(lambda y: jnp.where(counts.reshape(-1, *[1] * (y.ndim - 1)), y, lax.stop_gradient(y)), outputs)
+    weight = row_weights(weight, row_count(outputs))
+    counts = lax.gt(weight, number(0, weight))
+    return jax.tree.map(lambda y: where(across(counts, y), y, lax.stop_gradient(y)), outputs)
 
 
 def row_values(name: str, function: Metric, outputs: Tree, t: Tree, floats: bool = False) -> Array:

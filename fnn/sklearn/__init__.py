@@ -3,6 +3,7 @@
 They need the extra `sklearn`, which `import fnn` does not import.
 
 - `targets`: Targets of an estimator as those of a loss; outputs of a network as classes, probabilities and numbers
+- `sparse`: Rows of a sparse matrix: as the array that `sparse_dense` takes; their columns scaled, zeros kept
 - `plans`: What a fit of an estimator is made of: network, loss, optimizer, checked rows, numbers; one epoch of it
 - `fits`: Fits that a study has done, which estimators take in place of training
 - `estimators`: `FnnClassifier` and `FnnRegressor`

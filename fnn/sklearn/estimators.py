@@ -13,8 +13,19 @@ from fnn.fitting.host_loop import fit
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.sklearn.fits import next_fit
-from fnn.sklearn.plans import FLOATS, Plan, as_floats, complete_plan, plan_rows, train_epoch, weight_decay
-from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale
+from fnn.sklearn.plans import (
+    FLOATS,
+    InputScale,
+    Plan,
+    as_floats,
+    as_rows,
+    complete_plan,
+    plan_rows,
+    train_epoch,
+    weight_decay,
+)
+from fnn.sklearn.sparse import SparseScale
+from fnn.sklearn.targets import ClassTargets, NumberTargets
 from fnn.types import ArrayLike, Layer
 
 # Rows that are predicted at once, filled up. A product of fewer is computed in another order, and a row's last bits
@@ -28,13 +39,13 @@ class FnnEstimator(BaseEstimator):
     network_: Layer
     run_: Run
     loss_curve_: list[float]
-    _inputs: Scale
+    _inputs: InputScale
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network; with `warm_start` from where it is.
 
         Args:
-            X: inputs, `(rows, columns)`; an array, a list or a data frame.
+            X: inputs, `(rows, columns)`; an array, a list, a data frame or a sparse matrix of SciPy.
             y: targets, `(rows,)`, or `(rows, columns)` for several at once.
             sample_weight: one per row, at least 0; weight k counts as k copies of the row.
 
@@ -111,8 +122,8 @@ class FnnEstimator(BaseEstimator):
     def _outputs(self, X: ArrayLike) -> np.ndarray:
         """What the network says of these rows."""
         check_is_fitted(self)
-        x = validate_data(self, X, reset=False, dtype=FLOATS, allow_nd=self.network is not None)
-        x = as_floats(self._inputs(x))
+        x = validate_data(self, X, reset=False, accept_sparse="csr", dtype=FLOATS, allow_nd=self.network is not None)
+        x = as_floats(self._inputs(as_rows(x, isinstance(self._inputs, SparseScale))))
         room = np.zeros((max(0, LEAST_ROWS - len(x)), *x.shape[1:]), x.dtype)
         outputs: np.ndarray = predict(self.network_, self.run_, np.concatenate([x, room]))
         return outputs[: len(x)]
@@ -120,6 +131,7 @@ class FnnEstimator(BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.input_tags.sparse = True
         tags.input_tags.three_d_array = self.network is not None
         return tags
 
@@ -133,7 +145,8 @@ class FnnClassifier(ClassifierMixin, FnnEstimator):
     """A network that classifies, as an estimator of scikit-learn.
 
     Targets are classes (numbers or words), a column of 0 and 1 per label, or several columns of classes. Inputs are
-    standardised by the training rows.
+    standardised by the training rows. Columns of a sparse matrix are divided by their largest absolute value there, so
+    that zeros stay zeros; the network then begins with `fnn.sparse_dense`.
 
     Args:
         hidden_layer_sizes: units of each hidden layer; `()` is a linear model.
@@ -272,7 +285,7 @@ class FnnRegressor(RegressorMixin, FnnEstimator):
     """A network that predicts numbers, as an estimator of scikit-learn.
 
     Targets are `(rows,)` or `(rows, columns)`. Inputs and targets are standardised by the training rows; predictions
-    are in the units of the targets.
+    are in the units of the targets. Sparse inputs as for `FnnClassifier`.
 
     Args:
         hidden_layer_sizes, activation, alpha, batch_size, learning_rate_init, max_iter, shuffle, random_state, tol,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
@@ -20,10 +21,12 @@ from fnn.fitting.setup import trace_run
 from fnn.kernels.effort import choose_effort
 from fnn.layers.combinators import serial
 from fnn.layers.linear import dense
+from fnn.layers.sparse import sparse_dense
 from fnn.losses.regression import half_squared_error
 from fnn.losses.transforms import as_loss
 from fnn.penalties.norms import l2
 from fnn.runs import History, Run, TrainingDiverged, TrainState
+from fnn.sklearn.sparse import SparseScale, fit_sparse_scale, pad_rows
 from fnn.sklearn.targets import ClassTargets, NumberTargets, Scale, Targets, class_targets, fit_scale, number_targets
 from fnn.training.batches import batch_sizes
 from fnn.training.config import loop_settings, trainer_config
@@ -45,6 +48,9 @@ ACTIVATIONS = {
 }
 
 
+InputScale = Scale | SparseScale
+
+
 class CheckedRows(NamedTuple):
     """The rows to fit to, as they came, without those of weight 0 where these are left out."""
 
@@ -52,13 +58,14 @@ class CheckedRows(NamedTuple):
     y: np.ndarray
     weights: np.ndarray | None  # the sample weights times those of the classes
     at: np.ndarray  # their places among those that were passed
+    columns: int | None = None  # of a sparse matrix; `x` are then its rows, `(rows, 2, room)`
 
 
 class PlannedRows(NamedTuple):
     """The rows of a fit, and how the network sees them."""
 
     rows: CheckedRows
-    inputs: Scale
+    inputs: InputScale
     targets: Targets
     loss: Loss
 
@@ -71,7 +78,7 @@ class Plan(NamedTuple):
     optimizer: OfSettings[optax.GradientTransformation]
     settings: dict[str, float]  # numbers that may differ from fit to fit without compiling again
     rows: CheckedRows
-    inputs: Scale
+    inputs: InputScale
     targets: Targets
     seed: int
     batch_size: int
@@ -123,7 +130,7 @@ def plan_rows(
     y: object,
     sample_weight: object = None,
     classes: object = None,
-    before: tuple[Scale, Targets] | None = None,
+    before: tuple[InputScale, Targets] | None = None,
 ) -> PlannedRows:
     """Check the rows to fit an estimator to: all of a plan that depends on no parameters but `READ_WITH_ROWS`.
 
@@ -133,7 +140,7 @@ def plan_rows(
         classes: all that there are, where not all are in `y`.
         before: how inputs and targets have been standardised so far, where the fit goes on from there.
     """
-    rows = check_rows(estimator, x, y, sample_weight, before is None)
+    rows = check_rows(estimator, x, y, sample_weight, before is None, before and isinstance(before[0], SparseScale))
     loss = None if estimator.loss is None else as_loss(estimator.loss)
     targets, loss = _targets(estimator, rows.y, loss, classes, None if before is None else before[1])
     batch_size = _batch_size(estimator.batch_size)
@@ -143,7 +150,7 @@ def plan_rows(
         inputs = before[0]
     else:
         standardise = arguments.flag("standardise", estimator.standardise)
-        inputs = fit_scale(rows.x, rows.weights, standardise)
+        inputs = _fit_inputs(rows, standardise)
         if isinstance(targets, NumberTargets):
             targets = targets.fit(rows.y, rows.weights, standardise)
     return PlannedRows(rows, inputs, targets, loss)
@@ -157,7 +164,7 @@ def complete_plan(estimator: Estimator, planned: PlannedRows) -> Plan:
     rows, inputs, targets, loss = planned
     batch_size = _batch_size(estimator.batch_size)
     return Plan(
-        net=_network(estimator, targets.size),
+        net=_network(estimator, targets.size, rows.columns),
         loss=loss,
         optimizer=adam if estimator.optimizer is None else estimator.optimizer,
         settings=_settings(estimator, rows, batch_size),
@@ -171,14 +178,38 @@ def complete_plan(estimator: Estimator, planned: PlannedRows) -> Plan:
     )
 
 
-def check_rows(estimator: Estimator, x: object, y: object, sample_weight: object, reset: bool) -> CheckedRows:
-    """Inputs and targets as arrays, the weights of rows and classes as one."""
+def _fit_inputs(rows: CheckedRows, standardise: bool) -> InputScale:
+    """How inputs are standardised."""
+    if rows.columns is None:
+        return fit_scale(rows.x, rows.weights, standardise)
+    return fit_sparse_scale(rows.x, rows.columns, rows.weights, standardise)
+
+
+def as_rows(x: Any, sparse: bool) -> np.ndarray:
+    """Checked inputs, dense or sparse, as the network takes them: one of sparse rows or another."""
+    if sparse:
+        return pad_rows(x)
+    rows: np.ndarray = x.toarray() if issparse(x) else x
+    return rows
+
+
+def check_rows(
+    estimator: Estimator, x: object, y: object, sample_weight: object, reset: bool, sparse: bool | None = None
+) -> CheckedRows:
+    """Inputs and targets as arrays, the weights of rows and classes as one.
+
+    Args:
+        estimator, x, y, sample_weight: as for `plan_rows`.
+        reset: whether the estimator is to remember the number and names of the columns.
+        sparse: whether the network is one of sparse rows; None: if `x` is sparse.
+    """
     classifies = is_classifier(estimator)
     inputs, targets = validate_data(
         estimator,
         x,
         y,
         reset=reset,
+        accept_sparse="csr",
         dtype=FLOATS,
         multi_output=True,
         y_numeric=not classifies,
@@ -194,7 +225,9 @@ def check_rows(estimator: Estimator, x: object, y: object, sample_weight: object
     if class_weight is not None:
         factors = compute_sample_weight(class_weight, targets)
         weights = factors if weights is None else weights * factors
-    return CheckedRows(inputs, targets, weights, np.arange(len(inputs)))
+    sparse = issparse(inputs) if sparse is None else sparse
+    columns = inputs.shape[1] if sparse else None
+    return CheckedRows(as_rows(inputs, sparse), targets, weights, np.arange(len(targets)), columns)
 
 
 def _targets(
@@ -230,7 +263,8 @@ def merge_copies(rows: CheckedRows, t: np.ndarray) -> CheckedRows:
     columns = np.concatenate([rows.x[real].reshape(len(real), -1), t[real].reshape(len(real), -1)], 1)
     _, first, group = np.unique(columns, axis=0, return_index=True, return_inverse=True)
     total, first = np.bincount(group.ravel(), weights[real]), real[first]
-    return CheckedRows(rows.x[first], rows.y[first], None if (total == 1).all() else total, rows.at[first])
+    merged = None if (total == 1).all() else total
+    return CheckedRows(rows.x[first], rows.y[first], merged, rows.at[first], rows.columns)
 
 
 def _settings(estimator: Estimator, rows: CheckedRows, batch_size: int) -> dict[str, float]:
@@ -255,8 +289,8 @@ def _batch_size(batch_size: object) -> int:
     return arguments.whole_number("batch_size", batch_size, 1, "Pass a whole number or 'auto'.")
 
 
-def _network(estimator: Estimator, outputs: int) -> Layer:
-    """The network: the one passed, else dense layers with an activation between them."""
+def _network(estimator: Estimator, outputs: int, columns: int | None) -> Layer:
+    """The network: the one passed, else dense layers with an activation between them; the first of sparse columns."""
     if estimator.network is not None:
         return arguments.instance("network", estimator.network, Layer, "Pass fnn.serial(…).")
     known = isinstance(estimator.activation, str) and estimator.activation in ACTIVATIONS
@@ -267,10 +301,16 @@ def _network(estimator: Estimator, outputs: int) -> Layer:
     sizes = [sizes] if isinstance(sizes, (int, np.integer)) else list(sizes)
     layers: list[Layer | Activation] = []
     for size in sizes:
-        layers.append(dense(arguments.whole_number("hidden_layer_sizes", size, 1, "Pass (100,), say.")))
+        layers.append(_linear(arguments.whole_number("hidden_layer_sizes", size, 1, "Pass (100,), say."), columns))
+        columns = None  # of the inputs alone
         if (activation := ACTIVATIONS[estimator.activation]) is not None:
             layers.append(activation)
-    return serial(*layers, dense(outputs))
+    return serial(*layers, _linear(outputs, columns))
+
+
+def _linear(size: int, columns: int | None) -> Layer:
+    """A dense layer; of sparse rows with so many columns one that begins with the same weights as it would."""
+    return dense(size) if columns is None else sparse_dense(columns, size, weight_init=columns**-0.5)
 
 
 # ---- one epoch

@@ -19,6 +19,7 @@ from fnn.sklearn.fits import Fitted
 from fnn.sklearn.plans import (
     READ_WITH_ROWS,
     CheckedRows,
+    InputScale,
     Plan,
     PlannedRows,
     as_floats,
@@ -140,7 +141,9 @@ def _members(
     for number, (train, _) in enumerate(splits):
         at = shared.at[train]
         mine = plan(plans.part(one, number, at))
-        if _same_classes(mine, whole):
+        if shared.columns is not None:  # a split's sparse rows are scaled before a program has them
+            yield Member(first + number, number, mine, mine.rows, mine, np.arange(len(mine.rows.y)), parameters)
+        elif _same_classes(mine, whole):
             yield Member(first + number, number, whole, shared, mine, at[mine.rows.at], parameters)
 
 
@@ -166,7 +169,8 @@ def _alike(members: Sequence[Member], key: Callable[[Member], Any]) -> list[list
 def _data_key(member: Member) -> Any:
     """What members of one study have in common: epochs, and rows, encoded and weighted alike."""
     plan, weights = member.plan, member.plan.rows.weights
-    own = None if weights is None else (member.split, weights.tobytes())
+    apart = weights is not None or member.shared.columns is not None
+    own = (member.split, None if weights is None else weights.tobytes()) if apart else None
     return plan.epochs, plan.targets.form, *(a.tobytes() for a in member.whole.inputs), own
 
 
@@ -233,14 +237,16 @@ def _views(members: Sequence[Member]) -> RowSelection:
     """The training rows of each split, filled up to one length, and how they are standardised."""
     room = max(len(member.at) for member in members)
     rows = np.stack([np.append(m.at, np.repeat(m.at[:1], room - len(m.at))) for m in members]).astype(np.int32)
+    length = np.array([len(member.at) for member in members], np.int32)
+    if members[0].shared.columns is not None:
+        return RowSelection(rows, length)  # type: ignore[arg-type]  # on the host
     scales = [_relative(member.plan.inputs, member.whole.inputs) for member in members]
     mean, deviation = (as_floats(np.stack(moments)) for moments in zip(*scales, strict=True))
-    length = np.array([len(member.at) for member in members], np.int32)
     return RowSelection(rows, length, mean, deviation)  # type: ignore[arg-type]  # on the host
 
 
-def _relative(scale: Scale, whole: Scale) -> Scale:
-    """A scale, of what has been scaled already."""
+def _relative(scale: InputScale, whole: InputScale) -> Scale:
+    """A scale, of what has been scaled already; of dense columns."""
     return Scale(whole(scale.mean), scale.deviation / whole.deviation)
 
 

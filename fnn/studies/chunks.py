@@ -66,7 +66,7 @@ class Chunk:
     """A chunk of so many members, traced; and its programs for one device, once they are compiled.
 
     Args:
-        starting: what begins it, lowered.
+        starting: what begins it, traced.
         running: what goes on with it, traced.
         options: for the compiler.
     """
@@ -83,11 +83,12 @@ class Chunk:
         with self._lock:
             if effort not in self._programs:
                 options = self._options | effort_options(effort, self.work)
+                # what compiles longest first: the other is lowered in Python meanwhile
                 lowerings: list[Callable[[], Any]] = [
-                    lambda: functools.partial(compile_with, self._starting, quick_compile_options()),
                     lambda: functools.partial(compile_with, self._running.lower(), options),
+                    lambda: functools.partial(compile_with, self._starting.lower(), quick_compile_options()),
                 ]
-                self._programs[effort] = tuple(compile_in_parallel(lowerings, must_stop))
+                self._programs[effort] = tuple(reversed(compile_in_parallel(lowerings, must_stop)))
             programs: tuple[Callable[..., Any], ...] = self._programs[effort]
             return programs
 
@@ -132,7 +133,7 @@ def _trace(config: TrainerConfig, width: int, places: int, arguments: Any, devic
 
     number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
     with plain_errors():  # both, before either is compiled, so that what does not fit raises now
-        starting = jax.jit(init).lower(*on_device(arguments))
+        starting = jax.jit(init).trace(*on_device(arguments))
         end = on_device(starting.out_info)
         running = jax.jit(run, donate_argnums=0).trace(end, on_device(arguments[2]), number, number)
     return Chunk(starting, running, small_network_options() if width > 1 else {})

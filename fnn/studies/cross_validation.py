@@ -20,6 +20,7 @@ from fnn.data.tables.table import Table
 from fnn.fitting.host_loop import fit
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
+from fnn.fitting.setup import check_matrices
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
@@ -216,8 +217,7 @@ def cross_validate(
     >>> print(found.predictions.shape, bool(found.table["validation_error"][0] < 2000))
     (90,) True
     """
-    points, epochs = _points(over, training), arguments.epochs(epochs, 1)
-    refit = arguments.flag("refit", refit)
+    points, epochs, refit = _points(over, training), arguments.epochs(epochs, 1), arguments.flag("refit", refit)
     arrays = arrays_of(data, table, standardise)
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key, seed = arguments.key(key), key
@@ -233,6 +233,7 @@ def cross_validate(
         tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
         both, resumable = Data(split.part, split.part), how.checkpoint is not None
         groups_ = group_members("cross_validate", (net, own[0], optimizer), both, tasks, own[1], split.views, resumable)
+        check_matrices(groups_[0].config, groups_[0].members.take(0).settings, data)
         figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
         best = _Best(figures, len(points), len(made), example_shape(part.x))
         scaler = None if leaves is None else _scaler(x, leaves, of_frame)

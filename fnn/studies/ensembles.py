@@ -21,6 +21,7 @@ from fnn.data.streams import DataLike
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.output_kinds import to_probabilities
 from fnn.fitting.progress import OnSegment
+from fnn.fitting.setup import check_matrices
 from fnn.inference.prediction import predict
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
@@ -187,6 +188,7 @@ def ensemble(
         groups = group_members(
             "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
         )
+        check_matrices(groups[0].config, groups[0].members.take(0).settings, data, validation)
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
         kept: dict[int, Any] = {}
 

@@ -16,6 +16,7 @@ from fnn.arguments.leaves import example_shape
 from fnn.data.loading import load_arrays
 from fnn.fitting.interrupts import catch_signals, insist_on_ctrl_c
 from fnn.fitting.progress import OnSegment
+from fnn.fitting.setup import check_matrices
 from fnn.runs import Run
 from fnn.storage.folders import open_folder
 from fnn.studies import results
@@ -168,8 +169,7 @@ def sweep(
     >>> print(found.settings, found.run.params[0]["w"].round(4))
     {'lr': 0.5} [[3.]]
     """
-    points, epochs = check_points(over), arguments.epochs(epochs)
-    keep = arguments.one_of("keep", keep, ("best", "all"))
+    points, epochs, keep = check_points(over), arguments.epochs(epochs), arguments.one_of("keep", keep, ("best", "all"))
     how = execution_options(width, devices, memory, checkpoint, checkpoint_seconds, progress, executor, on_segment)
     key = arguments.key(key)
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
@@ -183,6 +183,7 @@ def sweep(
         groups = group_members(
             "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
         )
+        check_matrices(groups[0].config, groups[0].members.take(0).settings, data, validation)
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
         runs, in_shape = dict[int, Run](), example_shape(rows.train.x)
 

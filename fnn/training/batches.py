@@ -13,6 +13,7 @@ from jax import lax
 
 from fnn.arguments.leaves import named_leaves, row_count
 from fnn.kernels.memory import aligned_copy
+from fnn.kernels.operations import number, take_rows, where
 from fnn.losses.reduction import row_weights
 from fnn.runs import RunningSums
 from fnn.types import Array, Buffer, Data, Part, Rows, ShapeError, Tree
@@ -91,10 +92,10 @@ def full_batch(part: Part) -> Batch:
 
 def batch_at(part: Part, order: Array, j: Array, size: int) -> Batch:
     """Batch `j` of the rows in `order`, `(batches * size,)`."""
-    at = lax.dynamic_slice_in_dim(order, j * size, size)
+    at = lax.dynamic_slice(order, (j * size,), (size,))
     if part.view is None and order.shape[0] == padded_rows(part):
         return _take_rows(part, at, None)
-    return _take_rows(part, at, j * size + jnp.arange(size, dtype=jnp.int32) < real_rows(part))
+    return _take_rows(part, at, j * size + lax.iota(jnp.int32, size) < real_rows(part))
 
 
 def buffer_batch(buffer: Buffer, k: Array, size: int) -> Batch:
@@ -111,8 +112,8 @@ def buffer_batch(buffer: Buffer, k: Array, size: int) -> Batch:
 def _take_rows(part: Part, at: Array, mask: Array | None) -> Batch:
     """The rows with these places in the part; those that the mask leaves out weigh nothing."""
     view = part.view
-    at = at if view is None else view.rows.at[at].get(mode="promise_in_bounds")
-    x, t, weight = jax.tree.map(lambda a: a.at[at].get(mode="promise_in_bounds"), (part.x, part.t, part.weight))
+    at = at if view is None else take_rows(view.rows, at)
+    x, t, weight = jax.tree.map(lambda a: take_rows(a, at), (part.x, part.t, part.weight))
     if view is not None and view.mean is not None and view.deviation is not None:
         x = jax.tree.map(_standardise_leaf, view.mean, view.deviation, x, is_leaf=lambda a: a is None)
     if mask is None:
@@ -128,7 +129,7 @@ def _standardise_leaf(mean: Array | None, deviation: Array, x: Array) -> Array:
 
 def pad_order(order: Array, batches: int, size: int) -> Array:
     """The order, filled up with row 0 to whole batches."""
-    return jnp.pad(order, (0, batches * size - order.shape[0]))
+    return lax.pad(order, number(0, order), [(0, batches * size - order.shape[0], 0)])
 
 
 def add_sums(sums: RunningSums, more: RunningSums) -> RunningSums:
@@ -140,5 +141,5 @@ def add_sums(sums: RunningSums, more: RunningSums) -> RunningSums:
     old, new = sums[:3], more[:3]
     y = jax.tree.map(lambda a, lost: a.astype(lost.dtype) + lost, new, sums.lost)
     total = jax.tree.map(jnp.add, old, y)
-    lost = jax.tree.map(lambda y, new, old: jnp.where(jnp.isfinite(new), y - (new - old), 0.0), y, total, old)
+    lost = jax.tree.map(lambda y, new, old: where(lax.is_finite(new), y - (new - old), 0.0), y, total, old)
     return RunningSums(total[0], total[1], total[2], lost, sums.collected)

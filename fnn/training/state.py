@@ -1,13 +1,15 @@
 """The state of a training run: how it begins, and what every part of the loop does with such trees."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fnn.arguments.leaves import example_shape, some_rows
+from fnn.kernels.operations import where
 from fnn.layers.passes import forward_layer, init_layer
 from fnn.losses.aggregation import JOINT, blank_collection, collect_batch, metric_sums
 from fnn.losses.reduction import dtype_of_sums
@@ -109,23 +111,36 @@ def dtype_of(params: Params) -> Any:
 
 
 def tree_where(condition: Array, new: Any, old: Any) -> Any:
-    """`jnp.where` on every leaf."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+    """`jnp.where` on every leaf; the new ones are like the old ones."""
+    return jax.tree.map(lambda a, b: where(condition, a, b), new, old)
 
 
 CONCATENATE_BELOW = 2**16  # numbers that are sooner copied than looked at array by array
 
 
-def all_finite(tree: Any, apart: bool = False) -> Array:
-    """Whether every number of a tree is finite; `apart`: arrays may lie in different ways on several devices."""
+def all_finite(tree: Any, others: Sequence[Array] = (), apart: bool = False) -> Array:
+    """Whether every number of a tree is finite.
+
+    Args:
+        tree: arrays.
+        others: numbers that must be finite too, and flags that must be true.
+        apart: whether arrays may lie in different ways on several devices.
+    """
     arrays = [a for a in jax.tree.leaves(tree) if a.size]
+    flags = [a if a.dtype == bool else lax.is_finite(a) for a in others]
     if not arrays:
-        return jnp.asarray(True)
+        return reduce(jnp.logical_and, flags, jnp.asarray(True))
     if apart or sum(a.size for a in arrays) > CONCATENATE_BELOW or len({a.dtype for a in arrays}) > 1:
         # 0 · a is 0 where a is finite, else nan: a sum is faster than `all`, which writes down what it is of
-        return reduce(jnp.logical_and, [jnp.isfinite((0 * a).sum()) for a in arrays], jnp.asarray(True))
-    # as one array: compiles in a quarter of the time
-    return jnp.isfinite(jnp.concatenate([a.ravel() for a in arrays])).all()
+        flags += [jnp.isfinite((0 * a).sum()) for a in arrays]
+        return reduce(jnp.logical_and, flags, jnp.asarray(True))
+    # as one array: compiles in a quarter of the time. The flags are one number of it: what reads the result then reads
+    # one flag, where XLA would compute it again from all flags for each number
+    flat = [lax.reshape(a, (a.size,)) for a in arrays]
+    if flags:
+        zero = jnp.zeros(1, arrays[0].dtype)
+        flat.append(where(reduce(jnp.logical_and, flags), zero, jnp.inf))
+    return lax.reduce_and(lax.is_finite(lax.concatenate(flat, 0)), (0,))
 
 
 def mask_nonfinite(after: State, before: State) -> State:

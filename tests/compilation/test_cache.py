@@ -12,7 +12,7 @@ import pytest
 
 import fnn
 from fnn.arguments.constants import is_constant
-from fnn.compilation import cache
+from fnn.compilation import cache, programs
 from fnn.compilation.cache import Cache
 
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
@@ -114,6 +114,16 @@ def test_programs_that_go_free_their_mappings(monkeypatch, train, first):
     full = mappings()
     fnn.clear_caches()
     assert full - mappings() > 100
+
+
+def test_memory_of_the_compiler_goes_back_to_the_system_once_per_program(monkeypatch):
+    trims = []
+    monkeypatch.setattr(programs, "trim_heap", lambda: trims.append(None))
+    fnn.clear_caches()
+    fit(5)
+    first = len(trims)
+    fit(5)
+    assert first == len(trims) == 1
 
 
 def test_arrays_that_a_loss_has_captured_go_with_its_program():

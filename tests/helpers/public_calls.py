@@ -607,6 +607,13 @@ def _metrics():
             lambda made: made({"kind": np.eye(3), "price": np.ones(3)}, {"kind": np.arange(3), "price": np.ones(3)}),
             {"output": {"price"}, "metric": CALLABLE_WITH_TWO | {"loss", "metric"}},
         ),
+        "metrics.masked": Call(
+            metrics.masked,
+            {"metric": fnn.accuracy, "missing": -1},
+            {"metric": "function", "missing": "number"},
+            lambda made: made(np.eye(3), np.arange(3)),
+            {"metric": CALLABLE_WITH_TWO | {"loss", "metric"}, "missing": {"none"}},
+        ),
         "metrics.from_rows": Call(
             metrics.from_rows,
             {"figure": lambda kept, weight: weight.sum(), "keep": own["value"]},

@@ -65,7 +65,7 @@ def test_a_column_that_is_not_there_is_seen():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (2,), (2, 0), (2, 2, 2)])
 def test_arrays_are_no_sparse_rows(shape):
-    with pytest.raises(fnn.ShapeError, match=r"sparse_dense\(9, 1\): expected examples of shape \(2, room\), got"):
+    with pytest.raises(fnn.ShapeError, match=r"sparse_dense\(9, 1\): .* shape \(2, room\), got.*\(2, 100\)"):
         fnn.sparse_dense(9, 1).init(KEY, shape)
     with pytest.raises(fnn.ShapeError, match=r"sparse_dense\(9, 1\): expected x of shape \(batch, 2, room\)"):
         fnn.sparse_dense(9, 1).forward({"w": jnp.ones((9, 1))}, (), jnp.ones((4, *shape[:1])), None, False)
@@ -80,3 +80,27 @@ def test_a_narrow_dtype_does_not_count_many_columns():
 def test_its_size_is_that_of_the_values():
     found = fnn.summary(fnn.serial(fnn.sparse_dense(1000, 4), fnn.dense(1)), (2, 50))
     assert found.multiply_adds == 50 * 4 + 4 and found.parameters == 4004 + 5
+
+
+X, T = sparse.random_array((8, 9), density=0.4, rng=np.random.default_rng(0), dtype="float32"), np.arange(8) % 2
+NET, LOSS, SGD = fnn.serial(fnn.sparse_dense(9, 2)), fnn.losses.sparse_softmax_cross_entropy, optax.sgd(0.1)
+ONCE = {"epochs": 1, "progress": False}
+ENTRIES = {
+    "fit": lambda x: fnn.fit(NET, LOSS, SGD, (x, T), **ONCE),
+    "fit of settings": lambda x: fnn.fit(lambda s: NET, LOSS, SGD, (x, T), **ONCE),
+    "validation": lambda x: fnn.fit(NET, LOSS, SGD, (X, T), validation=(x, T), **ONCE),
+    "stream": lambda x: fnn.fit(NET, LOSS, SGD, lambda: iter([(x, T)]), batch_size=4, **ONCE),
+    "sweep": lambda x: fnn.sweep(NET, LOSS, lambda s: optax.sgd(s["lr"]), (x, T), over={"lr": [0.1]}, **ONCE),
+    "folds": lambda x: fnn.cross_validate(NET, LOSS, SGD, (x, T), folds=2, **ONCE),
+    "ensemble": lambda x: fnn.ensemble(NET, LOSS, SGD, (x, T), members=2, **ONCE),
+    "evaluate": lambda x: fnn.evaluate(NET, fnn.Run(*NET.init(KEY, (2, 9))[:2], None, None), (x, T), {"loss": LOSS}),
+    "predict": lambda x: fnn.predict(NET, fnn.Run(*NET.init(KEY, (2, 9))[:2], None, None), x),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("columns", [5, 11])
+def test_a_matrix_of_another_width_is_refused_everywhere(name, columns):
+    x = X.tocsr()[:, [0, 1, 2, 3, 4]] if columns == 5 else sparse.hstack([X, sparse.csr_array((8, 2), dtype="float32")])
+    with pytest.raises(fnn.ShapeError, match=rf"expected 9 columns, numbered from 0, as .* has them, got {columns}\."):
+        ENTRIES[name](x)

@@ -1,5 +1,7 @@
 """Frozen and grouped parameters: the recipe is right, and the trap beside it is warned of."""
 
+import warnings
+
 import jax
 import numpy as np
 import optax
@@ -37,6 +39,15 @@ TRAPS = {
     ),
     "the gradient as it is": lambda s: optax.identity(),
 }
+
+
+def test_proximal_l1_with_a_learning_rate_and_no_descent_before_it_is_told_what_to_write():
+    text = r"update of params/0/b.* Write optax.chain\(optax.sgd\(0.1\), fnn.optimizers.proximal_l1\(alpha, 0.1\)\)"
+    with pytest.warns(UserWarning, match=text):
+        fit(lambda s: fnn.optimizers.proximal_l1(0.01, 0.1), epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(lambda s: optax.chain(optax.sgd(0.1), fnn.optimizers.proximal_l1(0.01, 0.1)), epochs=1)
 
 
 @pytest.mark.parametrize("name", TRAPS)

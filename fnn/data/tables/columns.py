@@ -13,6 +13,7 @@ import numpy as np
 from fnn.data.tables.frames import Values
 
 DAY = np.timedelta64(1, "D")
+LARGE = 500  # powers of 2 from which on squares of numbers, added up, may be too large or too small for float64
 
 
 class Numbers(NamedTuple):
@@ -70,7 +71,11 @@ def moments(numbers: np.ndarray) -> tuple[float, float]:
     """Mean and deviation; 1 is the deviation of numbers that are all the same, and of none."""
     if not numbers.size or (numbers == numbers[0]).all():  # rounding may leave such numbers a deviation above 0
         return (float(numbers[0]) if numbers.size else 0.0), 1.0
-    return float(numbers.mean()), float(numbers.std()) or 1.0
+    power = int(np.frexp(np.abs(numbers).max())[1])
+    power = power if abs(power) > LARGE else 0
+    scaled = np.ldexp(numbers, -power)
+    mean, deviation = np.ldexp([scaled.mean(), scaled.std()], power).tolist()
+    return mean, deviation or 1.0
 
 
 def as_inputs(columns: Sequence[Column], values: Sequence[Values], room: Sequence[Column]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn import arguments
+from fnn.data.arrays import refuse_lazy, refuse_lists
 
 ZONED = "zoned date"
 
@@ -29,6 +30,7 @@ class Values(NamedTuple):
 
 def names_of(name: str, frame: Any) -> list[str]:
     """The names of the columns of a frame, each once."""
+    refuse_lazy(name, frame)
     columns = getattr(frame, "columns", None)
     if columns is None or callable(columns) or not (hasattr(frame, "iloc") or hasattr(frame, "get_columns")):
         got = arguments.describe_thing(frame)
@@ -46,6 +48,7 @@ def read_column(name: str, frame: Any, column: str, as_category: bool = False) -
     """One column."""
     at = [str(label) for label in frame.columns].index(column)
     series = frame.iloc[:, at] if hasattr(frame, "iloc") else frame.get_column(frame.columns[at])
+    refuse_lists(name, frame, column, series)
     missing = np.asarray((series.isna() if hasattr(series, "isna") else series.is_null()).to_numpy(), bool)
     values = np.asarray(series.to_numpy())
     where = f"{name}, column {column!r}"

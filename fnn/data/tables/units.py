@@ -60,10 +60,10 @@ def turn_metric(metric: Any, turn: Turn, spec: Any) -> Any:
     if isinstance(metric, SumMetric):
         sums = functools.partial(_sums, metric, turn)
         figure = metric.figure and functools.partial(_figure, metric)
-        return SumMetric(spec, sums, figure, metric.mode, None, metric.merge)
+        return SumMetric(spec, sums, figure, metric.mode, None, metric.merge, metric.missing)
     if isinstance(metric, RowMetric):
         keep = functools.partial(_keep, metric, turn)
-        return RowMetric(spec, keep, functools.partial(_figure, metric), metric.mode)
+        return RowMetric(spec, keep, functools.partial(_figure, metric), metric.mode, None, metric.missing)
     return Turned(spec, metric, turn)
 
 

@@ -12,6 +12,7 @@ rows by their weights, and give the same over batches of any size.
 - `regression`: Metrics of numbers: root mean squared error, coefficient of determination
 - `ranks`: Metrics of ranks, which need all rows at once: ROC AUC, average precision, Spearman's correlation
 - `own`: Metrics of a user's own: from sums over rows, from all rows at once, of one of several outputs
+- `missing`: Metrics of the rows that have a target
 """
 
 from fnn.inference.metrics.accuracies import accuracy as accuracy, binary_accuracy as binary_accuracy
@@ -28,6 +29,7 @@ from fnn.inference.metrics.means import (
     log_loss as log_loss,
     top_k_accuracy as top_k_accuracy,
 )
+from fnn.inference.metrics.missing import masked as masked
 from fnn.inference.metrics.own import from_rows as from_rows, from_sums as from_sums, of as of
 from fnn.inference.metrics.ranks import (
     average_precision as average_precision,

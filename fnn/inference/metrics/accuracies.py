@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fnn.arguments import as_array, as_floats
 from fnn.inference.metrics.inputs import check_threshold
@@ -37,7 +38,9 @@ def accuracy(outputs: ArrayLike, targets: ArrayLike) -> Array:
             f"accuracy: expected targets of shape {y.shape[:-1]} or {y.shape}, got {t.shape}. Reshape them."
         )
     label = as_labels(t.argmax(-1) if t.ndim == y.ndim else t)
-    right = (y.argmax(-1).astype(label.dtype) == label) & ~jnp.isnan(y.max(-1))
+    last = y.ndim - 1
+    largest = lax.reduce_max(y, (last,))
+    right = lax.eq(lax.argmax(y, last, label.dtype), label) & lax.eq(largest, largest)  # nan is not equal to itself
     if t.ndim == y.ndim:
         right &= ~jnp.isnan(t.max(-1))
     dtype = y.dtype if jnp.issubdtype(y.dtype, jnp.floating) else jnp.result_type(float)

@@ -14,6 +14,8 @@ from fnn.arguments import as_array, as_floats, finite
 from fnn.losses.base import as_labels, check_labels, check_probabilities, refuse_several_outputs, wide_dtype
 from fnn.types import Array, HasShape, Scalar, ShapeError, TargetCheck
 
+ROUNDING = 0.01  # sums of probabilities in bfloat16 differ from 1 by up to 0.004
+
 
 class Classes(NamedTuple):
     """Rows, or positions of rows, over classes: outputs `(n, K)`, a class number each, and which of both are none."""
@@ -117,6 +119,28 @@ def probabilities(outputs: Array, logits: bool) -> Array:
     if not logits:
         return outputs
     return jax.nn.sigmoid(outputs) if is_column(outputs) else jnp.exp(log_softmax(outputs))
+
+
+def as_probabilities(name: str, outputs: Array, weight: Array) -> Array:
+    """Outputs that are given as probabilities: in [0, 1], and over classes with a sum of 1, to a hundredth.
+
+    A row of others raises an error where the numbers are known; inside of a program it becomes nan.
+    """
+    wrong = (outputs < -ROUNDING) | (outputs > 1 + ROUNDING)
+    if not is_column(outputs):
+        wrong |= jnp.abs(outputs.sum(-1, keepdims=True) - 1) > ROUNDING
+    rows = wrong.reshape(len(outputs), -1).any(1) & (weight > 0)
+    if isinstance(rows, jax.core.Tracer):
+        return jnp.where(wrong, jnp.nan, outputs)
+    if rows.any():
+        row = int(jnp.argmax(rows))
+        shown = ", ".join(f"{float(v):.4g}" for v in outputs[row].ravel()[:4])
+        wanted = "probabilities in [0, 1]" + ("" if is_column(outputs) else " whose sum is 1")
+        raise ValueError(
+            f"{name}: expected {wanted}, got {shown}{', …' if outputs[row].size > 4 else ''} in row {row}. "
+            f"Write {name}(logits=True) for logits."
+        )
+    return outputs
 
 
 def check_classes(name: str) -> TargetCheck:

@@ -10,6 +10,7 @@ from fnn.activations.softmax import log_softmax
 from fnn.arguments import flag, whole_number
 from fnn.factories import factory
 from fnn.inference.metrics.inputs import (
+    as_probabilities,
     check_classes,
     classes,
     is_class,
@@ -31,7 +32,8 @@ def log_loss(logits: bool) -> SumMetric:
     dtype, as scikit-learn does it. One-hot rows may be distributions: `-Σ_k t_k log p_k`.
 
     Args:
-        logits: True where the network gives logits, False where it gives probabilities. Outputs `(batch, …, classes)`
+        logits: True where the network gives logits, False where it gives probabilities; outputs that are none then
+            raise an error, or make it nan in `fit` and `evaluate`. Outputs `(batch, …, classes)`
             with class numbers or one-hot rows as targets; or `(batch,)` or `(batch, 1)`, the logit or probability of
             class 1, with targets 0 and 1 of the same shape.
 
@@ -54,7 +56,7 @@ def log_loss(logits: bool) -> SumMetric:
         nan = jnp.where(rows.no_output | rows.no_label, jnp.nan, 0.0).astype(by_class.dtype)
         return nan - _times(shares.astype(by_class.dtype), by_class).sum(-1)
 
-    return _mean_of_rows(name, value, "min")
+    return _mean_of_rows(name, value, "min", not logits)
 
 
 def _logs(p: Array) -> tuple[Array, Array]:
@@ -94,7 +96,7 @@ def brier_score(logits: bool) -> SumMetric:
         nan = jnp.where(rows.no_output | rows.no_label, jnp.nan, 0.0).astype(error.dtype)
         return nan + (0.5 * error if count == 2 else error)
 
-    return _mean_of_rows(name, value, "min")
+    return _mean_of_rows(name, value, "min", not logits)
 
 
 @factory
@@ -148,6 +150,8 @@ def expected_calibration_error(logits: bool, bins: int = 15) -> SumMetric:
     bins = whole_number(f"{name}, bins", bins, 1)
 
     def sums(outputs: Array, targets: Array, weight: Array) -> dict[str, Array]:
+        outputs = real_outputs(name, outputs)
+        outputs = outputs if logits else as_probabilities(name, outputs, weight)
         if is_column(outputs):
             y, t = same_shape(name, outputs, targets)
             p = probabilities(y, logits).reshape(-1)
@@ -170,11 +174,14 @@ def expected_calibration_error(logits: bool, bins: int = 15) -> SumMetric:
     return SumMetric(None, sums, figure, "min", check_classes(name))
 
 
-def _mean_of_rows(name: str, value: Callable[[Array, Array], Array], mode: str) -> SumMetric:
+def _mean_of_rows(
+    name: str, value: Callable[[Array, Array], Array], mode: str, of_probabilities: bool = False
+) -> SumMetric:
     """The weighted mean of one number per row, or per position of a row."""
 
     def sums(outputs: Array, targets: Array, weight: Array) -> dict[str, Array]:
-        values = value(real_outputs(name, outputs), targets)
+        y = real_outputs(name, outputs)
+        values = value(as_probabilities(name, y, weight) if of_probabilities else y, targets)
         w = weight_per_row(weight, len(values))
         return {"value": weigh(values, w), "weight": w.sum()}
 

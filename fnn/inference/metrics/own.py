@@ -1,5 +1,6 @@
 """Metrics of a user's own: from sums over rows, from all rows at once, of one of several outputs."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -111,16 +112,34 @@ def of(output: str | int, metric: Metric) -> Metric:
         got = describe_thing(output)
         raise TypeError(f"of: expected the name or the number of an output, got {got}. Write of('kind', fnn.accuracy).")
     function("of", metric, 2, "a metric", "Pass a metric, such as fnn.accuracy.")
-    arguments, name = {"output": output, "metric": metric}, f"of({output!r}, {metric})"
-    check = getattr(metric, "check", None)
+    arguments, name = {"output": output, "metric": metric}, f"of({output!r}, {metric_text(metric)})"
+    check, missing = getattr(metric, "check", None), getattr(metric, "missing", None)
+    missing = None if missing is None else {output: missing}
     chosen = None if check is None else functools.partial(_apply_to_one, output, check)
     if isinstance(metric, SumMetric):
         sums = functools.partial(_apply_to_one, output, metric.sums)
-        return note_call(SumMetric(name, sums, metric.figure, metric.mode, chosen, metric.merge), of, arguments)
+        whole = SumMetric(name, sums, metric.figure, metric.mode, chosen, metric.merge, missing)
+        return note_call(whole, of, arguments)
     if isinstance(metric, RowMetric):
         keep = functools.partial(_apply_to_one, output, metric.keep)
-        return note_call(RowMetric(name, keep, metric.figure, metric.mode, chosen), of, arguments)
-    return functools.partial(_apply_to_one, output, metric)
+        return note_call(RowMetric(name, keep, metric.figure, metric.mode, chosen, missing), of, arguments)
+    return OfOne(name, functools.partial(_apply_to_one, output, metric), missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfOne:
+    """A metric of one number per row, of one of several outputs."""
+
+    name: str
+    metric: Callable[[Any, Any], Array]
+    missing: Tree = None  # what stands for a target that is missing, as of a `Loss`
+
+    def __call__(self, outputs: Tree, targets: Tree) -> Array:
+        """One number per row."""
+        return self.metric(outputs, targets)
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 def _apply_to_one(output: str | int, metric: Callable[..., Any], outputs: Tree, targets: Tree, *more: Any) -> Any:
@@ -143,6 +162,17 @@ def _both(outputs: Array, targets: Array) -> tuple[Array, Array]:
 
 def _check_mode(name: str, mode: object) -> str | None:
     return None if mode is None else one_of(f"{name}, mode", mode, ("max", "min"))
+
+
+def metric_text(metric: object) -> str:
+    """What a metric prints as: a function by its name.
+
+    >>> import fnn
+    >>> from fnn.inference.metrics.own import metric_text
+    >>> metric_text(fnn.accuracy), metric_text(fnn.metrics.rmse())
+    ('accuracy', 'rmse()')
+    """
+    return str(getattr(metric, "__name__", metric))
 
 
 def _name(thing: object) -> str:

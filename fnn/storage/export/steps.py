@@ -68,7 +68,8 @@ def network_steps(name: str, net: Layer, params: Params, state: State, in_shape:
     making = None if call is None else _MAKINGS.get(call.factory)
     if call is None or making is None:
         raise TypeError(
-            f"{name}: expected layers of fnn, got {str(net)[:80]}. Use export_stablehlo, which takes any layer."
+            f"{name}: expected layers that it can write, got {str(net)[:80]}. "
+            "Use export_stablehlo, which takes any layer."
         )
     return making(name, dict(call.arguments), params, state, in_shape)
 

@@ -184,6 +184,29 @@ def test_polars_gives_the_same():
     np.testing.assert_array_equal(TABLE.inputs(made)["numbers"], X["numbers"])
 
 
+def test_columns_of_polars_with_several_values_per_row_and_lazy_frames_are_named():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"s": [{"u": 1.0}, {"u": 2.0}], "list": [[1.0], [2.0]], "price": [1.0, 3.0]})
+    without = frame.drop("list")
+    table = lambda frame: Table.fit(frame, target="price")  # noqa: E731
+    for call in (table, fnn.standardiser):
+        with pytest.raises(TypeError, match=r"expected one value per row, got Struct\(.*Pass frame.unnest\('s'\)"):
+            call(without)
+        with pytest.raises(TypeError, match=r"got List\(Float64\) in column 'list'\. Pass frame.drop\('list'\)"):
+            call(frame.unnest("s"))
+        call(without.unnest("s"))
+        with pytest.raises(TypeError, match=r"frame of pandas or polars, got a LazyFrame\. Pass its \.collect\(\)"):
+            call(frame.lazy())
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_numbers_whose_squares_are_no_floats_are_standardised(size):
+    frame = F.assign(area=np.arange(12.0))
+    table, large = (Table.fit(f, target="price") for f in (frame, frame.assign(area=frame.area * size)))
+    expected, made = table.inputs(frame)["numbers"], large.inputs(frame.assign(area=frame.area * size))["numbers"]
+    np.testing.assert_allclose(made, expected, 1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["category", "string", object])
 def test_text_of_any_dtype_is_the_same(dtype):
     assert Table.fit(F.assign(town=F.town.astype(dtype)), target="price", categories="code") == TABLE

@@ -1,5 +1,6 @@
 """What a metric cannot be made of, or be a metric of, is named, before anything compiles."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -80,6 +81,18 @@ WRONG = {
     "classes for accuracy": (lambda: M.binary_accuracy(2), r"binary_accuracy: .* got 2\. Use fnn\.accuracy for 2 "),
     "logits in words": (lambda: M.log_loss("yes"), "log_loss: expected logits True or False, got 'yes'"),
     "logits left out": (lambda: M.log_loss(), "log_loss: expected .*logits"),
+    "logits for probabilities": (
+        lambda: M.log_loss(logits=False)(3 * np.eye(3), np.arange(3)),
+        r"log_loss: expected probabilities in \[0, 1\] whose sum is 1, got 3, 0, 0 in row 0\. Write log",
+    ),
+    "shares of 2": (
+        lambda: M.expected_calibration_error(logits=False)(np.array([[1.0, 0.0], [1.0, 1.0]]), [0, 1]),
+        r"expected_calibration_error: .* whose sum is 1, got 1, 1 in row 1",
+    ),
+    "a logit for a probability": (
+        lambda: M.brier_score(logits=False)([[0.5], [-2.0]], [[0], [1]]),
+        r"brier_score: expected probabilities in \[0, 1\], got -2 in row 1",
+    ),
     "logits left out of ranks": (
         lambda: M.roc_auc()(X, T), "roc_auc: expected logits=True or logits=False for 3 outputs per row, got None"
     ),
@@ -115,6 +128,15 @@ def test_what_is_wrong_is_named(name):
     call, message = WRONG[name]
     with pytest.raises((ValueError, TypeError), match="(?s)" + message):
         call()
+
+
+@pytest.mark.parametrize("make", [M.log_loss, M.brier_score, M.expected_calibration_error])
+def test_logits_for_probabilities_are_nan_inside_of_a_program_unless_their_weight_is_0(make):
+    y, t = jnp.array([[0.25, 0.75], [3.0, -1.0]]), jnp.array([1, 0])
+    of_weights = jax.jit(lambda weight: make(logits=False)(y, t, weight))
+    assert np.isnan(of_weights(jnp.ones(2)))
+    weight = jnp.array([1.0, 0.0])
+    assert of_weights(weight) == make(logits=False)(y, t, weight) == make(logits=False)(y[:1], t[:1])
 
 
 def test_the_hints_work():

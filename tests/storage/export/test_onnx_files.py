@@ -67,7 +67,7 @@ def test_all_that_predicts_is_a_product_or_a_part_of_one():
 def test_networks_that_branch_are_refused_and_stablehlo_takes_them(name, path):
     net, in_shape = PRODUCTS[name]
     run, x = a_run(net, in_shape), inputs(in_shape)
-    with pytest.raises(TypeError, match=r"expected layers of fnn, got parallel.* Use export_stablehlo"):
+    with pytest.raises(TypeError, match=r"expected layers that it can write, got parallel.* Use export_stablehlo"):
         fnn.export_onnx(path, net, run)
     fnn.export_stablehlo(path, net, run)
     with open(path, "rb") as file:
