@@ -260,7 +260,7 @@ CASES = {  # what is wrong: the call, and what the message says
         lambda: fnn.laplace(NET, RUN, (X, T), LOSS),
         "laplace: expected one array of inputs and one of targets",
     ),
-    "a file of C": (lambda: fnn.export_c("net.c", NET, RUN), "in_shape: expected a network of one input"),
+    "a file of C": (lambda: fnn.export_c("net.c", NET, RUN), "Use fnn.predictor to serve it, or export"),
 }
 
 

@@ -54,7 +54,7 @@ def check_program(
     if shape is None:
         raise ValueError("in_shape: expected the shape of one example, got None. Pass in_shape=(4,), say.")
     if isinstance(shape, dict) or (isinstance(shape, tuple) and not is_shape(shape) and shape_leaves(shape)):
-        hint = "Export the layers of one branch."
+        hint = "Use fnn.predictor to serve it, or export the layers of one branch."
         raise ValueError(f"in_shape: expected a network of one input, got examples of shape {shape}. {hint}")
     if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
         got = arguments.describe_value(shape)
