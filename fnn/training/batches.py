@@ -13,7 +13,7 @@ from jax import lax
 
 from fnn.arguments.leaves import named_leaves, row_count
 from fnn.kernels.memory import aligned_copy
-from fnn.kernels.operations import take_rows, where
+from fnn.kernels.operations import number, take_rows, where
 from fnn.losses.reduction import row_weights
 from fnn.runs import RunningSums
 from fnn.types import Array, Buffer, Data, Part, Rows, ShapeError, Tree
@@ -129,7 +129,7 @@ def _standardise_leaf(mean: Array | None, deviation: Array, x: Array) -> Array:
 
 def pad_order(order: Array, batches: int, size: int) -> Array:
     """The order, filled up with row 0 to whole batches."""
-    return jnp.pad(order, (0, batches * size - order.shape[0]))
+    return lax.pad(order, number(0, order), [(0, batches * size - order.shape[0], 0)])
 
 
 def add_sums(sums: RunningSums, more: RunningSums) -> RunningSums:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn.arguments.leaves import row_size
+from fnn.kernels.operations import where
 from fnn.layers.passes import forward_layer
 from fnn.losses.aggregation import JOINT, collect_batch, join_batch, metric_figures, metric_sums
 from fnn.losses.reduction import row_values, weighted_sum
@@ -30,7 +31,7 @@ def end_epoch(
     row = History(loss, means, None, {})
     end = s._replace(  # a member that does not go on in this call may stand within its epoch: it stays there
         epoch=s.epoch + whole_epoch.astype(jnp.int32),
-        step=jnp.where(running, 0, s.step),
+        step=where(running, 0, s.step),
         sums=tree_where(running, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
     )
     ended = stop_flag(s.optimizer)
@@ -46,7 +47,7 @@ def end_epoch(
         monitored = value if config.monitor == "loss" else means[config.monitor]
         # rows chosen from a table are those of a fold, which is judged by its last epoch
         end = _update_best(config, s, end, monitored, whole_epoch, keeps_last=validation.view is not None)
-    row = jax.tree.map(lambda value: jnp.where(whole_epoch, value, jnp.nan), row)
+    row = jax.tree.map(lambda value: where(whole_epoch, value, jnp.nan), row)
     return end, row
 
 
@@ -77,11 +78,11 @@ def _update_best(
     kept = better  # an average is the best there is until a better one comes, whatever its value
     if has_evaluation_params(s.optimizer):
         kept = whole_epoch if keeps_last else better | (whole_epoch & (s.best_epoch < 0))
-    wait = jnp.where(whole_epoch, jnp.where(better, 0, s.wait + 1), s.wait)
+    wait = where(whole_epoch, where(better, 0, s.wait + 1), s.wait)
     return end._replace(
         best=tree_where(kept, (s.params, s.state), s.best),
-        best_value=jnp.where(better, value, s.best_value),
-        best_epoch=jnp.where(better, s.epoch, s.best_epoch),
+        best_value=where(better, value, s.best_value),
+        best_epoch=where(better, s.epoch, s.best_epoch),
         wait=wait,
         active=s.active & (wait.astype(value.dtype) < patience),
     )
@@ -127,7 +128,7 @@ def _validation_batch_size(part: Part) -> int:
 
 def _figures(config: TrainerConfig, sums: RunningSums) -> tuple[Array, dict[str, Array]]:
     """Means over rows and figures of them, NaN where no row counts: nothing was measured, and 0 may be the best."""
-    weight = jnp.where(sums.weight > 0, sums.weight, jnp.nan)
+    weight = where(sums.weight > 0, sums.weight, jnp.nan)
     loss = sums.loss if config.reduction == "sum" else sums.loss / weight
     figures = metric_figures(dict(config.metrics), sums, weight)
-    return jnp.where(sums.weight > 0, loss, jnp.nan), figures
+    return where(sums.weight > 0, loss, jnp.nan), figures

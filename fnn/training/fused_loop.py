@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from fnn import arguments
 from fnn.gradients.cost import GradientFunction, autodiff
 from fnn.kernels.loops import compile_for_size
+from fnn.kernels.operations import where
 from fnn.kernels.random import permutation
 from fnn.losses.aggregation import collect_batch, join_batch, metric_sums
 from fnn.optimizers.protocol import update_optimizer
@@ -183,8 +184,8 @@ def build_trainer(config: TrainerConfig, longest: int = LONGEST_HISTORY) -> Trai
             state, row, taken, ended = _epoch(bound, state, data, running, steps_left)
             state = place_state(config.layout, state)
             # an unfinished epoch, and what there is no place for, go to the last one, which is cut off in the end
-            place = jnp.where(ended, jnp.minimum(done, capacity), capacity)
-            history = jax.tree.map(lambda h, value: lax.dynamic_update_index_in_dim(h, value, place, 0), history, row)
+            place = where(ended, jnp.minimum(done, capacity), capacity)
+            history = jax.tree.map(lambda h, a: lax.dynamic_update_slice(h, a[None], (place,)), history, row)
             return done + ended.astype(jnp.int32), steps_left - (0 if steps is None else taken), state, history
 
         steps_left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
@@ -216,7 +217,7 @@ def build_buffer_trainer(config: TrainerConfig) -> Callable[..., tuple[TrainStat
         check_full_batch(s.optimizer, "a stream")
         key = epoch_key(s)
         end = first - (-jnp.asarray(buffer.count, jnp.int32) // size)
-        begin = jnp.maximum(min_over_vmap(jnp.where(s.active, s.step, NO_LIMIT)), first)
+        begin = jnp.maximum(min_over_vmap(where(s.active, s.step, NO_LIMIT)), first)
         steps_left = jnp.int32(NO_LIMIT) if steps is None else jnp.asarray(steps, jnp.int32)
         stop = begin + jnp.clip(end - begin, 0, steps_left)
 
@@ -247,7 +248,7 @@ def _epoch(
         s = _store_steps(s, _step(config, _first_carry(s, running), *batch_of(first), first), running, jnp.int32(1))
         return *end_epoch(config, s, data.validation, running, EpochBatches(batch_of, 0, 1)), 1, jnp.asarray(True)
 
-    begin = min_over_vmap(jnp.where(running, s.step, batches))
+    begin = min_over_vmap(where(running, s.step, batches))
     stop = begin + jnp.minimum(batches - begin, steps_left)
     after = train_batches(config, s, batch_of, running, begin, stop)
     end = end_epoch_if(stop == batches, config, after, data.validation, running, EpochBatches(batch_of, 0, batches))
@@ -321,16 +322,16 @@ def _first_carry(s: TrainState, running: Array) -> StepCarry:
 
 def _store_steps(s: TrainState, carry: StepCarry, running: Array, step: Array) -> TrainState:
     """The run's state after the steps before this one; where it diverged, the epoch under way is given up."""
-    active = jnp.where(running, carry.active, s.active)
-    step = jnp.where(running, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
+    active = where(running, carry.active, s.active)
+    step = where(running, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
     return s._replace(
         params=carry.params,
         state=carry.state,
         optimizer=carry.optimizer,
-        sums=jax.tree.map(lambda total: jnp.where(active, total, 0), carry.sums),
-        step=jnp.where(active, step, 0),
+        sums=jax.tree.map(lambda total: where(active, total, 0), carry.sums),
+        step=where(active, step, 0),
         active=active,
-        diverged=jnp.where(carry.bad_step >= 0, jnp.stack([s.epoch, carry.bad_step]), s.diverged),
+        diverged=where(carry.bad_step >= 0, jnp.stack([s.epoch, carry.bad_step]), s.diverged),
     )
 
 
@@ -357,7 +358,7 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     if more:
         sums = sums._replace(collected=join_batch(metrics, carry.sums.collected, more, j, running))
     bad = running & ~done
-    return StepCarry(params, state, optimizer, sums, carry.active & ~bad, jnp.where(bad, j, carry.bad_step))
+    return StepCarry(params, state, optimizer, sums, carry.active & ~bad, where(bad, j, carry.bad_step))
 
 
 def compute_step(
