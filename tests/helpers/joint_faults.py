@@ -73,7 +73,7 @@ def start(count, folder, epochs, changes=None):
     return [subprocess.Popen([*command, *of], **options) for of in words]
 
 
-def ends(processes, seconds=240):
+def ends(processes, seconds=1200):
     """(status, last line of stdout, stderr) of each."""
     found = []
     for process in processes:
