@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -15,7 +16,7 @@ write_recipes(DOCS)
 project = "fnn"
 author = "the fnn authors"
 copyright = "the fnn authors, Apache-2.0"
-version = release = "0.1.0"
+version = release = metadata.version("fnn")
 language = "en"
 
 extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "mathml", "reference", "links", "recipes"]

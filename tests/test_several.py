@@ -153,7 +153,7 @@ def test_it_is_saved_and_pickled_with_its_bits(run, tmp_path):
 def test_a_resumed_run_has_the_bits_of_one_left_alone(tmp_path):
     pytest.importorskip("safetensors")
     training = {**TRAINING, "validation": 0.25, "checkpoint_seconds": 0.0}
-    alone = fnn.fit(NET, LOSS, optax.adam(0.01), rows(), **training)
+    alone = fnn.fit(NET, LOSS, optax.adam(0.01), rows(), checkpoint=tmp_path / "alone", **training)
     folder, ends = tmp_path / "run", iter([False, True])  # within the first epoch
     fnn.fit(NET, LOSS, optax.adam(0.01), rows(), checkpoint=folder, on_segment=lambda p: next(ends), **training)
     again = fnn.fit(NET, LOSS, optax.adam(0.01), rows(), checkpoint=folder, **training)
