@@ -165,7 +165,7 @@ CASES = {
     ),
     "other columns": (
         lambda: fit(sparse.csr_array(np.ones((24, 40), "float32"))),
-        r"data\[0\]: expected 30 columns, numbered from 0, as sparse_dense\(30, …\) has them, got 40. Pass the columns",
+        r"data\[0\]: expected 30 columns, numbered from 0, as sparse_dense\(30, …\) has them, got number 30 in row 0",
     ),
 }
 
