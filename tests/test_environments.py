@@ -132,7 +132,7 @@ def test_a_thread_that_outlives_the_main_one_trains():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("before", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_fork_works_before_anything_has_been_computed_and_says_so_after(before):
     code = f"""
         import warnings

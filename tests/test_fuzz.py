@@ -7,7 +7,7 @@ import pytest
 
 from tests.fuzz.children import failures, figures, outcomes
 
-SHORT = 3
+SHORT = 2
 UNJUDGED = 0.05  # the share of programs at most whose numbers depend on rounding
 
 

@@ -158,7 +158,10 @@ for number in range(3):
 """
 
 
-@pytest.mark.parametrize("names, status", [(["SIGTERM"], -15), (["SIGINT"], -2), (["SIGINT", "SIGTERM"], -15)])
+@pytest.mark.parametrize(
+    "names, status",
+    [(["SIGTERM"], -15), pytest.param(["SIGINT"], -2, marks=pytest.mark.slow), (["SIGINT", "SIGTERM"], -15)],
+)
 def test_a_script_ends_by_the_signal_and_says_what_is_kept(names, status, tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path), *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

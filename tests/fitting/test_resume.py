@@ -425,7 +425,7 @@ def folds(batch_size, layer):
     "run",
     [
         one_run(network=NOISY, batch_size=None),
-        one_run(network=NOISY, batch_size=100),
+        pytest.param(one_run(network=NOISY, batch_size=100), marks=pytest.mark.slow),
         one_run(gradient=quietly_noisy, batch_size=None),
         pytest.param(folds(50, fnn.dropout(0.5)), marks=pytest.mark.slow),
     ],

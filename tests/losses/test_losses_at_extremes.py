@@ -174,7 +174,9 @@ def test_a_network_of_nan_does_not_pass_for_a_perfect_one():
 
 
 @pytest.mark.parametrize("case", CLASSES, ids=lambda case: str(case.loss))
-@pytest.mark.parametrize("change", ["as it is", "smoothed", "class_weighted"])
+@pytest.mark.parametrize(
+    "change", ["as it is", *(pytest.param(name, marks=pytest.mark.slow) for name in ("smoothed", "class_weighted"))]
+)
 def test_the_loss_of_a_row_is_the_mean_over_its_positions(case, change, x64):
     y, t = batch(case, rows=12)
     loss = {

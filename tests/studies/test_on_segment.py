@@ -83,6 +83,7 @@ def test_true_ends_the_study_with_what_there_is_and_the_same_call_goes_on(tmp_pa
         fnn.ensemble(*PARTS[:2], optax.sgd(0.1), PARTS[3], members=2, on_segment=lambda progress: True, **MORE)
 
 
+@pytest.mark.slow
 def test_an_error_in_it_ends_the_study():
     def fail(progress):
         raise RuntimeError("the disk of the log is full")

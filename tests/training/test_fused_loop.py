@@ -320,6 +320,7 @@ def test_a_wrong_part_is_named():
             fnn.trainer(**arguments).init(jax.random.key(0), rows)
 
 
+@pytest.mark.slow
 def test_a_state_made_without_jit_can_be_donated():
     x = jnp.ones((8, 2))
     data = fnn.Data(fnn.Part(x, x[:, :1]), fnn.Part(x, x[:, :1]))

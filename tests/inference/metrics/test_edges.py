@@ -215,6 +215,7 @@ def test_metrics_can_be_pickled_and_are_equal_again():
     assert M.f1("micro") is M.f1("micro") and M.f1("micro") != M.f1()
 
 
+@pytest.mark.slow
 def test_of_one_of_several_outputs():
     net = fnn.serial(fnn.dense(4), fnn.tanh, fnn.parallel(kind=fnn.dense(3), price=fnn.dense(1)))
     loss = fnn.losses.joint(price=(1.0, fnn.losses.squared_error), kind=(0.5, fnn.losses.sparse_softmax_cross_entropy))

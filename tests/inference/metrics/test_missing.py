@@ -43,7 +43,12 @@ def mean(metric, y, t, w):
     return made if made.ndim == 0 else np.average(made, weights=w)
 
 
-@pytest.mark.parametrize("metric, rows, missing", CASES.values(), ids=CASES)
+LATER = dict.fromkeys(["r2", "spearman", "f1", "confusion_matrix", "log_loss"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "metric, rows, missing", [pytest.param(*case, marks=LATER.get(name, ()), id=name) for name, case in CASES.items()]
+)
 def test_it_is_that_of_the_rows_that_have_a_target(metric, rows, missing):
     (y, t), masked = rows, metrics.masked(metric, missing)
     gaps, there = with_gaps(t, missing), ~GONE
