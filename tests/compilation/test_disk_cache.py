@@ -97,6 +97,7 @@ def test_programs_that_were_not_used_for_longest_go(tmp_path):
     assert os.listdir(tmp_path) == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_a_variable_of_the_environment_enables_it(tmp_path):
     program = "import fnn, jax; print(jax.config.jax_compilation_cache_dir)"
     for value, folder in (("", "None"), (str(tmp_path / "programs"), str(tmp_path / "programs"))):

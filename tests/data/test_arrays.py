@@ -607,7 +607,7 @@ SETTINGS = {
 }
 
 
-MARKS = dict.fromkeys(["unsafe_rbg keys", "rbg keys"], pytest.mark.slow)
+MARKS = dict.fromkeys(["unsafe_rbg keys", "rbg keys", "no transfers"], pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in SETTINGS])

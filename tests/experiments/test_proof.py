@@ -20,7 +20,7 @@ LONG = ("4,096 rows", "one row", "200 steps")  # each has programs of its own: a
 ONCE = {title.split("(")[0].split(" on ")[0]: title for title in reversed(ALL) if not title.startswith("depth 10")}
 
 
-LATER = dict.fromkeys(["iou_loss", "diou_loss"], pytest.mark.slow)  # ciou_loss has all their terms
+LATER = dict.fromkeys(["iou_loss", "diou_loss", "multiclass_hinge"], pytest.mark.slow)  # others have their terms
 
 
 @pytest.mark.parametrize("title", [pytest.param(of, marks=LATER.get(n, ()), id=n) for n, of in ONCE.items()])
