@@ -130,7 +130,7 @@ def fit(
         params, state: start from these instead of fresh ones; they are copied.
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
         compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a fifth of the
-            time and runs several times slower; "medium" compiles in half the time and runs up to twice slower.
+            time and runs several times slower; "medium" in two thirds of the time and runs up to twice slower.
             "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
             and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.
         mesh: devices to train on, `jax.make_mesh((8,), ("data",))`: each batch is split over the mesh's first axis,
