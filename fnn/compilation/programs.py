@@ -28,18 +28,12 @@ from fnn.kernels.effort import count_work, effort_options
 from fnn.layers.passes import forward_layer
 from fnn.losses.aggregation import JOINT, figure_of_batch
 from fnn.losses.reduction import row_values
-from fnn.penalties.proximal import ApproximateProximalL1State, ProximalL1State
 from fnn.runs import History, TrainState
 from fnn.training.config import OPTIMIZER_NUMBERS, TrainerConfig, resolve, resolve_loss
 from fnn.training.fused_loop import build_trainer
 from fnn.training.layout import Layout, init_shardings, run_shardings
 from fnn.types import Data, Layer, OfSettings, Params, Part, Settings, State, Tree
 
-PARTITION = "Use optax.partition, with optax.set_to_zero() for what is to stay."
-CHAIN = (
-    "Write optax.chain(optax.sgd(0.1), fnn.optimizers.proximal_l1(alpha, 0.1)), or leave its learning rate out for the "
-    "full batch."
-)
 MOMENT = 0.5  # seconds after which a compiler that was to end is left alone: it hears nothing in the midst of its work
 
 
@@ -312,14 +306,11 @@ def _warn_of_ascent(step: Fingerprint, update: Component) -> None:
     climbing = [names[i] for i, place in step.passed if i < len(names) and place == first + i]
     if climbing:
         shown = ", ".join(climbing[:3]) + (f" and {len(climbing) - 3} more" if len(climbing) > 3 else "")
-        why, hint = "; optax.masked leaves what it masks out as it is", PARTITION
-        alone = (ProximalL1State, ApproximateProximalL1State)
-        nodes = jax.tree.leaves(update.arguments, is_leaf=lambda node: isinstance(node, alone))
-        if any(isinstance(node, alone) for node in nodes):
-            why, hint = "; proximal_l1 with a learning rate goes down no gradient by itself", CHAIN
         warn(
             f"optimizer: expected steps down the gradient, got the gradient itself as the update of {shown}, so that "
-            f"the cost climbs{why}. {hint}"
+            "the cost climbs; optax.masked leaves what it masks out as it is, proximal_l1 with a learning rate goes "
+            "down no gradient. Use optax.partition, with optax.set_to_zero() for what is to stay; put optax.sgd before "
+            "proximal_l1 in optax.chain."
         )
 
 

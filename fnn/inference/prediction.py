@@ -180,8 +180,7 @@ def _predict_rows(
         check_categories(net, "x", chunk[0], done, count)
         check_columns("x", chunk[0], net, done)
         done += count
-        # most often it is one array, of which a row or two are predicted: a tree's functions would take as long as it
-        part = aligned_copy(chunk[0]) if isinstance(chunk[0], np.ndarray) else jax.tree.map(aligned_copy, chunk[0])
+        part = jax.tree.map(aligned_copy, chunk[0])
         if kept is None:
             program, made = with_true_rows(trace, count, part)
             kept = _Reducer(combine) if combine is not None else _RowCollector(made, rows, size, device)

@@ -8,7 +8,7 @@ import pytest
 import fnn
 from fnn.kernels import operations
 from fnn.kernels.compiler_options import quick_compile_options
-from fnn.kernels.loops import inner_jaxprs
+from tests.helpers.traced import functions_in
 
 
 def both(x):
@@ -37,12 +37,6 @@ def test_each_gives_the_bits_of_numpys_of_jax(dtype):
             assert made.dtype == wanted.dtype, name
             np.testing.assert_array_equal(made, wanted, err_msg=name)
         assert operations.number(1, x).dtype == x.dtype
-
-
-def functions_in(jaxpr):
-    """How many calls of functions a program has."""
-    inner = [i for e in jaxpr.eqns for i in inner_jaxprs(e)]
-    return sum(e.primitive.name in ("jit", "pjit") for e in jaxpr.eqns) + sum(map(functions_in, inner))
 
 
 def test_the_loss_of_a_classifier_and_the_order_of_rows_call_no_functions():

@@ -42,7 +42,7 @@ TRAPS = {
 
 
 def test_proximal_l1_with_a_learning_rate_and_no_descent_before_it_is_told_what_to_write():
-    text = r"update of params/0/b.* Write optax.chain\(optax.sgd\(0.1\), fnn.optimizers.proximal_l1\(alpha, 0.1\)\)"
+    text = r"update of params/0/b.* proximal_l1 .* down no gradient.* put optax.sgd before proximal_l1 in optax.chain"
     with pytest.warns(UserWarning, match=text):
         fit(lambda s: fnn.optimizers.proximal_l1(0.01, 0.1), epochs=1)
     with warnings.catch_warnings():

@@ -7,15 +7,9 @@ import optax
 import fnn
 from fnn.kernels.compiler_options import FUSION_EMITTERS_STAY
 from fnn.kernels.effort import count_work, effort_options
-from fnn.kernels.loops import inner_jaxprs
+from tests.helpers.traced import functions_in
 
 ROWS = fnn.Part(jnp.zeros((300, 64)), jnp.zeros(300, jnp.int32))
-
-
-def functions_in(jaxpr):
-    """How many calls of functions a program has: JAX lowers each, and XLA puts it in its place again."""
-    inner = [i for equation in jaxpr.eqns for i in inner_jaxprs(equation)]
-    return sum(equation.primitive.name in ("jit", "pjit") for equation in jaxpr.eqns) + sum(map(functions_in, inner))
 
 
 def test_a_classifier_with_validation_and_accuracy_has_few_operations_functions_and_fusions():

@@ -148,11 +148,8 @@ class Table(NamedTuple):
 
     # ---- to look at
 
-    def __str__(self) -> str:
-        return as_text(lines(self.columns, self.targets))
-
     def __repr__(self) -> str:
-        return str(self)
+        return as_text(lines(self.columns, self.targets))
 
     def _repr_html_(self) -> str:
         return markup.table(lines(self.columns, self.targets), HEAD)

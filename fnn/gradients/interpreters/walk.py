@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Literal
 
+from fnn.kernels.loops import inner_jaxprs
 from fnn.types import Array, Equation, Jaxpr, Numbers, Tree
 
 SMOOTH = "smooth"  # a scope in which pieces meet without a kink
@@ -106,12 +107,10 @@ class Interpreter:
 
 def contains(jaxpr: Jaxpr, primitive: str) -> bool:
     """Whether a program, or one within it, has such an equation."""
-    for equation in jaxpr.eqns:
-        values = jax.tree.leaves([*equation.params.values()], is_leaf=lambda v: hasattr(v, "eqns"))
-        inner = [getattr(v, "jaxpr", v) for v in values]
-        if equation.primitive.name == primitive or any(contains(v, primitive) for v in inner if hasattr(v, "eqns")):
-            return True
-    return False
+    return any(
+        equation.primitive.name == primitive or any(contains(inner, primitive) for inner in inner_jaxprs(equation))
+        for equation in jaxpr.eqns
+    )
 
 
 def bind(equation: Equation, inputs: list[Any]) -> list[Any]:
