@@ -15,7 +15,7 @@ def main(folder, library):
     net = layer(library, "CNN")
     print("begins", flush=True)
     run = fnn.fit(
-        net, LOSS, optax.adam(1e-3), data("CNN"), epochs=1500, batch_size=8, checkpoint=folder or None,
+        net, LOSS, optax.adam(1e-3), data("CNN"), epochs=1500, batch_size=8, checkpoint=folder,
         checkpoint_seconds=0.05, progress=False,
     )  # fmt: skip
     digest = hashlib.sha256()

@@ -100,7 +100,7 @@ def test_a_sweep_of_16_folds_and_an_ensemble(library):
 def test_killed_and_resumed_it_ends_with_the_same_bits(library, tmp_path):
     cache, folder = tmp_path / "cache", tmp_path / "run"
     folder.mkdir()
-    alone = ended(start("killed_foreign.py", cache, "", library))
+    alone = ended(start("killed_foreign.py", cache, tmp_path / "alone", library))  # without one, compiled more quickly
     process = start("killed_foreign.py", cache, folder, library)
     assert process.stdout.readline() == "begins\n", process.stderr.read()
     assert kill(process, folder, False, lambda: has_checkpoint(folder))
