@@ -64,12 +64,12 @@ def components(
     functions = {"net": Component(_net(config, params), (named, arguments.key(0), x, mask))}
     functions["loss"] = Component(_loss(config), (named, outputs, t))
     functions["gradient"] = Component(_gradient(config), (named, arguments.key(0), made, x, t, mask))
-    init, update = _optimizer(config)
+    init, update = optimizer_functions(config)
     functions["optimizer.init"] = Component(init, (named, made))
     begun, value = jax.eval_shape(init, named, made), jax.ShapeDtypeStruct((), dtype_of_sums(dtype_of(made)))
     functions["optimizer.update"] = Component(update, (named, made, begun, made, value), spare=1)
     if config.penalty is not None:
-        functions["penalty"] = Component(_penalty(config), (named, made))
+        functions["penalty"] = Component(penalty_function(config), (named, made))
     for name, metric in config.metrics:
         functions[f"metrics.{name}"] = Component(_metric(name, metric), (outputs, t))
     return functions
@@ -179,7 +179,9 @@ def _loss(config: TrainerConfig) -> Callable[..., Any]:
     return loss
 
 
-def _penalty(config: TrainerConfig) -> Callable[..., Any]:
+def penalty_function(config: TrainerConfig) -> Callable[..., Any]:
+    """`penalty(settings, params)`: its value and its derivative."""
+
     def penalty(settings: Settings, params: Params) -> tuple[Array, Params]:
         made = resolve("penalty", config.penalty, Penalty, settings)
         return made.value(params), made.grad(params)
@@ -205,7 +207,9 @@ def _metric(name: str, metric: Metric) -> Callable[..., Any]:
     return lambda y, t: row_values(f"metric {name}", metric, y, t)
 
 
-def _optimizer(config: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def optimizer_functions(config: TrainerConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`init(settings, params)` and `update(settings, grads, state, params, value)` of an optimizer."""
+
     def init(settings: Settings, params: Params) -> OptimizerState:
         return init_optimizer(resolve("optimizer", config.optimizer, optax.GradientTransformation, settings), params)
 

@@ -172,21 +172,20 @@ def _program_text(
             f"number {places[i, k]}:{value.aval.str_short()}" if places and (i, k) in places else name(value)
             for k, value in enumerate(equation.invars)
         ]
-        params = _text(_parameters(equation))
+        params = parameters_text(equation)
         lines.append(f"{[name(v) for v in equation.outvars]} {equation.primitive} {inputs} {params}")
     return "\n".join([*lines, f"{[name(v) for v in jaxpr.outvars]}"])
 
 
-def _parameters(equation: Equation) -> dict[str, Any]:
-    """The parameters of an operation, less its rules of differentiation.
+def parameters_text(equation: Equation) -> str:
+    """The parameters of an operation as text, less its rules of differentiation.
 
     Rules are functions, of which nothing is known but their addresses. What they do stands in the program of a
     function that asks for the derivative.
     """
     if equation.primitive.name not in RULES:
-        parameters: dict[str, Any] = equation.params
-        return parameters
-    return {name: value for name, value in equation.params.items() if not callable(value)}
+        return _text(equation.params)
+    return _text({name: value for name, value in equation.params.items() if not callable(value)})
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,7 @@
   program
 - `folds`: The folds of a cross-validation: asked for, checked, and as tables of row numbers that all members share
 - `search_space`: Which settings a sweep tries: a grid, points drawn at random, or a list; on the host
+- `padding`: Shapes that one program trains: narrower networks padded to the widest, with padding that changes nothing
 - `groups`: What sweeps, cross-validations and ensembles share: from a list of tasks to members that can run, to
   figures
 - `jobs`: A chunk of members, run to its end in segments: in a thread of the caller's, or as a task of a worker

@@ -48,7 +48,7 @@ from fnn.studies.groups import (
     member_keys,
 )
 from fnn.studies.jobs import ChunkResult
-from fnn.studies.results import ResultTable, interrupt_text, member_run
+from fnn.studies.results import ResultTable, interrupt_text, member_run, own_runs
 from fnn.studies.scheduler import run_groups
 from fnn.types import (
     ArrayLike,
@@ -228,11 +228,11 @@ def cross_validate(
         check_weights(part.weight, made)
         x, leaves = inputs_to_scale(part.x, standardise)
         split = rows_of_folds(made, part, x, leaves, table, data)
-        own = (loss, training) if table is None else with_units(loss, training)
+        loss_, rest = (loss, training) if table is None else with_units(loss, training)
         keys, each = member_keys(seed, repeats), len(made) // repeats
         tasks = [MemberSpec(point, _key_of(point, keys[f // each]), f) for point in points for f in range(len(made))]
-        both, resumable = Data(split.part, split.part), how.checkpoint is not None
-        groups_ = group_members("cross_validate", (net, own[0], optimizer), both, tasks, own[1], split.views, resumable)
+        parts, both = (net, loss_, optimizer), Data(split.part, split.part)
+        groups_ = group_members("cross_validate", parts, both, tasks, rest, split.views, how, epochs)
         check_matrices(groups_[0].config, groups_[0].members.take(0).settings, data)
         figures = ResultTable(tasks, epochs, groups_[0].config, True, deviations=True)
         best = _Best(figures, len(points), len(made), example_shape(part.x))
@@ -249,7 +249,7 @@ def cross_validate(
         settings = {**(training.get("settings") or {}), **chosen}
         with catch_signals() as signals:
             signals.keep(found, functools.partial(_refit_text, how.checkpoint))
-            y = predict_folds(parts[0], settings, best.runs, made, split, repeats, signals.heard)
+            y = predict_folds(parts[0], settings, best.own_runs(groups_), made, split, repeats, signals.heard)
             found = found._replace(predictions=y)
             if refit and not signals.heard():
                 run = _refit_best(parts, same, part, scaler, training, chosen, epochs, key, progress)
@@ -346,6 +346,11 @@ class _Best:
                 done = self.waiting.pop(point)
                 if not self.runs or score < self.score or (score == self.score and point < self.point):
                     self.point, self.score, self.runs = point, score, done
+
+    def own_runs(self, groups: Sequence[Group]) -> dict[int, Run]:
+        """Of the best point, fold -> its run."""
+        first = self.point * self.folds
+        return dict(enumerate(own_runs({first + fold: run for fold, run in self.runs.items()}, groups).values()))
 
 
 def _refit_best(

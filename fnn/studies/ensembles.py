@@ -185,9 +185,7 @@ def ensemble(
     with open_folder(how.checkpoint, of_study=True):  # before anything that takes time
         rows, _, columns = load_arrays(data, validation, weights, key, None, *loading_options(loss, training, {}))
         tasks = [MemberSpec({}, words) for words in member_keys(seed, members)]
-        groups = group_members(
-            "ensemble", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
-        )
+        groups = group_members("ensemble", (net, loss, optimizer), rows, tasks, training, how=how, epochs=epochs)
         check_matrices(groups[0].config, groups[0].members.take(0).settings, data, validation)
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
         kept: dict[int, Any] = {}

@@ -5,6 +5,7 @@ members of one group, and one compiled program trains them all; whole numbers ma
 size), so each combination of these is a group of its own.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -22,10 +23,10 @@ from fnn.fitting.progress import OnSegment, check_on_segment, check_progress
 from fnn.fitting.setup import trace_outputs, warn_of_unread
 from fnn.gradients.cost import GradientFunction
 from fnn.kernels.effort import EFFORTS
-from fnn.storage.checkpoints import WriteFailures, read_checkpoint
-from fnn.storage.folders import chunk_folder, chunks_in, read_width, write_width
 from fnn.studies.chunks import Members, Shared
 from fnn.studies.folds import check_scaled
+from fnn.studies.padding.families import ShapeTasks, join_shapes
+from fnn.studies.padding.networks import Family
 from fnn.studies.search_space import as_points, split_traced
 from fnn.training.config import (
     OPTIMIZER_NUMBERS,
@@ -87,6 +88,7 @@ class Group(NamedTuple):
     about: dict[str, Any]  # for a checkpoint
     effort: str = "auto"  # to compile with
     call: tuple[Any, ...] = ()  # the arguments that made it
+    family: Family | None = None  # the networks of its members, where they are more than one
 
     def __reduce__(self) -> Any:  # for pickle: a traced configuration belongs to a process, what made it does not
         return _group, self.call
@@ -103,6 +105,11 @@ class ExecutionOptions(NamedTuple):
     progress: bool | str = True
     executor: Any = None
     on_segment: OnSegment | None = None
+
+    @property
+    def may_pad(self) -> bool:
+        """Whether shapes may share a program: what others there are then decides the last bits of a member."""
+        return self.checkpoint is None and self.width is None
 
 
 def execution_options(
@@ -161,7 +168,8 @@ def group_members(
     tasks: Sequence[MemberSpec],
     training: Mapping[str, Any],
     views: tuple[RowSelection | None, RowSelection | None] = (None, None),
-    resumable: bool = False,
+    how: ExecutionOptions | None = None,
+    epochs: int = 0,
 ) -> list[Group]:
     """The tasks in groups, each traced, so that what does not fit raises before anything compiles.
 
@@ -172,7 +180,8 @@ def group_members(
         tasks: at least one, all with settings of the same names.
         training: the other arguments of `fit`.
         views: which rows each fold trains and validates on; leading axis: the folds.
-        resumable: describe each group, for checkpoints; takes a pass over the data.
+        how: how they are to be run. With a checkpoint each group is described, which takes a pass over the data.
+        epochs: of each task.
     """
     unknown = sorted(training.keys() - set(TRAINING))
     if unknown:
@@ -184,9 +193,13 @@ def group_members(
     by_shape: dict[Any, list[int]] = {}
     for place, task in enumerate(tasks):
         by_shape.setdefault(tuple((name, task.settings[name]) for name in static), []).append(place)
-    groups = [
+    may_pad, resumable = how is not None and how.may_pad, how is not None and how.checkpoint is not None
+    groups = _joined_groups(parts, data, tasks, by_shape, training, views, epochs) if may_pad else []
+    joined = {place for group in groups for place in group.places}
+    groups += [
         _group(parts, data, [tasks[i] for i in places], np.array(places), dict(same), training, views, resumable)
         for same, places in by_shape.items()
+        if not joined.issuperset(places)
     ]
     # last, since of some mistakes (a width of 8.0) it says more when it is traced
     base = {
@@ -212,6 +225,30 @@ def loading_options(loss: Any, training: Mapping[str, Any], point: Mapping[str, 
     return training.get("reduction"), missing_targets(loss, training.get("settings"), point)
 
 
+def _joined_groups(
+    parts: tuple[Any, Any, Any],
+    data: Data,
+    tasks: Sequence[MemberSpec],
+    by_shape: Mapping[Any, list[int]],
+    training: Mapping[str, Any],
+    views: tuple[RowSelection | None, RowSelection | None],
+    epochs: int,
+) -> list[Group]:
+    """Groups of several shapes each, for those shapes that one padded program can train."""
+    groups = []
+    shapes = [
+        ShapeTasks(dict(shape), [tasks[place].settings for place in places], places)
+        for shape, places in by_shape.items()
+    ]
+    with contextlib.suppress(Exception):  # of a part that needs to know its shape, or is wrong: each shape alone tells
+        for joined in join_shapes(parts, shapes, training, (*OWN_POINTS, "min_delta"), data.train, epochs):
+            both = zip(joined.places, joined.settings, strict=True)
+            own = [tasks[place]._replace(settings=settings) for place, settings in both]
+            rest, places = {**training, "penalty": joined.penalty}, np.array(joined.places)
+            groups.append(_group(joined.parts, data, own, places, joined.same, rest, views, False, joined.family))
+    return groups
+
+
 def _group(
     parts: tuple[Any, Any, Any],
     data: Data,
@@ -221,8 +258,9 @@ def _group(
     training: Mapping[str, Any],
     views: tuple[RowSelection | None, RowSelection | None],
     resumable: bool,
+    family: Family | None = None,
 ) -> Group:
-    call = parts, data, tasks, places, dict(same), training, views, resumable
+    call = parts, data, tasks, places, dict(same), training, views, resumable, family
     rest = dict(training)
     base = check_settings_dict(rest.pop("settings", None), RESERVED_SETTINGS)
     effort = arguments.one_of("compile_effort", rest.pop("compile_effort", "auto"), ("auto", *EFFORTS))
@@ -254,7 +292,7 @@ def _group(
             | {f"fixed[{name!r}]": value for name, value in same.items()}
         )
     members = _members(tasks, full.settings, differing)
-    return Group(places, identified, Shared(data, *views), members, about, effort, call)
+    return Group(places, identified, Shared(data, *views), members, about, effort, call, family)
 
 
 def bind_static(parts: tuple[Any, ...], point: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -285,50 +323,7 @@ def _members(tasks: list[MemberSpec], settings: dict[str, Any], differing: dict[
     return Members(np.stack([task.key for task in tasks]), columns, np.array([task.fold for task in tasks]))
 
 
-# ---- the folder of a group
-
-
-OF_MEMBERS = "settings, seeds and folds of these members"
-
-
-def check_study(folder: str | None, group: Group, width: int) -> None:
-    """Raise a ValueError where the chunks in a folder are another study's, though their names are not this one's.
-
-    A chunk of this name is compared when it is run. More or fewer members than before are no other study.
-    """
-    others = [] if folder is None else chunks_in(folder)
-    first = min(width, len(group.members)) - 1
-    if folder is None or not others or chunk_folder(folder, 0, first, width) in others:
-        return
-    checkpoint = read_checkpoint(others[0])
-    if checkpoint is not None:
-        expected = checkpoint.description
-        if isinstance(expected, dict):
-            expected = {name: value for name, value in expected.items() if name not in (OF_MEMBERS, "width")}
-        resume.check_same(others[0], expected, group.about)
-
-
-def known_width(folder: str | None, asked: int | None) -> int | None:
-    """The width that the study in this folder was started with: another would form other chunks, and train them anew.
-
-    None: there is no such study.
-    """
-    width = None if folder is None else read_width(folder)
-    if width is not None and asked not in (None, width):
-        raise ValueError(
-            f"width: expected {width}, with which the study in {folder} was started, got {asked}. "
-            "Omit width, or name another folder to start anew."
-        )
-    return width
-
-
-def keep_width(folder: str, width: int, failures: WriteFailures) -> None:
-    """Write the width down, if it is not there."""
-    try:
-        if read_width(folder) != width:
-            write_width(folder, width)
-    except OSError as error:
-        failures.warn(error)
+OF_MEMBERS = "settings, seeds and folds of these members"  # in the description of a chunk
 
 
 # ---- keys

@@ -1,7 +1,7 @@
 """What each member of a study ended with; and tables of numbers with names, printed, sorted, written to a file."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,8 +12,9 @@ from fnn.data import checks
 from fnn.data.arrays import owned_array
 from fnn.fitting.segments import without_debug_nans
 from fnn.runs import Run, check_distinct, history_columns, markup
-from fnn.studies.groups import ExecutionOptions, MemberSpec
+from fnn.studies.groups import ExecutionOptions, Group, MemberSpec
 from fnn.studies.jobs import ChunkResult
+from fnn.studies.padding.networks import narrow_run
 from fnn.training.config import TrainerConfig
 from fnn.training.state import chosen_params
 from fnn.types import PathLike
@@ -97,6 +98,16 @@ def member_run(outcome: ChunkResult, row: int, in_shape: Any, held: Any, last: b
     params, layers = chosen_params(state, -1 if last else state.best_epoch)
     history = jax.tree.map(lambda a: a[row, : int(state.epoch)], outcome.history)
     return Run(params, layers, history, state, in_shape, held)
+
+
+def own_runs(runs: Mapping[int, Run], groups: Sequence[Group]) -> dict[int, Run]:
+    """The runs of these members in their order, each as one of its own network, where it was trained padded."""
+    found = {}
+    for place in sorted(runs):
+        group = next(group for group in groups if place in group.places)
+        run, nets = runs[place], group.family
+        found[place] = run if nets is None else narrow_run(run, nets, group.config.optimizer)
+    return found
 
 
 def run_on_device(run: Run) -> Run:

@@ -16,12 +16,13 @@ from fnn.arguments import trees
 from fnn.data.warnings import find_caller, warn, warnings_for
 from fnn.devices.pools import Pool
 from fnn.devices.threads import Interrupted, Task, results
+from fnn.fitting import resume
 from fnn.fitting.progress import StudyListener, study_progress_bar
 from fnn.fitting.segments import position, without_debug_nans
-from fnn.storage.checkpoints import WriteFailures
-from fnn.storage.folders import chunks_in, group_folder
+from fnn.storage.checkpoints import WriteFailures, read_checkpoint
+from fnn.storage.folders import chunk_folder, chunks_in, group_folder, read_width, write_width
 from fnn.studies.chunks import ExecutionPlan, history_capacity, make_plan, trace_chunk
-from fnn.studies.groups import ExecutionOptions, Group, check_study, keep_width, known_width
+from fnn.studies.groups import OF_MEMBERS, ExecutionOptions, Group
 from fnn.studies.jobs import ChunkResult, Job, members_and_data, run_chunk, run_in_worker, state_of_a_chunk
 from fnn.types import Data
 
@@ -226,3 +227,46 @@ def _effort(group: Group, folder: str | None, how: ExecutionOptions) -> str:
     """To compile with. Where bits must stay, the same however many epochs and members there are."""
     kept = folder is not None or how.width is not None
     return "high" if kept and group.effort == "auto" else group.effort
+
+
+# ---- the folder of a group
+
+
+def check_study(folder: str | None, group: Group, width: int) -> None:
+    """Raise a ValueError where the chunks in a folder are another study's, though their names are not this one's.
+
+    A chunk of this name is compared when it is run. More or fewer members than before are no other study.
+    """
+    others = [] if folder is None else chunks_in(folder)
+    first = min(width, len(group.members)) - 1
+    if folder is None or not others or chunk_folder(folder, 0, first, width) in others:
+        return
+    checkpoint = read_checkpoint(others[0])
+    if checkpoint is not None:
+        expected = checkpoint.description
+        if isinstance(expected, dict):
+            expected = {name: value for name, value in expected.items() if name not in (OF_MEMBERS, "width")}
+        resume.check_same(others[0], expected, group.about)
+
+
+def known_width(folder: str | None, asked: int | None) -> int | None:
+    """The width that the study in this folder was started with: another would form other chunks, and train them anew.
+
+    None: there is no such study.
+    """
+    width = None if folder is None else read_width(folder)
+    if width is not None and asked not in (None, width):
+        raise ValueError(
+            f"width: expected {width}, with which the study in {folder} was started, got {asked}. "
+            "Omit width, or name another folder to start anew."
+        )
+    return width
+
+
+def keep_width(folder: str, width: int, failures: WriteFailures) -> None:
+    """Write the width down, if it is not there."""
+    try:
+        if read_width(folder) != width:
+            write_width(folder, width)
+    except OSError as error:
+        failures.warn(error)

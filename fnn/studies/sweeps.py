@@ -31,7 +31,7 @@ from fnn.studies.groups import (
     loading_options,
 )
 from fnn.studies.jobs import ChunkResult
-from fnn.studies.results import ResultTable, interrupt_text, member_run, run_on_device
+from fnn.studies.results import ResultTable, interrupt_text, member_run, own_runs, run_on_device
 from fnn.studies.scheduler import run_groups
 from fnn.types import ArrayLike, Arrays, KeyLike, Layer, LossLike, OfSettings, PathLike
 
@@ -180,9 +180,7 @@ def sweep(
             MemberSpec(point, arguments.seed_words([int(point["seed"])])[0] if "seed" in point else words)
             for point in points
         ]
-        groups = group_members(
-            "sweep", (net, loss, optimizer), rows, tasks, training, resumable=how.checkpoint is not None
-        )
+        groups = group_members("sweep", (net, loss, optimizer), rows, tasks, training, how=how, epochs=epochs)
         check_matrices(groups[0].config, groups[0].members.take(0).settings, data, validation)
         figures = ResultTable(tasks, epochs, groups[0].config, rows.validation is not None)
         runs, in_shape = dict[int, Run](), example_shape(rows.train.x)
@@ -204,7 +202,8 @@ def sweep(
             plans = run_groups("sweep", groups, epochs, how, take, signals.heard)
             table = {name: np.array([point[name] for point in points]) for name in points[0]} | figures.columns
             best = _best_member(figures, runs)
-            runs = {member: run_on_device(runs[member])._replace(columns=of_frame) for member in sorted(runs)}
+            own = own_runs(runs, groups).items()
+            runs = {member: run_on_device(run)._replace(columns=of_frame) for member, run in own}
             found = Sweep(points, table, figures.histories, best, runs, figures.monitor, figures.mode, plans)
             signals.keep(found, functools.partial(interrupt_text, "sweep", figures, how))
         signals.warn(bool(figures.ended.all()))
