@@ -2,8 +2,8 @@
 
 A program is traced for the widest parameters and for narrower ones. Where both have the same operations, with the same
 numbers, an array is padded where its two shapes differ. What stands in the padding is followed through the operations:
-0, a number above 0, or any number. An operation that is not known here, a sum over padding that is not 0, a division
-by 0, a mean (whose divisor is another number for another width), random numbers: each of them is a no.
+0, a number above or below 0, or any number. An operation that is not known here, a sum over padding that is not 0, a
+division by what may be 0, a mean (whose divisor is another number for another width), random numbers: each is a no.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +24,11 @@ class Padding(Enum):
     NONE = "the array has no padding"
     ZERO = "0"
     POSITIVE = "numbers above 0"
+    NEGATIVE = "numbers below 0"
     ANY = "finite numbers"
 
 
-NONE, ZERO, POSITIVE, ANY = Padding
+NONE, ZERO, POSITIVE, NEGATIVE, ANY = Padding
 
 
 class InfluenceError(Exception):
@@ -60,21 +61,25 @@ def follow(
     both = [jax.make_jaxpr(lambda *leaves: function(*leaves))(*arguments) for arguments in (wide, narrow)]
     if not all(np.array_equal(*pair) for pair in zip(both[0].consts, both[1].consts, strict=False)):
         raise InfluenceError("two widths differ in an array")
-    return _follow(both[0].jaxpr, both[1].jaxpr, [NONE] * len(both[0].consts), given)
+    made = _follow(both[0].jaxpr, both[1].jaxpr, [NONE] * len(both[0].consts), given)
+    return [kind if isinstance(kind, Padding) else NONE for kind in made]
 
 
-def _follow(wide: Jaxpr, narrow: Jaxpr, constants: Sequence[Padding], given: Sequence[Padding]) -> list[Padding]:
-    """`follow` for two traced programs."""
+def _follow(wide: Jaxpr, narrow: Jaxpr, constants: Sequence[Padding], given: Sequence[Any]) -> list[Any]:
+    """`follow` for two traced programs; a number that is known when they are traced stands for itself."""
     if len(wide.eqns) != len(narrow.eqns) or len(wide.constvars) != len(narrow.constvars):
         raise InfluenceError("two widths have different operations")
-    known: dict[Any, Padding] = {}
+    known: dict[Any, Any] = {}
     partner: dict[Any, Any] = {}
 
-    def note(ours: Sequence[Any], theirs: Sequence[Any], kinds: Sequence[Padding]) -> None:
+    def note(ours: Sequence[Any], theirs: Sequence[Any], kinds: Sequence[Any]) -> None:
         for one, other, kind in zip(ours, theirs, kinds, strict=True):
             partner[one] = other
-            known[one] = NONE if one.aval.shape == other.aval.shape else kind
-            if known[one] is NONE and one.aval.shape != other.aval.shape:
+            padded = one.aval.shape != other.aval.shape
+            if padded and not isinstance(kind, Padding):
+                raise InfluenceError("an array without known padding")
+            known[one] = kind if padded or not isinstance(kind, Padding) else NONE
+            if padded and kind is NONE:
                 raise InfluenceError("an array without known padding")
 
     def read(ours: Sequence[Any], theirs: Sequence[Any], what: str) -> list[Any]:
@@ -101,18 +106,18 @@ def _follow(wide: Jaxpr, narrow: Jaxpr, constants: Sequence[Padding], given: Seq
             raise InfluenceError(f"{name}: two widths have different operations")
         made = _of_operation(name, ours, theirs, read(ours.invars, theirs.invars, name))
         note(ours.outvars, theirs.outvars, made)
-    last = read(wide.outvars, narrow.outvars, "result")
-    return [kind if isinstance(kind, Padding) else NONE for kind in last]
+    return read(wide.outvars, narrow.outvars, "result")
 
 
-def _of_operation(name: str, ours: Equation, theirs: Equation, kinds: list[Any]) -> list[Padding]:
+def _of_operation(name: str, ours: Equation, theirs: Equation, kinds: list[Any]) -> list[Any]:
     """What stands in the padding of what an operation makes."""
     inner = [_inner(equation) for equation in (ours, theirs)]
     if inner[0] is not None and inner[1] is not None:
-        numbers = [kind if isinstance(kind, Padding) else NONE for kind in kinds]
         closed = isinstance(inner[0], core.ClosedJaxpr)
         wide, narrow = ((each.jaxpr if closed else each) for each in inner)
-        return _follow(wide, narrow, [], numbers)
+        return _follow(wide, narrow, [], kinds)
+    if name == "convert_element_type" and not isinstance(kinds[0], Padding):
+        return [kinds[0].astype(ours.outvars[0].aval.dtype)]
     padded = any(isinstance(kind, Padding) and kind is not NONE for kind in kinds)
     if not padded and all(a.aval.shape == b.aval.shape for a, b in zip(ours.outvars, theirs.outvars, strict=True)):
         if parameters_text(ours) != parameters_text(theirs):
@@ -141,8 +146,8 @@ def _sign(kind: Any) -> Padding:
     if isinstance(kind, Padding):
         return ANY if kind is NONE else kind
     if not np.all(np.isfinite(kind)):
-        return ANY
-    return ZERO if not np.any(kind) else POSITIVE if np.all(kind > 0) else ANY
+        raise InfluenceError("a number that is not finite")
+    return ZERO if not np.any(kind) else POSITIVE if np.all(kind > 0) else NEGATIVE if np.all(kind < 0) else ANY
 
 
 # ---- operations on single numbers: what they make of what stands in the padding; None: it may be no finite number
@@ -153,20 +158,28 @@ def _multiply(equation: Equation, kinds: list[Padding]) -> Padding:
 
 
 def _add(equation: Equation, kinds: list[Padding]) -> Padding:
-    return ZERO if kinds == [ZERO, ZERO] else ANY if ANY in kinds else POSITIVE
+    return _one_of(set(kinds) - {ZERO} or {ZERO})
+
+
+def _one_of(kinds: set[Padding]) -> Padding:
+    return kinds.pop() if len(kinds) == 1 else ANY
+
+
+OPPOSITE = {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}
+
+
+def _negative(equation: Equation, kinds: list[Padding]) -> Padding:
+    return OPPOSITE.get(kinds[0], kinds[0])
 
 
 def _subtract(equation: Equation, kinds: list[Padding]) -> Padding:
-    return ZERO if kinds == [ZERO, ZERO] else kinds[0] if kinds[1] is ZERO else ANY
+    return _add(equation, [kinds[0], _negative(equation, kinds[1:])])
 
 
 def _divide(equation: Equation, kinds: list[Padding]) -> Padding | None:
-    below = equation.invars[1]
-    if kinds[1] is not POSITIVE and below.aval.shape != ():  # a single number: 0 would spoil every weight
-        return None
-    if isinstance(below, core.Literal) and not below.val:
-        return None
-    return ZERO if kinds[0] is ZERO else ANY
+    # a single number that is not known yet may be: if it is 0, it spoils every weight
+    known = kinds[1] in OPPOSITE or (kinds[1] is ANY and equation.invars[1].aval.shape == ())
+    return (ZERO if kinds[0] is ZERO else ANY) if known else None
 
 
 def _same(equation: Equation, kinds: list[Padding]) -> Padding:
@@ -178,24 +191,15 @@ def _any(equation: Equation, kinds: list[Padding]) -> Padding:
 
 
 def _maximum(equation: Equation, kinds: list[Padding]) -> Padding:
-    if POSITIVE in kinds:
-        return POSITIVE
-    return ZERO if kinds == [ZERO, ZERO] or (ZERO in kinds and _bound(equation, np.less_equal)) else ANY
+    return POSITIVE if POSITIVE in kinds else _one_of(set(kinds) - {NEGATIVE} or {NEGATIVE})
 
 
 def _minimum(equation: Equation, kinds: list[Padding]) -> Padding:
-    if POSITIVE in kinds and ANY not in kinds:
-        return ZERO if ZERO in kinds else POSITIVE
-    return ZERO if kinds == [ZERO, ZERO] or (ZERO in kinds and _bound(equation, np.greater_equal)) else ANY
-
-
-def _bound(equation: Equation, compare: Callable[[Any, int], Any]) -> bool:
-    """Whether one operand is a number of the program on this side of 0."""
-    return any(isinstance(v, core.Literal) and bool(np.all(compare(v.val, 0))) for v in equation.invars)
+    return NEGATIVE if NEGATIVE in kinds else _one_of(set(kinds) - {POSITIVE} or {POSITIVE})
 
 
 def _choose(equation: Equation, kinds: list[Padding]) -> Padding:
-    return kinds[1] if len(set(kinds[1:])) == 1 else ANY
+    return _one_of(set(kinds[1:]))
 
 
 def _power(equation: Equation, kinds: list[Padding]) -> Padding | None:
@@ -209,7 +213,7 @@ def _power(equation: Equation, kinds: list[Padding]) -> Padding | None:
 
 
 def _root(equation: Equation, kinds: list[Padding]) -> Padding | None:
-    return None if kinds[0] is ANY else kinds[0]
+    return kinds[0] if kinds[0] in (ZERO, POSITIVE) else None
 
 
 def _inverse_root(equation: Equation, kinds: list[Padding]) -> Padding | None:
@@ -219,7 +223,7 @@ def _inverse_root(equation: Equation, kinds: list[Padding]) -> Padding | None:
 def _convert(equation: Equation, kinds: list[Padding]) -> Padding:
     """To a dtype of fewer digits a small number may become 0."""
     smaller = np.dtype(equation.outvars[0].aval.dtype).itemsize < np.dtype(equation.invars[0].aval.dtype).itemsize
-    return ANY if smaller and kinds[0] is POSITIVE else kinds[0]
+    return ANY if smaller and kinds[0] is not ZERO else kinds[0]
 
 
 def _sum(equation: Equation, kinds: list[Padding]) -> Padding | None:
@@ -235,7 +239,8 @@ RULES: dict[str, Callable[[Equation, list[Padding]], Padding | None]] = {
     "max": _maximum,
     "min": _minimum,
     "select_n": _choose,
-    "neg": lambda equation, kinds: ZERO if kinds[0] is ZERO else ANY,
+    "neg": _negative,
+    "abs": lambda equation, kinds: POSITIVE if kinds[0] is NEGATIVE else kinds[0],
     "square": lambda equation, kinds: ZERO if kinds[0] is ZERO else ANY,
     "convert_element_type": _convert,
     "integer_pow": _power,
@@ -246,5 +251,5 @@ RULES: dict[str, Callable[[Equation, list[Padding]], Padding | None]] = {
     "reduce_sum": _sum,
     "exp": lambda equation, kinds: POSITIVE if kinds[0] is ZERO else None,
 }
-RULES |= dict.fromkeys(("abs", "sign", "copy", "tanh"), _same)
+RULES |= dict.fromkeys(("sign", "copy", "tanh"), _same)
 RULES |= dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "is_finite"), _any)

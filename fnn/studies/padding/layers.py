@@ -94,7 +94,11 @@ def chosen_activation(kinds: list[Activation], widths: list[int] | None, number:
 
     def forward(params: Params, state: State, x: Array, key: Key, train: Train) -> tuple[Array, State, Cache]:
         y = choose([kind.value for kind in different], x)
-        return (jnp.where(jnp.arange(x.shape[-1]) < _entry(widths or [], number), y, 0) if cut_off else y), state, x
+        return (
+            (jnp.where(lax.iota(jnp.int32, x.shape[-1]) < _entry(widths or [], number), y, 0) if cut_off else y),
+            state,
+            x,
+        )
 
     def backward(params: Params, x: Array, dy: Array) -> tuple[Params, Array]:
         return (), choose([kind.backward for kind in different], x, dy)
