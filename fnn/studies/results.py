@@ -106,7 +106,8 @@ def own_runs(runs: Mapping[int, Run], groups: Sequence[Group]) -> dict[int, Run]
     for place in sorted(runs):
         group = next(group for group in groups if place in group.places)
         run, nets = runs[place], group.family
-        found[place] = run if nets is None else narrow_run(run, nets, group.config.optimizer)
+        optimizer = group.call[0][2]  # as it was given: that of the configuration is traced for the widest
+        found[place] = run if nets is None else narrow_run(run, nets, optimizer)
     return found
 
 
