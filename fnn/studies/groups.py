@@ -1,8 +1,8 @@
 """What sweeps, cross-validations and ensembles share: from a list of tasks to members that can run, to figures.
 
 A task is one training run: its settings, its seed, its fold. Tasks whose settings differ in traced numbers alone are
-members of one group, and one compiled program trains them all; whole numbers may change shapes (a width, a batch
-size), so each combination of these is a group of its own.
+members of one group, and one compiled program trains them all; whole numbers may change shapes (a depth, a batch
+size), so each combination of these is a group of its own, but for widths that can share a padded network.
 """
 
 import contextlib

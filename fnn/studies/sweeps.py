@@ -122,8 +122,9 @@ def sweep(
     """Train a network with many settings: `sweep(net, loss, lambda s: optax.sgd(s["lr"]), data, over={"lr": [...]})`.
 
     Every member is the run that `fit` would do alone with these settings and this key, to rounding. Members whose
-    settings differ in floats are trained by one compiled program; settings that are all whole numbers (a width, a
-    depth, `batch_size`) may change shapes and are compiled once for each.
+    settings differ in floats are trained by one compiled program; settings that are all whole numbers (a depth,
+    `batch_size`) may change shapes and are compiled once for each; widths of `dense` and activations mostly share one
+    program (docs/understand/what_compiles.md).
 
     Args:
         net, loss, optimizer: as for `fit`; those that depend on the settings as functions of them.
