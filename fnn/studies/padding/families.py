@@ -187,9 +187,7 @@ def padding_changes_nothing(config: TrainerConfig, nets: Family, settings: Mappi
     if config.gradient not in (autodiff, backprop):
         return False
     named: Any = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in settings}
-    weights = nets.weights(example_shape(part.x))
-    narrow_net = nets.nets[weights.index(min(weights))]
-    wide, narrow = (_parameters(net, part) for net in (nets.widest(), narrow_net))
+    wide, narrow = (_parameters(net, part) for net in (nets.widest(), nets.narrowest()))
     try:
         _follow_optimizer(config, named, wide, narrow)
         if config.penalty is not None:

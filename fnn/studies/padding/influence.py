@@ -113,8 +113,9 @@ def _of_operation(name: str, ours: Equation, theirs: Equation, kinds: list[Any])
     """What stands in the padding of what an operation makes."""
     inner = [_inner(equation) for equation in (ours, theirs)]
     if inner[0] is not None and inner[1] is not None:
-        closed = isinstance(inner[0], core.ClosedJaxpr)
-        wide, narrow = ((each.jaxpr if closed else each) for each in inner)
+        if any(getattr(each, "consts", None) for each in inner):
+            raise InfluenceError(f"{name}: it holds arrays")
+        wide, narrow = (getattr(each, "jaxpr", each) for each in inner)
         return _follow(wide, narrow, [], kinds)
     if name == "convert_element_type" and not isinstance(kinds[0], Padding):
         return [kinds[0].astype(ours.outvars[0].aval.dtype)]

@@ -17,7 +17,7 @@ import optax
 
 from fnn.activations import elu, gelu, leaky_relu, relu, selu, sigmoid, silu, softplus, softsign, tanh
 from fnn.activations.elementwise import Activation
-from fnn.factories import Spec, origin
+from fnn.factories import Spec, call_factory, origin
 from fnn.layers.combinators import as_layer, serial
 from fnn.layers.linear import dense
 from fnn.layers.passes import init_layer
@@ -69,6 +69,13 @@ class Family(NamedTuple):
     def widest(self) -> Layer:
         """As wide as the widest everywhere, begun as such a network is by itself."""
         return serial(*self.layers)
+
+    def narrowest(self) -> Layer:
+        """As narrow as the narrowest wherever widths differ: no other network has so much padding."""
+        layers = list(self.layers)
+        for position, (features, _) in self.dense.items():
+            layers[position] = call_factory(dense, {**dict(layers[position].spec.arguments), "features": min(features)})
+        return serial(*layers)
 
     def weights(self, in_shape: Shape) -> list[int]:
         """How many weights each network has, but for those that are the same in all."""

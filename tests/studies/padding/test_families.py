@@ -37,6 +37,19 @@ def test_optimizers_that_are_often_used_leave_padding_alone(name):
     assert changes_nothing(OPTIMIZERS[name]())
 
 
+def large_ones_by_another_rule(params):
+    return jax.tree.map(lambda a: a.size > 11, params)
+
+
+def test_padding_in_any_layer_counts():
+    """No one network is narrow in both layers."""
+    nets = family([fnn.serial(fnn.dense(a), fnn.tanh, fnn.dense(b), fnn.dense(2)) for a, b in ((3, 6), (6, 3))])
+    optimizer = optax.chain(optax.sgd(0.1), optax.masked(optax.set_to_zero(), large_ones_by_another_rule))
+    config = trainer_config(nets.network, fnn.losses.squared_error, optimizer, batch_size=4)
+    assert [net.layers[0] for net in (nets.widest(), nets.narrowest())] == [fnn.dense(6), fnn.dense(3)]
+    assert nets.narrowest().layers[2] == fnn.dense(3) and not padding_changes_nothing(config, nets, {}, PART)
+
+
 @pytest.mark.parametrize("name", ["adafactor", "clip_by_block_rms", "add_noise", "centralize", "contrib.muon", "lbfgs"])
 def test_what_counts_or_moves_padding_is_found(name):
     """A mean, noise, a mean that is taken off, a matrix made orthogonal, a search along a line."""
