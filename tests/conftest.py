@@ -15,6 +15,7 @@ from jax._src.interpreters import mlir
 
 import fnn
 from fnn.data import checks
+from fnn.kernels import matmul
 
 # Compiling small programs is most of a test's time, so XLA is told to do it plainly: 283 s instead of 441. Set
 # XLA_FLAGS (to nothing, say) to test with what users have. The second flag is gone from JAX 0.11 on.
@@ -143,6 +144,13 @@ def warnings_are_new():
 def x64():
     """Float64 for one test."""
     with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def exact_products():
+    """Products of float32 as exact as float32 is, for one test: a GPU rounds their factors to 10 bits otherwise."""
+    with matmul.exact_products():
         yield
 
 

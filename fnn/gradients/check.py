@@ -23,6 +23,7 @@ from fnn.gradients.interpreters.widening import widen
 from fnn.gradients.report import GradientCheck
 from fnn.gradients.slopes import DirectionPlan, directional_derivatives, directions_plan, pseudo_random
 from fnn.kernels.compiler_options import quick_compile_options
+from fnn.kernels.matmul import exact_products
 from fnn.layers.embedding import check_categories
 from fnn.layers.passes import NoRulesByHand, backward_layer, forward_layer
 from fnn.layers.sparse import check_columns
@@ -190,7 +191,9 @@ def check_gradients(
         return _figures(both, costs, jax.tree.map(lambda leaf: leaf.astype(dtype), p), p, state, inputs)
 
     names = tuple((_name(path), leaf.shape) for path, leaf in jax.tree.leaves_with_path(point))
-    result = GradientCheck(_compile(four_ways)(point, state), names, POINTS, by_hand)
+    with exact_products():
+        figures = _compile(four_ways)(point, state)
+    result = GradientCheck(figures, names, POINTS, by_hand)
     if show and not any(isinstance(f, jax.core.Tracer) for f in result.figures.values()):
         print(result)
     return result

@@ -10,6 +10,7 @@ from jax import lax
 from fnn import arguments
 from fnn.arguments import trees
 from fnn.gradients.interpreters.branches import record_branches
+from fnn.kernels.matmul import exact_products
 from fnn.types import Array, Params, Scalar
 
 # central differences: offsets, weights, and the power of eps that balances truncation against rounding
@@ -66,7 +67,8 @@ def numerical_gradient(
     def every(params: Params) -> list[Array]:
         return [lax.map(lambda k, i=i: by(i, k, params), jnp.arange(leaf.size)) for i, leaf in enumerate(leaves)]
 
-    grads = jax.jit(every)(params)
+    with exact_products():
+        grads = jax.jit(every)(params)
     return jax.tree.unflatten(tree, [g.reshape(leaf.shape) for g, leaf in zip(grads, leaves, strict=True)])
 
 

@@ -18,6 +18,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 
 from fnn.arguments import explain_call, scalar, whole_number
 from fnn.gradients.jacobians import LeastSquares
+from fnn.kernels.matmul import exact_products
 from fnn.penalties.step_size import StepSizeState
 from fnn.types import Array, OptimizerState, Params, Scalar
 
@@ -120,10 +121,11 @@ def levenberg_marquardt(
         least_squares: Callable[[], LeastSquares],
         **others: Any,
     ) -> tuple[Params, LevenbergMarquardtState]:
-        problem = least_squares()
-        theta = problem.flat.astype(state.scales.dtype)
-        solve, scales = _system(problem, theta, state.scales)
-        trial = _try_dampings(problem, theta, solve, scales, state, tries)
+        with exact_products():
+            problem = least_squares()
+            theta = problem.flat.astype(state.scales.dtype)
+            solve, scales = _system(problem, theta, state.scales)
+            trial = _try_dampings(problem, theta, solve, scales, state, tries)
         length, size = jnp.linalg.norm(scales * trial.step), jnp.linalg.norm(scales * theta)
         shrinks = ~trial.noise | (length < SHRINKS * state.last)
         taken = trial.taken & shrinks

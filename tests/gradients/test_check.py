@@ -14,6 +14,7 @@ import fnn
 from experiments.derivatives.losses import numbers
 from experiments.derivatives.regimes import QUICK
 from fnn import losses
+from tests.helpers.tf32 import products_of_a_gpu
 
 KEY = jax.random.key(1)
 X = [[1.0, 0.4], [-0.6, 1.3], [0.3, -1.1], [-1.2, -0.5]]
@@ -347,3 +348,9 @@ def test_the_table_of_the_2_3_2_network_takes_less_than_3_seconds(x64):
     begun = time.perf_counter()
     assert check(fnn.serial(fnn.dense(3), fnn.sigmoid, fnn.dense(2)), losses.softmax_cross_entropy, "distributions").ok
     assert time.perf_counter() - begun < 3
+
+
+def test_a_gpu_that_rounds_products_is_no_mistake_of_the_derivatives_and_hides_none():
+    with products_of_a_gpu():
+        assert not wrong(check(fnn.serial(dense(3), fnn.tanh, dense())))
+        assert wrong(check(fnn.serial(bad(dense(3), on("w", lambda d: 1.001 * d)), fnn.tanh, dense()))) == {"0.w"}

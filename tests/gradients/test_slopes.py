@@ -11,6 +11,9 @@ from fnn.gradients.interpreters.branches import record_branches
 from fnn.gradients.interpreters.complex_step import NotAnalytic, complex_step
 from fnn.gradients.interpreters.rounding import add_rounding
 from tests.helpers.compare import close, normwise
+from tests.helpers.tf32 import products_of_a_gpu
+
+RNG = np.random.default_rng(0)
 
 
 def test_complex_step_is_exact_to_rounding(x64):
@@ -147,6 +150,18 @@ def test_numerical_gradient_of_numbers_of_many_sizes(x64):
     sizes = jnp.array([1e-4, 1.0, 1e6])
     found = fnn.numerical_gradient(lambda p: jnp.sin(p / sizes).sum(), sizes)
     close(found * sizes, np.cos([1.0] * 3), rtol=1e-6)
+
+
+def test_numerical_gradient_is_as_exact_where_a_gpu_rounds_products():
+    net, x = fnn.serial(fnn.dense(4), fnn.tanh, fnn.dense(2)), jnp.asarray(RNG.normal(size=(20, 5)), jnp.float32)
+    params, state, _ = net.init(jax.random.key(0), (5,))
+
+    def cost(params):
+        return jnp.square(net.forward(params, state, x, None, False)[0]).mean()
+
+    exact = jax.jit(jax.grad(cost))(params)
+    with products_of_a_gpu():
+        assert normwise(fnn.numerical_gradient(cost, params), exact) < 5e-3
 
 
 def test_numerical_gradient_has_no_answer_where_the_step_is_lost():

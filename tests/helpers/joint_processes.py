@@ -13,7 +13,9 @@ import shutil
 import sys
 import warnings
 
-if __name__ == "__main__" and sys.argv[1] == "-1":  # before JAX looks at the devices
+if __name__ == "__main__":  # before JAX looks at the devices
+    os.environ["JAX_PLATFORMS"] = "cpu"
+if __name__ == "__main__" and sys.argv[1] == "-1":
     flags = os.environ.get("XLA_FLAGS", "")  # those of the processes: others round otherwise
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={sys.argv[2]}"
 

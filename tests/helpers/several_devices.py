@@ -14,6 +14,7 @@ import tempfile
 import warnings
 
 if __name__ == "__main__":  # before JAX looks at the devices
+    os.environ["JAX_PLATFORMS"] = "cpu"  # of which there are as many as one likes, also beside a GPU
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
 import jax

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import fnn
 from experiments.nist import PROBLEMS, as_network
@@ -12,6 +13,7 @@ from fnn import losses, penalties
 from fnn.gradients import jacobians
 from fnn.gradients.jacobians import least_squares
 from fnn.optimizers import levenberg_marquardt
+from tests.helpers.tf32 import products_of_a_gpu
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (40, 2))
@@ -98,6 +100,15 @@ def test_the_jacobian_is_autodiffs_and_the_residuals_are_the_costs(double, name,
 
 
 # ---- in a run
+
+
+@pytest.mark.parametrize("units", [5, pytest.param(12, marks=pytest.mark.slow)])  # by QR, by Cholesky
+def test_a_step_is_as_exact_where_a_gpu_rounds_products(units):
+    net = fnn.serial(fnn.dense(units), fnn.tanh, fnn.dense(2))
+    moved = lambda run: ravel_pytree(run.params)[0] - ravel_pytree(fit(net, epochs=0).params)[0]  # noqa: E731
+    exact = moved(fit(net, epochs=1))
+    with products_of_a_gpu():
+        assert np.linalg.norm(moved(fit(net, epochs=1)) - exact) < 2e-5 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("units", [5, pytest.param(12, marks=pytest.mark.slow)])  # by QR, by Cholesky

@@ -585,6 +585,7 @@ def in_a_process(code, folder, number):
 
 SHARDED = """
     import jax
+    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("d",))
     spec = jax.sharding.PartitionSpec

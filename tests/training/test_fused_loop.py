@@ -66,7 +66,7 @@ def test_reported_loss_is_the_true_mean_over_rows_whatever_the_batch_size():
         assert history.loss[:2].tolist() == [4.5, 4.5], batch_size
 
 
-def test_weight_k_equals_k_copies_of_the_row():
+def test_weight_k_equals_k_copies_of_the_row(exact_products):
     x, t = jnp.asarray(X[:6], jnp.float32), jnp.asarray(LABELS[:6])
     counts = np.array([1, 3, 0, 2, 1, 1])
     weighted = fnn.Data(fnn.Part(x, t, jnp.asarray(counts, jnp.float32)))

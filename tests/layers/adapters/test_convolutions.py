@@ -35,4 +35,5 @@ def test_values_and_derivatives_are_those_of_the_library(name, x64):
     for function in (lambda f: f(x, w), lambda f: jax.grad(lambda *a: (f(*a) ** 2).sum(), (0, 1))(x, w)):
         for one, other in zip(*map(jax.tree.leaves, (function(ours), function(theirs))), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
-    assert ("conv_general_dilated" in str(jax.make_jaxpr(ours)(x, w))) != replaced
+    on_a_cpu = jax.default_backend() == "cpu"  # elsewhere all stay
+    assert ("conv_general_dilated" in str(jax.make_jaxpr(ours)(x, w))) != (replaced and on_a_cpu)

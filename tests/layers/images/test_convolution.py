@@ -219,7 +219,7 @@ def test_members_under_vmap_are_those_done_alone(in_cache, x64, monkeypatch):
     together, alone, of_images, of_batch = quick(in_three_ways, many)
     assert normwise(together, alone) < 1e-12 and normwise(of_images, of_batch) < 1e-12
     loops = str(jax.make_jaxpr(jax.vmap(lambda p: outputs(p, x)))(many)).count("scan[")
-    assert loops == (in_cache == 0)
+    assert loops == (in_cache == 0 and jax.default_backend() == "cpu")  # elsewhere all at once
 
 
 @pytest.mark.parametrize("dtype, limit", [("float32", 2e-6), ("bfloat16", 2e-2)])

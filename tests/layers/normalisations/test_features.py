@@ -69,7 +69,7 @@ def test_what_cannot_work_raises(make, in_shape, message):
     assert str(caught.value) == message
 
 
-def test_rows_do_not_depend_on_the_batch():
+def test_rows_do_not_depend_on_the_batch(exact_products):
     net = fnn.serial(fnn.conv2d(4, 3), group_norm(2), fnn.relu, fnn.flatten(), rms_norm(), fnn.dense(2))
     params, state, _ = net.init(KEY, (5, 5, 1))
     x = jax.random.normal(KEY, (4, 5, 5, 1))
