@@ -2,6 +2,7 @@
 
 - fit: 64-100-10 on the digits, batches of 64, 20 epochs, a share of 0.2 to validate on, accuracy.
 - widths: five networks on these digits, 20 to 100 hidden units, 20 epochs each, the best of them.
+- shapes: 1 to 3 hidden layers × four widths × three activations, 5 folds each, 10 epochs; scikit-learn in two processes.
 - predict: outputs for 100 different numbers of rows from 1 to 1,000, in random order.
 
 Beside fnn the same by scikit-learn; fnn compiled as hard as for a long run; and a run written by hand in JAX, compiled
@@ -15,7 +16,8 @@ from functools import partial
 from bench.output import publish
 from bench.processes import printed_seconds, processes_in_turn
 
-CALLS = {"fit": "20 epochs on the digits", "widths": "five widths", "predict": "100 numbers of rows"}
+CALLS = {"fit": "20 epochs on the digits", "widths": "five widths", "shapes": "36 shapes, 5 folds"}
+CALLS |= {"predict": "100 numbers of rows"}
 
 
 def main(rounds: int = 15, quick: bool = False) -> str:

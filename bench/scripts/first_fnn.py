@@ -1,4 +1,4 @@
-"""The seconds of a first call of fnn: `fit` (with a compile effort as second argument), `widths`, `predict`."""
+"""The seconds of a first call of fnn: `fit` (with a compile effort as second argument), `widths`, `shapes`, `predict`."""
 
 import sys
 import time
@@ -38,6 +38,22 @@ def widths() -> None:
     )  # fmt: skip
 
 
+def deep(settings: dict[str, int]) -> fnn.Layer:
+    """So many hidden layers, of one width and activation."""
+    activation = [fnn.relu, fnn.tanh, fnn.sigmoid][settings["activation"]]
+    hidden = [fnn.dense(settings["width"]), activation] * settings["depth"]
+    return fnn.serial(*hidden, fnn.dense(10))
+
+
+def shapes() -> None:
+    """36 of them, 5 folds each, 10 epochs."""
+    over = {"depth": [1, 2, 3], "width": [16, 32, 48, 64], "activation": [0, 1, 2]}
+    fnn.cross_validate(
+        deep, LOSS, optax.adam(1e-3), (x, t), over=over, folds=5, epochs=10, batch_size=64, metrics=ACCURACY,
+        monitor="accuracy", mode="max", refit=False, progress=False,
+    )  # fmt: skip
+
+
 params, state, _ = network(100).init(jax.random.key(0), (64,))
 run = fnn.Run(params, state, None, None, (64,))  # type: ignore[arg-type]
 
@@ -49,5 +65,5 @@ def predict() -> None:
 
 
 begin = time.perf_counter()
-{"fit": fit, "widths": widths, "predict": predict}[sys.argv[1]](*sys.argv[2:])
+{"fit": fit, "widths": widths, "shapes": shapes, "predict": predict}[sys.argv[1]](*sys.argv[2:])
 print(time.perf_counter() - begin)
