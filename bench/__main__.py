@@ -16,7 +16,7 @@ QUESTIONS = {
     "study": "60 fits of a cross-validation; thousands of small networks at once",
     "search": "60 fits of a grid search by FnnSearchCV",
     "start": "whole processes: import, compile, train 300 steps",
-    "first": "the first call of fit, of a sweep over widths, of a search over shapes, of predict for any number of rows",
+    "first": "the first call of fit, of a sweep over widths, of a search over 36 shapes, of predict",
     "memory": "the peak of a fit",
     "scale": "cost against rows, steps, width, depth, members",
     "text": "L1 on 10,000 sparse rows of 20,000 columns",

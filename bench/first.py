@@ -2,7 +2,7 @@
 
 - fit: 64-100-10 on the digits, batches of 64, 20 epochs, a share of 0.2 to validate on, accuracy.
 - widths: five networks on these digits, 20 to 100 hidden units, 20 epochs each, the best of them.
-- shapes: 1 to 3 hidden layers × four widths × three activations, 5 folds each, 10 epochs; scikit-learn in two processes.
+- shapes: 1 to 3 hidden layers × four widths × three activations, 5 folds of 10 epochs; scikit-learn in two processes.
 - predict: outputs for 100 different numbers of rows from 1 to 1,000, in random order.
 
 Beside fnn the same by scikit-learn; fnn compiled as hard as for a long run; and a run written by hand in JAX, compiled

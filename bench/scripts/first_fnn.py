@@ -1,4 +1,4 @@
-"""The seconds of a first call of fnn: `fit` (with a compile effort as second argument), `widths`, `shapes`, `predict`."""
+"""The seconds of a first call of fnn: `fit` (a compile effort may follow), `widths`, `shapes`, `predict`."""
 
 import sys
 import time
