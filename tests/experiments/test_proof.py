@@ -20,7 +20,15 @@ LONG = ("4,096 rows", "one row", "200 steps")  # each has programs of its own: a
 ONCE = {title.split("(")[0].split(" on ")[0]: title for title in reversed(ALL) if not title.startswith("depth 10")}
 
 
-LATER = dict.fromkeys(["iou_loss", "diou_loss", "multiclass_hinge"], pytest.mark.slow)  # others have their terms
+# others have their terms, or their like
+LATER = ["iou_loss", "diou_loss", "giou_loss", "multiclass_hinge", "sparse_multiclass_hinge", "conv_transpose2d"]
+LATER += [
+    "backprop of softmax_cross_entropy, mean, l2",
+    "backprop of squared_error, sum",
+    "softmax_focal, per position",
+]
+LATER += ["of_values", "random_shift", "repeat", "sparse_softmax_focal", "sparse_cross_entropy"]
+LATER = dict.fromkeys(LATER, pytest.mark.slow)
 
 
 @pytest.mark.parametrize("title", [pytest.param(of, marks=LATER.get(n, ()), id=n) for n, of in ONCE.items()])

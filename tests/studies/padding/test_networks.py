@@ -11,6 +11,7 @@ from fnn.studies.padding.networks import NUMBER, family
 from tests.helpers.compare import normwise
 
 ACTIVATIONS = [fnn.tanh, fnn.relu, fnn.silu, fnn.gelu, fnn.selu, fnn.softsign, fnn.sigmoid, fnn.softplus]
+OFTEN = [fnn.relu, fnn.sigmoid]  # 0 at 0, and not
 ACTIVATIONS += [fnn.leaky_relu(0.1), fnn.elu(0.5)]
 
 
@@ -29,7 +30,10 @@ INITIAL = {
 }
 
 
-@pytest.mark.parametrize("name", INITIAL)
+LATER = dict.fromkeys(["a function", "no bias", "zeros"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in INITIAL])
 def test_it_begins_with_the_bits_of_each_network_and_zeros(name):
     nets = [mlp(widths, **INITIAL[name]) for widths in ((3, 7), (5, 4), (6, 7))]
     padded = family(nets)
@@ -69,7 +73,9 @@ def both(nets, number, of, dtype):
 
 
 @pytest.mark.parametrize("of", [fnn.autodiff, fnn.backprop])
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize(
+    "activation", [pytest.param(a, marks=() if a in OFTEN else pytest.mark.slow, id=str(a)) for a in ACTIVATIONS]
+)
 def test_outputs_and_derivatives_are_those_of_each_network(activation, of, x64):
     nets = [mlp(widths, activation) for widths in ((3, 7), (6, 4))]
     for number in range(2):
@@ -77,7 +83,7 @@ def test_outputs_and_derivatives_are_those_of_each_network(activation, of, x64):
         assert normwise(theirs, ours) < 1e-13
 
 
-@pytest.mark.parametrize("of", [fnn.autodiff, fnn.backprop])
+@pytest.mark.parametrize("of", [pytest.param(fnn.autodiff, marks=pytest.mark.slow), fnn.backprop])
 def test_activations_that_differ(of, x64):
     nets = [mlp((3 + i % 3, 5), activation) for i, activation in enumerate(ACTIVATIONS)]
     for number in range(len(nets)):
