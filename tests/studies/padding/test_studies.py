@@ -89,16 +89,16 @@ def narrow(s, **more):
 APART = {  # a study, and how many programs it has
     "another depth": ({"net": depth, "over": {"depth": [1, 2], "width": [3, 8], "lr": [0.1]}}, 2),
     "another batch_size": ({"over": {"width": [3, 8], "kind": [0], "batch_size": [16, 32], "lr": [0.1]}}, 2),
-    "a width of its own": ({"width": 2}, 6),
-    "noise": ({"net": lambda s: fnn.serial(narrow(s), fnn.dropout(s["lr"]), fnn.dense(2))}, 6),
-    "a setting that is traced": ({"net": lambda s: narrow(s, weight_init=s["lr"])}, 6),
-    "a default in its place": ({"net": lambda s: narrow(s, weight_init=s.get("lr", 1))}, 6),
-    "an optimizer that asks": ({"optimizer": lambda s: optax.sgd(s["lr"] / s["width"])}, 6),
-    "an optimizer that asks or else": ({"optimizer": lambda s: optax.sgd(s["lr"] / s.get("width", 1))}, 6),
-    "a loss that asks": ({"loss": lambda s: fnn.losses.smoothed(LOSS, 0.1 / s["width"])}, 6),
-    "a penalty that asks": ({"penalty": lambda s: fnn.penalties.l2(1 / s["width"])}, 6),
-    "an optimizer of means": ({"optimizer": lambda s: optax.adafactor(s["lr"])}, 6),
-    "a gradient of one's own": ({"gradient": lambda *of: fnn.autodiff(*of)}, 6),
+    "a width of its own": ({"width": 2}, 2),
+    "noise": ({"net": lambda s: fnn.serial(narrow(s), fnn.dropout(s["lr"]), fnn.dense(2))}, 2),
+    "a setting that is traced": ({"net": lambda s: narrow(s, weight_init=s["lr"])}, 2),
+    "a default in its place": ({"net": lambda s: narrow(s, weight_init=s.get("lr", 1))}, 2),
+    "an optimizer that asks": ({"optimizer": lambda s: optax.sgd(s["lr"] / s["width"])}, 2),
+    "an optimizer that asks or else": ({"optimizer": lambda s: optax.sgd(s["lr"] / s.get("width", 1))}, 2),
+    "a loss that asks": ({"loss": lambda s: fnn.losses.smoothed(LOSS, 0.1 / s["width"])}, 2),
+    "a penalty that asks": ({"penalty": lambda s: fnn.penalties.l2(1 / s["width"])}, 2),
+    "an optimizer of means": ({"optimizer": lambda s: optax.adafactor(s["lr"])}, 2),
+    "a gradient of one's own": ({"gradient": lambda *of: fnn.autodiff(*of)}, 2),
     "so much more work": ({"over": {"width": [3, 4000], "kind": [0], "lr": [0.1]}, "epochs": 1000}, 2),
 }  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_what_has_programs_of_its_own(name, monkeypatch):
     monkeypatch.setattr("fnn.studies.sweeps.run_groups", count)
     more, programs = APART[name]
     with pytest.raises(StopIteration):
-        swept(**more)
+        swept(**{"over": {"width": [3, 8], "kind": [0], "lr": [0.1]}, **more})
     assert counted == [programs]
 
 
