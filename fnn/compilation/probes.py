@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments.leaves import example_shape, row_count, some_rows
+from fnn.compilation.frozen import freeze
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.losses.reduction import dtype_of_sums
 from fnn.optimizers.protocol import init_optimizer, stand_in_cost, update_optimizer
@@ -84,10 +85,14 @@ def probe(config: TrainerConfig, names: Iterable[str], rows: Part, params: Param
 
     try:
         with jax.numpy_dtype_promotion("standard"):
-            values = jax.jit(run, compiler_options=quick_compile_options())(weights, grads, more, x, t)
+            values = _run_once(run, weights, grads, more, x, t)
         return {name: _sizes(value) for name, value in values.items()}
     except Exception:  # whatever a user's function does not like: then it is not compared, and `fnn.resume` says so
         return {}
+
+
+def _run_once(function: Callable[..., Any], *arguments: Tree) -> Any:
+    return freeze(function, arguments).jit(compiler_options=quick_compile_options())(*arguments)
 
 
 def _those_that_run(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:

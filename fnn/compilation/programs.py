@@ -7,21 +7,22 @@ none of the functions: so it computes later what it was known by.
 
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from fnn.arguments import trees
 from fnn.arguments.constants import is_constant
 from fnn.compilation.cache import memoise, programs
 from fnn.compilation.components import Component, components
 from fnn.compilation.fingerprints import Fingerprint, fingerprint
+from fnn.compilation.frozen import Frozen, freeze
 from fnn.data.warnings import warn
 from fnn.devices.memory import trim_heap
+from fnn.devices.placement import put_everywhere
 from fnn.devices.threads import Task, never, results
 from fnn.kernels.compiler_options import quick_compile_options
 from fnn.kernels.effort import count_work, effort_options
@@ -51,14 +52,14 @@ class Program:
     def __init__(
         self,
         init: Callable[..., TrainState],
-        run: "Frozen",
+        run: Frozen,
         state: TrainState,
         outputs: list[Any],
         layout: Layout | None = None,
     ) -> None:
         self.init, self.state, self.outputs, self._run, self._layout = init, state, outputs, run, layout
         self.history: History = run.shapes[1]  # shapes and dtypes
-        self.bytes, self.work = run.bytes, count_work(run.closed.jaxpr)
+        self.bytes, self.work = run.bytes, count_work(run.jaxpr)
         self._by_effort: dict[str, Callable[..., Any]] = {}
         self.compiled: set[str] = set()
 
@@ -67,9 +68,8 @@ class Program:
         if effort not in self._by_effort:
             options = effort_options(effort, self.work)
             where = run_shardings(self._layout, self.state)
-            self._by_effort[effort] = jax.jit(
-                self._run.call, donate_argnums=0, compiler_options=options or None, **where
-            )
+            put = functools.partial(put_everywhere, self._layout)
+            self._by_effort[effort] = self._run.jit(donates=True, put=put, compiler_options=options or None, **where)
         return self._by_effort[effort]
 
 
@@ -83,7 +83,8 @@ def trainer_for(config: TrainerConfig, structure: jax.tree_util.PyTreeDef, shape
     none = jax.ShapeDtypeStruct((), np.int32)
     run = freeze(pure.run, (init.shapes, arguments[1], none, none))
     where = init_shardings(config.layout, init.shapes)
-    jitted = jax.jit(init.call, compiler_options=quick_compile_options(), **where)
+    put = functools.partial(put_everywhere, config.layout)
+    jitted = init.jit(put=put, compiler_options=quick_compile_options(), **where)
     return Program(jitted, run, init.shapes, outputs, config.layout)
 
 
@@ -115,46 +116,6 @@ def output_shapes(config: TrainerConfig, state: TrainState, rows: Data) -> list[
     return shapes
 
 
-class Frozen(NamedTuple):
-    """A function as it was when it was traced: what it reads may change, the operations stay."""
-
-    call: Callable[..., Any]
-    shapes: Tree  # shapes and dtypes of what it returns
-    closed: ClosedJaxpr
-
-    @property
-    def bytes(self) -> int:
-        """Of the arrays that it has captured."""
-        return bytes_of(self.closed)
-
-
-def freeze(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Frozen:
-    """A function as it is now, for arguments of these shapes and dtypes.
-
-    >>> import jax.numpy as jnp
-    >>> from fnn.compilation.programs import freeze
-    >>> scale = {"by": 2.0}
-    >>> frozen = freeze(lambda x: scale["by"] * x, (jnp.ones(3),))
-    >>> scale["by"] = 5.0
-    >>> print(frozen.call(jnp.ones(3)), frozen.shapes.shape)
-    [2. 2. 2.] (3,)
-    """
-    with jax.disable_jit(False):  # else loops would be run here, not traced
-        closed, made = jax.make_jaxpr(lambda *given: function(*given), return_shape=True)(*arguments)
-    evaluate, structure = jaxpr_as_fun(closed), jax.tree.structure(made)
-
-    def call(*given: Tree) -> Tree:
-        return jax.tree.unflatten(structure, evaluate(*jax.tree.leaves(given)))
-
-    call.__name__ = function.__name__  # by which profiles and messages of the compiler know it
-    return Frozen(call, made, closed)
-
-
-def bytes_of(closed: ClosedJaxpr) -> int:
-    """Of the arrays that a traced function has captured."""
-    return sum(getattr(constant, "nbytes", 0) for constant in closed.consts)
-
-
 def canonical(
     name: Hashable, parts: tuple[Any, ...], function: Callable[..., Any], *arguments: Tree
 ) -> tuple[Any, Any]:
@@ -177,7 +138,7 @@ def canonical(
 
     def make() -> tuple[Callable[..., Any], Frozen]:
         frozen = freeze(function, arguments)
-        return jax.jit(frozen.call), frozen
+        return frozen.jit(), frozen
 
     compiled, frozen = programs.get((name, key), make, lambda made: made[1].bytes)
     return compiled, frozen.shapes

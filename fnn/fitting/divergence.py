@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.arguments.leaves import row_count
+from fnn.compilation.frozen import freeze
 from fnn.losses.reduction import row_values
 from fnn.runs import TrainState
 from fnn.training.batches import Batch, batch_sizes
@@ -43,7 +44,7 @@ def describe(
 
 def _first_bad(config: TrainerConfig, state: TrainState, rows: Data, held: Any) -> str:
     """The first thing that was not finite, in the order in which a step computes them."""
-    losses, at, *trees = jax.jit(_replay_step(config))(state, rows)
+    losses, at, *trees = freeze(_replay_step(config), (state, rows)).jit()(state, rows)
     losses, at = np.asarray(losses), np.asarray(at)
     bad = ~np.isfinite(losses)
     if bad.any():

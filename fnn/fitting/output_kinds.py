@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from fnn.activations.elementwise import Activation, sigmoid, softmax
+from fnn.compilation.frozen import freeze
 from fnn.data.warnings import warn
 from fnn.factories import Spec
 from fnn.layers.branches.splitting import parallel
@@ -123,8 +124,8 @@ def _last_layer(thing: Any) -> tuple[str, str | None]:
 
 
 def _sums_to_1(net: Layer, state: TrainState, x: Tree) -> bool:
-    forward = jax.jit(lambda params, state, x: net.forward(params, state, x, None, False)[0])
-    outputs = forward(state.params, state.state, x)
+    given = state.params, state.state, x
+    outputs = freeze(lambda params, state, x: net.forward(params, state, x, None, False)[0], given).jit()(*given)
     if isinstance(outputs, (dict, tuple)):
         return False
     y = np.asarray(outputs, np.float64)

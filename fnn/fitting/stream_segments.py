@@ -12,12 +12,13 @@ import numpy as np
 from fnn import arguments
 from fnn.arguments.leaves import example_shape, row_count, some_rows
 from fnn.compilation.cache import programs
-from fnn.compilation.programs import compile_in_parallel, freeze, signature
+from fnn.compilation.frozen import freeze
+from fnn.compilation.programs import compile_in_parallel, signature
 from fnn.data.buffers import BufferPlan, buffers, first_record, prefetch
 from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.shares import Shares
 from fnn.data.streams import as_stream
-from fnn.devices.placement import put_buffer
+from fnn.devices.placement import put_buffer, put_everywhere
 from fnn.devices.threads import Task, never, results
 from fnn.fitting.segments import SEGMENT_SECONDS, Pace, Segment
 from fnn.layers.embedding import check_categories
@@ -36,7 +37,8 @@ def _program(config: TrainerConfig, must_stop: Callable[[], bool], *arguments: A
 
     def make() -> tuple[Callable[..., Any], int]:
         frozen = freeze(build_buffer_trainer(config), arguments)
-        run: Any = jax.jit(frozen.call, donate_argnums=0, **buffer_shardings(config.layout, *arguments[:2]))
+        put = functools.partial(put_everywhere, config.layout)
+        run = frozen.jit(donates=True, put=put, **buffer_shardings(config.layout, *arguments[:2]))
         if not jax.config.jax_disable_jit:  # type: ignore[attr-defined]
             compile_in_parallel([lambda: run.lower(*arguments).compile], must_stop)
         return run, frozen.bytes

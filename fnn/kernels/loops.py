@@ -26,7 +26,7 @@ from fnn.types import Array, Equation, Jaxpr, Tree
 
 XLA_FUSES_SINCE = (0, 11)  # from this version of JAX on XLA makes one function unasked
 ONE_FUNCTION_BELOW = 2**16  # numbers that a round of the loop makes; beyond, XLA's usual functions are as fast
-LARGEST_ARRAY_BYTES = 2**13  # bytes of the largest array made; XLA hands sums over twice as many to a library
+LARGEST_ARRAY_BYTES = 2**13  # of the largest array made or summed; XLA hands sums over twice as many to a library
 SEQUENTIAL_FROM = 2**20  # numbers that a round makes; beyond, members run one after another
 _ALLOWED = """
     abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp cos cosh digamma div erf erf_inv erfc exp
@@ -77,8 +77,19 @@ def _fits_one_function(jaxpr: Jaxpr) -> bool:
         jax.__version_info__ < XLA_FUSES_SINCE
         and all(equation.primitive.name in ALLOWED for equation in equations)
         and _numbers_per_round(jaxpr) <= ONE_FUNCTION_BELOW
-        and all(prod(v.aval.shape) * v.aval.dtype.itemsize <= LARGEST_ARRAY_BYTES for e in equations for v in e.outvars)
+        and all(_bytes(v) <= LARGEST_ARRAY_BYTES for e in equations for v in (*e.outvars, *_operands_of_sum(e)))
     )
+
+
+def _operands_of_sum(equation: Equation) -> list[Any]:
+    """The arrays of which an operation makes a few numbers, such as their sum."""
+    return equation.invars if equation.primitive.name.startswith(("reduce_", "arg")) else []
+
+
+def _bytes(value: Jaxpr) -> int:
+    """Of an array of a program."""
+    size: int = prod(value.aval.shape) * value.aval.dtype.itemsize
+    return size
 
 
 def _numbers_per_round(jaxpr: Jaxpr) -> int:
@@ -109,7 +120,7 @@ def inner_jaxprs(equation: Equation) -> Iterator[Jaxpr]:
 
 def _lowering_rule(ctx: Any, *operands: Any, made: ClosedJaxpr) -> Any:
     call: Callable[..., Any] = jaxpr_as_fun(made)
-    if _fits_one_function(made.jaxpr) and _outermost():
+    if _fits_one_function(made.jaxpr) and _outermost() and not _any_large_constant(made.jaxpr, operands):
         call = _one_function(call)
     return mlir.lower_fun(call, multiple_results=True)(ctx, *operands)
 
@@ -134,6 +145,12 @@ def _one_function(call: Callable[..., Any]) -> Callable[..., Any]:
             return leaves
 
     return one
+
+
+def _any_large_constant(jaxpr: Jaxpr, operands: Sequence[Any]) -> bool:
+    """Whether a large array is written into the program: XLA ends the process where one function takes it."""
+    large = [value for value, v in zip(operands, jaxpr.invars, strict=True) if _bytes(v) > LARGEST_ARRAY_BYTES]
+    return any(getattr(getattr(value, "owner", None), "name", "") == "stablehlo.constant" for value in large)
 
 
 def _outermost() -> bool:

@@ -14,7 +14,8 @@ from jax.sharding import SingleDeviceSharding
 from fnn import arguments
 from fnn.arguments.leaves import some_rows
 from fnn.compilation.cache import programs
-from fnn.compilation.programs import bytes_of, compile_in_parallel, compile_with, signature
+from fnn.compilation.frozen import Frozen, freeze
+from fnn.compilation.programs import compile_in_parallel, compile_with, signature
 from fnn.devices.memory import free_bytes, usual_devices
 from fnn.devices.threads import never
 from fnn.fitting.setup import plain_errors
@@ -66,15 +67,20 @@ class Chunk:
     """A chunk of so many members, traced; and its programs for one device, once they are compiled.
 
     Args:
-        starting: what begins it, traced.
-        running: what goes on with it, traced.
+        starting: what begins it.
+        running: what goes on with it.
+        arguments: of `starting`, shapes and dtypes: keys, settings, data.
+        device: where it runs.
         options: for the compiler.
     """
 
-    def __init__(self, starting: Any, running: Any, options: dict[str, Any]) -> None:
-        self.bytes, self.work = bytes_of(running.jaxpr), count_work(running.jaxpr.jaxpr)
+    def __init__(
+        self, starting: Frozen, running: Frozen, arguments: tuple[Any, ...], device: Any, options: dict[str, Any]
+    ) -> None:
+        self.bytes, self.work = running.bytes, count_work(running.jaxpr)
         self.seconds_per_step: dict[str, float | None] = {}  # by effort, of the last run
-        self._starting, self._running, self._options = starting, running, options
+        self._starting, self._running, self._arguments = starting, running, arguments
+        self._device, self._options = device, options
         self._programs: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -85,15 +91,31 @@ class Chunk:
                 options = self._options | effort_options(effort, self.work)
                 # what compiles longest first: the other is lowered in Python meanwhile
                 lowerings: list[Callable[[], Any]] = [
-                    lambda: functools.partial(compile_with, self._running.lower(), options),
-                    lambda: functools.partial(compile_with, self._starting.lower(), quick_compile_options()),
+                    lambda: functools.partial(compile_with, self._lower_running(), options),
+                    lambda: functools.partial(compile_with, self._lower_starting(), quick_compile_options()),
                 ]
                 self._programs[effort] = tuple(reversed(compile_in_parallel(lowerings, must_stop)))
             programs: tuple[Callable[..., Any], ...] = self._programs[effort]
             return programs
 
+    def _lower_starting(self) -> Any:
+        return self._starting.jit(put=self._put).lower(*self._on_device(self._arguments))
+
+    def _lower_running(self) -> Any:
+        given = self._starting.shapes, self._arguments[2], NUMBER, NUMBER
+        return self._running.jit(donates=True, put=self._put).lower(*self._on_device(given))
+
+    def _put(self, held: Any) -> Any:
+        return jax.device_put(held, self._device)
+
+    def _on_device(self, tree: Any) -> Any:
+        there = SingleDeviceSharding(self._device)
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=there), tree)
+
 
 # ---- programs
+
+NUMBER = jax.ShapeDtypeStruct((), np.int32)  # of epochs, of steps
 
 
 def chunk_trainer(config: TrainerConfig, width: int, places: int, data: Data) -> tuple[Callable[..., Any], ...]:
@@ -126,17 +148,12 @@ def trace_chunk(config: TrainerConfig, width: int, places: int, members: Members
 
 def _trace(config: TrainerConfig, width: int, places: int, arguments: Any, device: Any) -> Chunk:
     init, run = chunk_trainer(config, width, places, arguments[2])
-    there = SingleDeviceSharding(device)
-
-    def on_device(tree: Any) -> Any:
-        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.result_type(a), sharding=there), tree)
-
-    number = jax.ShapeDtypeStruct((), jnp.int32, sharding=there)
+    structure, shapes = signature(arguments)
+    arguments = jax.tree.unflatten(structure, shapes)
     with plain_errors():  # both, before either is compiled, so that what does not fit raises now
-        starting = jax.jit(init).trace(*on_device(arguments))
-        end = on_device(starting.out_info)
-        running = jax.jit(run, donate_argnums=0).trace(end, on_device(arguments[2]), number, number)
-    return Chunk(starting, running, small_network_options() if width > 1 else {})
+        starting = freeze(init, arguments)
+        running = freeze(run, (starting.shapes, arguments[2], NUMBER, NUMBER))
+    return Chunk(starting, running, arguments, device, small_network_options() if width > 1 else {})
 
 
 # ---- how many at a time

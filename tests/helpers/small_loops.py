@@ -211,10 +211,28 @@ def constant_slope():
     return alike(run, {"w": start["w"] - 0.4 * X.mean(0)[:, None], "b": start["b"] - 0.4})
 
 
+def captured_arrays():
+    """What a loss adds to its values, or multiplies by 1, changes no step; in `fit`, and in a program of one's own."""
+    right, small, large = fit().params, np.ones(3_000, "float32"), jnp.ones(20_000)
+    runs = [
+        fit(loss=lambda y, t: LOSS(y, t) + small[:1]),
+        fit(loss=lambda y, t: LOSS(y, t) * large.max()),
+        fit(loss=lambda y, t: LOSS(y, t) + large[t]),
+    ]
+    return all(alike(run.params, right) for run in runs) and alike(_in_own_program(small), right)
+
+
+def _in_own_program(array):
+    training = fnn.trainer(NET, lambda y, t: LOSS(y, t) + array[:1], optax.sgd(0.1))
+    rows = fnn.Data(fnn.Part(jnp.asarray(X), jnp.asarray(LABELS)))
+    return jax.jit(training.run)(training.init(jax.random.key(0), rows), rows, 4)[0].params
+
+
 CASES = (
     empty_operands, nothing_but_empty, unused_operands, used_times_nothing, no_operands, operands_twice, results_twice,
     constant_results, closed_over, other_dtypes, every_operation, mapped, one_after_another, gradient_accumulation,
     apply_if_finite, learning_rate_0, by_cond, frozen_parameters, constant_layer, constant_slope,
+    captured_arrays,
 )  # fmt: skip
 
 

@@ -83,7 +83,8 @@ class Interpreter:
             outputs = walk.run(body.jaxpr, body.consts, [*consts, *carry, *each])
             return [*map(self.lift, outputs[:carried])], (outputs[carried:], walk.result())
 
-        carry, (rows, found) = lax.scan(once, carry, rest, length=parameters["length"], reverse=parameters["reverse"])
+        how = {name: parameters[name] for name in ("length", "reverse", "unroll")}
+        carry, (rows, found) = lax.scan(once, carry, rest, **how)
         self.note(found)
         return [*carry, *rows]
 
