@@ -1,5 +1,6 @@
 """From arrays, frames and streams to rows on the device."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from fnn.data import arrays, checks
 from fnn.data.splits import held_rows
 from fnn.data.streams import Stream, check_chunk, has_rows
 from fnn.data.warnings import warn
+from fnn.kernels.memory import aligned_zeros
 from fnn.runs import Run, TrainState
 from fnn.types import Array, ArrayLike, Columns, Data, DType, Params, Part, State, Tree
 
@@ -27,6 +29,32 @@ def load_start(params: Params, state: State) -> tuple[Params, State]:
     return mine
 
 
+# ---- memory
+
+
+def borrowed_array(array: Array | np.ndarray, dtype: DType | None = None) -> Array | np.ndarray:
+    """As `arrays.owned_array`, but the caller's memory where nothing is to be cast: `own_rows` copies it in time."""
+    borrowed = isinstance(array, np.ndarray) and array.dtype == dtype
+    return array if borrowed else arrays.owned_array(array, dtype)
+
+
+def take_rows(array: Array | np.ndarray, at: np.ndarray) -> jax.Array:
+    """These rows of an array, as one on the device, with no other copy on the way."""
+    host = np.asarray(array)
+    rows = aligned_zeros((len(at), *host.shape[1:]), host.dtype)
+    np.take(host, at, 0, rows, "clip")  # to check them NumPy would make a copy; they are there
+    on_device: jax.Array = jax.device_put(rows)
+    return on_device
+
+
+def own_rows(rows: Tree) -> Tree:
+    """Arrays, those that are still the caller's memory copied to the device."""
+    return jax.tree.map(lambda a: arrays.owned_array(a) if isinstance(a, np.ndarray) else a, rows)
+
+
+# ---- rows
+
+
 VALIDATION = "validation[0]", "validation[1]"
 
 
@@ -38,18 +66,20 @@ def load_arrays(
     params: Params,
     reduction: str | None = "mean",
     missing: Tree = None,
+    put: Callable[..., Any] = arrays.owned_array,
 ) -> tuple[Data, np.ndarray | None, Columns | None]:
     """The rows to train and to validate on, on the device; which rows of the data the latter are, if they are; and the
     names of the columns, if the data are frames.
 
     A share to hold out is one of the rows that weigh something: the others do not count in validation either. `missing`
-    is what the loss says of targets that are.
+    is what the loss says of targets that are. With `borrowed_array` as `put` the rows may still be the caller's
+    memory.
     """
     checks.outside_of_jit("data", data)
     _refuse_tracer("key", key)
     cut = checks.LostDigits()
     dtype, scalable = arrays.dtype_of_run(params), reduction != "sum"
-    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable, missing), None, None
+    train, held, at = _part("data", *checks.pair("data", data), weights, dtype, cut, scalable, missing, put), None, None
     if isinstance(validation, (int, float, np.number)):
         seed = np.asarray(jax.random.key_data(key)).tolist()
         rows = np.arange(row_count(train.x))
@@ -58,12 +88,10 @@ def load_arrays(
         at = real[held_rows(of_classes[real], arguments.fraction("validation", validation), seed)]
         others = np.setdiff1d(rows, at)
         # on the host, since on the device this would compile
-        train, held = (
-            jax.tree.map(lambda a, at=at: arrays.owned_array(np.asarray(a)[at]), train) for at in (others, at)
-        )
+        train, held = (jax.tree.map(lambda a, at=at: take_rows(a, at), train) for at in (others, at))
     elif validation is not None:
         given = checks.pair_or_triple("validation", validation)
-        held = _part("validation", *given, dtype, cut, scalable, missing)
+        held = _part("validation", *given, dtype, cut, scalable, missing, put)
         _check_like(train, held)
         arrays.same_columns(VALIDATION, arrays.columns(data), arrays.columns(given))
     cut.warn(dtype)
@@ -151,10 +179,11 @@ def _part(
     cut: checks.LostDigits,
     scalable: bool,
     missing: Tree,
+    put: Callable[..., Any] = arrays.owned_array,
 ) -> Part:
     checks.one_input(f"{name}[0]", x, t)
-    x = checks.inputs(f"{name}[0]", x, dtype, cut, arrays.owned_array)
-    t = checks.targets(f"{name}[1]", t, dtype, cut, arrays.owned_array, missing)
+    x = checks.inputs(f"{name}[0]", x, dtype, cut, put)
+    t = checks.targets(f"{name}[1]", t, dtype, cut, put, missing)
     checks.same_rows(name, x, t)
     own = "weights" if name == "data" else f"{name}[2]"
     if weights is None:

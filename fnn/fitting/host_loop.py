@@ -16,7 +16,8 @@ from fnn import arguments
 from fnn.arguments.leaves import example_shape
 from fnn.compilation.programs import Program, precompile
 from fnn.data import checks
-from fnn.data.loading import load_arrays, load_start, load_stream_head
+from fnn.data.arrays import owned_array
+from fnn.data.loading import borrowed_array, load_arrays, load_start, load_stream_head, own_rows
 from fnn.data.shares import Shares
 from fnn.data.streams import DataLike, Stream, as_stream, is_stream, open_stream
 from fnn.data.warnings import warn
@@ -198,7 +199,7 @@ def fit(
         params, state = load_start(params, state)
         missing = missing_targets(loss, numbers)
         stream = _stream(data, config) if is_stream(data) else None
-        arrays, held, columns = _load(stream, data, validation, weights, key, params, reduction, missing)
+        arrays, held, columns = _load(config, stream, data, validation, weights, key, params, reduction, missing)
         request = config, Start(key, arrays, numbers, params, state)
         config, start, program = trace_run(*request, settings or {})  # first of what traces, for its plain errors
         check_matrices(config, start.settings, data, validation)
@@ -208,14 +209,14 @@ def fit(
         start = put_start(config.layout, joint.same_head(peers, shares, start))
         with catch_signals() as signals, without_debug_nans():
             to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, shares, peers, signals
-            end, history = _run_to_end(*to_end)
+            end, history, rows = _run_to_end(*to_end)
             run = _best_run(end, history, example_shape(arrays.train.x), held, columns)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
         _warn_if_restless(config, arrays, end)
         warn_if_undefined(config.monitor, history)
-        _report_divergence(peers, config, None if stream else (start.data, arrays), settings or {}, run, on_nan)
+        _report_divergence(peers, config, None if stream else (rows, arrays), settings or {}, run, on_nan)
         return run
 
 
@@ -245,8 +246,8 @@ def _run_to_end(
     shares: Shares | None,
     peers: Peers | None,
     signals: Signals,
-) -> tuple[TrainState | None, History]:
-    """The end of the run, and its history; no state where it was to stop while it compiled."""
+) -> tuple[TrainState | None, History, Data]:
+    """The end of the run, its history, and its rows on the device; no state where it was to stop while it compiled."""
     must_stop = signals.heard if peers is None else never  # several processes stop together, after a segment
     state, histories = checkpoints.state, [checkpoints.history]
     try:
@@ -255,7 +256,8 @@ def _run_to_end(
         wanted = ([effort] if goes_on and stream is None else []) + (["init"] if state is None else [])
         precompile(program, wanted, tuple(start), start.data, must_stop)
     except Interrupted:
-        return state, histories[0]
+        return state, histories[0], start.data
+    start = start._replace(data=own_rows(start.data))  # now: the compiler's memory is free again
     if peers is not None:
         peers.wait_for_all("compiled")  # those that compile longer are waited for here, and not in a step
     if state is None:
@@ -283,9 +285,9 @@ def _run_to_end(
                 checkpoints.write(state, histories, last=True)
             raise
     if peers is not None and config.layout is not None:
-        return joint.end_run(peers, config.layout, checkpoints, state, histories)
+        return *joint.end_run(peers, config.layout, checkpoints, state, histories), start.data
     checkpoints.write(state, histories, last=True)
-    return state, concatenate(histories)
+    return state, concatenate(histories), start.data
 
 
 def _is_done(end: TrainState | None, epochs: int) -> bool:
@@ -303,9 +305,15 @@ def _best_run(
     return Run(params, state, history, end, in_shape, held, columns)
 
 
-def _load(stream: Stream | None, data: Any, *arguments: Any) -> Any:
-    """The rows on the device: all, or those that a stream begins with; which were held out; the names of columns."""
-    return load_arrays(data, *arguments) if stream is None else load_stream_head(stream, *arguments)
+def _load(config: TrainerConfig, stream: Stream | None, data: Any, *arguments: Any) -> Any:
+    """The rows, checked: all, or those that a stream begins with; which were held out; the names of columns.
+
+    On one device they are copied once all is compiled: not both at a time need memory.
+    """
+    if stream is not None:
+        return load_stream_head(stream, *arguments)
+    whole = data, *arguments, borrowed_array if config.layout is None else owned_array
+    return load_arrays(*whole)
 
 
 def _stream(data: Any, config: TrainerConfig) -> Stream:
