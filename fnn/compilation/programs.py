@@ -132,7 +132,7 @@ def canonical(
     """
     if is_constant(parts):
         leaves, structure = jax.tree.flatten(arguments)
-        key: Any = (parts, structure, tuple((a.shape, a.dtype) for a in leaves), _configuration())
+        key: Any = (parts, structure, tuple([(a.shape, a.dtype) for a in leaves]), _configuration())
     else:
         key = (fingerprint(function, *arguments).identity, _configuration())
 

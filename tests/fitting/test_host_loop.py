@@ -61,6 +61,28 @@ def test_init_and_run_are_compiled_side_by_side_and_the_calls_find_them(monkeypa
     assert len(threads) == 2
 
 
+def test_rows_are_copied_once_all_is_compiled(monkeypatch):
+    seen, compile_all = [], fnn.fitting.host_loop.precompile
+
+    def watch(program, wanted, arguments, data, must_stop):
+        seen.extend(np.shares_memory(a, b) for a, b in ((data.train.x, X), (data.train.t, LABELS)))
+        compile_all(program, wanted, arguments, data, must_stop)
+
+    monkeypatch.setattr("fnn.fitting.host_loop.precompile", watch)
+    fit()
+    assert seen == [True, True]  # else a process needs memory for the copy and the compiler at a time
+
+
+def test_rows_that_change_while_a_run_goes_on_do_not_change_it():
+    x, labels = X.copy(), LABELS.copy()
+
+    def overwrite(progress):  # also after the first segment, which has no steps
+        x.fill(7.0)
+        labels.fill(0)
+
+    assert same_bits(fit(), fit(x, labels, on_segment=overwrite)) and (x == 7).all()
+
+
 def test_containers_give_the_same_bits_and_are_left_alone(tmp_path):
     pandas = pytest.importorskip("pandas")
     frozen = X.copy()
