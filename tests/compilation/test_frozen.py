@@ -8,6 +8,7 @@ import pytest
 
 import fnn
 from fnn.compilation.frozen import LARGE, freeze
+from fnn.kernels.loops import compile_for_size
 from tests.helpers.problems import same_bits
 
 X = np.random.default_rng(0).normal(size=(24, 3)).astype("float32")
@@ -126,6 +127,34 @@ def test_an_array_that_changes_or_is_deleted_leaves_its_program_as_it_was():
     theirs.delete()
     other = jnp.asarray(TABLE)
     assert same_bits(before.history, fit(lambda y, t: squares(y, t) + other[:1]).history)
+
+
+@jax.jit
+def jitted(x):
+    return x + ON_DEVICE[0]
+
+
+INSIDE = {  # a jitted function within
+    "while": lambda x: jax.lax.while_loop(lambda x: x < 9, jitted, x),
+    "the test of a while": lambda x: jax.lax.while_loop(lambda x: jitted(x) < 9, lambda x: x + 1, x),
+    "scan": lambda x: jax.lax.fori_loop(0, 3, lambda _, x: jitted(x), x),
+    "scan of rows": lambda x: jax.lax.scan(lambda a, b: (jitted(a) + b, b), x, jnp.arange(3.0), reverse=True)[0],
+    "cond": lambda x: jax.lax.cond(x > 0, jitted, lambda x: x, x),
+    "a jitted function": lambda x: jax.jit(lambda x: 2 * jitted(x))(x),
+    "a loop of fnn": lambda x: compile_for_size(lambda x: jax.lax.fori_loop(0, x.astype(int), grow, x), x),
+}
+
+
+def grow(i, x):
+    return jnp.where(i > -1, jitted(x), x)
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_is_captured_within_is_captured_by_the_whole(name):
+    frozen = freeze(INSIDE[name], (2.0,))
+    assert len(frozen.held) == 1 and frozen.bytes == TABLE.nbytes
+    assert len(frozen.jit().lower(2.0).as_text()) < MOST_TEXT
+    np.testing.assert_allclose(frozen.jit()(2.0), INSIDE[name](jnp.float32(2.0)), rtol=1e-6)
 
 
 def test_bytes_and_copies_are_those_of_the_arrays():
