@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,10 +39,10 @@ def widths() -> None:
     )  # fmt: skip
 
 
-def deep(settings: dict[str, int]) -> fnn.Layer:
+def deep(settings: Any) -> fnn.Layer:
     """So many hidden layers, of one width and activation."""
     activation = [fnn.relu, fnn.tanh, fnn.sigmoid][settings["activation"]]
-    hidden = [fnn.dense(settings["width"]), activation] * settings["depth"]
+    hidden: list[Any] = [fnn.dense(settings["width"]), activation] * settings["depth"]
     return fnn.serial(*hidden, fnn.dense(10))
 
 
