@@ -97,7 +97,10 @@ CALLS = {"open": errno.ENOSPC, "write": errno.ENOSPC, "mkdir": errno.ENOSPC, "fs
 CALLS |= {"os.open": errno.EIO, "remove": errno.EIO, "listdir": errno.EIO}
 
 
-@pytest.mark.parametrize("name", CALLS)
+LATER = dict.fromkeys(["mkdir", "fsync", "remove", "listdir"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in CALLS])
 def test_one_call_fails(begun, tmp_path, name):
     judge(*begun, tmp_path, name, 1, CALLS[name])
 

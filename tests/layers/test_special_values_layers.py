@@ -14,7 +14,7 @@ import pytest
 
 import fnn
 
-DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow), "bfloat16"]
+DTYPES = ["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float64", "bfloat16"))]
 KEY = jax.random.key(0)
 VECTORS, SPARSE, SEQUENCES, IMAGES = (3, 4), (3, 2, 4), (2, 6, 2), (2, 4, 5, 2)
 
