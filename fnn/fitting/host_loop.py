@@ -312,8 +312,7 @@ def _load(config: TrainerConfig, stream: Stream | None, data: Any, *arguments: A
     """
     if stream is not None:
         return load_stream_head(stream, *arguments)
-    whole = data, *arguments, borrowed_array if config.layout is None else owned_array
-    return load_arrays(*whole)
+    return load_arrays(data, *arguments, borrowed_array if config.layout is None else owned_array)
 
 
 def _stream(data: Any, config: TrainerConfig) -> Stream:

@@ -76,11 +76,9 @@ def _follow(wide: Jaxpr, narrow: Jaxpr, constants: Sequence[Padding], given: Seq
         for one, other, kind in zip(ours, theirs, kinds, strict=True):
             partner[one] = other
             padded = one.aval.shape != other.aval.shape
-            if padded and not isinstance(kind, Padding):
+            if padded and (kind is NONE or not isinstance(kind, Padding)):
                 raise InfluenceError("an array without known padding")
             known[one] = kind if padded or not isinstance(kind, Padding) else NONE
-            if padded and kind is NONE:
-                raise InfluenceError("an array without known padding")
 
     def read(ours: Sequence[Any], theirs: Sequence[Any], what: str) -> list[Any]:
         """What stands in the padding of each; a number that is written into the program as itself."""
