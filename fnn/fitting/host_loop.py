@@ -312,7 +312,8 @@ def _load(config: TrainerConfig, stream: Stream | None, data: Any, *arguments: A
     """
     if stream is not None:
         return load_stream_head(stream, *arguments)
-    return load_arrays(data, *arguments, borrowed_array if config.layout is None else owned_array)
+    whole = data, *arguments, borrowed_array if config.layout is None else owned_array
+    return load_arrays(*whole)
 
 
 def _stream(data: Any, config: TrainerConfig) -> Stream:
