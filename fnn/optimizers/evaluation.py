@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from optax.contrib import SAMState, ScheduleFreeState, schedule_free_eval_params
 
 from fnn.arguments import explain_call, like, scalar, whole_number
@@ -153,9 +154,19 @@ def _schedule_free(b1: Array, z: Array, y: Array) -> Array:
 
 
 def _over_groups(function: Any, held: Params, params: Params) -> Params:
-    """A function of what is held for each parameter and of the parameter; one of another group stays as it is."""
+    """A function of what is held for each parameter and of the parameter; one of another group stays as it is.
+
+    What is held is one vector of all parameters where the optimizer is within `optax.flatten`.
+    """
 
     def one(h: Any, p: Any) -> Any:
         return p if isinstance(h, optax.MaskedNode) else function(h, p)
 
-    return jax.tree.map(one, held, params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
+    return jax.tree.map(one, _as_tree(held, params), params, is_leaf=lambda node: isinstance(node, optax.MaskedNode))
+
+
+def _as_tree(held: Params, params: Params) -> Params:
+    """What is held, in the structure of the parameters."""
+    if not isinstance(held, jax.Array) or isinstance(params, jax.Array):
+        return held
+    return ravel_pytree(params)[1](held)

@@ -101,8 +101,8 @@ def test_threads_that_want_the_same_wait_for_the_one_that_makes_it():
 
 
 @counted
-@pytest.mark.parametrize("train, first", [(fit, 40), pytest.param(sweep, 60, marks=pytest.mark.slow)])
-def test_programs_that_go_free_their_mappings(monkeypatch, train, first):
+@pytest.mark.parametrize("train, first, least", [(fit, 40, 100), pytest.param(sweep, 60, 50, marks=pytest.mark.slow)])
+def test_programs_that_go_free_their_mappings(monkeypatch, train, first, least):
     fnn.clear_caches()
     monkeypatch.setattr(cache.programs, "most", 3)
     for width in range(first, first + 4):
@@ -110,10 +110,10 @@ def test_programs_that_go_free_their_mappings(monkeypatch, train, first):
     before = mappings()
     for width in range(first + 4, first + 6):
         train(width)
-    assert mappings() - before < 2 * 20  # one alone takes over a hundred
+    assert mappings() - before < 2 * 20  # one fit alone takes over a hundred, one sweep 23
     full = mappings()
     fnn.clear_caches()
-    assert full - mappings() > 100
+    assert full - mappings() > least
 
 
 def test_memory_of_the_compiler_goes_back_to_the_system_once_per_program(monkeypatch):

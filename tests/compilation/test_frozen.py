@@ -90,8 +90,13 @@ def texts(tmp_path):
     jax.config.update("jax_dump_ir_to", None)
 
 
+# a loss, a jitted loss, a layer, an optimizer and a study cover the ways that an array comes in
+LATER = ["an array of NumPy", "a jitted function in a loop", "a metric", "a penalty", "a study with a jitted loss"]
+LATER = dict.fromkeys(LATER, pytest.mark.slow)
+
+
 @pytest.mark.filterwarnings("ignore::fnn.TrainingDiverged")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in CASES])
 def test_no_program_has_a_large_constant(name, texts):
     fnn.clear_caches()
     CASES[name]()

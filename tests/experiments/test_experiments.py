@@ -122,6 +122,7 @@ def test_circles_has_the_documents_pictures(circles_result):
 # ---- word pairs
 
 
+@pytest.mark.slow
 def test_l1_leaves_few_pairs_that_tell_the_topic():
     found = text_selection.main(text_selection.Settings(pairs=300, alphas=5, epochs=40, modules=3))
     points = found.numbers["points"]

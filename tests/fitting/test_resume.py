@@ -426,7 +426,7 @@ def folds(batch_size, layer):
     [
         one_run(network=NOISY, batch_size=None),
         pytest.param(one_run(network=NOISY, batch_size=100), marks=pytest.mark.slow),
-        one_run(gradient=quietly_noisy, batch_size=None),
+        pytest.param(one_run(gradient=quietly_noisy, batch_size=None), marks=pytest.mark.slow),
         pytest.param(folds(50, fnn.dropout(0.5)), marks=pytest.mark.slow),
     ],
     ids=["None", "as many as rows", "gradient", "folds"],
@@ -448,7 +448,7 @@ def test_an_older_run_with_noise_of_a_full_batch_is_refused(run, older, tmp_path
     [
         one_run(batch_size=None),
         one_run(network=NOISY, batch_size=99),
-        folds(49, fnn.dropout(0.5)),
+        pytest.param(folds(49, fnn.dropout(0.5)), marks=pytest.mark.slow),
         pytest.param(folds(50, fnn.tanh), marks=pytest.mark.slow),
     ],
     ids=["no noise", "two batches", "folds of two batches", "folds without noise"],

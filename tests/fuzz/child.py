@@ -24,6 +24,7 @@ from tests.fuzz.programs import random_program
 SAME = 1e-4  # how far `fnn` may be from the plain loop, over the size of what is compared, in float32
 STEADY = 2e-5  # how far the plain loop may be from itself where its numbers are shaken
 SIZE = 0.1  # the least size that anything is taken to have
+FINER = np.finfo("float32").eps / np.finfo("float64").eps  # how much smaller rounding is in float64
 
 
 def difference(one: Any, other: Any) -> float:
@@ -54,8 +55,28 @@ def steady_epochs(moments: list[Moment], shaken: list[Moment]) -> int:
 
 
 def run(seed: int) -> dict[str, Any]:
-    """Train the program both ways, and compare."""
+    """Train the program both ways, and compare; what differs by rounding alone is not judged.
+
+    Adam, say, makes a step of a gradient that is 0 but for rounding, which no shaken number shows. In float64 the two
+    are then apart by as much less as rounding is smaller.
+    """
+    result = compare(seed)
+    if result["outcome"] == "differs":
+        with jax.enable_x64(True):
+            wide = compare(seed, "float64")["apart"] * FINER
+        if result["apart"] / 10 < wide < 10:
+            return result | {"outcome": "not judged", "about": f"{result['about']}; by rounding alone, {wide}"}
+    return result
+
+
+def compare(seed: int, dtype: str = "float32") -> dict[str, Any]:
+    """Train the program both ways with inputs of this dtype, and compare."""
     program = random_program(seed)
+    if "schedule_free" in program.about and "batch_norm" in program.about:
+        why = f"{program.about}; statistics of averaged parameters: tests/optimizers/test_evaluation.py"
+        return {"outcome": "not judged", "apart": 0.0, "epochs": 0, "about": why, "entry": program.entry}
+    train = program.train._replace(x=program.train.x.astype(dtype))
+    program = program._replace(train=train)
     entry, plain = ENTRIES[program.entry], Plain(program)
     members = entry.members(program)
     all_moments, epochs = [], program.epochs

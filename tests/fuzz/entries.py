@@ -195,7 +195,8 @@ def _of_state(end: Any, history: fnn.History) -> Found:
     """Parameters, the best ones and the history, as `fit` gives them."""
     done = int(end.epoch)
     history = jax.tree.map(lambda a: np.asarray(a)[:done], history)
-    best = end.best if int(end.best_epoch) >= 0 else (end.params, end.state)
+    last = fnn.optimizers.evaluation_params(end.optimizer, end.params), end.state
+    best = end.best if int(end.best_epoch) >= 0 else last
     return Found((end.params, end.state), best, history)
 
 

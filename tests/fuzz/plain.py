@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
+from optax.contrib import ScheduleFreeState
 
 import fnn
 from fnn.kernels.random import permutation
@@ -26,8 +28,9 @@ class Moment(NamedTuple):
     """A run after some epochs."""
 
     params: Any
+    judged: Any  # the parameters to predict with
     state: Any
-    best: Any  # (params, state), the best by validation; the last without
+    best: Any  # (params to predict with, state), the best by validation; the last without
     history: dict[str, list[float]]
     ended: bool  # it would not go on
     sure: bool  # which is best does not depend on rounding
@@ -106,16 +109,15 @@ class Plain:
             settings: numbers for the optimizer.
             train, validation: rows.
             stream: whether the rows come as a stream, whose batches have the batch size even where there is one.
-            shaken: change weights and inputs by some units in the last place, to see what rounding does.
+            shaken: change weights and inputs by some units in the last place before each step, to see what rounding
+                does.
         """
         p, root = self.program, jax.random.key(key)
         key_init, key_run = jax.random.split(root)[0], jax.random.fold_in(root, RUN)
         params, state, optimizer = self.init(key_init, settings)
         train = _weighted(train)
-        if shaken is not None:
-            params, train = (_shaken(shaken, tree) for tree in (params, train))
         size = min(p.batch_size or len(train.x), p.batch_size if stream else len(train.x))
-        batches = -(-len(train.x) // size)
+        batches, number = -(-len(train.x) // size), np.asarray(train.x).dtype.type
         best, best_value, wait, sure = None, np.inf, 0, True
         moments: list[Moment] = []
         history: dict[str, list[float]] = {}
@@ -124,32 +126,35 @@ class Plain:
             order = np.arange(len(train.x))
             if p.shuffle and batches > 1:
                 order = np.asarray(_order(jax.random.key_data(key_run), jnp.int32(epoch), rows=len(order)))
-            sums = dict.fromkeys(("loss", "weight", *p.metrics), np.float32(0))
+            sums = dict.fromkeys(("loss", "weight", *p.metrics), number(0))
             for j in range(batches):
                 rows = order[j * size : (j + 1) * size]
                 batch, mask = _filled(train, rows, size)
+                if shaken is not None:
+                    params, batch = (_shaken(shaken, tree) for tree in (params, batch))
                 own = jax.random.fold_in(key_epoch, j)
                 # a whole batch has no mask where all batches are whole
                 whole = not stream and len(train.x) % size == 0
                 new = self.step(params, state, optimizer, settings, batch, mask, own, whole=whole)
                 if not new.finite:
-                    return [*moments, Moment(params, state, best or (params, state), history, True, sure)]
+                    seen = evaluation_params(optimizer, params)
+                    return [*moments, Moment(params, seen, state, best or (seen, state), history, True, sure)]
                 if new.weight > 0:
                     params, state, optimizer = new.params, new.state, new.optimizer
                 one = {"loss": new.loss, "weight": new.weight, **new.metrics}
-                sums = {name: total + np.float32(one[name]) for name, total in sums.items()}
-            values = self._means(sums)
+                sums = {name: total + number(one[name]) for name, total in sums.items()}
+            values, seen = self._means(sums), evaluation_params(optimizer, params)
             if validation is not None:
-                means = self._means(self.judged(params, state, _weighted(validation)))
+                means = self._means(self.judged(seen, state, _weighted(validation)))
                 values |= {f"validation_{name}": value for name, value in means.items()}
                 value = means[p.monitor]
                 close = best is not None and abs(value - best_value) <= CLOSE * (1 + abs(value))
-                sure = sure and not (close and not _equal(best, (params, state)))
+                sure = sure and not (close and not _equal(best, (seen, state)))
                 wait = 0 if value < best_value else wait + 1
-                best, best_value = ((params, state), value) if value < best_value else (best, best_value)
+                best, best_value = ((seen, state), value) if value < best_value else (best, best_value)
             history = {name: [*history.get(name, []), value] for name, value in values.items()}
             ended = wait >= (p.patience or np.inf)
-            moments.append(Moment(params, state, best or (params, state), history, ended, sure))
+            moments.append(Moment(params, seen, state, best or (seen, state), history, ended, sure))
             if ended:
                 break
         return moments
@@ -165,7 +170,26 @@ class Plain:
 
     def outputs(self, moment: Moment, x: Any) -> np.ndarray:
         """What the network says after the last step."""
-        return np.asarray(self.said(moment.params, moment.state, x))
+        return np.asarray(self.said(moment.judged, moment.state, x))
+
+
+def evaluation_params(optimizer: Any, params: Any) -> Any:
+    """The parameters to predict with: of schedule-free training the averages x, where y = (1 - β) z + β x is trained.
+
+    `z` may lack parameters that are masked out, and be one vector of all (`optax.flatten`).
+    """
+    for state in jax.tree.leaves(optimizer, is_leaf=lambda node: isinstance(node, ScheduleFreeState)):
+        if isinstance(state, ScheduleFreeState):
+            z = state.z
+            if isinstance(z, jax.Array) and not isinstance(params, jax.Array):
+                z = ravel_pytree(params)[1](z)
+            params = jax.tree.map(
+                lambda z, y, b=state.b1: y if isinstance(z, optax.MaskedNode) else (y - (1 - b) * z) / b,
+                z,
+                params,
+                is_leaf=lambda node: isinstance(node, optax.MaskedNode),
+            )
+    return params
 
 
 _order = jax.jit(permutation, static_argnames=("rows",))

@@ -124,6 +124,7 @@ def test_derivatives_that_vanish_are_rounding_and_not_wrong():
     assert set(verdicts.values()) == {"right"}  # seen at the points nearby, where targets are not outputs
 
 
+@pytest.mark.slow
 def test_outputs_that_equal_their_targets_but_for_an_ulp_are_not_called_wrong(x64):
     net, x = fnn.serial(fnn.dense(2), fnn.leaky_relu(), fnn.dense(2)), jnp.array(X)
     loss = losses.from_function(lambda y, t: ((y - t) ** 4.0).sum(-1), lambda y, t: 4 * (y - t) ** 3)
@@ -136,7 +137,9 @@ def test_outputs_that_equal_their_targets_but_for_an_ulp_are_not_called_wrong(x6
     assert jax.jit(jax.vmap(right))(jax.random.split(jax.random.key(0), 100)).all()
 
 
-@pytest.mark.parametrize("size", [pytest.param(1e-3, marks=pytest.mark.slow), 1e3])
+@pytest.mark.parametrize(
+    "size", [pytest.param(1e-3, marks=pytest.mark.slow), pytest.param(1e3, marks=pytest.mark.slow)]
+)
 def test_steps_are_measured_by_the_parameters(size):
     net = fnn.serial(fnn.layer_norm(), dense(), fnn.batch_norm(), fnn.tanh)
     params, state, _ = net.init(jax.random.key(0), (2,))

@@ -29,7 +29,7 @@ def all_of_them(params):
 
 @pytest.mark.parametrize("weights", [None, np.arange(30) % 3])
 @pytest.mark.parametrize("loss", [losses.squared_error, losses.half_squared_error])
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", ["mean", pytest.param("sum", marks=pytest.mark.slow)])
 def test_it_is_bayesian_linear_regression_for_a_linear_model(double, loss, weights, reduction):
     scale = {losses.squared_error: 1.0, losses.half_squared_error: 0.5}[loss]
     penalty = penalties.l2(COEFFICIENT, mask=all_of_them)

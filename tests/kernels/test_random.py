@@ -49,6 +49,7 @@ def test_keys_that_differ_in_one_bit_draw_other_numbers():
             assert abs(np.corrcoef(one, other)[0, 1]) < 0.07
 
 
+@pytest.mark.slow
 def test_another_generator_has_keys_of_more_words():
     a, b = (uniform(jax.random.key(seed, impl="rbg"), (1000,)) for seed in (0, 1))
     assert abs(float(a.mean()) - 0.5) < 0.05 and not np.array_equal(a, b)

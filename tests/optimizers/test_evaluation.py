@@ -48,6 +48,21 @@ def test_an_average_is_the_formulas(double, decay, start):
     alike(run.params, expected, 1e-12)
 
 
+WITHIN = {
+    "schedule_free": lambda: contrib.schedule_free_sgd(0.1),
+    "average": lambda: optax.chain(optax.sgd(0.1), average(0.9)),
+    "sam": lambda: contrib.sam(optax.sgd(0.1), optax.sgd(0.05), sync_period=3),
+}
+
+
+@pytest.mark.parametrize("name", WITHIN)
+def test_of_one_vector_they_are_those_of_each_parameter(double, name):
+    """`optax.flatten` gives the optimizer one vector of all parameters."""
+    flat, plain = (fit(by, epochs=2) for by in (optax.flatten(WITHIN[name]()), WITHIN[name]()))
+    alike(flat.train_state.params, plain.train_state.params, 1e-12)
+    alike(flat.params, plain.params, 1e-12)
+
+
 OPTIMIZERS = {
     "schedule_free_adamw": lambda: contrib.schedule_free_adamw(0.05),
     "schedule_free in a chain": lambda: optax.chain(optax.clip(1.0), contrib.schedule_free_sgd(0.1)),

@@ -79,6 +79,7 @@ def test_a_search_is_one_of_each_split_own_scale(monkeypatch):
     assert mine.best_params_ == theirs.best_params_ and np.array_equal(mine.predict(X), theirs.predict(X))
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own():
     with pytest.raises(fnn.ShapeError, match=r"for sparse rows write fnn\.sparse_dense in its place"):
         FnnClassifier(network=fnn.serial(fnn.dense(2))).fit(X, T)

@@ -30,7 +30,7 @@ INITIAL = {
 }
 
 
-LATER = dict.fromkeys(["a function", "no bias", "zeros"], pytest.mark.slow)
+LATER = dict.fromkeys(["a function", "a function of the bias", "no bias", "zeros"], pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in INITIAL])

@@ -50,6 +50,7 @@ def test_a_member_is_the_run_of_fit_alone():
     check(found, 1e-4)
 
 
+@pytest.mark.slow
 def test_by_hand_with_a_penalty_and_a_norm_of_all_in_float64(x64):
     def clipped(s):
         return optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(s["lr"], momentum=0.9))
