@@ -130,7 +130,7 @@ def fit(
         min_delta: by how much a value must be better to count, at least 0.
         params, state: start from these instead of fresh ones; they are copied.
         on_nan: "warn", or "raise" the same as an exception, where a cost or a parameter becomes nan or inf.
-        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a fifth of the
+        compile_effort: "low", "medium" or "high": how hard XLA works on the program. "low" compiles in a quarter of the
             time and runs several times slower; "medium" in two thirds of the time and runs up to twice slower.
             "auto" takes what ends soonest, by `epochs` and the sizes of network and data; "high" with a `checkpoint`,
             and for a stream. The last bits of a run may differ from effort to effort. On a CPU only.

@@ -67,7 +67,8 @@ def predict(
         run: what `fit` returned, or anything with `params` and `state`.
         x: `(rows, ...)`; a `np.memmap` is never loaded whole. Or a stream of chunks: a generator, a generator
             function, a data loader, `fnn.memory_mapped(...)`; of chunks `(x, t)` the `t` are left alone.
-        batch_size: rows at once; device memory depends on it, and not on the number of rows.
+        batch_size: rows at once; device memory depends on it, and not on the number of rows. Fewer rows are filled up
+            to 1, 8, 64, 128, … of them, so that few programs compile.
         device: True leaves the result on the device, as JAX arrays; else NumPy arrays.
         reduce: a function of the outputs of a chunk, `(batch, ...)`, that gives what is to be kept of them, one thing
             a row, an array or a pytree of arrays: `reduce=lambda y: y.argmax(-1)` keeps classes, `jax.nn.softmax`

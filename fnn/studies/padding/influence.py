@@ -4,6 +4,7 @@ A program is traced for the widest parameters and for narrower ones. Where both 
 numbers, an array is padded where its two shapes differ. What stands in the padding is followed through the operations:
 0, a number above or below 0, or any number. An operation that is not known here, a sum over padding that is not 0, a
 division by what may be 0, a mean (whose divisor is another number for another width), random numbers: each is a no.
+`families` asks.
 """
 
 from collections.abc import Callable, Sequence
