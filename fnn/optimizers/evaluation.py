@@ -167,6 +167,6 @@ def _over_groups(function: Any, held: Params, params: Params) -> Params:
 
 def _as_tree(held: Params, params: Params) -> Params:
     """What is held, in the structure of the parameters."""
-    if not isinstance(held, jax.Array) or isinstance(params, jax.Array):
+    if not isinstance(held, jax.Array) or getattr(params, "shape", None) == held.shape:
         return held
     return ravel_pytree(params)[1](held)

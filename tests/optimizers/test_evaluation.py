@@ -63,6 +63,15 @@ def test_of_one_vector_they_are_those_of_each_parameter(double, name):
     alike(flat.params, plain.params, 1e-12)
 
 
+def test_of_one_vector_of_a_network_whose_parameters_are_one_matrix():
+    def forward(params, state, x, key, train):
+        return x @ params, state, ()
+
+    net = fnn.Layer("matrix", lambda key, shape: (jnp.ones((shape[-1], 1)), (), (1,)), forward, None)
+    flat, plain = (fit(by, net, epochs=2) for by in (optax.flatten(WITHIN["average"]()), WITHIN["average"]()))
+    alike(flat.params, plain.params, 1e-6)
+
+
 OPTIMIZERS = {
     "schedule_free_adamw": lambda: contrib.schedule_free_adamw(0.05),
     "schedule_free in a chain": lambda: optax.chain(optax.clip(1.0), contrib.schedule_free_sgd(0.1)),
