@@ -137,9 +137,7 @@ def test_outputs_that_equal_their_targets_but_for_an_ulp_are_not_called_wrong(x6
     assert jax.jit(jax.vmap(right))(jax.random.split(jax.random.key(0), 100)).all()
 
 
-@pytest.mark.parametrize(
-    "size", [pytest.param(1e-3, marks=pytest.mark.slow), pytest.param(1e3, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("size", [pytest.param(1e-3, marks=pytest.mark.slow), 1e3])
 def test_steps_are_measured_by_the_parameters(size):
     net = fnn.serial(fnn.layer_norm(), dense(), fnn.batch_norm(), fnn.tanh)
     params, state, _ = net.init(jax.random.key(0), (2,))
