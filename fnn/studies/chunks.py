@@ -162,6 +162,9 @@ def _trace(config: TrainerConfig, width: int, places: int, arguments: Any, devic
 # measured on two cores: 16 of 4-16-3 in one program take half the time of one after another, of 64-100-10 four fifths;
 # of 784-128-10 there is nothing to gain
 SMALL = 2_000_000  # weights × rows of a batch
+SMALL_WITH_KINDS = (
+    100_000  # likewise, of members with different activations: a program of several computes each of them
+)
 TINY = 4_000  # likewise; 256 of 2-3-2 in one program take a quarter less than 16, much of which was the host's
 TINY_WIDTHS = (256, 128, 64, 32)
 WIDTHS = (16, 12, 8, 6, 4, 3, 2, 1)  # members of such a program; few, so that studies of many sizes share programs
@@ -232,6 +235,7 @@ def make_plan(
     memory: float | None,
     begun: int | None = None,
     in_all: int | None = None,
+    kinds: int = 1,
 ) -> ExecutionPlan:
     """How to run so many members: as asked, or as is usually fastest, in chunks that fit the memory.
 
@@ -241,6 +245,7 @@ def make_plan(
         memory: bytes to keep below; None: half of what is free.
         begun: the width of chunks that are there already, and must stay theirs.
         in_all: members of all groups, whose histories are kept; None: there is no other group.
+        kinds: different activations that members have in one place.
 
     Raises:
         MemoryError: not even one fits.
@@ -269,7 +274,7 @@ def make_plan(
         )
     workers = workers[: min(in_all or len(members), max(1, (room or len(workers)) // (begun or 1)))]
     if width is None:
-        width = default_width(len(members), len(workers), weights, rows, workers[0].platform)
+        width = default_width(len(members), len(workers), weights, rows, workers[0].platform, kinds)
     most = width if room is None or begun is not None else room // len(workers)
     width = width if width <= most else 1 << (most.bit_length() - 1)
     return ExecutionPlan(len(members), width, workers, kept + each * width * len(workers))
@@ -280,7 +285,7 @@ def history_capacity(epochs: int) -> int:
     return min(LONGEST_HISTORY, 1 << max(0, epochs - 1).bit_length())
 
 
-def default_width(members: int, workers: int, weights: int, rows: int, platform: str) -> int:
+def default_width(members: int, workers: int, weights: int, rows: int, platform: str, kinds: int = 1) -> int:
     """How many members to put into one program, where the caller does not say.
 
     On a CPU one after another, but for small networks, much of whose time is that of calling XLA's operations: many
@@ -290,7 +295,7 @@ def default_width(members: int, workers: int, weights: int, rows: int, platform:
     share = 1 << (ceil(members / chunks) - 1).bit_length()  # a power of two
     if platform != "cpu":
         return min(share, 4096)
-    if weights * rows > SMALL:
+    if weights * rows > (SMALL if kinds == 1 else SMALL_WITH_KINDS):
         return 1
 
     def cost(width: int) -> int:

@@ -48,7 +48,7 @@ def run_jobs(
     """
     devices = min((job.plan.devices for job in jobs), key=len)
     lock, failed = threading.Lock(), threading.Event()
-    queue = ChunkQueue(jobs)
+    queue = ChunkQueue(jobs, len(devices))
     likes = [None if job.folder is None else state_of_a_chunk(job) for job in jobs]
 
     def ends() -> bool:
@@ -114,12 +114,13 @@ def run_jobs_on_pool(
 class ChunkQueue:
     """The chunks of all groups that wait to be run.
 
-    A worker takes one whose program is compiled; else the first of another group. So no worker waits for a program that
-    another compiles while there is something else to do.
+    Several workers begin one group more than there are workers, so that each compiles a program while the others have
+    chunks to train: a group that began last would let them wait. Else a worker takes a chunk whose program is compiled.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], workers: int) -> None:
         self._lock = threading.Lock()
+        self._ahead = workers if workers > 1 else 0  # one alone has nobody to train meanwhile
         self._compiled: set[int] = set()
         self._begun: set[int] = set()
         self._waiting = {number: _places(job) for number, job in enumerate(jobs)}
@@ -129,7 +130,10 @@ class ChunkQueue:
         with self._lock:
             if not self._waiting:
                 return None
-            number = min(self._waiting, key=lambda n: (n not in self._compiled, n in self._begun, n))
+            ahead = len(self._begun & self._waiting.keys()) <= self._ahead
+            number = min(
+                self._waiting, key=lambda n: (ahead and n in self._begun, n not in self._compiled, n in self._begun, n)
+            )
             self._begun.add(number)
             at = self._waiting[number].pop(0)
             if not self._waiting[number]:
@@ -201,7 +205,7 @@ def run_groups(
     count = sum(len(group.members) for group in groups)
     plan_of = functools.partial(make_plan, epochs=epochs, devices=how.devices, memory=how.memory, in_all=count)
     plans = [
-        plan_of(group.config, group.shared, group.members, width=width or how.width, begun=width)
+        plan_of(group.config, group.shared, group.members, width=width or how.width, begun=width, kinds=_kinds(group))
         for group, width in zip(groups, widths, strict=True)
     ]
     for group, plan, folder in zip(groups, plans, folders, strict=True):
@@ -221,6 +225,11 @@ def run_groups(
         else:
             run_jobs_on_pool(how.executor, how.checkpoint, jobs, take, show, must_stop)
     return plans
+
+
+def _kinds(group: Group) -> int:
+    """How many different activations its networks have in one place, at most."""
+    return 1 if group.family is None else group.family.most_kinds()
 
 
 def _effort(group: Group, folder: str | None, how: ExecutionOptions) -> str:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.helpers.joint_faults import disturb, ends, meet, start
+from tests.helpers.joint_faults import disturb, ends, meet, start, undisturbed
 from tests.helpers.several_devices import CASES
 
 EPOCHS, LONG = 400, 3000
@@ -96,8 +96,9 @@ def test_an_error_of_one_process_ends_the_others_and_none_by_an_abort(index):
 
 
 @pytest.mark.slow
-def test_a_second_run_in_a_folder_is_refused_on_all_its_processes():
-    wholes = {of: ends(start(2, "", 60, {0: of, 1: of}))[0][1] for of in ("", "split")}
+def test_a_second_run_in_a_folder_is_refused_on_all_its_processes(monkeypatch):
+    monkeypatch.setenv("HOLD", "")  # as before, after the test
+    wholes = undisturbed(2, 60)
     for seed in range(2):  # the second one is of states in pieces
         found = meet(2, 60, seed, wholes)
         assert found["whole"] == [True, False] and found["status"] == [[0, 0], [1, 1]], found

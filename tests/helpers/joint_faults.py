@@ -39,10 +39,12 @@ def run(index, count, port, folder, epochs, change=""):
     place = fnn.fully_sharded(mesh, 8) if change == "split" else None
     net = fnn.serial(fnn.dense(8 + (change == "network")), fnn.dropout(0.2), fnn.dense(2))
     data = (x, t)
-    if change == "slow":
+    hold = os.environ.get("HOLD")
+    if change == "slow" or hold:
 
         def data(epoch):
-            time.sleep(6 if epoch == 1 else 0)
+            time.sleep(6 if change == "slow" and epoch == 1 else 0)
+            time.sleep(1 if hold and not os.path.exists(hold) else 0)
             yield x, t
 
     if change == "version":
@@ -116,15 +118,22 @@ def disturb(count, epochs, seed, whole):
 
 
 def meet(count, epochs, seed, wholes):
-    """Two runs of so many processes that begin in one folder at random times: who was refused, and what is kept."""
+    """Two runs of so many processes that begin in one folder at random times: who was refused, and what is kept.
+
+    The one that trains takes a second per epoch until the other has ended, so that they meet on any machine.
+    """
     from fnn.storage.checkpoints import checkpoint_name, read_checkpoint
 
     draw, change = random.Random(seed), ("", "split")[seed % 2]
-    with tempfile.TemporaryDirectory() as folder:
-        changes = dict.fromkeys(range(count), change)
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as beside:
+        changes, os.environ["HOLD"] = dict.fromkeys(range(count), change), os.path.join(beside, "go")
         first = start(count, folder, epochs, changes)
         time.sleep(draw.uniform(0, 6))
-        both = [ends(of) for of in (first, start(count, folder, epochs, changes))]
+        pair = first, start(count, folder, epochs, changes)
+        while all(any(process.poll() is None for process in of) for of in pair):
+            time.sleep(0.1)
+        open(os.environ["HOLD"], "w").close()
+        both = [ends(of) for of in pair]
         kept = read_checkpoint(folder)
         names = {name for name in os.listdir(folder) if not name.startswith("pieces-")}
         return {
@@ -138,6 +147,12 @@ def meet(count, epochs, seed, wholes):
         }
 
 
+def undisturbed(count, epochs):
+    """The digests of runs as those of `meet`, with whole states and with states in pieces."""
+    os.environ["HOLD"] = __file__  # which is there: nothing is waited for
+    return {of: ends(start(count, "", epochs, dict.fromkeys(range(count), of)))[0][1] for of in ("", "split")}
+
+
 def main(kind, *words):
     if kind == "run":
         index, count, port, folder, epochs, change = words
@@ -145,7 +160,7 @@ def main(kind, *words):
         return
     count, epochs, *seeds = map(int, words)
     if kind == "meet":
-        wholes = {of: ends(start(count, "", epochs, dict.fromkeys(range(count), of)))[0][1] for of in ("", "split")}
+        wholes = undisturbed(count, epochs)
         for seed in seeds:
             print(json.dumps(meet(count, epochs, seed, wholes)), flush=True)
         return

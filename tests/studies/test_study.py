@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from fnn.arguments import seed_words
 from fnn.runs import TrainingInterrupted
 from fnn.studies.chunks import SMALL, TINY, TINY_WIDTHS, WIDTHS, ExecutionPlan, default_width
 from fnn.studies.results import ResultTable
+from fnn.studies.scheduler import ChunkQueue
 from fnn.studies.search_space import draws, log_uniform
 from tests.helpers.compare import has_hint
 from tests.helpers.problems import LABELS, LOSS, X, same_bits
@@ -415,6 +417,25 @@ def test_the_usual_width_is_one_of_few_and_leaves_work_for_all(members, workers)
 def test_a_chunk_is_seldom_filled_up(members, workers, width):
     """60 in chunks of 8 would be 64: a fifteenth for nothing."""
     assert default_width(members, workers, 10, 10, "cpu") == width
+
+
+def test_members_with_different_activations_are_sooner_one_after_another():
+    """A program of several computes each activation for each member."""
+    widths = [default_width(180, 2, weights, 64, "cpu", kinds) for weights in (100, 5_000) for kinds in (1, 3)]
+    assert widths == [16, 16, 16, 1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "order"), [(1, "000111222333"), (2, "012003112233"), (3, "012300112233")], ids=["one", "two", "three"]
+)
+def test_a_program_compiles_while_other_workers_have_chunks(workers, order):
+    """The third group begins as soon as a program is there, not when all chunks of the others are done."""
+    job = SimpleNamespace(group=SimpleNamespace(members=range(9)), plan=SimpleNamespace(width=3))
+    queue, taken = ChunkQueue([job] * 4, workers), ""
+    while chunk := queue.take():
+        taken += str(chunk[0])
+        queue.note_compilation(chunk[0])
+    assert taken == order
 
 
 def test_a_plan_tells_itself():

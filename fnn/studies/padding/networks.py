@@ -77,6 +77,10 @@ class Family(NamedTuple):
             layers[position] = call_factory(dense, {**dict(layers[position].spec.arguments), "features": min(features)})
         return serial(*layers)
 
+    def most_kinds(self) -> int:
+        """How many different activations there are in one place, at most."""
+        return max((len(set(kinds)) for kinds, _ in self.kinds.values()), default=1)
+
     def weights(self, in_shape: Shape) -> list[int]:
         """How many weights each network has, but for those that are the same in all."""
         whole = jax.eval_shape(lambda: init_layer(self.widest(), jax.random.key(0), in_shape)[0])
