@@ -34,9 +34,8 @@ COSTS = {"low": Cost(0.3e-3, 0.8e-9), "medium": Cost(1.0e-3, 0.08e-9), "high": C
 COSTS_WITH_EMITTERS = {"low": Cost(1.1e-3, 0.7e-9), "high": Cost(1.65e-3, 0.0)}
 
 
-WORTH_IT = (
-    0.8  # a lower effort takes at most this share of the time: the same call may be made again, and has the program
-)
+# a lower effort takes at most this share of the time: the same call may be made again, and has the program
+WORTH_IT = 0.85
 
 
 class Work(NamedTuple):
@@ -74,8 +73,10 @@ def _by_depth(jaxpr: Jaxpr, depth: int, times: int) -> Iterator[tuple[int, int, 
             yield from _by_depth(inner, depth + (name == "while"), times * more)
 
 
-def choose_effort(work: Work, epochs: int, steps: int) -> str:
+def choose_effort(work: Work, epochs: int, steps: int, at_once: int = 1) -> str:
     """The effort with which so many epochs, of so many steps in all, are done soonest, compiling included.
+
+    XLA compiles one program on all cores. Of several `at_once` each takes that many times as long.
 
     >>> from fnn.kernels.effort import Work, choose_effort
     >>> digits = Work(600, 10_000, 50_000, 300_000)
@@ -88,7 +89,7 @@ def choose_effort(work: Work, epochs: int, steps: int) -> str:
     costs = COSTS if jax.__version_info__ < FUSION_EMITTERS_STAY else COSTS_WITH_EMITTERS
 
     def seconds(effort: str) -> float:
-        total = costs[effort].compile * work.operations + costs[effort].number * numbers
+        total = at_once * costs[effort].compile * work.operations + costs[effort].number * numbers
         return total if effort == "high" else total / WORTH_IT
 
     return min(reversed(costs), key=seconds)

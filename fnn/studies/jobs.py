@@ -44,6 +44,7 @@ class Job(NamedTuple):
     failures: WriteFailures | None = None  # of the whole study
     effort: str = "auto"  # to compile with
     listener: StudyListener | None = None  # between segments
+    programs: int = 1  # that are compiled at a time
 
 
 class ChunkResult(NamedTuple):
@@ -122,9 +123,11 @@ def _choose_effort(job: Job, work: Work) -> str:
     if job.effort != "auto":
         return job.effort
     chunks = ceil(job.plan.members / job.plan.width)
-    _, batches = batch_sizes(padded_rows(job.group.shared.data.train), job.group.config.batch_size)
+    shared = job.group.shared
+    rows = padded_rows(shared.data.train) if shared.train is None else int(np.max(shared.train.length))
+    _, batches = batch_sizes(rows, job.group.config.batch_size)
     epochs = job.epochs * ceil(chunks / len(job.plan.devices))
-    return choose_effort(work, epochs, epochs * batches)
+    return choose_effort(work, epochs, epochs * batches, job.programs)
 
 
 def _no_epochs(job: Job, params: Any) -> History:

@@ -212,8 +212,19 @@ def run_groups(
         check_study(folder, group, plan.width)
     words = f"{title}: {'; '.join(map(str, plans))}"
     failures, listener = WriteFailures(), StudyListener(how.on_segment, epochs)
+    at_once = min(2, len(groups), *(len(plan.devices) for plan in plans))  # XLA compiles a program on about two cores
     jobs = [
-        Job(group, plan, epochs, folder, how.checkpoint_seconds, failures, _effort(group, folder, how), listener)
+        Job(
+            group,
+            plan,
+            epochs,
+            folder,
+            how.checkpoint_seconds,
+            failures,
+            _effort(group, folder, how),
+            listener,
+            at_once,
+        )
         for group, plan, folder in zip(groups, plans, folders, strict=True)
     ]
     for job in jobs:
