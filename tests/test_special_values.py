@@ -20,7 +20,7 @@ from fnn import activations, boxes, losses, penalties, schedules
 from fnn.inference import metrics
 
 INF, NAN, LOG2 = math.inf, math.nan, math.log(2)
-DTYPES = ["float32", pytest.param("float64", marks=pytest.mark.slow), "bfloat16"]
+DTYPES = ["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float64", "bfloat16"))]
 INPUTS = ["nan", "inf", "-inf", "largest", "-largest", "smallest", "-0.0", "subnormal"]
 
 

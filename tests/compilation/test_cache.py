@@ -126,6 +126,7 @@ def test_memory_of_the_compiler_goes_back_to_the_system_once_per_program(monkeyp
     assert first == len(trims) == 1
 
 
+@pytest.mark.slow
 def test_arrays_that_a_loss_has_captured_go_with_its_program():
     def once(seed):
         points = jnp.asarray(np.random.default_rng(seed).normal(size=5_000_000).astype("float32"))  # 20 MB

@@ -41,7 +41,7 @@ def of_lengths(lengths, size=35, seed=0):
 LENGTHS = {"mixed": [100, 40, 160, 70, 130], "growing": [50, 90, 150, 220, 300], "shrinking": [300, 200, 100, 50, 10]}
 
 
-@pytest.mark.parametrize("buffer_bytes", [64_000_000, 1000])
+@pytest.mark.parametrize("buffer_bytes", [pytest.param(64_000_000, marks=pytest.mark.slow), 1000])
 @pytest.mark.parametrize("name", LENGTHS)
 def test_epochs_of_other_lengths_go_on_to_the_same_bits(name, buffer_bytes, tmp_path, monkeypatch):
     monkeypatch.setattr("fnn.data.buffers.BUFFER_BYTES", buffer_bytes)

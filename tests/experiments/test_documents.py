@@ -256,6 +256,7 @@ def test_contours_meet_the_diamond_at_its_corner_alone():
     )
 
 
+@pytest.mark.slow
 def test_a_penalty_that_is_off_is_found(regularisation_result):
     data, numbers = regularisation.diabetes(), regularisation_result.numbers
     lasso, ridge = numbers["lasso"], numbers["ridge"]

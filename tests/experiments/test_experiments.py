@@ -104,6 +104,7 @@ def test_a_wrong_derivative_is_found(monkeypatch):
     assert rows[0].reproduced == "1 gradient errors found"
 
 
+@pytest.mark.slow
 def test_circles_has_the_documents_pictures(circles_result):
     names = [figure.name for figure in circles_result.figures]
     assert names[:4] == [

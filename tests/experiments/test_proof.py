@@ -37,6 +37,18 @@ LATER += [
     "sparse_softmax_focal",
     "sparse_cross_entropy",
 ]
+LATER += [
+    "random_crop",
+    "random_flip",
+    "rrelu",
+    "gaussian_noise",
+    "elastic_net",
+    "residual",
+    "softmax_focal",
+    "smoothed",
+]
+LATER += ["class_weighted", "smooth_l1", "mean_squared_error", "half_squared_error", "quantile", "silu", "elu", "selu"]
+LATER += ["softsign", "rms_norm", "group_norm", "ciou_loss", "global_avg_pool", "weighted_sum"]
 LATER = dict.fromkeys(LATER, pytest.mark.slow)
 
 

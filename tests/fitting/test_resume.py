@@ -259,7 +259,7 @@ ABROAD = {
 }
 
 
-@pytest.mark.parametrize("traced_alike", [True, False])
+@pytest.mark.parametrize("traced_alike", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.parametrize("name", ABROAD)
 def test_after_a_change_of_version_another_run_is_refused_all_the_same(name, traced_alike, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
@@ -355,7 +355,7 @@ def test_typed_keys_in_a_study_are_kept_too(tmp_path):
     assert same_bits(study(3, checkpoint=tmp_path).run.params, whole.run.params)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_sixteen_bit_parameters_are_kept(dtype, tmp_path):
     params = jax.tree.map(lambda a: a.astype(dtype), net().init(jax.random.key(0), (4,))[0])
     whole = fit(epochs=4, params=params)

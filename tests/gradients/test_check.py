@@ -137,7 +137,8 @@ def test_outputs_that_equal_their_targets_but_for_an_ulp_are_not_called_wrong(x6
     assert jax.jit(jax.vmap(right))(jax.random.split(jax.random.key(0), 100)).all()
 
 
-@pytest.mark.parametrize("size", [pytest.param(1e-3, marks=pytest.mark.slow), 1e3])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1e-3, 1e3])
 def test_steps_are_measured_by_the_parameters(size):
     net = fnn.serial(fnn.layer_norm(), dense(), fnn.batch_norm(), fnn.tanh)
     params, state, _ = net.init(jax.random.key(0), (2,))
@@ -355,6 +356,7 @@ def test_the_table_of_the_2_3_2_network_takes_less_than_3_seconds(x64):
     assert time.perf_counter() - begun < 3
 
 
+@pytest.mark.slow
 def test_a_gpu_that_rounds_products_is_no_mistake_of_the_derivatives_and_hides_none():
     with products_of_a_gpu():
         assert not wrong(check(fnn.serial(dense(3), fnn.tanh, dense())))

@@ -35,7 +35,7 @@ def exact(z, label):
         return math.log1p(float(rest / powers[label])), [float(s) for s in slopes]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", ["softmax_cross_entropy", "sparse_softmax_cross_entropy", "smoothed", "class_weighted", "softmax_focal"]
 )

@@ -102,7 +102,8 @@ def test_the_jacobian_is_autodiffs_and_the_residuals_are_the_costs(double, name,
 # ---- in a run
 
 
-@pytest.mark.parametrize("units", [5, pytest.param(12, marks=pytest.mark.slow)])  # by QR, by Cholesky
+@pytest.mark.slow
+@pytest.mark.parametrize("units", [5, 12])  # by QR, by Cholesky
 def test_a_step_is_as_exact_where_a_gpu_rounds_products(units):
     net = fnn.serial(fnn.dense(units), fnn.tanh, fnn.dense(2))
     moved = lambda run: ravel_pytree(run.params)[0] - ravel_pytree(fit(net, epochs=0).params)[0]  # noqa: E731

@@ -21,7 +21,8 @@ def trained(optimizer, epochs, loss=fnn.losses.half_squared_error, t=None, **mor
     return fnn.fit(net, loss, optimizer, (x, (own if t is None else t)[:, None]), epochs=epochs, **more)
 
 
-@pytest.mark.parametrize("alpha", [0.1, pytest.param(10.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", [0.1, 10.0])
 def test_both_are_the_lasso_without_a_learning_rate(alpha, x64):
     assert_is_lasso(trained(fista(alpha), 1_000).params, alpha)
     assert_is_lasso(trained(proximal_l1(alpha), 14_000).params, alpha)

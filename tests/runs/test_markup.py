@@ -34,7 +34,10 @@ def made(kind):
     return fnn.check_gradients(NET, PARTS[1], params, state, X, C, show=False)
 
 
-@pytest.mark.parametrize("kind", ["run", "sweep", "folds", "ensemble", "summary", "check"])
+LATER = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("sweep", "ensemble", "check")]
+
+
+@pytest.mark.parametrize("kind", ["run", "folds", "summary", *LATER])
 def test_a_notebook_shows_the_table_that_a_terminal_prints(kind):
     result = made(kind)
     tree = xml.fromstring(f"<all>{result._repr_html_()}</all>")  # well formed, so that names are escaped

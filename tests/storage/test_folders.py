@@ -84,7 +84,10 @@ def test_another_study_is_refused_though_its_chunks_have_other_names(folders, tm
     sweep(folder)
 
 
-@pytest.mark.parametrize("text", ["", "0", "-3", "111111111111", "99", " ", "²"])
+LATER = [pytest.param(text, marks=pytest.mark.slow) for text in ("0", "111111111111", " ", "²")]
+
+
+@pytest.mark.parametrize("text", ["", "-3", "99", *LATER])
 def test_a_width_that_cannot_be_is_named_and_nothing_begins_anew(folders, tmp_path, text, compiled):
     folder = shutil.copytree(folders[1], tmp_path / "study")
     (folder / "1" / "width").write_text(text)

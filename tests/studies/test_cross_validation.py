@@ -96,11 +96,8 @@ def test_a_fold_is_the_run_of_fit_alone_on_its_rows(dtype):
                     near(found.predictions[number // 3, fold[1]], outputs, dtype)
 
 
-@pytest.mark.parametrize(
-    "width, devices, batch_size",
-    [pytest.param(1, ONE, None, marks=pytest.mark.slow), (4, TWO, 66)],
-    ids=["one", "four"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("width, devices, batch_size", [(1, ONE, None), (4, TWO, 66)], ids=["one", "four"])
 def test_so_it_is_in_one_batch_and_not_standardised(width, devices, batch_size):
     """Or where one batch holds all rows of one fold, but not those of another."""
     plain = {"standardise": False, "weights": None, "batch_size": batch_size}
