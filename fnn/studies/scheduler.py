@@ -213,18 +213,11 @@ def run_groups(
     words = f"{title}: {'; '.join(map(str, plans))}"
     failures, listener = WriteFailures(), StudyListener(how.on_segment, epochs)
     at_once = min(2, len(groups), *(len(plan.devices) for plan in plans))  # XLA compiles a program on about two cores
+    job_of = functools.partial(
+        Job, epochs=epochs, seconds=how.checkpoint_seconds, failures=failures, listener=listener, programs=at_once
+    )
     jobs = [
-        Job(
-            group,
-            plan,
-            epochs,
-            folder,
-            how.checkpoint_seconds,
-            failures,
-            _effort(group, folder, how),
-            listener,
-            at_once,
-        )
+        job_of(group, plan, folder=folder, effort=_effort(group, folder, how))
         for group, plan, folder in zip(groups, plans, folders, strict=True)
     ]
     for job in jobs:
