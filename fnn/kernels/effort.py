@@ -76,7 +76,7 @@ def _by_depth(jaxpr: Jaxpr, depth: int, times: int) -> Iterator[tuple[int, int, 
 def choose_effort(work: Work, epochs: int, steps: int, at_once: int = 1) -> str:
     """The effort with which so many epochs, of so many steps in all, are done soonest, compiling included.
 
-    XLA compiles one program on all cores. Of several `at_once` each takes that many times as long.
+    XLA compiles one program on about two cores. Of two `at_once` each takes twice as long.
 
     >>> from fnn.kernels.effort import Work, choose_effort
     >>> digits = Work(600, 10_000, 50_000, 300_000)

@@ -67,6 +67,29 @@ def test_more_work_never_means_less_effort_and_both_ends_are_reached(monkeypatch
         assert chosen == sorted(chosen) and chosen[0] == 0 and EFFORTS[chosen[-1]] == "high"
 
 
+def test_of_two_programs_at_once_each_is_compiled_less_hard_and_never_harder(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    work = Work(700, 20_000, 1_500_000, 460_000)
+    both = [[EFFORTS.index(choose_effort(work, n, 23 * n, at_once)) for n in range(10, 1_000)] for at_once in (1, 2)]
+    assert all(two <= one for one, two in zip(*both, strict=True)) and both[0] != both[1]
+
+
+def test_a_study_counts_the_steps_of_a_fold_and_not_of_the_table(monkeypatch):
+    counted = []
+
+    def choose(work, epochs, steps, at_once):
+        counted.append((epochs, steps, at_once))
+        return "low"
+
+    monkeypatch.setattr("fnn.studies.jobs.choose_effort", choose)
+    fnn.cross_validate(
+        NET, fnn.losses.squared_error, optax.adam(0.01), (X, X[:, :1]), over=None, folds=2, epochs=3, batch_size=8,
+        devices=jax.devices()[:1], refit=False, progress=False,
+    )  # fmt: skip
+    epochs, steps, at_once = counted[0]
+    assert steps == epochs * 3 and at_once == 1  # 20 of 40 rows: three batches of 8, where the table has five
+
+
 def test_all_efforts_give_the_same_run_but_for_rounding():
     runs = [fit(compile_effort=effort) for effort in EFFORTS]
     for run in runs[1:]:

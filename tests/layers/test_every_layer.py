@@ -23,15 +23,8 @@ LAYERS |= {
 }
 MOVES = ("random_shift", "random_flip", "random_crop", "flatten", "select")  # bytes stay bytes
 every_layer = pytest.mark.parametrize("name", LAYERS)
-FEW = (
-    "dense",
-    "conv2d",
-    "max_pool",
-    "batch_norm",
-    "random_crop",
-    "random_shift",
-    "embedding",
-)  # each counts rows its way
+# each counts rows in its own way
+FEW = ("dense", "conv2d", "max_pool", "batch_norm", "random_crop", "random_shift", "embedding")
 
 
 def made(name, dtype="float32"):
