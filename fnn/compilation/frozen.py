@@ -15,6 +15,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from fnn.gradients.interpreters.walk import Interpreter, bind
+from fnn.kernels.compiler_options import same_bits_options
 from fnn.kernels.loops import compile_for_size, inner_jaxprs
 from fnn.kernels.memory import aligned_copy
 from fnn.types import Equation, Jaxpr, Tree
@@ -47,6 +48,7 @@ class Frozen(NamedTuple):
             put: puts the arrays that it holds where its arguments lie.
             options: of `jax.jit`.
         """
+        options["compiler_options"] = same_bits_options() | (options.get("compiler_options") or {}) or None
         if in_shardings is not None:
             held_first = self.held and isinstance(in_shardings, tuple)
             options["in_shardings"] = (None, *in_shardings) if held_first else in_shardings

@@ -69,7 +69,7 @@ class Program:
             options = effort_options(effort, self.work)
             where = run_shardings(self._layout, self.state)
             put = functools.partial(put_everywhere, self._layout)
-            self._by_effort[effort] = self._run.jit(donates=True, put=put, compiler_options=options or None, **where)
+            self._by_effort[effort] = self._run.jit(donates=True, put=put, compiler_options=options, **where)
         return self._by_effort[effort]
 
 
