@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from fnn.kernels.compiler_options import same_bits_options
+from fnn.compilation.same_bits import same_bits_options
 from fnn.kernels.effort import count_work, effort_options
 
 

@@ -105,7 +105,7 @@ def inner(text):
 
 # programs that look inside: file or folder -> packages
 INNER = {
-    "bench/jitted.py": {"kernels"},
+    "bench/jitted.py": {"compilation", "kernels"},
     "bench/segments.py": {"fitting"},
     "bench/stream.py": {"fitting", "training"},
     "experiments/derivatives": {"gradients", "kernels", "layers"},  # the proof of every inner derivative

@@ -6,6 +6,7 @@
 - `disk_cache`: Compiled programs kept on the disk, so that the next process need not compile them again
 - `fingerprints`: What a function computes, as its traced program: to tell whether two functions are the same, and
   to lift numbers
+- `same_bits`: On a GPU: the same bits whenever the same program is compiled
 - `frozen`: A function as it was when it was traced, and how it compiles: large arrays that it has captured are
   arguments
 - `probes`: What the parts of a run give for fixed inputs: the same where they compute the same, whatever compiled

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from fnn.compilation.same_bits import same_bits_options
 from fnn.gradients.interpreters.walk import Interpreter, bind
-from fnn.kernels.compiler_options import same_bits_options
 from fnn.kernels.loops import compile_for_size, inner_jaxprs
 from fnn.kernels.memory import aligned_copy
 from fnn.types import Equation, Jaxpr, Tree

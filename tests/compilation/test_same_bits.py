@@ -8,18 +8,17 @@ import pytest
 
 import fnn
 from fnn.compilation import frozen
-from fnn.kernels.compiler_options import SAME_BITS, quick_compile_options, same_bits_options
+from fnn.compilation.same_bits import SAME_BITS, same_bits_options
 
 DETERMINISTIC = {SAME_BITS: True}
 
 
-@pytest.mark.parametrize("options", [same_bits_options, quick_compile_options])
-def test_a_gpu_is_told_to_use_the_same_algorithms_each_time(options, monkeypatch):
+def test_a_gpu_is_told_to_use_the_same_algorithms_each_time(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert options() == DETERMINISTIC
+    assert same_bits_options() == DETERMINISTIC
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert SAME_BITS not in options()
+    assert same_bits_options() == {}
 
 
 @pytest.mark.parametrize("value", ["true", "false"])
