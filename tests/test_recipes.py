@@ -173,6 +173,7 @@ def test_a_run_is_looked_at_while_it_goes_on(tmp_path, monkeypatch):
     event_files = pytest.importorskip("tensorboardX").__name__
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fnn.fitting.segments.SEGMENT_SECONDS", 1e-9)  # a segment per step
     space = names("Looking at a run while it goes on")
     losses = space["run"].history.loss
     rows = [line.split(",") for line in (tmp_path / "run.csv").read_text().splitlines()]
