@@ -52,9 +52,10 @@ class Peers:
 
     Args:
         say: called with a sentence where another process is late.
+        catch_signals: a block that holds signals back to its end, and knows whether it has `heard()` one.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], catch_signals: Callable[[], Any]) -> None:
         from jax._src import distributed  # the store has no public name
         from jax.experimental import multihost_utils  # takes a while to import
 
@@ -62,6 +63,7 @@ class Peers:
         self._client: Any = distributed.global_state.client
         self._numbers: Any = multihost_utils
         self._name, self._say, self._words = f"fnn/{next(_runs)}", say, itertools.count()
+        self._catch_signals = catch_signals
         self._gathered: dict[str, Iterator[int]] = {}
         self._segment, self._seconds, self._over = 0, 0.0, threading.Event()
         self._together = 0  # the segment that all have come to
@@ -99,7 +101,7 @@ class Peers:
                 raise
             self._client.key_value_set(key, f"+{text}")
             return text
-        text = str(self._client.blocking_key_value_get(key, int(1000 * START)))
+        text = self._wait_at_start(key)
         if text[0] == "-":
             raise ValueError(f"{text[1:]} (On process 0 of {self.count}.)")
         return text[1:]
@@ -111,8 +113,8 @@ class Peers:
         mine, all_lines = dict[str, Any](), []
         for number in range(self.count):
             try:
-                text = self._client.blocking_key_value_get(f"{key}{number}", int(1000 * START))
-            except Exception as error:
+                text = self._wait_at_start(f"{key}{number}")
+            except jax.errors.JaxRuntimeError as error:
                 raise ValueError(
                     f"mesh: expected all {self.count} processes to call fit, got no word from process {number}. "
                     "Start the same program in all."
@@ -139,6 +141,18 @@ class Peers:
         if number > 0:  # all have read what was before, since they are here
             self._client.key_value_delete(f"{key}/{number - 1}/{self.index}")
         return found
+
+    def _wait_at_start(self, key: str) -> str:
+        """A word of another process, which may come later to this call. A signal ends the wait."""
+        until = time.monotonic() + START
+        while True:
+            with self._catch_signals() as signals:
+                while not signals.heard():
+                    try:
+                        return str(self._client.blocking_key_value_get(key, int(1000 * BEAT)))
+                    except jax.errors.JaxRuntimeError as error:
+                        if "DEADLINE_EXCEEDED" not in str(error) or time.monotonic() > until:
+                            raise
 
     def _wait_for(self, key: str) -> str:
         while True:
@@ -221,6 +235,9 @@ class Peers:
         silent = self._silent()
         if self._failed:
             return self._failed
+        if not silent and self.index == 0:
+            missing = sorted(set(range(self.count)) - self._seen.keys())
+            return f"{self._names(missing)} has not come to this call" if missing else "another process has ended"
         if not silent:
             return f"process 0 of {self.count}, which the others hear of each other through, is gone"
         segment = max(map(self._segment_of, silent))
@@ -280,9 +297,9 @@ class Peers:
         set_handler(signal.SIGABRT, before)
 
 
-def peers_of(layout: Layout | None, say: Callable[[str], None]) -> Peers | None:
+def peers_of(layout: Layout | None, say: Callable[[str], None], catch_signals: Callable[[], Any]) -> Peers | None:
     """The processes of a layout; None where it is of this process alone."""
-    return Peers(say) if layout is not None and layout.mesh.is_multi_process else None
+    return Peers(say, catch_signals) if layout is not None and layout.mesh.is_multi_process else None
 
 
 def is_first(peers: Peers | None) -> bool:

@@ -46,6 +46,12 @@ def _copy_to_all(sharding: Any) -> Any:
     return jax.jit(lambda a: a, out_shardings=sharding)
 
 
+def whole_on_host(layout: Layout, array: Any) -> np.ndarray:
+    """An array that is split over the devices of all processes, whole; all of them call this."""
+    together: Any = _copy_to_all(layout.everywhere)
+    return np.asarray(together(array))
+
+
 def put_as(shardings: Tree, tree: Tree) -> Tree:
     """Arrays that each process has whole, placed so; without a word between the processes."""
 

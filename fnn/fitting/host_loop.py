@@ -193,7 +193,7 @@ def fit(
         shuffle=shuffle, reduction=reduction, monitor=monitor, mode=mode, patience=patience,
         validates=validation is not None, layout=make_layout(mesh, place),
     )  # fmt: skip
-    key, peers = arguments.key(key), peers_of(config.layout, warn)
+    key, peers = arguments.key(key), peers_of(config.layout, warn, catch_signals)
     listeners = check_progress(progress), check_on_segment(on_segment)
     with together(peers), joint.open_by_first(peers, folder):
         params, state = load_start(params, state)
@@ -211,6 +211,7 @@ def fit(
             to_end = config, start, program, checkpoints, epochs, listeners, effort, stream, shares, peers, signals
             end, history, rows = _run_to_end(*to_end)
             run = _best_run(end, history, example_shape(arrays.train.x), held, columns)
+            run = run and joint.with_own_params(peers, config.layout, run)
             signals.keep(run, functools.partial(_interrupt_text, end, epochs, checkpoints, peers))
         signals.warn(_is_done(end, epochs))
         assert end is not None and run is not None  # else the line above raised an error
@@ -267,8 +268,8 @@ def _run_to_end(
     if stream is None:
         following = segments(program.run(effort), state, start.data, epochs, config.batch_size, checkpoints.pace)
     else:
-        held, pace, record = start.data.validation, checkpoints.pace, checkpoints.record
-        following = stream_segments(config, stream, state, epochs, held, pace, None, record, must_stop, shares)
+        how = start.data.validation, checkpoints.pace, None, checkpoints.record, must_stop, shares
+        following = stream_segments(config, stream, state, epochs, *how, joint.same_rows(peers, shares))
     progress, on_segment = listeners if is_first(peers) else (False, None)
     with progress_bar(progress, epochs, int(state.epoch)) as show, closing(following), suppress(Interrupted):
         try:

@@ -12,16 +12,16 @@ import numpy as np
 
 from fnn.arguments import trees
 from fnn.compilation.programs import Program
-from fnn.data.reading import StreamRecord
+from fnn.data.reading import BufferRecord, StreamRecord
 from fnn.data.shares import Shares
 from fnn.data.streams import Stream
 from fnn.devices.peers import Peers
-from fnn.devices.placement import put_as
+from fnn.devices.placement import put_as, whole_on_host
 from fnn.fitting.interrupts import Signals
 from fnn.fitting.progress import OnSegment, must_end
 from fnn.fitting.resume import PROGRAMS, VALUES, Checkpoints, describe_effort, describe_run
 from fnn.fitting.segments import Segment, concatenate
-from fnn.runs import History, TrainState
+from fnn.runs import History, Run, TrainState
 from fnn.storage.folders import open_folder
 from fnn.storage.pieces import (
     Piece,
@@ -190,6 +190,25 @@ def shares_of(peers: Peers | None, config: TrainerConfig, stream: Stream | None)
     return Shares(peers.index, peers.count, functools.partial(peers.gather_words, about="rows"))
 
 
+def same_rows(peers: Peers | None, shares: Shares | None) -> Callable[[BufferRecord], BufferRecord]:
+    """What compares a buffer of a stream between the processes, where each reads all rows; ValueError: they differ."""
+
+    def same(mine: BufferRecord) -> BufferRecord:
+        if peers is None or shares is not None:
+            return mine
+        of_all = [json.loads(word) for word in peers.gather_words(json.dumps(mine), "rows")]
+        others = [index for index, of in enumerate(of_all) if of != of_all[0]]
+        if others:
+            raise ValueError(
+                f"data: expected a stream of the same rows on all {peers.count} processes, got others on process "
+                f"{', '.join(map(str, others))} than on 0 in epoch {mine.epoch} (counted from 0). "
+                "Pass fnn.own_rows(stream) if each process reads its own rows."
+            )
+        return mine
+
+    return same
+
+
 def same_head(peers: Peers | None, shares: Shares | None, start: Start) -> Start:
     """The start with the first row of process 0, which stands for all, where each process has its own."""
     if peers is None or shares is None:
@@ -286,6 +305,18 @@ def bring_home(layout: Layout, state: TrainState) -> TrainState:
     plain = jax.tree.map(lambda a: jnp.asarray(np.asarray(a)), trees.without_keys(state))
     home: TrainState = trees.with_keys(plain, state)
     return home
+
+
+def with_own_params(peers: Peers | None, layout: Layout | None, run: Run) -> Run:
+    """A run whose parameters this process has whole, in the host's memory where they are split over all processes."""
+    if peers is None or layout is None or layout.place is None:
+        return run
+
+    def bring(a: Any) -> Any:
+        return jnp.asarray(np.asarray(a)) if a.is_fully_replicated else whole_on_host(layout, a)
+
+    params, state = jax.tree.map(bring, (run.params, run.state))
+    return run._replace(params=params, state=state)
 
 
 def end_run(

@@ -59,6 +59,7 @@ def stream_segments(
     reading: StreamRecord | None = None,
     must_stop: Callable[[], bool] = never,
     shares: Shares | None = None,
+    same: Callable[[BufferRecord], BufferRecord] = lambda record: record,
 ) -> Generator[Segment, None, None]:
     """`fnn.fitting.segments.segments` for a stream: the first only compiles, and none is longer than a buffer.
 
@@ -78,6 +79,7 @@ def stream_segments(
         reading: what the run has read so far, kept up to date; it knows the rows of a buffer, and compares.
         must_stop: whether to end early, also in the midst of waiting for rows or for the compiler.
         shares: the processes, each of which reads its own rows; None: the source has all of them.
+        same: returns what it is called with, what a buffer says of its rows; raises where other processes say else.
 
     Raises:
         Interrupted: it was to end while it compiled, or while it compared the first rows.
@@ -120,7 +122,7 @@ def stream_segments(
             end = int(buffer.first) - (-int(buffer.count) // size)
             epoch, step, ended = int(state.epoch), int(state.step), False
             room = row_count(buffer.part.x) if shares is None else buffer.mask.size
-            reading.take(_record(buffer, epoch, size, room), room)
+            reading.take(same(_record(buffer, epoch, size, room)), room)
             if run is None:
                 run = _program(one_order, must_stop, state, buffer, validation, np.int32(0))
                 state, row, over = run(state, buffer, validation, np.int32(0))  # compiles, and runs no step

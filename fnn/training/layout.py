@@ -62,9 +62,14 @@ def make_layout(mesh: Mesh | None, place: PlaceRule | None = None, joint: bool =
     mesh = arguments.instance("mesh", mesh, Mesh, hint, "a jax.sharding.Mesh")
     if not mesh.axis_names:
         raise ValueError(f"mesh: expected at least one axis, along which rows are split, got none. {hint}")
+    if not mesh.size or len(set(mesh.devices.flat)) < mesh.size:
+        got = "one device several times" if mesh.size else "none"
+        raise ValueError(f"mesh: expected devices, each of them once, got {got}. {hint}")
     if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
         got = "one set by jax.set_mesh with explicit axes"
         raise ValueError(f"mesh: expected no other mesh around the call, got {got}. Call this outside of jax.set_mesh.")
+    if place is fully_sharded:  # type: ignore[comparison-overlap]
+        raise TypeError(f"place: expected {OF_PLACE}, got fully_sharded itself. Pass fnn.fully_sharded(mesh).")
     if place is not None:
         arguments.function("place", place, 2, OF_PLACE, "Write lambda path, array: jax.P().")
     if mesh.is_multi_process:

@@ -8,6 +8,7 @@ import pytest
 
 from fnn.devices import peers as module
 from fnn.devices.peers import Peers, is_first, peers_of, together
+from fnn.fitting.interrupts import catch_signals
 
 
 class Store:
@@ -51,7 +52,7 @@ def both(monkeypatch):
 
     monkeypatch.setattr(Peers, "_end", end)
     for index in range(2):
-        peers = Peers(said.append)
+        peers = Peers(said.append, catch_signals)
         peers.index, peers.count, peers._client, peers._name = index, 2, store, "fnn/0"
         made.append(peers)
     return *made, said
@@ -143,6 +144,24 @@ def test_one_that_is_silent_is_named_with_its_segment(both, monkeypatch):
         other.give_up(ValueError("gloo"))
 
 
+def test_of_the_others_the_first_process_names_those_that_have_not_come(both, monkeypatch):
+    one, other, _ = both
+    monkeypatch.setattr(module, "SILENT", 0.0)
+    monkeypatch.setattr(module, "BEAT", 0.0)
+    beat(one, 0, 0)
+    one._look()
+    lost = jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection reset by peer")
+    with pytest.raises(Ended, match="process 1 of 2 has not come to this call"):
+        one.give_up(lost)
+    monkeypatch.setattr(module, "SILENT", 60.0)
+    beat(other, 0, 0)
+    one._look()
+    monkeypatch.setattr(module, "SILENT", 0.0)
+    monkeypatch.setattr(one, "_silent", list)
+    with pytest.raises(Ended, match=r"^another process has ended"):
+        one.give_up(lost)
+
+
 def test_one_that_is_late_is_told_and_one_that_is_stuck_ends_all(both, monkeypatch):
     one, other, said = both
     monkeypatch.setattr(module, "SLOW", 0.05)
@@ -175,6 +194,6 @@ def test_where_another_has_failed_this_one_has_a_while_to_end_by_itself(both, mo
 
 
 def test_one_process_alone_has_no_peers():
-    assert peers_of(None, print) is None and is_first(None)
+    assert peers_of(None, print, catch_signals) is None and is_first(None)
     with together(None):
         pass

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -83,6 +84,29 @@ def test_a_state_that_is_split_is_kept_in_a_file_per_process_and_goes_on_on_othe
 def test_what_differs_on_one_process_is_refused_by_name_on_all(change, words):
     for status, line, error in ends(start(2, "", EPOCHS, {1: change})):
         assert status != 0 and line == "" and "expected the same run on all 2 processes" in error and words in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["stream of fewer rows", "stream of others"])
+def test_streams_that_differ_are_refused_on_all(change):
+    for status, line, error in ends(start(2, "", 20, {0: "stream", 1: change})):
+        assert status == 1, (line, error)
+        assert "data: expected a stream of the same rows on all 2 processes, got others on process 1 than on 0" in error
+    assert {status for status, _, _ in ends(start(2, "", 20, {0: "stream", 1: "stream"}))} == {0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_process_that_waits_for_one_that_has_not_come(index, number):
+    waiting, late = start(2, "", 20, {index: "early", 1 - index: "late"})[:: 1 if index == 0 else -1]
+    assert waiting.stdout.readline() == "waits\n"
+    time.sleep(3)  # until it waits; a signal that comes before that ends it too
+    waiting.send_signal(number)
+    ((status, _, error),) = ends([waiting], 60)
+    late.kill()
+    late.communicate()
+    assert status == -signal.SIGTERM if number == signal.SIGTERM else "KeyboardInterrupt" in error, (status, error)
 
 
 @pytest.mark.slow

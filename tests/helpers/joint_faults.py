@@ -47,6 +47,18 @@ def run(index, count, port, folder, epochs, change=""):
             time.sleep(1 if hold and not os.path.exists(hold) else 0)
             yield x, t
 
+    if change.startswith("stream"):
+        cuts = [0, 32, 50] if change == "stream of fewer rows" else [0, 32, 64]
+        t = t + (change == "stream of others")
+
+        def data(epoch):
+            for a, b in itertools.pairwise(cuts):
+                yield x[a:b], t[a:b]
+
+    if change == "late":
+        time.sleep(600)
+    if change == "early":
+        print("waits", flush=True)
     if change == "version":
         jax.__version__ = "0.0"
     segments = itertools.count()
