@@ -48,7 +48,7 @@ class Frozen(NamedTuple):
             put: puts the arrays that it holds where its arguments lie.
             options: of `jax.jit`.
         """
-        options["compiler_options"] = same_bits_options() | (options.get("compiler_options") or {}) or None
+        options["compiler_options"] = (same_bits_options() | options.get("compiler_options", {})) or None
         if in_shardings is not None:
             held_first = self.held and isinstance(in_shardings, tuple)
             options["in_shardings"] = (None, *in_shardings) if held_first else in_shardings

@@ -235,11 +235,11 @@ class Peers:
         silent = self._silent()
         if self._failed:
             return self._failed
-        if not silent and self.index == 0:
-            missing = sorted(set(range(self.count)) - self._seen.keys())
-            return f"{self._names(missing)} has not come to this call" if missing else "another process has ended"
-        if not silent:
+        missing = sorted(set(range(self.count)) - self._seen.keys())
+        if not silent and self.index > 0:
             return f"process 0 of {self.count}, which the others hear of each other through, is gone"
+        if not silent:
+            return f"{self._names(missing)} has not come to this call" if missing else "another process has ended"
         segment = max(map(self._segment_of, silent))
         return f"{self._names(silent)} last reported in segment {segment}"
 

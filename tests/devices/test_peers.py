@@ -146,18 +146,15 @@ def test_one_that_is_silent_is_named_with_its_segment(both, monkeypatch):
 
 def test_of_the_others_the_first_process_names_those_that_have_not_come(both, monkeypatch):
     one, other, _ = both
-    monkeypatch.setattr(module, "SILENT", 0.0)
-    monkeypatch.setattr(module, "BEAT", 0.0)
+    monkeypatch.setattr(module, "SILENT", 0.0)  # so that nothing is waited for
+    monkeypatch.setattr(one, "_silent", list)
     beat(one, 0, 0)
     one._look()
     lost = jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection reset by peer")
     with pytest.raises(Ended, match="process 1 of 2 has not come to this call"):
         one.give_up(lost)
-    monkeypatch.setattr(module, "SILENT", 60.0)
     beat(other, 0, 0)
     one._look()
-    monkeypatch.setattr(module, "SILENT", 0.0)
-    monkeypatch.setattr(one, "_silent", list)
     with pytest.raises(Ended, match=r"^another process has ended"):
         one.give_up(lost)
 
