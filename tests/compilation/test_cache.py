@@ -105,10 +105,10 @@ def test_threads_that_want_the_same_wait_for_the_one_that_makes_it():
 def test_programs_that_go_free_their_mappings(monkeypatch, train, first, least):
     fnn.clear_caches()
     monkeypatch.setattr(cache.programs, "most", 3)
-    for width in range(first, first + 4):
+    for width in range(first, first + 3):
         train(width)
     before = mappings()
-    for width in range(first + 4, first + 6):
+    for width in range(first + 3, first + 5):
         train(width)
     assert mappings() - before < 2 * 20  # one fit alone takes over a hundred, one sweep 23
     full = mappings()

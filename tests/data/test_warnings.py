@@ -2,6 +2,7 @@
 
 import ast
 import queue
+import shutil
 import signal
 import threading
 import warnings
@@ -45,20 +46,27 @@ def no_space(*arguments):
     raise OSError(28, "expected to write the file, got 'No space left on device'.")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run():
     return fnn.fit(NET, squared_error, SGD, (X, X), **SIZES)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def first_folder(tmp_path_factory):
     """A folder with two checkpoints of each kind, the newer one of `damaged` cut short."""
+    at = tmp_path_factory.mktemp("checkpoints")
     for epochs in (2, 3):
-        fnn.fit(NET, squared_error, SGD, (X, X), epochs=epochs, progress=False, checkpoint=tmp_path / "damaged")
-    newest = tmp_path / "damaged/checkpoint-1.safetensors"
+        fnn.fit(NET, squared_error, SGD, (X, X), epochs=epochs, progress=False, checkpoint=at / "damaged")
+    newest = at / "damaged/checkpoint-1.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
-    fnn.fit(NET, squared_error, SGD, shuffled, **SIZES, checkpoint=tmp_path / "shuffled")
-    return tmp_path
+    fnn.fit(NET, squared_error, SGD, shuffled, **SIZES, checkpoint=at / "shuffled")
+    return at
+
+
+@pytest.fixture
+def folder(first_folder, tmp_path):
+    """A copy of it, for runs that go on in it."""
+    return shutil.copytree(first_folder, tmp_path, dirs_exist_ok=True)
 
 
 # each call on the line of its lambda

@@ -49,6 +49,7 @@ LATER += [
 ]
 LATER += ["class_weighted", "smooth_l1", "mean_squared_error", "half_squared_error", "quantile", "silu", "elu", "selu"]
 LATER += ["softsign", "rms_norm", "group_norm", "ciou_loss", "global_avg_pool", "weighted_sum"]
+LATER += ["avg_pool", "upsample", "rescale", "prelu", "gelu", "hinge", "sigmoid_focal", "cross_entropy"]
 LATER = dict.fromkeys(LATER, pytest.mark.slow)
 
 

@@ -93,6 +93,7 @@ def accuracy_on_digits(wrap, gradient):
     return fnn.evaluate(net, run, held, {"accuracy": fnn.accuracy})["accuracy"]
 
 
+@pytest.mark.slow
 def test_digits_are_learned_by_the_hand_derived_rules():
     assert accuracy_on_digits(mixed_precision, fnn.backprop) > 0.93
 

@@ -55,7 +55,7 @@ WITHIN = {
 }
 
 
-@pytest.mark.parametrize("name", ["schedule_free", "average", pytest.param("sam", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["schedule_free", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "sam"))])
 def test_of_one_vector_they_are_those_of_each_parameter(double, name):
     """`optax.flatten` gives the optimizer one vector of all parameters."""
     flat, plain = (fit(by, epochs=2) for by in (optax.flatten(WITHIN[name]()), WITHIN[name]()))
@@ -94,7 +94,7 @@ def expected_params(name, state):
     return jax.tree.map(lambda a: a / state.optimizer[1].weight.astype(a.dtype), state.optimizer[1].total)
 
 
-LATER = dict.fromkeys(["lookahead", "sam"], pytest.mark.slow)
+LATER = dict.fromkeys(["lookahead", "sam", "schedule_free in a chain"], pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in OPTIMIZERS])

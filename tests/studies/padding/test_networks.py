@@ -72,7 +72,7 @@ def both(nets, number, of, dtype):
     return (alone.total, alone.outputs, alone.grads), (whole.total, whole.outputs, narrow)
 
 
-@pytest.mark.parametrize("of", [fnn.autodiff, fnn.backprop])
+@pytest.mark.parametrize("of", [pytest.param(fnn.autodiff, marks=pytest.mark.slow), fnn.backprop])
 @pytest.mark.parametrize(
     "activation", [pytest.param(a, marks=() if a in OFTEN else pytest.mark.slow, id=str(a)) for a in ACTIVATIONS]
 )
