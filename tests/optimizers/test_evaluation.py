@@ -55,7 +55,7 @@ WITHIN = {
 }
 
 
-@pytest.mark.parametrize("name", ["schedule_free", *(pytest.param(name, marks=pytest.mark.slow) for name in ("average", "sam"))])
+@pytest.mark.parametrize("name", ["schedule_free", *(pytest.param(n, marks=pytest.mark.slow) for n in ("average", "sam"))])
 def test_of_one_vector_they_are_those_of_each_parameter(double, name):
     """`optax.flatten` gives the optimizer one vector of all parameters."""
     flat, plain = (fit(by, epochs=2) for by in (optax.flatten(WITHIN[name]()), WITHIN[name]()))
