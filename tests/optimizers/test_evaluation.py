@@ -17,6 +17,7 @@ X = RNG.normal(size=(24, 2)).astype("float32")
 T = np.sin(X[:, :1] * 2).astype("float32")
 NET = fnn.serial(fnn.dense(4), fnn.tanh, fnn.dense(1))
 LOSS = losses.squared_error
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ WITHIN = {
 }
 
 
-@pytest.mark.parametrize("name", ["schedule_free", *(pytest.param(n, marks=pytest.mark.slow) for n in ("average", "sam"))])
+@pytest.mark.parametrize("name", ["schedule_free", *(pytest.param(n, marks=SLOW) for n in ("average", "sam"))])
 def test_of_one_vector_they_are_those_of_each_parameter(double, name):
     """`optax.flatten` gives the optimizer one vector of all parameters."""
     flat, plain = (fit(by, epochs=2) for by in (optax.flatten(WITHIN[name]()), WITHIN[name]()))
@@ -94,7 +95,7 @@ def expected_params(name, state):
     return jax.tree.map(lambda a: a / state.optimizer[1].weight.astype(a.dtype), state.optimizer[1].total)
 
 
-LATER = dict.fromkeys(["lookahead", "sam", "schedule_free in a chain"], pytest.mark.slow)
+LATER = dict.fromkeys(["lookahead", "sam", "schedule_free in a chain"], SLOW)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in OPTIMIZERS])
