@@ -87,12 +87,17 @@ def one_context():
 
 @pytest.fixture(autouse=True, scope="module")
 def memory_is_given_back():
-    """After a file of tests, when there is much to give back: else a process of many files takes over 5 GB."""
+    """After a file of tests, when there is much to give back: else a process of many files takes over 5 GB.
+
+    What JAX keeps is not looked at again by each collection of garbage that a test asks for: that takes a second.
+    """
     yield
     if resident_megabytes() > MOST_MEGABYTES:
+        gc.unfreeze()
         fnn.clear_caches()
         jax.clear_caches()
         gc.collect()
+    gc.freeze()
 
 
 def resident_megabytes():

@@ -26,20 +26,21 @@ def end_epoch(
     config: TrainerConfig, s: TrainState, validation: Part | None, running: Array, batches: EpochBatches
 ) -> tuple[TrainState, History]:
     """The state and the history row at the end of an epoch; `batches` are those that it trained on."""
+    apart = config.layout is not None
     whole_epoch = running & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
     loss, means = _figures(config, s.sums)
     row = History(loss, means, None, {})
     end = s._replace(  # a member that does not go on in this call may stand within its epoch: it stays there
         epoch=s.epoch + whole_epoch.astype(jnp.int32),
         step=where(running, 0, s.step),
-        sums=tree_where(running, jax.tree.map(jnp.zeros_like, s.sums), s.sums),
+        sums=jax.tree.map(lambda total: where(running, 0, total), s.sums),
     )
     ended = stop_flag(s.optimizer)
     if ended is not None:
         end = end._replace(active=end.active & ~(whole_epoch & ended))
     predicting = _predicting(config, s, batches) if validation is not None or has_evaluation_params(s.optimizer) else s
     if validation is None and predicting is not s:
-        end = end._replace(best=tree_where(whole_epoch, (predicting.params, predicting.state), s.best))
+        end = end._replace(best=tree_where(whole_epoch, (predicting.params, predicting.state), s.best, apart))
     if validation is not None:
         s = predicting._replace(active=end.active)
         value, means = _figures(config, _validate(config, s, validation))
@@ -80,7 +81,7 @@ def _update_best(
         kept = whole_epoch if keeps_last else better | (whole_epoch & (s.best_epoch < 0))
     wait = where(whole_epoch, where(better, 0, s.wait + 1), s.wait)
     return end._replace(
-        best=tree_where(kept, (s.params, s.state), s.best),
+        best=tree_where(kept, (s.params, s.state), s.best, config.layout is not None),
         best_value=where(better, value, s.best_value),
         best_epoch=where(better, s.epoch, s.best_epoch),
         wait=wait,

@@ -348,12 +348,13 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
         numbers.append(g.weight)  # else a mean of anything would be 0
         running = running & (g.weight != 0)  # rows that all weigh nothing are no step: momentum must not move either
     done = all_finite((params, mask_nonfinite(g.state, carry.state)), (running, *numbers), apart=split)
-    before = carry.params, carry.state, carry.optimizer
-    params, state, optimizer = tree_where(done, (params, g.state, optimizer), before)
+    old = carry.params, carry.state, carry.optimizer
+    params, state, optimizer = tree_where(done, (params, g.state, optimizer), old, split)
     params, state, optimizer = place_leaves(config.layout, params=params, state=state, optimizer=optimizer)
     metrics, rows = dict(config.metrics), (g.outputs, batch.t, batch.weight)
     sums = RunningSums(g.total, g.weight, metric_sums(metrics, *rows))
-    sums = tree_where(running, *(s._replace(collected=()) for s in (add_sums(carry.sums, sums), carry.sums)))
+    totals, before = (of._replace(collected=()) for of in (add_sums(carry.sums, sums), carry.sums))
+    sums = tree_where(running, totals, before, split)
     more = keep_whole(config.layout, collect_batch(metrics, *rows))
     if more:
         sums = sums._replace(collected=join_batch(metrics, carry.sums.collected, more, j, running))
