@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -27,6 +29,7 @@ from bench.bounds import dense_products, products
 from bench.output import publish
 from bench.step import C_LOOP, LOOP_STEPS, LOSS, NET, rows, task
 from bench.timing import Make, Measured, Timing, in_a_line, in_turn
+from fnn.devices.memory import usual_devices
 
 RATES, PENALTIES, FOLDS, EPOCHS, BATCH = (0.03, 0.1, 0.2, 0.3), (0.0, 1e-4, 1e-3), 5, 20, 100
 SIZES, ROWS = (64, 100, 10), 1_797  # of the network, of the digits
@@ -140,16 +143,21 @@ def grid_search(rounds: int, quick: bool) -> tuple[Measured, dict[str, float]]:
 
 
 LATER, FIRST, CACHED = "fnn, later calls", "fnn, first call", "fnn, compilation cache filled"
-BOUND, PEER = "bound: its matrix products, one network at a time", "scikit-learn, two processes"
+BOUND, PEER = "bound: its matrix products, a network at a time on each core", "scikit-learn, two processes"
 
 
 def products_of_the_study(rounds: int, quick: bool) -> list[float]:
-    """Seconds of the matrix products of all its steps, one network after another."""
-    folds = grid(quick)[1]
+    """Seconds of the matrix products of all its steps: each core has those of one network at a time."""
+    folds, workers = grid(quick)[1], len(usual_devices())
     steps = fits(quick) * EPOCHS * -(-ROWS * (folds - 1) // folds // BATCH)
-    few = 500
+    few = 2_000
     work = products(dense_products(SIZES, BATCH), few)
-    timing = in_turn({"": (lambda: work, few)}, max(3, rounds)).timings[0]
+
+    def on_each_core() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda _: jax.block_until_ready(work()), range(workers)))
+
+    timing = in_turn({"": (lambda: on_each_core, few * workers)}, max(3, rounds)).timings[0]
     return [steps * seconds for seconds in timing.rounds]
 
 
