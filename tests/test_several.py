@@ -150,6 +150,7 @@ def test_it_is_saved_and_pickled_with_its_bits(run, tmp_path):
     assert fnn.load(tmp_path / "pair")[1].in_shape == ((3,), (1,))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_bits_of_one_left_alone(tmp_path):
     pytest.importorskip("safetensors")
     training = {**TRAINING, "validation": 0.25, "checkpoint_seconds": 0.0}
@@ -202,6 +203,7 @@ def test_a_stream_of_dicts_trains_as_the_rows_do():
 # ---- many runs
 
 
+@pytest.mark.slow
 def test_a_member_of_a_sweep_is_the_run_done_alone():
     rates = [0.1 / 2**i for i in range(8)]
     found = fnn.sweep(NET, LOSS, lambda s: optax.sgd(s["lr"]), rows(), over={"lr": rates}, validation=0.25, **TRAINING)

@@ -88,7 +88,7 @@ def test_what_the_loop_sees_from_outside_may_be_traced():
     np.testing.assert_array_equal(jax.vmap(scaled, (None, 0))(x, jnp.array([1.0, 3.0])), jnp.stack([x, 9 * x]))
 
 
-NETS = {
+NETS = {  # the dense one is among the short tests
     "dense": lambda: fnn.serial(fnn.dense(3), fnn.sigmoid, fnn.dense(2)),
     "dropout": lambda: fnn.serial(fnn.dense(3), fnn.dropout(0.3), fnn.gelu, fnn.dense(2)),
     "norm": lambda: fnn.serial(fnn.dense(3, bias=False), fnn.batch_norm(), fnn.relu, fnn.layer_norm(), fnn.dense(2)),
@@ -96,7 +96,7 @@ NETS = {
 }
 
 
-LATER = dict.fromkeys(["dropout", "rrelu"], pytest.mark.slow)
+LATER = dict.fromkeys(["dropout", "norm", "rrelu"], pytest.mark.slow)
 
 
 @needs_it

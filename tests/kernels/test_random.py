@@ -38,6 +38,7 @@ def test_every_bit_is_a_coin_of_its_own(drawn):
     assert np.abs(coins.mean(1)).max() < 6 / np.sqrt(coins.shape[1])
 
 
+@pytest.mark.slow
 def test_keys_that_differ_in_one_bit_draw_other_numbers():
     words = [
         np.array([0, 0], np.uint32),

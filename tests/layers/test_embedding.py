@@ -176,6 +176,7 @@ def test_arguments_out_of_range_raise(arguments, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_members_of_a_sweep_are_the_runs_alone():
     by = lambda s: optax.sgd(s["lr"])  # noqa: E731
     found = fnn.sweep(NET, LOSS, by, (X, T), over={"lr": [0.1, 0.3]}, epochs=3, progress=False, key=1)

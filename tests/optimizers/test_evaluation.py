@@ -112,6 +112,7 @@ def test_run_params_are_those_to_predict_with(name, exact_products):
     assert run.best_epoch == int(np.argmin(run.history.validation_loss))
 
 
+@pytest.mark.slow
 def test_members_and_folds_judge_by_them_too():
     by = lambda s: optax.chain(optax.sgd(s["lr"]), average(0.9))  # noqa: E731
     found = fnn.sweep(NET, LOSS, by, (X, T), over={"lr": [0.05, 0.1]}, epochs=4, keep="all", progress=False, width=2)

@@ -130,6 +130,7 @@ def test_a_stream_and_the_trainer_give_the_run_of_the_rows(double):
             np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_folds_and_an_ensemble_see_the_cost(double):
     by = optax.polyak_sgd(0.5)
     found = fnn.cross_validate(NET, LOSS, by, (X, T), folds=3, epochs=5, progress=False)

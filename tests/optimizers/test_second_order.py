@@ -136,6 +136,7 @@ def test_weights_and_l2_are_in_the_cost_whose_minimum_it_finds(double):
     assert bool(run.train_state.optimizer.ended) and run.train_state.diverged.tolist() == [-1, -1]
 
 
+@pytest.mark.slow
 def test_restarts_in_one_program_are_single_runs(double):
     by = levenberg_marquardt(tolerance=1e-6)
     found = fnn.sweep(

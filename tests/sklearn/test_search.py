@@ -90,6 +90,7 @@ def test_a_split_that_is_drawn_anew_is_drawn_once():
     assert search.best_score_ > 0.6 and search.n_splits_ == 2
 
 
+@pytest.mark.slow
 def test_a_fold_without_a_class_and_a_wrong_candidate_are_scikit_learns(trained):
     sorted_classes = np.sort(np.digitize(X[:, 0], [4.5, 5.5]))
     halves = [(np.arange(0, 150), np.arange(150, 230)), (np.arange(0, 230, 2), np.arange(1, 230, 2))]

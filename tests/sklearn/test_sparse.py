@@ -58,6 +58,7 @@ def test_words_in_a_pipeline():
     assert model.predict(["sea", "ice", "nothing known"])[:2].tolist() == ["summer", "winter"]
 
 
+@pytest.mark.slow
 def test_pieces_and_numbers():
     model = clone(MODEL)
     for rows in (X[:30], DENSE[:30], X[:30]):

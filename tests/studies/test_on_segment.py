@@ -58,6 +58,7 @@ def test_members_of_several_programs_are_rows_of_the_table(compiled):
     assert has_compiled(compiled) == (1, 1)  # the second program is not begun
 
 
+@pytest.mark.slow
 def test_of_a_cross_validation_a_member_is_a_point_and_a_fold():
     seen = []
     more = {"folds": 3, "width": 4, "devices": ONE, **OVER, **MORE}

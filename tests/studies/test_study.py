@@ -628,7 +628,9 @@ def test_ctrl_c_ends_a_sweep_early_with_what_there_is(signals, whole):
 @pytest.mark.parametrize(
     "number, width, devices, when",
     [
-        (signal.SIGTERM, 3, ONE, lambda count, segment: segment.state.epoch.max() == 7),
+        pytest.param(
+            signal.SIGTERM, 3, ONE, lambda count, segment: segment.state.epoch.max() == 7, marks=pytest.mark.slow
+        ),
         pytest.param(signal.SIGINT, 3, ONE, lambda count, segment: count == 104, marks=pytest.mark.slow),
         (signal.SIGINT, 1, TWO, lambda count, segment: count == 60),
     ],

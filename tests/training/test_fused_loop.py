@@ -57,6 +57,7 @@ def test_every_row_is_used_exactly_once_an_epoch():
         assert end.params[0]["w"].ravel().tolist() == [epochs] * 1000
 
 
+@pytest.mark.slow
 def test_reported_loss_is_the_true_mean_over_rows_whatever_the_batch_size():
     net = fnn.serial(fnn.dense(1))
     rows = fnn.Data(fnn.Part(jnp.ones((10, 2)), jnp.arange(10.0)[:, None]))
@@ -89,7 +90,7 @@ def test_a_batch_whose_rows_weigh_nothing_is_no_step():
     assert furthest((a.params, a.optimizer), (b.params, b.optimizer)) < 1e-6
 
 
-@pytest.mark.parametrize("validation", [False, True])
+@pytest.mark.parametrize("validation", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_any_pieces_give_the_bits_of_the_whole_run(validation):
     rows = data(validation=validation)
     training = fnn.trainer(NET, LOSS, momentum, batch_size=64, metrics={"accuracy": fnn.accuracy})

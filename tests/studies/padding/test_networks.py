@@ -83,7 +83,8 @@ def test_outputs_and_derivatives_are_those_of_each_network(activation, of, x64):
         assert normwise(theirs, ours) < 1e-13
 
 
-@pytest.mark.parametrize("of", [pytest.param(fnn.autodiff, marks=pytest.mark.slow), fnn.backprop])
+@pytest.mark.slow
+@pytest.mark.parametrize("of", [fnn.autodiff, fnn.backprop])
 def test_activations_that_differ(of, x64):
     nets = [mlp((3 + i % 3, 5), activation) for i, activation in enumerate(ACTIVATIONS)]
     for number in range(len(nets)):

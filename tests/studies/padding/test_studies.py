@@ -66,6 +66,7 @@ def test_by_hand_with_a_penalty_and_a_norm_of_all_in_float64(x64):
         assert difference(found.runs[place], other) < 1e-12
 
 
+@pytest.mark.slow
 def test_the_best_run_and_folds_and_a_refit_are_of_their_own_width():
     over = {"width": [3, 8], "kind": [0, 1], "lr": [0.1]}
     found = fnn.cross_validate(net, LOSS, optimizer, (X, LABELS), over=over, folds=3, **TRAINING)
