@@ -57,7 +57,6 @@ def test_every_row_is_used_exactly_once_an_epoch():
         assert end.params[0]["w"].ravel().tolist() == [epochs] * 1000
 
 
-@pytest.mark.slow
 def test_reported_loss_is_the_true_mean_over_rows_whatever_the_batch_size():
     net = fnn.serial(fnn.dense(1))
     rows = fnn.Data(fnn.Part(jnp.ones((10, 2)), jnp.arange(10.0)[:, None]))
