@@ -29,7 +29,6 @@ from bench.bounds import dense_products, products
 from bench.output import publish
 from bench.step import C_LOOP, LOOP_STEPS, LOSS, NET, rows, task
 from bench.timing import Make, Measured, Timing, in_a_line, in_turn
-from fnn.devices.memory import usual_devices
 
 RATES, PENALTIES, FOLDS, EPOCHS, BATCH = (0.03, 0.1, 0.2, 0.3), (0.0, 1e-4, 1e-3), 5, 20, 100
 SIZES, ROWS = (64, 100, 10), 1_797  # of the network, of the digits
@@ -148,7 +147,7 @@ BOUND, PEER = "bound: its matrix products, a network at a time on each core", "s
 
 def products_of_the_study(rounds: int, quick: bool) -> list[float]:
     """Seconds of the matrix products of all its steps: each core has those of one network at a time."""
-    folds, workers = grid(quick)[1], len(usual_devices())
+    folds, workers = grid(quick)[1], os.cpu_count() or 1 if jax.default_backend() == "cpu" else 1
     steps = fits(quick) * EPOCHS * -(-ROWS * (folds - 1) // folds // BATCH)
     few = 2_000
     work = products(dense_products(SIZES, BATCH), few)
