@@ -142,7 +142,7 @@ def grid_search(rounds: int, quick: bool) -> tuple[Measured, dict[str, float]]:
 
 
 LATER, FIRST, CACHED = "fnn, later calls", "fnn, first call", "fnn, compilation cache filled"
-BOUND, PEER = "bound: its matrix products, a network at a time on each core", "scikit-learn, two processes"
+BOUND, PEER = "bound: its products, a fit per core", "scikit-learn, two processes"
 
 
 def products_of_the_study(rounds: int, quick: bool) -> list[float]:
