@@ -26,7 +26,6 @@ def end_epoch(
     config: TrainerConfig, s: TrainState, validation: Part | None, running: Array, batches: EpochBatches
 ) -> tuple[TrainState, History]:
     """The state and the history row at the end of an epoch; `batches` are those that it trained on."""
-    apart = config.layout is not None
     whole_epoch = running & s.active  # else there is nothing to count: it had stopped, or it diverged on the way
     loss, means = _figures(config, s.sums)
     row = History(loss, means, None, {})
@@ -40,7 +39,8 @@ def end_epoch(
         end = end._replace(active=end.active & ~(whole_epoch & ended))
     predicting = _predicting(config, s, batches) if validation is not None or has_evaluation_params(s.optimizer) else s
     if validation is None and predicting is not s:
-        end = end._replace(best=tree_where(whole_epoch, (predicting.params, predicting.state), s.best, apart))
+        split = config.layout is not None
+        end = end._replace(best=tree_where(whole_epoch, (predicting.params, predicting.state), s.best, split))
     if validation is not None:
         s = predicting._replace(active=end.active)
         value, means = _figures(config, _validate(config, s, validation))

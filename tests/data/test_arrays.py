@@ -386,7 +386,6 @@ def test_fit_and_trainer_keep_none_of_the_callers_memory():
     assert same_bits(before, jax.tree.leaves((run.params, start.params)))
 
 
-@pytest.mark.slow
 def test_rows_on_several_devices_are_taken():
     code = """
         import jax, numpy as np, optax, fnn

@@ -328,8 +328,7 @@ def noisy(settings=None):
     return optax.chain(optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(rate))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("implementation", [pytest.param("threefry2x32", marks=pytest.mark.slow), "rbg"])
 def test_typed_keys_in_the_state_of_an_optimizer_are_kept(implementation, tmp_path):
     def optimizer():
         return optax.chain(

@@ -14,7 +14,7 @@ import fnn
 from fnn.training.layout import PlaceTable, make_layout, spec_of
 from tests.helpers.several_devices import CASES, CHECKS, OWN, train
 
-SHORT = ["uneven by backprop", "weights"]  # between them all but convolutions, patience, nan, streams
+SHORT = ["uneven by backprop", "weights"]  # between them all but a full batch, convolutions, patience, nan, streams
 P = jax.sharding.PartitionSpec
 
 
