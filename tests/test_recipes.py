@@ -169,6 +169,7 @@ def test_a_network_of_another_library():
     assert not np.allclose(one, other)
 
 
+@pytest.mark.slow
 def test_a_run_is_looked_at_while_it_goes_on(tmp_path, monkeypatch):
     event_files = pytest.importorskip("tensorboardX").__name__
     pytest.importorskip("matplotlib")

@@ -187,6 +187,7 @@ def test_killed_it_ends_with_the_bits_of_a_run_left_alone(tmp_path):
     assert kills > 0 and output.splitlines()[-1] == alone.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_stream_of_dicts_trains_as_the_rows_do():
     x, t = rows()
 

@@ -18,6 +18,7 @@ from fnn.devices.memory import trim_heap
 MOST = 128  # programs
 MOST_BYTES = 32 * 2**20  # of arrays that the programs' functions have captured
 MOST_MAPPINGS = 0.5  # of those that the system allows a process
+UNCOUNTED = 8  # new entries between two counts of them: a count takes up to 20 ms, and so many leave at most 2,000
 
 _MAPPINGS, _ALLOWED = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 
@@ -42,6 +43,7 @@ class Cache:
         self.entries: OrderedDict[Any, Entry] = OrderedDict()
         self.lock = threading.RLock()
         self.process: int | None = None  # the one that has made the first entry
+        self.uncounted = 0  # new entries since the mappings were counted
 
     def get(self, key: Hashable, make: Callable[[], V], size: Callable[[V], int] = lambda value: 0) -> V:
         """The value of a key, made now if it is new; `size` says how many bytes of captured arrays it holds.
@@ -96,13 +98,21 @@ class Cache:
                 len(self.entries) > self.most or sum(e.bytes for e in self.entries.values()) > self.most_bytes
             ):
                 gone.append(self.entries.popitem(last=False)[1])
-            crowded = len(self.entries) > 1 and _share_of_mappings() > MOST_MAPPINGS
+            crowded = self._is_crowded()
             for _ in range(len(self.entries) // 2 if crowded else 0):
                 gone.append(self.entries.popitem(last=False)[1])
             held = sum(entry.bytes for entry in gone)
         gone.clear()
         if crowded or held:
             _give_back()
+
+    def _is_crowded(self) -> bool:
+        """Whether mappings become scarce; asked for each new entry, of which most are not worth a count."""
+        self.uncounted += 1
+        if self.uncounted < UNCOUNTED:
+            return False
+        self.uncounted = 0
+        return len(self.entries) > 1 and _share_of_mappings() > MOST_MAPPINGS
 
 
 def _give_back() -> None:

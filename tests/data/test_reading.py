@@ -278,7 +278,7 @@ def test_a_loader_is_opened_once_for_each_epoch_and_reused_memory_is_no_problem(
     assert same_bits(fit(refilled, 3), expected)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_sixteen_bit_parameters_train_from_a_stream_and_go_on(dtype, tmp_path):
     params = jax.tree.map(lambda a: a.astype(dtype), NET.init(jax.random.key(0), (3,))[0])
     for cast in (np.float32, np.float16):

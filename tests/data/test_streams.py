@@ -121,6 +121,7 @@ def trained(source=None, epochs=5, config=RECIPE, state=None, lr=0.1, between=No
     return state, concatenate(pieces)
 
 
+@pytest.mark.slow
 def test_training_on_a_stream_is_training_in_memory(expected):
     end, history = trained()
     assert alike(history, expected.history) and history.loss.shape == (5,)

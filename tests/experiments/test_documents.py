@@ -72,6 +72,7 @@ def test_d3s_losses():
     np.testing.assert_allclose(written_out, [0.16984606, 0.02474495], rtol=0, atol=1.2e-7)
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_losses():
     result = losses.main(losses.Settings(points=21))
     rows_hold(

@@ -50,6 +50,8 @@ LATER += [
 LATER += ["class_weighted", "smooth_l1", "mean_squared_error", "half_squared_error", "quantile", "silu", "elu", "selu"]
 LATER += ["softsign", "rms_norm", "group_norm", "ciou_loss", "global_avg_pool", "weighted_sum"]
 LATER += ["avg_pool", "upsample", "rescale", "prelu", "gelu", "hinge", "sigmoid_focal", "cross_entropy"]
+LATER += ["conv2d", "max_pool", "l1", "embedding", "masked", "layer_norm", "flatten", "asymmetric", "leaky_relu"]
+LATER += ["binary_cross_entropy", "softplus", "huber", "from_function"]
 LATER = dict.fromkeys(LATER, pytest.mark.slow)
 
 

@@ -53,6 +53,7 @@ def test_the_numbers_are_those_of_the_rows_they_speak_of(studied):
     assert studied.singly[0] == pytest.approx(studied.held_out, abs=0.7)
 
 
+@pytest.mark.slow
 def test_held_out_rows_have_no_say(studied, monkeypatch):
     def poisoned(*of, hold_out=fnn.hold_out, **more):
         train, (x, t) = hold_out(*of, **more)

@@ -160,7 +160,11 @@ for number in range(3):
 
 @pytest.mark.parametrize(
     "names, status",
-    [(["SIGTERM"], -15), pytest.param(["SIGINT"], -2, marks=pytest.mark.slow), (["SIGINT", "SIGTERM"], -15)],
+    [
+        pytest.param(["SIGTERM"], -15, marks=pytest.mark.slow),
+        pytest.param(["SIGINT"], -2, marks=pytest.mark.slow),
+        (["SIGINT", "SIGTERM"], -15),
+    ],
 )
 def test_a_script_ends_by_the_signal_and_says_what_is_kept(names, status, tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path), *names]
@@ -338,7 +342,10 @@ def stuck(monkeypatch):
         thread.join()
 
 
-@pytest.mark.parametrize("kind", ["arrays", "stream", "resumed"])
+LATER = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("stream", "resumed")]
+
+
+@pytest.mark.parametrize("kind", ["arrays", *LATER])
 def test_a_compiler_that_takes_long_is_not_waited_for(kind, tmp_path, request):
     rows = X[: {"arrays": 91, "stream": 92, "resumed": 93}[kind]]  # a shape of its own: nothing is compiled
     data = (lambda: [(rows, LABELS[: len(rows)])]) if kind == "stream" else (rows, LABELS[: len(rows)])

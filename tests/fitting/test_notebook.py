@@ -137,6 +137,7 @@ def test_an_executed_notebook_has_the_bar_the_figure_and_the_tables(tmp_path):
     assert "<svg" in run[0].data["text/html"] and "run: parameters 8" in run[0].data["text/plain"]
 
 
+@pytest.mark.slow
 def test_interrupting_the_kernel_ends_a_fit_with_what_there_was(kernel):
     assert kernel.run(TRAIN)["status"] == "ok"
     tell = "on_segment=lambda progress: print('goes on', flush=True)"

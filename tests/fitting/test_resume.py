@@ -236,14 +236,20 @@ OTHER = {
 SHORT = {"epochs": 2, "checkpoint_seconds": 1e9}
 
 
-@pytest.mark.parametrize("name", SAME)
+LATER = dict.fromkeys(["a metric on the host", "a function of another name"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in SAME])
 def test_a_part_made_anew_is_the_same(name, tmp_path):
     first, again = SAME[name]
     fit(**SHORT | first, checkpoint=tmp_path)
     assert same_bits(fit(**SHORT | again | {"epochs": 3}, checkpoint=tmp_path), fit(**again | {"epochs": 3}))
 
 
-@pytest.mark.parametrize("name", OTHER)
+LATER = dict.fromkeys(["a partial gradient", "a metric on the host"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in OTHER])
 def test_a_part_of_the_same_name_that_computes_something_else_is_refused(name, tmp_path):
     first, again, message = OTHER[name]
     fit(**SHORT | first, checkpoint=tmp_path)
@@ -259,8 +265,11 @@ ABROAD = {
 }
 
 
+LATER = dict.fromkeys(["the optimizer", "the network"], pytest.mark.slow)
+
+
 @pytest.mark.parametrize("traced_alike", [pytest.param(True, marks=pytest.mark.slow), False])
-@pytest.mark.parametrize("name", ABROAD)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in ABROAD])
 def test_after_a_change_of_version_another_run_is_refused_all_the_same(name, traced_alike, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("fnn.fitting.resume.versions", lambda: {"jax": "0.0.1"})

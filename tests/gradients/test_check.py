@@ -78,6 +78,7 @@ def test_a_nested_network_with_weights_and_a_penalty_is_right(x64):
         assert leaf.verdict == "right" and leaf.factor == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_float32_is_right_within_its_digits():
     result = check(fnn.serial(fnn.dense(3), fnn.tanh, fnn.dense(3)), losses.softmax_cross_entropy, "distributions")
     assert result.ok, str(result)
@@ -94,6 +95,7 @@ def test_noise_and_normalisation_are_right(x64):
     assert check(net).ok
 
 
+@pytest.mark.slow
 def test_a_bias_before_batch_norm_has_derivative_0_and_is_not_called_wrong(x64):
     result = check(fnn.serial(fnn.dense(3), fnn.batch_norm(), fnn.tanh, dense()))
     verdicts = {leaf.leaf: leaf.verdict for leaf in result.leaves}
@@ -148,6 +150,7 @@ def test_steps_are_measured_by_the_parameters(size):
     assert result.ok, str(result)
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_right_and_a_mistake_in_it_is_found():
     inside = fnn.serial(dense(3), fnn.relu)
     right = check(fnn.mixed_precision(fnn.serial(inside, dense())))
@@ -227,8 +230,12 @@ HIDDEN = {  # name: a layer whose mistake its first values hide, the leaf that i
 }
 
 
-@pytest.mark.parametrize("layer, leaves", HIDDEN.values(), ids=HIDDEN)
-def test_a_mistake_that_ones_and_zeros_hide_is_found(layer, leaves, x64):
+LATER = dict.fromkeys(["a power of 1"], pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in HIDDEN])
+def test_a_mistake_that_ones_and_zeros_hide_is_found(name, x64):
+    layer, leaves = HIDDEN[name]
     net = fnn.serial(dense(), layer, fnn.tanh)
     params, state, _ = net.init(jax.random.key(0), (2,))
     result = fnn.check_gradients(net, losses.squared_error, params, state, jnp.array(X), jnp.ones((4, 2)), show=False)

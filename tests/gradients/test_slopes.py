@@ -152,6 +152,7 @@ def test_numerical_gradient_of_numbers_of_many_sizes(x64):
     close(found * sizes, np.cos([1.0] * 3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_numerical_gradient_is_as_exact_where_a_gpu_rounds_products():
     net, x = fnn.serial(fnn.dense(4), fnn.tanh, fnn.dense(2)), jnp.asarray(RNG.normal(size=(20, 5)), jnp.float32)
     params, state, _ = net.init(jax.random.key(0), (5,))
@@ -173,7 +174,8 @@ def test_an_order_that_is_none_raises():
         fnn.numerical_gradient(jnp.sum, jnp.ones(2), order=4)
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_error_of_a_difference_covers_a_bend_that_every_large_step_leaps_over(dtype):
     """Around a leaf that is all 0 nobody knows whether 1 or 1e-4 is a large step."""
     with jax.enable_x64(dtype == "float64"):

@@ -37,7 +37,7 @@ def alike(one, other, tolerance=0.0):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("decay", "start"), [(0.8, 0), (0.8, 3), (None, 2)])
+@pytest.mark.parametrize(("decay", "start"), [pytest.param(0.8, 0, marks=SLOW), (0.8, 3), (None, 2)])
 def test_an_average_is_the_formulas(double, decay, start):
     """From the parameters after each of 24 steps, one call of `fit` each."""
     run = fit(optax.chain(optax.adam(0.02), average(decay, start=start)), shuffle=False, batch_size=None, epochs=8)
@@ -56,6 +56,7 @@ WITHIN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["schedule_free", *(pytest.param(n, marks=SLOW) for n in ("average", "sam"))])
 def test_of_one_vector_they_are_those_of_each_parameter(double, name):
     """`optax.flatten` gives the optimizer one vector of all parameters."""
@@ -155,6 +156,7 @@ def check_folds(by, batch_size, width, first=2):
         assert found.scores["validation_loss"][0, fold] == pytest.approx(errors, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_folds_have_the_statistics_of_their_own_rows(double):
     check_folds(optax.chain(optax.sgd(0.3), average(0.5)), 8, 2, first=1)
 

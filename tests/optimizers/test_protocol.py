@@ -115,7 +115,7 @@ def recording():
     return optax.GradientTransformationExtraArgs(lambda params: jax.tree.map(jnp.asarray, init(params)), update)
 
 
-@pytest.mark.parametrize("gradient", [fnn.autodiff, fnn.backprop])
+@pytest.mark.parametrize("gradient", [pytest.param(fnn.autodiff, marks=pytest.mark.slow), fnn.backprop])
 def test_the_cost_is_that_of_the_batch_with_its_mask_weights_penalty_and_key(gradient):
     net = fnn.serial(fnn.dense(4), fnn.dropout(0.5), fnn.dense(1))
     weights = np.linspace(0, 2, 24, dtype="float32")

@@ -136,7 +136,13 @@ def test_several_targets_and_labels():
 
 
 @pytest.mark.parametrize(
-    "loss", [fnn.losses.cross_entropy, fnn.losses.hinge, fnn.losses.softmax_focal(), fnn.losses.sigmoid_cross_entropy]
+    "loss",
+    [
+        fnn.losses.cross_entropy,
+        pytest.param(fnn.losses.hinge, marks=pytest.mark.slow),
+        pytest.param(fnn.losses.softmax_focal(), marks=pytest.mark.slow),
+        fnn.losses.sigmoid_cross_entropy,
+    ],
 )
 def test_losses_and_networks_of_ones_own(loss):
     size = 1 if loss.targets == "binary" else 2

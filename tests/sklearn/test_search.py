@@ -51,12 +51,8 @@ CASES = {
 }
 
 
-SHORT = ("weights",)
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in SHORT else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_the_fits_are_those_of_grid_search(name, trained):
     model, grid, y, more, alone = CASES[name]
     mine = FnnSearchCV(model, grid, cv=2, return_train_score=True).fit(X, y, **more)

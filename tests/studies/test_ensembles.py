@@ -182,6 +182,7 @@ def test_members_without_parameters_say_what_their_network_does():
 # ---- interrupted, and gone on with
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_early_with_those_that_have_begun_and_the_same_call_goes_on(signals, tmp_path):
     arguments = {"patience": None}
     whole = together(**arguments)

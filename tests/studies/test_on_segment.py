@@ -67,6 +67,7 @@ def test_of_a_cross_validation_a_member_is_a_point_and_a_fold():
     np.testing.assert_array_equal(heard(seen, 15, "validation_loss"), wanted)
 
 
+@pytest.mark.slow
 def test_true_ends_the_study_with_what_there_is_and_the_same_call_goes_on(tmp_path):
     def after_three(progress):
         return progress.first_epoch + progress.history.loss.shape[1] >= 3

@@ -58,7 +58,7 @@ def signals(monkeypatch):
     "dtype, width, devices",
     [
         pytest.param("float32", 1, ONE, marks=pytest.mark.slow),
-        ("float32", 3, ONE),
+        pytest.param("float32", 3, ONE, marks=pytest.mark.slow),
         ("float32", 4, TWO),
         pytest.param("float64", 3, ONE, marks=pytest.mark.slow),
         pytest.param("float64", 4, TWO, marks=pytest.mark.slow),

@@ -9,7 +9,7 @@ from tests.helpers import scored
 
 pytest.importorskip("sklearn")
 KINDS = list(scored.MAKERS)
-SHORT = [k if k in ("numbers", "classes") else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+SHORT = [k if k == "numbers" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
 
 
 def assert_close(found, true, tolerance, where):

@@ -30,7 +30,7 @@ INITIAL = {
 }
 
 
-LATER = dict.fromkeys(["a function", "a function of the bias", "no bias", "zeros"], pytest.mark.slow)
+LATER = dict.fromkeys(["a number", "a function", "a function of the bias", "no bias", "zeros"], pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in INITIAL])
@@ -92,6 +92,7 @@ def test_activations_that_differ(of, x64):
         assert normwise(theirs, ours) < 1e-13, nets[number]
 
 
+@pytest.mark.slow
 def test_under_vmap_each_is_its_own():
     nets = [mlp((3,), fnn.sigmoid), mlp((6,), fnn.tanh)]
     x = jnp.ones((2, 4))

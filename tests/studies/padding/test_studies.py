@@ -121,6 +121,7 @@ def test_what_has_programs_of_its_own(name, monkeypatch):
     assert counted == [programs]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_keeps_each_shape_apart(tmp_path):
     """What other shapes there are would decide the last bits, and a study may be called again with more of them."""
     first = swept(over={"width": [3], "kind": [0], "lr": [0.1]}, keep="all", checkpoint=tmp_path)
