@@ -72,7 +72,7 @@ def pytest_collection_finish():
 if not all(map(find_spec, ("flax", "equinox", "haiku"))):  # programs for tests that are left out where one is missing
     collect_ignore = ["helpers/foreign.py", "helpers/killed_foreign.py"]
 
-MOST_MEGABYTES = 2_000  # of a process of tests; JAX keeps every program that it has compiled
+MOST_MEGABYTES = 2_600  # of a process of tests; JAX keeps every program that it has compiled
 
 
 @pytest.fixture(autouse=True, scope="module")

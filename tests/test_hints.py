@@ -220,7 +220,12 @@ HINTS = {  # what is wrong, what is said, and what works when the hint is follow
 }
 
 
-@pytest.mark.parametrize("name", HINTS)
+# each has its like among the others
+LATER = ["MultiSteps of a setting", "GroupKFold", "a schedule of optax", "inputs as a Series"]
+LATER = dict.fromkeys(LATER, pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LATER.get(name, ())) for name in HINTS])
 def test_what_a_hint_says_works(name):
     wrong, hint, right = HINTS[name]
     with pytest.raises((TypeError, ValueError)) as raised:

@@ -90,9 +90,9 @@ def texts(tmp_path):
     jax.config.update("jax_dump_ir_to", None)
 
 
-# a loss, a jitted loss, a layer, a stream and a study cover the ways that an array comes in
+# a loss, a layer and a study cover most ways that an array comes in
 LATER = ["an array of NumPy", "a jitted function in a loop", "a metric", "a penalty", "a study with a jitted loss"]
-LATER += ["an optimizer", "a run that diverges"]
+LATER += ["an optimizer", "a run that diverges", "a jitted loss", "a stream"]
 LATER = dict.fromkeys(LATER, pytest.mark.slow)
 
 

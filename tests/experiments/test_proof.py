@@ -51,7 +51,8 @@ LATER += ["class_weighted", "smooth_l1", "mean_squared_error", "half_squared_err
 LATER += ["softsign", "rms_norm", "group_norm", "ciou_loss", "global_avg_pool", "weighted_sum"]
 LATER += ["avg_pool", "upsample", "rescale", "prelu", "gelu", "hinge", "sigmoid_focal", "cross_entropy"]
 LATER += ["conv2d", "max_pool", "l1", "embedding", "masked", "layer_norm", "flatten", "asymmetric", "leaky_relu"]
-LATER += ["binary_cross_entropy", "softplus", "huber", "from_function"]
+LATER += ["binary_cross_entropy", "softplus", "huber", "from_function", "absolute_error", "softmax", "tanh", "joint"]
+LATER += ["sparse_softmax_cross_entropy", "sigmoid_cross_entropy", "from_function, by autodiff"]
 LATER = dict.fromkeys(LATER, pytest.mark.slow)
 
 

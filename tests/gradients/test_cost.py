@@ -96,7 +96,7 @@ def test_layers_that_draw_numbers_draw_the_same_by_hand_and_by_autodiff(x64):
 # ---- what a weight means
 
 
-@both
+@pytest.mark.parametrize("maker", [pytest.param(fnn.autodiff, marks=pytest.mark.slow), fnn.backprop])
 @given(st.permutations([0, 1, 0, 1, 2, 3]), st.sampled_from(["mean", "sum"]))
 def test_weight_k_equals_k_copies_and_weight_0_none(maker, counts, reduction):
     with jax.enable_x64(True):

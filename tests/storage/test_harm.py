@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-SAMPLE = {"checkpoint": 8}  # test_files has the damaged ones
+SAMPLE = {"checkpoint": 12}  # test_files has the damaged ones
 LONG = {"damaged": 10_000, "run": 300, "checkpoint": 200}
 SECONDS, BYTES = 5.0, 64 * 2**20
 
