@@ -72,7 +72,7 @@ def pytest_collection_finish():
 if not all(map(find_spec, ("flax", "equinox", "haiku"))):  # programs for tests that are left out where one is missing
     collect_ignore = ["helpers/foreign.py", "helpers/killed_foreign.py"]
 
-MOST_MEGABYTES = 2_600  # of a process of tests; JAX keeps every program that it has compiled
+MOST_MEGABYTES = 2_000  # of a process of tests; JAX keeps every program that it has compiled
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -89,13 +89,13 @@ def one_context():
 def memory_is_given_back():
     """After a file of tests, when there is much to give back: else a process of many files takes over 5 GB.
 
-    What JAX keeps is not looked at again by each collection of garbage that a test asks for: that takes a second.
+    What JAX keeps is frozen: a collection of garbage that a test asks for would look at it again, for a second or
+    three. Its caches let go of it all the same.
     """
     yield
     if resident_megabytes() > MOST_MEGABYTES:
-        gc.unfreeze()
         jax.clear_caches()
-        fnn.clear_caches()  # collects garbage: once for both, a second each
+        fnn.clear_caches()
     gc.freeze()
 
 

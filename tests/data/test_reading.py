@@ -56,7 +56,7 @@ class Killed(Exception):
     """Instead of a kill -9, which test_kill sends."""
 
 
-@pytest.mark.parametrize("stop", [1, 2, 4, 7, 9, 13])
+@pytest.mark.parametrize("stop", [2, 7, 13, *(pytest.param(stop, marks=pytest.mark.slow) for stop in (1, 4, 9))])
 def test_stopped_within_an_epoch_it_goes_on_in_buffers_of_the_same_rows(stop, tmp_path, monkeypatch):
     """Of seven batches where the first epoch has 100 rows; the third, of 160, has two of them."""
     from fnn.fitting.stream_segments import stream_segments
@@ -124,7 +124,10 @@ def changed(what):
     return lambda: [(x[i : i + 40], t[i : i + 40], weight[i : i + 40]) for i in range(0, len(x), 40)]
 
 
-@pytest.mark.parametrize("what", ["an input", "a target", "a weight", "the order", "a row less", "a row more"])
+LATER = [pytest.param(what, marks=pytest.mark.slow) for what in ("a target", "the order", "a row more")]
+
+
+@pytest.mark.parametrize("what", ["an input", "a weight", "a row less", *LATER])
 def test_a_stream_that_gives_other_rows_is_refused(what, tmp_path):
     fit(changed("nothing"), 2, checkpoint=tmp_path)
     message = "the 100 rows again that it gave in epoch 0, got .*: its data have changed, or it shuffles without a seed"

@@ -128,6 +128,7 @@ def test_training_on_a_stream_is_training_in_memory(expected):
     assert alike(end._replace(settings=()), expected.train_state._replace(settings=()))
 
 
+@pytest.mark.slow
 def test_the_size_of_the_buffer_changes_nothing_without_shuffling(expected):
     assert alike(trained(buffer_rows=None)[0].params, expected.train_state.params)
 

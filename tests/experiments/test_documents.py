@@ -111,6 +111,7 @@ def test_d3s_activations(function, x, printed):
     np.testing.assert_allclose(function(jnp.array(x, jnp.float32)), printed, rtol=PRINTING)
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_activations():
     result = activations.main(activations.Settings(points=41))
     rows_hold(result, "tanh(-inf)", "tanh(inf)", "at -inf and inf", "sigmoid as", "softmax as", "leaky ReLU(-2)")
@@ -184,6 +185,7 @@ def test_yoghurt_by_the_fused_loop(loss, reduction, options, published):
     np.testing.assert_allclose(end.params[0]["w"][:, 0], published, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_yoghurt():
     result = yoghurt.main(yoghurt.Settings())
     rows_hold(result, "MSE: w1", "COST 1, PROFIT 99: w2", "COST 99, PROFIT 1: w1", "do not maximise the gain")

@@ -10,6 +10,7 @@ from experiments import mnist
 SMALL = mnist.Settings(seeds=1, epochs=4, epochs_moved=8, images=40, channels=(4, 8))
 
 
+@pytest.mark.slow
 def test_the_images_are_bytes_and_each_digit_is_there_alike():
     images, labels = mnist.digits(40)
     assert images.shape == (400, 28, 28, 1) and images.dtype == np.uint8 and (images.min(), images.max()) == (0, 255)

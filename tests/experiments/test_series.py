@@ -130,6 +130,7 @@ def test_logistic_regression_finds_the_highest_likelihood(logistic):
     assert labelled(logistic)
 
 
+@pytest.mark.slow
 def test_logistic_regression_short_of_steps_fails():
     result = logistic_regression.main(logistic_regression.Settings(points=20, steps=5, grid=10))
     assert [quantity.split(" ")[0] for quantity in failing(result)] == ["Weights", "Derivative"]

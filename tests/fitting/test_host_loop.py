@@ -159,6 +159,7 @@ def test_float64_throughout_when_asked_for(x64):
     assert {a.dtype for a in jax.tree.leaves((run.params, run.history))} == {np.dtype("float64")}
 
 
+@pytest.mark.slow
 def test_backprop_and_autodiff_agree_after_300_steps_in_float64(x64):
     runs = [fit(X.astype("float64"), epochs=75, gradient=g) for g in (fnn.autodiff, fnn.backprop)]  # 4 steps an epoch
     pairs = zip(*(jax.tree.leaves(run.params) for run in runs), strict=True)

@@ -433,7 +433,7 @@ def folds(batch_size, layer):
 @pytest.mark.parametrize(
     "run",
     [
-        one_run(network=NOISY, batch_size=None),
+        pytest.param(one_run(network=NOISY, batch_size=None), marks=pytest.mark.slow),
         pytest.param(one_run(network=NOISY, batch_size=100), marks=pytest.mark.slow),
         pytest.param(one_run(gradient=quietly_noisy, batch_size=None), marks=pytest.mark.slow),
         pytest.param(folds(50, fnn.dropout(0.5)), marks=pytest.mark.slow),

@@ -27,7 +27,7 @@ def wrong(value):
     return np.where(np.arange(80).reshape(40, 2) == 15, value, X)  # row 7
 
 
-@pytest.mark.parametrize("gradient", [fnn.autodiff, fnn.backprop])
+@pytest.mark.parametrize("gradient", [fnn.autodiff, pytest.param(fnn.backprop, marks=pytest.mark.slow)])
 def test_it_learns_what_no_sum_of_its_columns_can_say(gradient):
     run = fit(epochs=60, gradient=gradient)
     assert fnn.evaluate(NET, run, (X, T), {"accuracy": fnn.accuracy}) == {"accuracy": 1.0}

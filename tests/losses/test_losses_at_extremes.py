@@ -211,7 +211,9 @@ def test_classes_per_pixel():
 # ---- small dtypes: labels of many classes, outputs whose squares overflow
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", *(pytest.param(d, marks=pytest.mark.slow) for d in ("int16", "uint16"))]
+)
 @pytest.mark.parametrize("loss", SPARSE, ids=str)
 def test_labels_of_a_small_dtype_count_as_the_numbers_that_they_are(loss, dtype):
     y = fnn.softmax(jnp.asarray(np.random.default_rng(0).normal(size=(3, 300)), jnp.float32))

@@ -37,7 +37,9 @@ def alike(one, other, tolerance=0.0):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("decay", "start"), [pytest.param(0.8, 0, marks=SLOW), (0.8, 3), (None, 2)])
+@pytest.mark.parametrize(
+    ("decay", "start"), [pytest.param(0.8, 0, marks=SLOW), (0.8, 3), pytest.param(None, 2, marks=SLOW)]
+)
 def test_an_average_is_the_formulas(double, decay, start):
     """From the parameters after each of 24 steps, one call of `fit` each."""
     run = fit(optax.chain(optax.adam(0.02), average(decay, start=start)), shuffle=False, batch_size=None, epochs=8)

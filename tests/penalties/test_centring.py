@@ -40,6 +40,7 @@ def fit_path(loss, x, t, tolerance=1e-11, epochs=3_000, **more):
     return SHARES * largest, np.asarray(ends.params["w"])[:, :, 0], np.asarray(ends.params["b"])[:, 0], ends.epoch
 
 
+@pytest.mark.slow
 def test_the_lasso_at_five_alphas_in_few_steps(x64):
     x, t, _ = uncentred_rows()
     for alpha, w, b, steps in zip(*fit_path(fnn.losses.half_squared_error, x, t), strict=True):
@@ -49,6 +50,7 @@ def test_the_lasso_at_five_alphas_in_few_steps(x64):
         assert steps < 150  # without centring more than 3,000
 
 
+@pytest.mark.slow
 def test_logistic_regression_at_five_alphas_has_the_conditions_of_an_optimum(x64):
     """`∂J/∂w = -α sign(w)` where w is not 0, and within α elsewhere; `∂J/∂b = 0`."""
     x, _, t = uncentred_rows()
@@ -121,6 +123,7 @@ def test_only_a_linear_model_with_a_bias_is_centred():
     assert init_centring({"w": w, "b": b}, lambda p: {"w": True, "b": True}) is None
 
 
+@pytest.mark.slow
 def test_proximal_l1_is_the_lasso_too(x64):
     """And its first step brings the bias to the mean of what the weights leave, but for the margin."""
     x, t, _ = uncentred_rows()
@@ -133,6 +136,7 @@ def test_proximal_l1_is_the_lasso_too(x64):
     np.testing.assert_allclose(run.params["b"], oracle.intercept_, 1e-8)
 
 
+@pytest.mark.slow
 def test_the_curvature_of_many_columns_is_found_in_few_rounds():
     """The largest eigenvalues are close together; at most 2 % is missing, which the margin makes up for."""
     x = np.random.default_rng(0).normal(size=(300, 200)).astype("float32")
@@ -154,6 +158,7 @@ def test_a_run_does_not_end_before_its_bias_has(x64):
     np.testing.assert_allclose(run.params["b"], np.log(t.mean() / (1 - t.mean())), 1e-6)
 
 
+@pytest.mark.slow
 def test_a_large_bias_does_not_hide_the_weights(x64):
     x, t, _ = uncentred_rows()
     run = fnn.fit(fnn.dense(1, weight_init=0.0), fnn.losses.half_squared_error, fista(0.01, tolerance=1e-5),

@@ -64,7 +64,7 @@ def assert_is_lasso(params, alpha):
     np.testing.assert_allclose(w, oracle.coef_, rtol=1e-6)
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("alpha", [ALPHAS[0], *(pytest.param(a, marks=pytest.mark.slow) for a in ALPHAS[1:])])
 def test_sgd_with_proximal_l1_is_the_lasso_with_the_same_zeros(alpha, x64):
     assert_is_lasso(trained(ista_of, alpha, 14_000).params, alpha)
 
@@ -253,6 +253,7 @@ def test_a_gradient_that_is_not_finite_is_not_hidden_by_a_zero(make):
     assert jnp.isnan(after["w"]).all()
 
 
+@pytest.mark.slow
 @both
 def test_members_of_a_vmapped_run_each_have_their_own_zeros(make):
     x, t, rate = diabetes()

@@ -29,7 +29,7 @@ def test_both_are_the_lasso_without_a_learning_rate(alpha, x64):
 
 
 @both
-@pytest.mark.parametrize("gradient", [fnn.autodiff, fnn.backprop])
+@pytest.mark.parametrize("gradient", [pytest.param(fnn.autodiff, marks=pytest.mark.slow), fnn.backprop])
 def test_the_curvature_is_the_largest_eigenvalue(make, gradient, x64):
     x, _, _ = diabetes()
     largest = np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]  # the bias has 1, apart from them
@@ -37,6 +37,7 @@ def test_the_curvature_is_the_largest_eigenvalue(make, gradient, x64):
     assert 1 <= size.curvature / largest <= MARGIN + 1e-12
 
 
+@pytest.mark.slow
 def test_logistic_regression_without_a_learning_rate_is_that_of_saga(x64):
     x, t, _ = diabetes()
     label = (t > np.median(t)).astype(float)

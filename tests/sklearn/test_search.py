@@ -113,6 +113,7 @@ def test_others_are_refused_with_the_way_that_works():
         search.fit(X)
 
 
+@pytest.mark.slow
 def test_fits_that_a_signal_kept_from_beginning_are_done_alone(monkeypatch):
     monkeypatch.setattr("fnn.sklearn.study.run_groups", lambda *of: [])  # nothing has begun
     x = np.random.default_rng(0).normal(size=(30, 2))

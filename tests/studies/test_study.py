@@ -183,6 +183,7 @@ def test_another_sweep_of_these_shapes_compiles_nothing(whole, compiled):
 # ---- what it gives
 
 
+@pytest.mark.slow
 def test_a_grid_and_settings_that_all_share_are_the_same_as_points(whole):
     common = {**traced(POINTS[0])}
     points = [{**common, "lr": lr, "seed": seed} for lr in (0.1, 0.3) for seed in (0, 4)]
@@ -262,6 +263,7 @@ def test_without_validation_the_training_loss_tells_the_best():
     assert found.run.best_epoch is None
 
 
+@pytest.mark.slow
 def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(monkeypatch):
     """Also where threads end in another order."""
     real, later = fnn.studies.scheduler.run_chunk, threading.Event()

@@ -112,7 +112,10 @@ def test_any_pieces_give_the_bits_of_the_whole_run(validation):
     assert np.array_equal(np.concatenate(losses), history.loss[:25])
 
 
-@pytest.mark.parametrize("net", [fnn.serial(fnn.dense(3)), fnn.serial(fnn.dense(3), fnn.batch_norm())], ids=str)
+NORMED = fnn.serial(fnn.dense(3), fnn.batch_norm())
+
+
+@pytest.mark.parametrize("net", [pytest.param(fnn.serial(fnn.dense(3)), marks=pytest.mark.slow), NORMED], ids=str)
 def test_members_of_a_vmap_with_epochs_of_their_own_have_the_bits_of_the_whole_in_any_pieces(net):
     """Five steps per epoch. Members stop within an epoch, wait, and go on ahead of and behind the others."""
     x, t = jnp.asarray(X[:40], jnp.float32), jnp.asarray(LABELS[:40])
@@ -173,6 +176,7 @@ def test_members_of_a_vmap_equal_runs_done_alone(x64):
     assert min(stopped) < 30 == max(stopped)  # some stopped by themselves, some did not
 
 
+@pytest.mark.slow
 def test_a_literal_jit_of_vmap_of_run_works():
     rows = data(validation=False)
     training = fnn.trainer(NET, LOSS, momentum, batch_size=64)

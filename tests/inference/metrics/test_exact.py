@@ -55,6 +55,7 @@ def test_called_and_evaluated_they_equal_scikit_learns(name):
     assert_close(fnn.evaluate(net, run, rows, kind.metrics, 1), true, 1e-6, (name, "evaluated", 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one column"])
 def test_columns_of_a_history_equal_scikit_learns(name):
     kind, weight = scored.kinds("float32")[name], scored.weights()

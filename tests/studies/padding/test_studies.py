@@ -44,10 +44,11 @@ def check(found, tolerance, points=(0, 4, 11), **more):
         np.testing.assert_allclose(*made, rtol=1e-3, atol=1e-4)
 
 
-def test_a_member_is_the_run_of_fit_alone():
+@pytest.mark.parametrize("points", [(4,), pytest.param((0, 4, 11), marks=pytest.mark.slow)])
+def test_a_member_is_the_run_of_fit_alone(points):
     found = swept(keep="all")
     assert len(found.plans) == 1 and found.plans[0].members == 12
-    check(found, 1e-4)
+    check(found, 1e-4, points)
 
 
 @pytest.mark.slow
