@@ -162,6 +162,7 @@ def test_patience_ends_the_run():
     assert len(history.loss) == int(end.epoch) == 2 and not end.active
 
 
+@pytest.mark.slow
 def test_divergence_ends_the_run_where_it_does_in_memory():
     with pytest.warns(fnn.TrainingDiverged):
         stopped = in_memory(lr=1e38).train_state

@@ -456,7 +456,7 @@ def test_an_older_run_with_noise_of_a_full_batch_is_refused(run, older, tmp_path
     "run",
     [
         one_run(batch_size=None),
-        one_run(network=NOISY, batch_size=99),
+        pytest.param(one_run(network=NOISY, batch_size=99), marks=pytest.mark.slow),
         pytest.param(folds(49, fnn.dropout(0.5)), marks=pytest.mark.slow),
         pytest.param(folds(50, fnn.tanh), marks=pytest.mark.slow),
     ],

@@ -109,7 +109,7 @@ def test_a_plain_function_computes_below_0_of_bytes():
     "slope",
     [
         np.float64(0.25),
-        np.float32(0.25),
+        pytest.param(np.float32(0.25), marks=pytest.mark.slow),
         jnp.float32(0.25),
         pytest.param(np.float32([0.25] * 4), marks=pytest.mark.slow),
     ],

@@ -230,7 +230,7 @@ def test_accuracy_of_labels_of_a_small_dtype():
     assert fnn.accuracy(y, np.array([5, 5, 200], "uint8")).tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_half_precision_is_summed_in_float32(dtype):
     y, t = jnp.full((1, 4), 300.0, dtype), np.zeros((1, 4))
     n = 4096

@@ -252,6 +252,7 @@ def test_a_name_that_nothing_reads_is_named():
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_without_validation_the_training_loss_tells_the_best():
     ranges = {"lr": log_uniform(1e-3, 1), "l2": log_uniform(1e-5, 1e-3), "rate": [0.0, 0.1], "momentum": [0.5, 0.9]}
     points = draws(4, key=1, **ranges, smoothing=[0.0], scale=[0.5])
@@ -284,6 +285,7 @@ def test_the_largest_of_a_metric_may_be_the_best_and_of_equal_ones_the_first_is(
     assert [row["validation_accuracy"] for row in found.sorted()] == accuracies.tolist()
 
 
+@pytest.mark.slow
 def test_no_epochs_give_members_that_have_not_begun(compiled):
     found = swept(epochs=0)
     assert found.best == 0 and found.table["epochs"].tolist() == [0] * 4 and np.isnan(found.table["loss"]).all()
@@ -368,6 +370,7 @@ def test_a_member_for_which_there_is_no_memory_raises(plan_of, compiled):
     assert has_compiled(compiled) == (0, 0)
 
 
+@pytest.mark.slow
 def test_the_histories_of_all_members_are_counted(plan_of):
     """Those that are kept on the host, those of a chunk twice, and what a program has room for, in its dtype."""
     few, many = (plan_of(width=1, epochs=epochs).bytes_ for epochs in (1024, 2048))

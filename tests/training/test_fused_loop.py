@@ -279,6 +279,7 @@ def test_large_validation_in_chunks_has_the_true_mean(monkeypatch):
     assert furthest(values[0], values[1]) < 1e-6 and furthest(values[0], values[2]) < 1e-6
 
 
+@pytest.mark.slow
 def test_backprop_and_autodiff_train_alike(x64):
     rows = data(np.float64, validation=False)
     ends = []
