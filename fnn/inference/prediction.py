@@ -7,6 +7,7 @@ and on what is kept of the outputs, not on the number of rows.
 from __future__ import annotations  # `help` then shows types by their names
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -192,6 +193,8 @@ def _predict_rows(
         before = now
     if kept is None:
         raise ValueError("x: expected at least one row, got a stream without any. Pass rows.")
+    if size <= FEW and not device:
+        _look_for(before[0])
     kept.add(*before)
     return kept.result(device)
 
@@ -262,6 +265,19 @@ def with_true_rows(trace: Callable[..., T], count: int, *filled: Tree) -> T:
 
 
 # ---- where the results go
+
+FEW, SOON = 8, 1e-4  # rows whose outputs are there within these seconds
+
+
+def _look_for(outputs: Tree) -> None:
+    """Look whether outputs are there, again and again, but not for long.
+
+    To sleep until they are takes longer than to compute a row: a thread that sleeps is woken some 30 µs late.
+    """
+    leaves, until = jax.tree.leaves(outputs), time.perf_counter() + SOON
+    while not all(a.is_ready() for a in leaves) and time.perf_counter() < until:
+        pass
+
 
 LITTLE = 2**24  # bytes that are always there: to ask for the free memory takes longer than to predict one row
 

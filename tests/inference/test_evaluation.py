@@ -11,6 +11,7 @@ import pytest
 import fnn
 from fnn.data.streams import memory_mapped
 from fnn.devices.memory import free_bytes
+from fnn.inference import prediction
 
 NET = fnn.serial(fnn.dense(5), fnn.tanh, fnn.dense(3))
 PARAMS, STATE, _ = NET.init(jax.random.key(0), (4,))
@@ -278,6 +279,24 @@ def test_a_predictor_gives_what_predict_gives_in_any_thread():
     for rows, (y, labels) in zip(sizes, several, strict=True):
         np.testing.assert_array_equal(y, fnn.predict(NET, RUN, X[:rows]))
         np.testing.assert_array_equal(labels, y.argmax(-1))
+
+
+def test_outputs_of_few_rows_are_looked_for_and_not_for_ever(monkeypatch):
+    class Late:
+        asked = 0
+
+        def is_ready(self):
+            self.asked += 1
+            return False
+
+    late = Late()
+    prediction._look_for([late])
+    assert late.asked > 0
+    looked = []
+    monkeypatch.setattr(prediction, "_look_for", lambda outputs: looked.append(outputs.shape))
+    for rows, device in ((1, False), (8, False), (9, False), (1, True)):
+        fnn.predict(NET, RUN, X[:rows], device=device)
+    assert looked == [(1, 3), (8, 3)]
 
 
 def test_a_predictor_has_the_parameters_of_when_it_was_made():
