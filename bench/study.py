@@ -2,7 +2,8 @@
 
 4 learning rates × 3 penalties × 5 stratified folds, 20 epochs, batches of 100, momentum 0.9. fnn is measured in a
 process of its own, after its imports: the first call, which compiles; the same with JAX's compilation cache on the
-disk filled; and later calls. scikit-learn's `GridSearchCV` runs in two processes, and its later calls are the ones
+disk filled; and later calls. Beside it the same written by hand in JAX, as `bench.peers.plain_study` has it.
+scikit-learn's `GridSearchCV` runs in two processes, and its later calls are the ones
 that fnn is compared with: its first also starts the processes.
 
 Then 4,096 of the documents' 2-3-2 networks, 100 rows, full batch, 300 steps: microseconds per network and step, beside
@@ -27,6 +28,7 @@ import fnn
 from bench import peers
 from bench.bounds import dense_products, products
 from bench.output import publish
+from bench.peers import plain_study
 from bench.step import C_LOOP, LOOP_STEPS, LOSS, NET, rows, task
 from bench.timing import Make, Measured, Timing, in_a_line, in_turn
 
@@ -69,6 +71,12 @@ def choice(quick: bool = False) -> float:
         progress=False,
     )
     return float(found.table["validation_accuracy"].max())
+
+
+def by_plain_jax(quick: bool = False) -> float:
+    """The same by hand in JAX."""
+    over, folds = grid(quick)
+    return plain_study.study(*digits(), over, folds, EPOCHS, BATCH)
 
 
 def by_scikit_learn(quick: bool = False) -> float:
@@ -120,17 +128,23 @@ def in_a_process(
 
 def grid_search(rounds: int, quick: bool) -> tuple[Measured, dict[str, float]]:
     """Both, turn by turn."""
-    seconds: dict[str, list[float]] = {LATER: [], BOUND: [], CACHED: [], FIRST: [], PEER: []}
+    names = (LATER, BOUND, CACHED, FIRST, PLAIN_LATER, PLAIN_CACHED, PLAIN_FIRST, PEER)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     accuracy, left_out = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         if not quick:
-            in_a_process("choice", 1, quick, folder)
+            for by in ("choice", "by_plain_jax"):
+                in_a_process(by, 1, quick, folder)
         for _ in range(rounds):
             (first, *others), accuracy["accuracy_of_fnn"] = in_a_process("choice", 2 if quick else 4, quick)
             seconds[FIRST].append(first)
             seconds[LATER] += others
             if not quick:
                 seconds[CACHED] += in_a_process("choice", 1, quick, folder)[0]
+                (first, *others), accuracy["accuracy_of_plain_jax"] = in_a_process("by_plain_jax", 4, quick)
+                seconds[PLAIN_FIRST].append(first)
+                seconds[PLAIN_LATER] += others
+                seconds[PLAIN_CACHED] += in_a_process("by_plain_jax", 1, quick, folder)[0]
             try:
                 (_, *others), right = in_a_process("by_scikit_learn", 2 if quick else 3, quick)
                 seconds[PEER] += others
@@ -142,6 +156,8 @@ def grid_search(rounds: int, quick: bool) -> tuple[Measured, dict[str, float]]:
 
 
 LATER, FIRST, CACHED = "fnn, later calls", "fnn, first call", "fnn, compilation cache filled"
+PLAIN_LATER, PLAIN_FIRST = "plain JAX by hand, later calls", "plain JAX by hand, first call"
+PLAIN_CACHED = "plain JAX by hand, compilation cache filled"
 BOUND, PEER = "bound: its products, a fit per core", "scikit-learn, two processes"
 
 
