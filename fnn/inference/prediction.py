@@ -274,8 +274,9 @@ def _look_for(outputs: Tree) -> None:
 
     To sleep until they are takes longer than to compute a row: a thread that sleeps is woken some 30 µs late.
     """
-    leaves, until = jax.tree.leaves(outputs), time.perf_counter() + SOON
-    while not all(a.is_ready() for a in leaves) and time.perf_counter() < until:
+    late = [a for a in jax.tree.leaves(outputs) if hasattr(a, "is_ready")]  # with jit off they may be NumPy's
+    until = time.perf_counter() + SOON
+    while not all(a.is_ready() for a in late) and time.perf_counter() < until:
         pass
 
 

@@ -299,6 +299,12 @@ def test_outputs_of_few_rows_are_looked_for_and_not_for_ever(monkeypatch):
     assert looked == [(1, 3), (8, 3)]
 
 
+def test_outputs_that_are_the_inputs_come_back_where_jit_is_off():
+    net = fnn.serial(lambda x: x)
+    with jax.disable_jit():
+        np.testing.assert_array_equal(fnn.predict(net, fnn.Run(((),), ((),), None, None), X[:1]), X[:1])
+
+
 def test_a_predictor_has_the_parameters_of_when_it_was_made():
     params = jax.tree.map(np.array, RUN.params)
     serve = fnn.predictor(NET, RUN._replace(params=params))
