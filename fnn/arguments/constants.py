@@ -33,7 +33,7 @@ def is_constant(thing: object) -> bool:
         return all(map(is_constant, thing))
     if _known.get(id(thing)) is thing:
         return True
-    constant = _is_constant(thing, set())
+    constant = _is_constant(thing, {})
     if constant:
         if len(_known) > 1024:
             _known.clear()
@@ -41,10 +41,11 @@ def is_constant(thing: object) -> bool:
     return constant
 
 
-def _is_constant(thing: Any, seen: set[int]) -> bool:
+def _is_constant(thing: Any, seen: dict[int, Any]) -> bool:
+    """`seen` holds what has been looked at, by address: else a tuple made for the look would lend its to another."""
     if isinstance(thing, _NUMBERS) or id(thing) in seen:
         return True
-    seen.add(id(thing))
+    seen[id(thing)] = thing
     if isinstance(thing, (tuple, frozenset)):  # layers and their specs too
         return all(_is_constant(part, seen) for part in thing)
     if isinstance(thing, Record):
@@ -64,7 +65,7 @@ def _is_constant(thing: Any, seen: set[int]) -> bool:
     return False
 
 
-def _is_constant_function(function: Any, seen: set[int]) -> bool:
+def _is_constant_function(function: Any, seen: dict[int, Any]) -> bool:
     if getattr(function, "is_factory", False):  # it remembers what it has made, which changes nothing
         return _is_constant(getattr(function, "__wrapped__", ()), seen)
     cells = [cell.cell_contents for cell in function.__closure__ or ()]

@@ -150,6 +150,7 @@ def own_layer():
         [1],
         fnn.serial(fnn.dense(1), lambda x: 2 * x),
         fnn.serial(own_layer()),
+        fnn.serial(fnn.dense(1), fnn.elementwise("own", lambda x: x, jnp.ones_like)),
         fnn.dense(2)._replace(forward=lambda p, s, x, key, train: (x, s, x)),
         fnn.losses.from_function(lambda y, t: y, targets="one-hot"),
         fnn.losses.smoothed(fnn.losses.from_function(lambda y, t: y, targets="one-hot"), 0.1),
@@ -163,6 +164,14 @@ def own_layer():
 )
 def test_what_a_user_has_written_is_no_constant(thing):
     assert not is_constant(thing)
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_it_is_found_behind_any_number_of_layers(number):
+    """What is looked at on the way there has an address each, which nothing else may get meanwhile."""
+    own = [fnn.elementwise("own", lambda x: x, jnp.ones_like), lambda x: x, own_layer()]
+    for last in own:
+        assert not is_constant(fnn.serial(*[fnn.dense(1 + i) for i in range(number)], last))
 
 
 @pytest.mark.slow

@@ -78,6 +78,10 @@ def scaled_layer(read):
     return fnn.Layer("scaled", lambda key, shape: ((), (), shape), forward, lambda p, c, dy: ((), read() * dy))
 
 
+def activation(read):
+    return fnn.elementwise("scaled", lambda x: read() * x, lambda x: read() * jnp.ones_like(x))
+
+
 def of_loss(read):
     return fnn.losses.from_function(lambda y, t: read() * SQUARES(y, t), lambda y, t: read() * SQUARES.grad(y, t))
 
@@ -92,6 +96,7 @@ KINDS = {
     "network": lambda read: {"net": lambda s: fnn.serial(fnn.dense(1, weight_init=0.3 * float(read())))},
     "layer": lambda read: {"net": fnn.serial(scaled_layer(read), fnn.dense(1))},
     "function in a network": lambda read: {"net": fnn.serial(lambda x: read() * x, fnn.dense(1))},
+    "activation": lambda read: {"net": fnn.serial(fnn.dense(1), activation(read))},
     "initial weights": lambda read: {"net": fnn.dense(1, weight_init=lambda k, s, d: jnp.full(s, read(), d))},
     "optimizer": lambda read: {"optimizer": lambda s: optax.sgd(0.01 * float(read()))},
     "update": lambda read: {"optimizer": optax.stateless(lambda g, p: jax.tree.map(lambda a: -0.01 * read() * a, g))},
