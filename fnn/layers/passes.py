@@ -68,11 +68,12 @@ def forward_layer(
     """`layer.forward(params, state, x, key, train)`, which returns outputs, new state and a cache for `backward`."""
     made = _call("forward", layer, "(y, new_state, cache)", 3, params, state, x, key, train)
     name = f"forward of {_name(layer)}"
+    # a layer that is called by hand, of NumPy's inputs, may return what NumPy made of them
+    of_numpy = any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(x))
     for output in jax.tree.leaves(made[0], is_leaf=lambda leaf: leaf is None) or [
         made[0]
     ]:  # of your own: several, maybe
-        # a layer that is called by hand, of NumPy's inputs, may return what NumPy made of them
-        both = isinstance(x, np.ndarray) and isinstance(output, np.ndarray)
+        both = of_numpy and isinstance(output, np.ndarray)
         y = output if both else array_of(name, output, "an array of outputs", floats=False)
         rows = x.shape[:1] if hasattr(x, "shape") else _rows_of_several(x)
         if rows is not None and y.shape[:1] != rows:

@@ -123,3 +123,11 @@ def test_parameters_of_another_network_are_told_from_a_fault_of_the_layer():
     gradient = fnn.autodiff(fnn.dense(2), fnn.losses.squared_error)
     with pytest.raises(TypeError, match=r"forward of dense\(2\): expected params and a state like those of its init"):
         gradient(params, state, jnp.asarray(X), jnp.ones((12, 2)))
+
+
+def test_several_arrays_of_numpy_are_taken_by_layers_called_by_hand():
+    net = fnn.serial(fnn.parallel(a=fnn.dense(2), b=fnn.flatten()), fnn.concatenate(), fnn.dense(1))
+    params, state, _ = net.init(jax.random.key(0), {"a": (4,), "b": (2, 2)})
+    x = {"a": np.ones((3, 4), "float32"), "b": np.ones((3, 2, 2), "float32")}
+    y = net.forward(params, state, x, None, False)[0]
+    np.testing.assert_array_equal(y, net.forward(params, state, jax.tree.map(jnp.asarray, x), None, False)[0])
