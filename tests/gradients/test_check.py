@@ -95,7 +95,6 @@ def test_noise_and_normalisation_are_right(x64):
     assert check(net).ok
 
 
-@pytest.mark.slow
 def test_a_bias_before_batch_norm_has_derivative_0_and_is_not_called_wrong(x64):
     result = check(fnn.serial(fnn.dense(3), fnn.batch_norm(), fnn.tanh, dense()))
     verdicts = {leaf.leaf: leaf.verdict for leaf in result.leaves}
@@ -151,7 +150,6 @@ def test_steps_are_measured_by_the_parameters(size):
     assert result.ok, str(result)
 
 
-@pytest.mark.slow
 def test_mixed_precision_is_right_and_a_mistake_in_it_is_found():
     inside = fnn.serial(dense(3), fnn.relu)
     right = check(fnn.mixed_precision(fnn.serial(inside, dense())))

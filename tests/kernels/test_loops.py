@@ -46,16 +46,9 @@ def test_xla_is_not_told_where_it_cannot(loop):
     np.testing.assert_array_equal(jax.jit(lambda x: compile_for_size(loop, x))(x), loop(x))
 
 
-NAMES = [case.__name__ for case in small_loops.CASES]
-LONG = {"every_operation", "learning_rate_0", "by_cond", "constant_layer", "constant_slope", "captured_arrays"}
-
-
-@pytest.mark.parametrize(
-    "names", [[name for name in NAMES if name not in LONG], pytest.param(NAMES, marks=pytest.mark.slow)]
-)
-def test_what_once_ended_the_process_comes_out_right(names):
-    code, printed, error = output_of("tests.helpers.small_loops", *names)
-    assert printed.split() == names, (code, error[-500:])
+def test_what_once_ended_the_process_comes_out_right():
+    code, printed, error = output_of("tests.helpers.small_loops")
+    assert printed.split() == [case.__name__ for case in small_loops.CASES], (code, error[-500:])
 
 
 def test_inside_other_loops_it_is_compiled_as_always():  # else XLA ends the process
