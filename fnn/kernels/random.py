@@ -53,6 +53,7 @@ def uniform(key: Key, shape: Shape) -> Array:
 
 # fixed, so that a table of n rows has the same order whatever room it is stored in; 48 rounds mix 2^24 rows
 ROUNDS = 48
+MULTIPLES = np.arange(2 * ROUNDS, dtype=np.uint32) * GOLDEN  # two for each round
 
 
 def permutation(key_data: Array, epoch: Array, rows: int, count: Numbers | None = None) -> Array:
@@ -73,7 +74,7 @@ def permutation(key_data: Array, epoch: Array, rows: int, count: Numbers | None 
     n = jnp.asarray(rows if count is None else count, jnp.uint32)
     first, second = (lax.squeeze(lax.slice(key_data, (i,), (i + 1,)), (0,)) for i in range(2))
     seed = mix(lax.add(first, mix(lax.add(second, lax.mul(epoch.astype(jnp.uint32), GOLDEN)))))
-    words = mix(lax.add(lax.mul(lax.iota(jnp.uint32, 2 * ROUNDS), GOLDEN), seed))
+    words = mix(lax.add(MULTIPLES, seed))
     place = lax.iota(jnp.uint32, rows)
     place = where(lax.lt(place, n), place, 0)
 

@@ -245,7 +245,7 @@ def _epoch(
     batch_of = batches_of_epoch(config, s, data.train)
     if batches == 1:  # without a loop
         first = jnp.int32(0)
-        s = _store_steps(s, _step(config, _first_carry(s, running), *batch_of(first), first), running, jnp.int32(1))
+        s = _store_steps(s, _step(config, _first_carry(s), *batch_of(first), first, running), running, jnp.int32(1))
         return *end_epoch(config, s, data.validation, running, EpochBatches(batch_of, 0, 1)), 1, jnp.asarray(True)
 
     begin = min_over_vmap(where(running, s.step, batches))
@@ -296,9 +296,9 @@ def train_batches(
 
     def body(j: Array, carry: StepCarry) -> StepCarry:
         batch, key = batch_of(j)
-        return _step(config, carry, batch, key, j, j >= s.step)
+        return _step(config, carry, batch, key, j, running & (j >= s.step))
 
-    return _store_steps(s, lax.fori_loop(begin, stop, body, _first_carry(s, running)), running, stop)
+    return _store_steps(s, lax.fori_loop(begin, stop, body, _first_carry(s)), running, stop)
 
 
 def end_epoch_if(
@@ -316,13 +316,13 @@ def end_epoch_if(
     return after, row
 
 
-def _first_carry(s: TrainState, running: Array) -> StepCarry:
-    return StepCarry(s.params, s.state, s.optimizer, s.sums, running, jnp.int32(-1))
+def _first_carry(s: TrainState) -> StepCarry:
+    return StepCarry(s.params, s.state, s.optimizer, s.sums, jnp.int32(-1))
 
 
 def _store_steps(s: TrainState, carry: StepCarry, running: Array, step: Array) -> TrainState:
     """The run's state after the steps before this one; where it diverged, the epoch under way is given up."""
-    active = where(running, carry.active, s.active)
+    active = s.active & (carry.bad_step < 0)
     step = where(running, jnp.maximum(step, s.step), s.step)  # a member ahead of the others has waited
     return s._replace(
         params=carry.params,
@@ -338,10 +338,10 @@ def _store_steps(s: TrainState, carry: StepCarry, running: Array, step: Array) -
 # ---- one step
 
 
-def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Array, due: Any = True) -> StepCarry:
-    """One update of the weights; the old ones stay where it is not finite, the run has stopped, or it is not `due`."""
+def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Array, due: Array) -> StepCarry:
+    """One update of the weights; the old ones stay where it is not finite, after one that was not, or if not `due`."""
     g, _, params, optimizer = compute_step(config, carry.params, carry.state, carry.optimizer, batch, key)
-    running = carry.active & due
+    running = due & (carry.bad_step < 0)
     split = config.layout is not None
     numbers: list[Any] = [g.total]
     if batch.weight is not None:
@@ -359,7 +359,7 @@ def _step(config: TrainerConfig, carry: StepCarry, batch: Batch, key: Key, j: Ar
     if more:
         sums = sums._replace(collected=join_batch(metrics, carry.sums.collected, more, j, running))
     bad = running & ~done
-    return StepCarry(params, state, optimizer, sums, carry.active & ~bad, where(bad, j, carry.bad_step))
+    return StepCarry(params, state, optimizer, sums, where(bad, j, carry.bad_step))
 
 
 def compute_step(

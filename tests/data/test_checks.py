@@ -7,7 +7,7 @@ import pytest
 
 from fnn import arguments
 from fnn.data.arrays import owned_array
-from fnn.training.state import CONCATENATE_BELOW, all_finite
+from fnn.training.state import COPIED_UP_TO, all_finite
 
 
 @pytest.mark.parametrize("offset", [0, 16, 64])
@@ -34,7 +34,7 @@ def test_a_seed_is_the_key_that_jax_makes_of_all_its_bits(seed, impl):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("size", [3, CONCATENATE_BELOW, CONCATENATE_BELOW + 1])
+@pytest.mark.parametrize("size", [3, COPIED_UP_TO, COPIED_UP_TO + 1])
 @pytest.mark.parametrize("other", ["float32", "bfloat16", "int32"])
 def test_one_number_that_is_not_finite_is_found_anywhere(other, size, bad):
     finite = jax.jit(all_finite)
