@@ -4,6 +4,7 @@ Each chunk is run in segments, as `fit` is, so that Ctrl-C is heard, a bar is sh
 pool of workers each chunk is a task.
 """
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from fnn.arguments import trees
 from fnn.data.warnings import find_caller, warn, warnings_for
 from fnn.devices.pools import Pool
-from fnn.devices.threads import Interrupted, Task, results
+from fnn.devices.threads import STEP, Interrupted, Task, results
 from fnn.fitting import resume
 from fnn.fitting.progress import StudyListener, study_progress_bar
 from fnn.fitting.segments import position, without_debug_nans
@@ -40,6 +41,8 @@ def run_jobs(
 ) -> None:
     """Run all members of all groups: their chunks wait in one queue, so that one compiles while another trains.
 
+    Several workers compile the first groups while the others are still traced. None trains before all are.
+
     Args:
         jobs: the groups.
         take: called with each chunk's outcome, one at a time; chunks that a signal keeps from beginning have none.
@@ -47,37 +50,61 @@ def run_jobs(
         must_stop: whether to end early.
     """
     devices = min((job.plan.devices for job in jobs), key=len)
-    lock, failed = threading.Lock(), threading.Event()
+    lock, failed, traced = threading.Lock(), threading.Event(), threading.Event()
     queue = ChunkQueue(jobs, len(devices))
     likes = [None if job.folder is None else state_of_a_chunk(job) for job in jobs]
 
     def ends() -> bool:
         return must_stop() or failed.is_set()
 
-    def work(device: Any) -> None:
-        placed: dict[int, Data] = {}  # the data of each group, once where groups share them
-        while not ends() and (chunk := queue.take()) is not None:
-            number, at = chunk
-            job = jobs[number]
-            shared = job.group.shared
-            if id(shared.data) not in placed:
-                placed[id(shared.data)] = jax.device_put(shared.data, device)
-            group = job.group._replace(shared=shared._replace(data=placed[id(shared.data)]))
-
-            def show_progress(epochs: int, finished: bool, some: int = len(at)) -> None:
-                with lock:
-                    show(some, epochs, finished)
-
-            when_compiled = functools.partial(queue.note_compilation, number)
-            with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
-                there = job._replace(group=group)
-                outcome = run_chunk(there, at, device, likes[number], ends, show_progress, when_compiled)
+    def run(job: Job, number: int, at: np.ndarray, device: Any) -> None:
+        def show_progress(epochs: int, finished: bool) -> None:
             with lock:
-                take(job.group, outcome)
+                show(len(at), epochs, finished)
 
-    if len(jobs) > 1:  # else an error of the last group would come after the first has trained
-        _trace_first_chunks(jobs, devices[0])
-    _run_on(devices, work, failed)
+        def when_compiled() -> None:
+            queue.note_compilation(number)
+            while not traced.wait(STEP) and not ends():  # what does not fit raises before anything trains
+                pass
+
+        with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
+            outcome = run_chunk(job, at, device, likes[number], ends, show_progress, when_compiled)
+        with lock:
+            take(jobs[number].group, outcome)
+
+    def trace() -> None:
+        for job in jobs:
+            if not ends():
+                _trace_first_chunk(job, devices[0])
+        traced.set()
+
+    work = functools.partial(_run_chunks, jobs, queue, run, ends)
+    if len(devices) == 1:
+        trace()
+        with contextlib.suppress(Interrupted):  # while a chunk compiled: it has not begun
+            work(devices[0])
+        return
+    _trace_first_chunk(jobs[0], devices[0])  # by itself: it compiles that much sooner
+    _run_in_threads(devices, work, trace, failed)
+
+
+def _run_chunks(
+    jobs: Sequence[Job],
+    queue: "ChunkQueue",
+    run: Callable[[Job, int, np.ndarray, Any], None],
+    ends: Callable[[], bool],
+    device: Any,
+) -> None:
+    """What a worker does: chunk after chunk, with the data of their groups on its device."""
+    placed: dict[int, Data] = {}  # the data of each group, once where groups share them
+    while not ends() and (chunk := queue.take()) is not None:
+        number, at = chunk
+        job = jobs[number]
+        shared = job.group.shared
+        if id(shared.data) not in placed:
+            placed[id(shared.data)] = jax.device_put(shared.data, device)
+        group = job.group._replace(shared=shared._replace(data=placed[id(shared.data)]))
+        run(job._replace(group=group), number, at, device)
 
 
 def run_jobs_on_pool(
@@ -89,8 +116,9 @@ def run_jobs_on_pool(
     must_stop: Callable[[], bool],
 ) -> None:
     """`run_jobs` with each chunk as a task of a pool. The chunks are those that there are without, and so the bits."""
-    if len(jobs) > 1:
-        _trace_first_chunks(jobs, jobs[0].plan.devices[0])
+    if len(jobs) > 1:  # of a single one the first worker tells what does not fit
+        for job in jobs:
+            _trace_first_chunk(job, job.plan.devices[0])
     tasks = [(number, at) for number, job in enumerate(jobs) for at in _places(job)]
     tasks.sort(key=lambda task: int(task[1][0]))  # the first workers have different programs to compile
     likes, shown = [state_of_a_chunk(job) for job in jobs], [0] * len(tasks)
@@ -152,37 +180,32 @@ def _places(job: Job) -> list[np.ndarray]:
     return [np.arange(first, min(first + width, members)) for first in range(0, members, width)]
 
 
-def _trace_first_chunks(jobs: Sequence[Job], device: Any) -> None:
-    """Trace each group that is not in a folder yet, so that what does not fit raises before anything compiles."""
-    for job in jobs:
-        if job.folder is None or not chunks_in(job.folder):
-            own, data = members_and_data(job, _places(job)[0], device)
-            trace_chunk(job.group.config, job.plan.width, history_capacity(job.epochs), own, data, device)
+def _trace_first_chunk(job: Job, device: Any) -> None:
+    """Trace a group that is not in a folder yet, so that what does not fit raises before anything trains."""
+    if job.folder is None or not chunks_in(job.folder):
+        own, data = members_and_data(job, _places(job)[0], device)
+        trace_chunk(job.group.config, job.plan.width, history_capacity(job.epochs), own, data, device)
 
 
-def _run_on(devices: Sequence[Any], work: Callable[[Any], None], failed: threading.Event) -> None:
-    """Call `work(device)` for each device: here for a single one, else in a thread for each."""
+def _run_in_threads(
+    devices: Sequence[Any], work: Callable[[Any], None], meanwhile: Callable[[], None], failed: threading.Event
+) -> None:
+    """Call `work(device)` in a thread for each device, and `meanwhile()` here."""
+    caller = find_caller()
 
-    def work_or_stop(device: Any) -> None:
+    def work_in_thread(device: Any) -> None:
         try:
-            work(device)
+            with warnings_for(caller):
+                work(device)
         except Interrupted:
-            return  # while a chunk compiled: it has not begun
+            return
         except BaseException:
             failed.set()  # the others end with their segments
             raise
 
-    if len(devices) == 1:
-        work_or_stop(devices[0])
-        return
-    caller = find_caller()
-
-    def work_in_thread(device: Any) -> None:
-        with warnings_for(caller):
-            work_or_stop(device)
-
     tasks = [Task(functools.partial(work_in_thread, device), "fnn study") for device in devices]
     try:
+        meanwhile()
         results(tasks)
     except BaseException:
         failed.set()

@@ -16,6 +16,7 @@ import fnn
 from fnn import arguments
 from fnn.arguments import seed_words
 from fnn.runs import TrainingInterrupted
+from fnn.studies import scheduler
 from fnn.studies.chunks import SMALL, TINY, TINY_WIDTHS, WIDTHS, ExecutionPlan, default_width
 from fnn.studies.results import ResultTable
 from fnn.studies.scheduler import ChunkQueue
@@ -705,6 +706,32 @@ def test_a_compiler_that_takes_long_is_not_waited_for(devices, monkeypatch):
     assert "got SIGINT when 0 of them had begun" in str(stop) and stop.run.best == -1
     for thread in compiling:
         thread.join()
+
+
+def test_nothing_trains_before_all_groups_are_traced(monkeypatch):
+    """The first groups are compiled while the last is traced, which then says what does not fit."""
+    compiled, trained, traced = threading.Event(), threading.Event(), []
+    trace, note = scheduler.trace_chunk, ChunkQueue.note_compilation
+
+    def trace_until_the_last(*arguments):
+        if len(set(traced)) == 2 and arguments[0] not in traced:
+            assert compiled.wait(60)
+            trained.wait(0.2)  # time to train, for a worker that does not wait
+            raise ValueError("the last does not fit")
+        traced.append(arguments[0])
+        return trace(*arguments)
+
+    def note_compilation(queue, number):
+        note(queue, number)
+        compiled.set()
+
+    monkeypatch.setattr("fnn.studies.scheduler.trace_chunk", trace_until_the_last)
+    monkeypatch.setattr("fnn.studies.scheduler.ChunkQueue.note_compilation", note_compilation)
+    points = [{**POINTS[0], "batch_size": size} for size in (17, 33, 34)]
+    threads = set(threading.enumerate())
+    with pytest.raises(ValueError, match="the last does not fit"):
+        swept(points, width=1, devices=TWO, on_segment=lambda segment: trained.set(), compile_effort="low")
+    assert not trained.is_set() and set(threading.enumerate()) == threads
 
 
 def test_another_study_in_that_folder_is_refused_before_anything_compiles(whole, tmp_path, compiled):
