@@ -154,7 +154,9 @@ def _takes_an_argument(function: Callable[..., Any]) -> bool:
 
 
 @arguments.explain_call
-def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_rows: int | None = None) -> Stream:
+def memory_mapped(
+    x: Mapped, t: Mapped | None = None, weight: Mapped | None = None, *, chunk_rows: int | None = None
+) -> Stream:
     """A stream from `.npy` files that are never loaded whole: `fnn.fit(…, fnn.memory_mapped("x.npy", "t.npy"), …)`.
 
     With shuffling, the blocks of `chunk_rows` rows are read in a new order each epoch, and rows are shuffled within
@@ -162,11 +164,12 @@ def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_r
     the rows is possible. The order depends on the key and the epoch alone.
 
     Args:
-        x, t, weight: paths of files written by `np.save`, or arrays (`np.memmap`), with as many rows each.
+        x, t, weight: paths of files written by `np.save`, or arrays (`np.memmap`), with as many rows each. Without `t`
+            the stream has inputs alone, for `fnn.predict`.
         chunk_rows: rows of a block; None makes blocks of about 1 MB.
 
     Raises:
-        ValueError: no rows, or not as many targets as inputs.
+        ValueError: no rows, not as many targets as inputs, or weights without targets.
 
     >>> import fnn, numpy as np, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +179,9 @@ def memory_mapped(x: Mapped, t: Mapped, weight: Mapped | None = None, *, chunk_r
     ...     print(stream, stream.rows, [len(x) for x, t in stream.chunks((0,), 0, False)])
     memory_mapped(x[1000, 3], t[1000]) 1000 [300, 300, 300, 100]
     """
-    names = ["x", "t"] + ["weight"] * (weight is not None)
+    if t is None and weight is not None:
+        raise ValueError("memory_mapped: t: expected targets beside weights, got None. Pass both or neither.")
+    names = [name for name, given in (("x", x), ("t", t), ("weight", weight)) if given is not None]
     arrays = [_memory_map(f"memory_mapped: {name}", value) for name, value in zip(names, (x, t, weight), strict=False)]
     for array in arrays[1:]:
         checks.same_rows("memory_mapped", arrays[0], array)
@@ -208,7 +213,8 @@ class _Blocks:
     def __call__(self, seed: Seed, epoch: int, shuffle: bool) -> Iterator[Any]:
         starts = np.arange(0, len(self.arrays[0]), self.size)
         for start in philox(2, *seed, epoch).permutation(starts) if shuffle else starts:
-            yield tuple(a[start : start + self.size] for a in self.arrays)
+            parts = tuple(a[start : start + self.size] for a in self.arrays)
+            yield parts if len(parts) > 1 else parts[0]
 
     def __reduce__(self) -> Any:
         return _Blocks, (self.names, self.given, None, self.size)

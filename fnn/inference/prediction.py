@@ -84,7 +84,7 @@ def predict(
     Raises:
         MemoryError: the result would not fit in memory; it names its size. Before anything is computed, if the number
             of rows is known.
-        ValueError, TypeError: `x` is not usable; or `reduce` does not keep one thing a row.
+        ValueError, TypeError: `x` is not usable; or `reduce` does not keep one thing per row.
 
     >>> import fnn, jax, jax.numpy as jnp
     >>> net = fnn.serial(fnn.dense(2))

@@ -20,11 +20,11 @@ def check_functions(reduce: object, combine: object) -> None:
 
 
 def check_row_axis(made: Tree, rows: int, reduce: object) -> None:
-    """What is kept of a chunk's outputs is one thing a row."""
+    """What is kept of a chunk's outputs is one thing per row."""
     for leaf in jax.tree.leaves(made):
         if leaf.shape[:1] != (rows,):
             raise ShapeError(
-                f"{'outputs' if reduce is None else 'reduce'}: expected one thing a row, shape ({rows}, ...), got "
+                f"{'outputs' if reduce is None else 'reduce'}: expected one thing per row, shape ({rows}, ...), got "
                 f"{leaf.shape}. Reduce over the outputs of a row; rows are put together by combine=jnp.add."
             )
 

@@ -35,14 +35,25 @@ def entries(net: LayerLike, factory: object, name: str, x: Any) -> list[Entry]:
     if spec.factory is parallel:
         given, several = dict(spec.arguments), isinstance(x, (dict, tuple))
         branches = dict(given["named"]) or dict(enumerate(given["layers"]))
-        parts = {place: (leaf_name(name, place), x[place]) if several else (name, x) for place in branches}
-        return [found for place, child in branches.items() for found in entries(child, factory, *parts[place])]
+        parts = {
+            place: (leaf_name(name, place), x[place]) if several else (name, x)
+            for place in branches
+            if not several or _has(x, place)
+        }
+        return [found for place, part in parts.items() for found in entries(branches[place], factory, *part)]
     if spec.factory in (serial, residual, repeat, mixed_precision):
         for child in spec.children or ():
             if getattr(child.spec, "factory", None) is select:
                 place = dict(child.spec.arguments)["place"]
+                if not _has(x, place):
+                    return []
                 name, x = leaf_name(name, place), x[place]
                 continue
             if getattr(child.spec, "factory", None) is not flatten:
                 return entries(child, factory, name, x)
     return []
+
+
+def _has(x: Any, place: str | int) -> bool:
+    """Whether there is an array in this place; where there is none, the network says so."""
+    return place in x if isinstance(x, dict) else place in range(-len(x), len(x)) if isinstance(x, tuple) else False

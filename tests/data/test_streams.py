@@ -1,5 +1,6 @@
 """Streams: every row once an epoch whatever the chunks, checked on arrival, read ahead, trained on as in memory."""
 
+import pickle
 import signal
 import threading
 import time
@@ -309,6 +310,18 @@ def test_memory_mapped_files_are_read_in_blocks_in_an_order_of_their_own(tmp_pat
     ]
     assert orders[0] == orders[1] != orders[2] and sorted(orders[0]) == list(range(0, 103, 10))
     assert all(isinstance(a, np.memmap) for a in next(iter(stream.chunks((0,), 0, False)))[:2])
+
+
+def test_a_memory_mapped_file_of_inputs_alone_is_predicted(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    stream, net = memory_mapped(tmp_path / "x.npy", chunk_rows=10), fnn.serial(fnn.dense(2))
+    run = fnn.Run(*net.init(KEY, (4,))[:2], None, None, (4,))
+    assert repr(stream) == "memory_mapped(x[103, 4])" and repr(pickle.loads(pickle.dumps(stream))) == repr(stream)
+    assert np.array_equal(fnn.predict(net, run, stream), fnn.predict(net, run, X))
+    with pytest.raises(TypeError, match=r"data, chunk 0: expected \(inputs, targets\)"):
+        trained(stream)
+    with pytest.raises(ValueError, match=r"t: expected targets beside weights, got None. Pass both or neither."):
+        memory_mapped(X, weight=WEIGHTS)
 
 
 # ---- mistakes

@@ -212,7 +212,7 @@ def test_mistakes_raise():
         fnn.predict(NET, RUN, np.ones((2, 3), "float32"))
     with pytest.raises(ValueError, match="batch_size: expected a whole number"):
         fnn.predict(NET, RUN, X, 0)
-    with pytest.raises(fnn.ShapeError, match=r"reduce: expected one thing a row, shape \(103, ...\), got \(3,\)"):
+    with pytest.raises(fnn.ShapeError, match=r"reduce: expected one thing per row, shape \(103, ...\), got \(3,\)"):
         fnn.predict(NET, RUN, X, reduce=lambda y: y.sum(0))
     with pytest.raises(ValueError, match="x: expected at least one row, got a stream without any"):
         fnn.predict(NET, RUN, lambda: [])

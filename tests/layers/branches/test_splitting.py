@@ -81,3 +81,22 @@ def test_a_factory_remembers_arguments_of_any_name():
 def test_what_does_not_fit_is_named(make, wanted):
     with pytest.raises((ValueError, TypeError), match=wanted):
         make()
+
+
+NETS = {
+    "parallel": fnn.serial(fnn.parallel(a=fnn.dense(2), b=fnn.dense(2)), fnn.add()),
+    "select": fnn.serial(fnn.select("a"), fnn.dense(2)),
+}
+OTHERS = {"place": (A, B), "name": {"b": B}}
+
+
+@pytest.mark.parametrize("given", OTHERS)
+@pytest.mark.parametrize("name", NETS)
+def test_a_run_without_shapes_names_the_inputs_that_are_missing(name, given):
+    """Before a network is called its inputs are looked at for categories, which is not to fail first."""
+    params, state, _ = NETS[name].init(jax.random.key(0), {"a": (2,), "b": (1,)})
+    run = fnn.Run(params, state, None, None, None)
+    assert fnn.predict(NETS[name], run, {"a": A, "b": B}).shape == (1, 2)
+    for call in (fnn.predict, lambda net, run, x: fnn.predictor(net, run)(x)):
+        with pytest.raises(fnn.ShapeError, match=rf"^{name}.*: expected inputs (named a, b|with 'a' among them), got"):
+            call(NETS[name], run, OTHERS[given])
