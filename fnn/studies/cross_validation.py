@@ -192,7 +192,7 @@ def cross_validate(
         A `CrossValidation`.
 
     Raises:
-        ValueError, TypeError: something does not fit; before anything compiles.
+        ValueError, TypeError: something does not fit; before anything trains.
         KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `CrossValidation` so far. SIGTERM likewise.
 
     Warns:

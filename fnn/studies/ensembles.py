@@ -162,7 +162,7 @@ def ensemble(
         An `Ensemble`, to `predict` with. Members that diverged are marked in its table and left out of it.
 
     Raises:
-        ValueError, TypeError: something does not fit; before anything compiles.
+        ValueError, TypeError: something does not fit; before anything trains.
         KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `Ensemble` so far, None if no member has trained.
             SIGTERM likewise.
 

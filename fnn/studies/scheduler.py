@@ -62,13 +62,13 @@ def run_jobs(
             with lock:
                 show(len(at), epochs, finished)
 
-        def when_compiled() -> None:
+        def wait_for_traces() -> None:
             queue.note_compilation(number)
             while not traced.wait(STEP) and not ends():  # what does not fit raises before anything trains
                 pass
 
         with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
-            outcome = run_chunk(job, at, device, likes[number], ends, show_progress, when_compiled)
+            outcome = run_chunk(job, at, device, likes[number], ends, show_progress, wait_for_traces)
         with lock:
             take(jobs[number].group, outcome)
 

@@ -155,7 +155,7 @@ def sweep(
         their last finite parameters, and come last.
 
     Raises:
-        ValueError, TypeError: something does not fit; before anything compiles.
+        ValueError, TypeError: something does not fit; before anything trains.
         BlockingIOError: another process or thread trains in the checkpoint's folder; says which process.
         MemoryError: not even one member fits.
         KeyboardInterrupt: at Ctrl-C, as for `fit`; its `run` is the `Sweep` so far. SIGTERM likewise.
