@@ -40,7 +40,7 @@ OF_THREAD: dict[str, Any] = {
 
 _threads = weakref.WeakSet[threading.Thread]()  # of the tasks
 _exiting = threading.Event()  # set when Python ends
-_gave_up = threading.Event()  # set when a signal has ended a wait
+_signalled = threading.Event()  # set when a signal has ended what was under way
 
 
 class Interrupted(BaseException):
@@ -161,10 +161,14 @@ def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never, m
             if must_stop():
                 until = min(until, time.monotonic() + PATIENCE)
     if time.monotonic() >= until and not all([task.wait(0) for task in tasks]):
-        _gave_up.set()
         _make_end(tasks, moment)
         raise Interrupted
     return [task.result() for task in tasks]
+
+
+def note_signal() -> None:
+    """A signal has ended what was under way: when Python ends, it waits less long for what was left in threads."""
+    _signalled.set()
 
 
 def exit_thread(ident: int | None) -> None:
@@ -197,7 +201,7 @@ def _end_threads() -> None:
         asked |= inside.keys()
         known |= inside.keys()
         waited = time.monotonic() - begin
-        if waited > EXIT and (by_ctrl_c or _gave_up.is_set() or waited > QUIET_EXIT or not any(inside.values())):
+        if waited > EXIT and (by_ctrl_c or _signalled.is_set() or waited > QUIET_EXIT or not any(inside.values())):
             break
         time.sleep(STEP / 10)
     if inside and by_ctrl_c:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from fnn.data.warnings import warn
+from fnn.devices.threads import note_signal
 from fnn.runs import TrainingInterrupted
 from fnn.storage.locks import release_locks
 
@@ -82,6 +83,7 @@ class Signals:
         """Hand on what has come, each kind once, to the handlers that were there."""
         for number in [n for n in NUMBERS if n in self.numbers and n not in self._handed_on]:
             self._handed_on.add(number)
+            note_signal()
             self.text = self._describe(number.name)
             if self.before[number] is signal.SIG_DFL:
                 with contextlib.suppress(Exception):  # there may be no stderr

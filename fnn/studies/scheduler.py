@@ -50,12 +50,14 @@ def run_jobs(
         must_stop: whether to end early.
     """
     devices = min((job.plan.devices for job in jobs), key=len)
-    lock, failed, traced = threading.Lock(), threading.Event(), threading.Event()
+    lock, failed = threading.Lock(), threading.Event()
     queue = ChunkQueue(jobs, len(devices))
     likes = [None if job.folder is None else state_of_a_chunk(job) for job in jobs]
 
     def ends() -> bool:
         return must_stop() or failed.is_set()
+
+    traces = Traces(jobs, devices[0], ends)
 
     def run(job: Job, number: int, at: np.ndarray, device: Any) -> None:
         def show_progress(epochs: int, finished: bool) -> None:
@@ -64,28 +66,57 @@ def run_jobs(
 
         def wait_for_traces() -> None:
             queue.note_compilation(number)
-            while not traced.wait(STEP) and not ends():  # what does not fit raises before anything trains
-                pass
+            traces.wait()
 
         with without_debug_nans(), jax.disable_jit(False):  # compiled ahead, it runs only compiled
             outcome = run_chunk(job, at, device, likes[number], ends, show_progress, wait_for_traces)
         with lock:
             take(jobs[number].group, outcome)
 
-    def trace() -> None:
-        for job in jobs:
-            if not ends():
-                _trace_first_chunk(job, devices[0])
-        traced.set()
-
     work = functools.partial(_run_chunks, jobs, queue, run, ends)
     if len(devices) == 1:
-        trace()
+        traces.make()
         with contextlib.suppress(Interrupted):  # while a chunk compiled: it has not begun
             work(devices[0])
         return
     _trace_first_chunk(jobs[0], devices[0])  # by itself: it compiles that much sooner
-    _run_in_threads(devices, work, trace, failed)
+    _run_in_threads(devices, work, traces.make, failed)
+
+
+class Traces:
+    """The traces of all groups, which one thread makes; the others wait for them before they train.
+
+    So what does not fit raises before anything trains.
+
+    Args:
+        jobs: the groups.
+        device: where the first chunk of each will run.
+        ends: whether to end early.
+    """
+
+    def __init__(self, jobs: Sequence[Job], device: Any, ends: Callable[[], bool]) -> None:
+        self._jobs, self._device, self._ends = jobs, device, ends
+        self._here, self._made = threading.get_ident(), threading.Event()
+
+    def make(self) -> None:
+        """Trace all groups."""
+        for job in self._jobs:
+            if not self._ends():
+                _trace_first_chunk(job, self._device)
+        self._made.set()
+
+    def wait(self) -> None:
+        """Return once all are made.
+
+        Raises:
+            Interrupted: the program was asked to stop, or another thread has failed.
+        """
+        if threading.get_ident() == self._here and not self._made.is_set():
+            self.make()  # Python is about to end, and starts no threads
+        while not self._made.wait(STEP) and not self._ends():
+            pass
+        if self._ends():
+            raise Interrupted
 
 
 def _run_chunks(

@@ -754,7 +754,7 @@ def _others():
             fnn.memory_mapped,
             {"x": X, "t": LABELS, "weight": None},
             {"x": "inputs", "t": "targets", "weight": "weights", "chunk_rows": "count or none"},
-            fine={"x": {"nan array", "column"}, "t": {"table", "row", "column"}, "weight": {"none", "row"}},
+            fine={"x": {"nan array", "column"}, "t": {"none", "table", "row", "column"}, "weight": {"none", "row"}},
         ),
         "network_for": Call(
             fnn.network_for,

@@ -3,6 +3,8 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -732,6 +734,36 @@ def test_nothing_trains_before_all_groups_are_traced(monkeypatch):
     with pytest.raises(ValueError, match="the last does not fit"):
         swept(points, width=1, devices=TWO, on_segment=lambda segment: trained.set(), compile_effort="low")
     assert not trained.is_set() and set(threading.enumerate()) == threads
+
+
+LATE_ERROR = """
+import sys, threading, numpy as np, optax, fnn
+from fnn.studies import chunks, scheduler
+compiles, traced, compile_with, trace = threading.Event(), [], chunks.compile_with, scheduler.trace_chunk
+def compile_after_note(*given):
+    compiles.set()
+    return compile_with(*given)
+def trace_until_the_last(config, *rest):
+    traced.append(config)
+    if len(set(traced)) == 3:
+        compiles.wait(60)
+        raise SystemExit(9)
+    return trace(config, *rest)
+chunks.compile_with, scheduler.trace_chunk = compile_after_note, trace_until_the_last
+net = lambda s: fnn.serial(*[layer for i in range(s["depth"]) for layer in (fnn.dense(8 + i), fnn.tanh)], fnn.dense(1))
+x, t = np.ones((60, 3), "float32"), np.ones((60, 1), "float32")
+over = {"depth": [5, 6, 7]}
+fnn.sweep(net, fnn.losses.squared_error, optax.adam(0.1), (x, t), over=over, epochs=2, batch_size=16, validation=0.2,
+          width=1, progress=False, compile_effort="high")
+"""
+
+
+def test_a_program_that_ends_while_others_compile_has_its_own_status():
+    """Python waits for the compiler, which aborts the process where it comes back to no Python."""
+    environment = {**os.environ, "XLA_FLAGS": ""}  # those of the tests compile in too little time
+    command = [sys.executable, "-c", LATE_ERROR]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (9, "")
 
 
 def test_another_study_in_that_folder_is_refused_before_anything_compiles(whole, tmp_path, compiled):
