@@ -167,7 +167,7 @@ def results(tasks: Sequence[Task[Any]], must_stop: Callable[[], bool] = never, m
 
 
 def note_signal() -> None:
-    """A signal has ended what was under way: when Python ends, it waits less long for what was left in threads."""
+    """Note that a signal has ended what was under way: Python then waits less long, when it ends, for threads left."""
     _signalled.set()
 
 

@@ -56,4 +56,6 @@ def entries(net: LayerLike, factory: object, name: str, x: Any) -> list[Entry]:
 
 def _has(x: Any, place: str | int) -> bool:
     """Whether there is an array in this place; where there is none, the network says so."""
-    return place in x if isinstance(x, dict) else place in range(-len(x), len(x)) if isinstance(x, tuple) else False
+    if isinstance(x, dict):
+        return place in x
+    return isinstance(x, tuple) and place in range(-len(x), len(x))

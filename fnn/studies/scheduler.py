@@ -74,17 +74,17 @@ def run_jobs(
             take(jobs[number].group, outcome)
 
     work = functools.partial(_run_chunks, jobs, queue, run, ends)
+    _trace_first_chunk(jobs[0], devices[0])  # by itself: it compiles that much sooner
     if len(devices) == 1:
         traces.make()
         with contextlib.suppress(Interrupted):  # while a chunk compiled: it has not begun
             work(devices[0])
         return
-    _trace_first_chunk(jobs[0], devices[0])  # by itself: it compiles that much sooner
     _run_in_threads(devices, work, traces.make, failed)
 
 
 class Traces:
-    """The traces of all groups, which one thread makes; the others wait for them before they train.
+    """The traces of all groups but the first, which one thread makes; the others wait for them before they train.
 
     So what does not fit raises before anything trains.
 
@@ -99,8 +99,8 @@ class Traces:
         self._here, self._made = threading.get_ident(), threading.Event()
 
     def make(self) -> None:
-        """Trace all groups."""
-        for job in self._jobs:
+        """Trace them."""
+        for job in self._jobs[1:]:
             if not self._ends():
                 _trace_first_chunk(job, self._device)
         self._made.set()

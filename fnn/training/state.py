@@ -159,16 +159,15 @@ def all_finite(tree: Any, others: Sequence[Array] = (), apart: bool = False) -> 
     arrays = [a for a in jax.tree.leaves(tree) if a.size]
     flags = [a if a.dtype == bool else lax.is_finite(a) for a in others]
     alike = not apart and len({a.dtype for a in arrays}) == 1
-    copied = [a for a in arrays if alike and a.size <= COPIED_UP_TO]
     # 0 · a is 0 where a is finite, else nan: a library sums up, where `all` writes down what it is of
-    flags += [jnp.isfinite((0 * a).sum()) for a in arrays if not alike or a.size > COPIED_UP_TO]
-    if not copied:
-        return reduce(jnp.logical_and, flags, jnp.asarray(True))
-    # small ones as one array: compiles in a quarter of the time. The flags are one number of it: what reads the result
-    # then reads one flag, where XLA would compute it again from all flags for each number
-    flat = [lax.reshape(a, (a.size,)) for a in copied]
+    told = [a if alike and a.size <= COPIED_UP_TO else (0 * a).sum() for a in arrays]
+    if not alike:
+        return reduce(jnp.logical_and, [*flags, *map(jnp.isfinite, told)], jnp.asarray(True))
+    # as one array: compiles in a quarter of the time. The flags are one number of it: what reads the result then reads
+    # one flag, where XLA would compute it again from all flags for each number
+    flat = [lax.reshape(a, (a.size,)) for a in told]
     if flags:
-        zero = jnp.zeros(1, copied[0].dtype)
+        zero = jnp.zeros(1, flat[0].dtype)
         flat.append(where(reduce(jnp.logical_and, flags), zero, jnp.inf))
     return lax.reduce_and(lax.is_finite(lax.concatenate(flat, 0)), (0,))
 

@@ -712,12 +712,12 @@ def test_a_compiler_that_takes_long_is_not_waited_for(devices, monkeypatch):
 
 def test_nothing_trains_before_all_groups_are_traced(monkeypatch):
     """The first groups are compiled while the last is traced, which then says what does not fit."""
-    compiled, trained, traced = threading.Event(), threading.Event(), []
+    compiled, trained, traced = threading.Semaphore(0), threading.Event(), []
     trace, note = scheduler.trace_chunk, ChunkQueue.note_compilation
 
     def trace_until_the_last(*arguments):
         if len(set(traced)) == 2 and arguments[0] not in traced:
-            assert compiled.wait(60)
+            assert compiled.acquire(timeout=60) and compiled.acquire(timeout=60)  # nothing compiles any more
             trained.wait(0.2)  # time to train, for a worker that does not wait
             raise ValueError("the last does not fit")
         traced.append(arguments[0])
@@ -725,7 +725,7 @@ def test_nothing_trains_before_all_groups_are_traced(monkeypatch):
 
     def note_compilation(queue, number):
         note(queue, number)
-        compiled.set()
+        compiled.release()
 
     monkeypatch.setattr("fnn.studies.scheduler.trace_chunk", trace_until_the_last)
     monkeypatch.setattr("fnn.studies.scheduler.ChunkQueue.note_compilation", note_compilation)
